@@ -94,6 +94,10 @@ class Config:
     RPN_CHANNELS = 512
     MASK_CHANNELS = 256
 
+    # Ours: side in pixels of the boxes whose features come from the middle of P4; twice as large
+    # ones are cut from P5, half as large ones from P3. Raise it for finer features.
+    CANONICAL_BOX_SIZE = 224
+
     # --- Classes ------------------------------------------------------------------------
     # Number of classes, the background (class 0) included.
     NUM_CLASSES = 1
@@ -370,6 +374,7 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "TOP_DOWN_PYRAMID_SIZE": _COUNT,
     "RPN_CHANNELS": _COUNT,
     "MASK_CHANNELS": _COUNT,
+    "CANONICAL_BOX_SIZE": _POSITIVE,
     "NUM_CLASSES": (
         lambda v: _is_count(v) and v >= 2,
         "must be a whole number of at least 2: the background counts as a class",

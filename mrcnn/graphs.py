@@ -201,9 +201,14 @@ class SharedLayers:
                 config.NUM_CLASSES,
                 config.TRAIN_BN,
                 config.FPN_CLASSIF_FC_LAYERS_SIZE,
+                config.CANONICAL_BOX_SIZE,
             )
             self.mask = MaskHead(
-                config.MASK_POOL_SIZE, config.NUM_CLASSES, config.TRAIN_BN, config.MASK_CHANNELS
+                config.MASK_POOL_SIZE,
+                config.NUM_CLASSES,
+                config.TRAIN_BN,
+                config.MASK_CHANNELS,
+                config.CANONICAL_BOX_SIZE,
             )
 
     def proposals(self, anchors, count):

@@ -28,7 +28,12 @@ def test_values_equal_matterports():
         "DETECTION_MIN_CONFIDENCE",
     }  # fmt: skip
     ours = Config().to_dict()
-    assert set(ours) - set(recorded) == {"PRECISION", "RPN_CHANNELS", "MASK_CHANNELS"}
+    assert set(ours) - set(recorded) == {
+        "PRECISION",
+        "RPN_CHANNELS",
+        "MASK_CHANNELS",
+        "CANONICAL_BOX_SIZE",
+    }
     assert set(recorded) <= set(ours)
     for name in set(recorded) - set_there:
         assert ours[name] == recorded[name], name
@@ -197,6 +202,7 @@ WRONG = [
     ("RPN_ANCHOR_STRIDE", 0, "at least 1"),
     ("RPN_CHANNELS", 0, "at least 1"),
     ("MASK_CHANNELS", 25.6, "whole number"),
+    ("CANONICAL_BOX_SIZE", 0, "above 0"),
     ("RPN_NMS_THRESHOLD", 1.5, "between 0 and 1"),
     ("DETECTION_MIN_CONFIDENCE", -0.1, "between 0 and 1"),
     ("DETECTION_MIN_CONFIDENCE", float("nan"), "between 0 and 1"),

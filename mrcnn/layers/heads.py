@@ -100,12 +100,22 @@ class ClassifierHead:
         num_classes: including the background.
         train_bn: mode of the batch normalisation, see `BatchNorm`.
         fc_layers_size: width of the two fully connected layers.
+        canonical_box_size: see `mrcnn.layers.roi_align.roi_levels`.
     """
 
-    def __init__(self, pool_size, num_classes, train_bn=True, fc_layers_size=1024):
+    def __init__(
+        self,
+        pool_size,
+        num_classes,
+        train_bn=True,
+        fc_layers_size=1024,
+        canonical_box_size=224,
+    ):
         self.num_classes = num_classes
         self.train_bn = train_bn
-        self.align = PyramidROIAlign([pool_size, pool_size], name="roi_align_classifier")
+        self.align = PyramidROIAlign(
+            [pool_size, pool_size], canonical_box_size, name="roi_align_classifier"
+        )
         # The first fully connected layer is a convolution over the whole square.
         self.conv1 = layers.Conv2D(fc_layers_size, pool_size, name="mrcnn_class_conv1")
         self.bn1 = BatchNorm(name="mrcnn_class_bn1")
@@ -138,13 +148,24 @@ class MaskHead:
         num_classes: including the background.
         train_bn: mode of the batch normalisation, see `BatchNorm`.
         channels: width of the convolutions.
+        canonical_box_size: see `mrcnn.layers.roi_align.roi_levels`.
     """
 
-    def __init__(self, pool_size, num_classes, train_bn=True, channels=256):
+    def __init__(self, pool_size, num_classes, train_bn=True, channels=256, canonical_box_size=224):
         self.train_bn = train_bn
-        self.align = PyramidROIAlign([pool_size, pool_size], name="roi_align_mask")
+        self.align = PyramidROIAlign(
+            [pool_size, pool_size], canonical_box_size, name="roi_align_mask"
+        )
+        # He's initial values: with frozen batch normalisation nothing else keeps the signal of
+        # a head that is trained anew from fading, by a third with each layer.
         self.convs = [
-            layers.Conv2D(channels, 3, padding="same", name=f"mrcnn_mask_conv{i}")
+            layers.Conv2D(
+                channels,
+                3,
+                padding="same",
+                kernel_initializer="he_normal",
+                name=f"mrcnn_mask_conv{i}",
+            )
             for i in range(1, 5)
         ]
         self.bns = [BatchNorm(name=f"mrcnn_mask_bn{i}") for i in range(1, 5)]

@@ -23,13 +23,14 @@ def log2_graph(x):
     return ops.log(x) / np.log(2.0).astype(np.float32)
 
 
-def roi_levels(boxes, image_area):
+def roi_levels(boxes, image_area, canonical_box_size=224):
     """The pyramid level of each box: equation 1 of the FPN paper (Lin et al. 2017), by which a box
     of 224 x 224 pixels belongs to P4.
 
     Args:
         boxes: `[batch, N, (y1, x1, y2, x2)]` normalised.
         image_area: height times width of the network's input in pixels, scalar or `[batch, 1]`.
+        canonical_box_size: side in pixels of the boxes in the middle of P4.
 
     Returns:
         `[batch, N]` int32 in 2..5, rounded half to even; boxes without area belong to level 2.
@@ -37,7 +38,7 @@ def roi_levels(boxes, image_area):
     height = boxes[..., 2] - boxes[..., 0]
     width = boxes[..., 3] - boxes[..., 1]
     area = height * width
-    side = ops.sqrt(ops.maximum(area, 0.0)) / (224.0 / ops.sqrt(image_area))
+    side = ops.sqrt(ops.maximum(area, 0.0)) / (float(canonical_box_size) / ops.sqrt(image_area))
     level = 4.0 + ops.round(log2_graph(ops.maximum(side, 1e-12)))
     level = ops.where(area > 0.0, ops.clip(level, 2.0, 5.0), 2.0)
     return ops.cast(level, "int32")
@@ -108,23 +109,25 @@ class PyramidROIAlign(keras.layers.Layer):
 
     Args:
         pool_shape: `[pool height, pool width]` of the result, usually `[7, 7]` or `[14, 14]`.
+        canonical_box_size: side in pixels of the boxes that P4 serves, see `roi_levels`.
 
     Call with the list `[boxes, image_meta, P2, P3, P4, P5]`: boxes `[batch, N, (y1, x1, y2, x2)]`
     normalised, `image_meta` `[batch, 12 + num_classes]`, maps `[batch, h, w, channels]`. Gives
     `[batch, N, pool height, pool width, channels]`. Boxes receive no gradient.
     """
 
-    def __init__(self, pool_shape, **kwargs):
+    def __init__(self, pool_shape, canonical_box_size=224, **kwargs):
         # Feature maps stay in the type that the backbone computes in, boxes stay float32.
         super().__init__(autocast=False, **kwargs)
         self.pool_shape = tuple(pool_shape)
+        self.canonical_box_size = canonical_box_size
 
     def call(self, inputs):
         boxes = ops.stop_gradient(ops.cast(inputs[0], "float32"))
         image_shape = parse_image_meta_graph(inputs[1])["image_shape"]
         feature_maps = inputs[2:]
         image_area = ops.cast(image_shape[:, 0:1] * image_shape[:, 1:2], "float32")
-        level = roi_levels(boxes, image_area) - 2
+        level = roi_levels(boxes, image_area, self.canonical_box_size) - 2
 
         shapes = [ops.shape(feature_map) for feature_map in feature_maps]
         channels = feature_maps[0].shape[-1]
@@ -158,4 +161,8 @@ class PyramidROIAlign(keras.layers.Layer):
         return keras.KerasTensor(shape, dtype=inputs[2].dtype)
 
     def get_config(self):
-        return {**super().get_config(), "pool_shape": self.pool_shape}
+        return {
+            **super().get_config(),
+            "pool_shape": self.pool_shape,
+            "canonical_box_size": self.canonical_box_size,
+        }

@@ -97,6 +97,14 @@ def test_level_of_a_square(side, level):
     assert numpy(roi_levels(box, tensor(1024.0 * 1024))).item() == level
 
 
+@pytest.mark.parametrize(
+    "side, level", [(112, 2), (114, 3), (225, 3), (227, 4), (452, 4), (453, 5)]
+)
+def test_level_with_another_canonical_size(side, level):
+    box = tensor([[[0, 0, side / 1024, side / 1024]]])
+    assert numpy(roi_levels(box, tensor(1024.0 * 1024), 320)).item() == level
+
+
 def pyramid(height, width, batch, dtype="float32"):
     random = np.random.RandomState(1)
     return [
