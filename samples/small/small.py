@@ -121,13 +121,21 @@ def load_data(folder, subset, fold=0, folds=0, everyday=False):
     return {**parts, "all": merged}
 
 
+class Negatives(Dataset):
+    """Pictures without objects."""
+
+    def load_mask(self, image_id):
+        height, width = self.image_size(image_id)
+        return np.zeros((height, width, 0), bool), np.zeros(0, np.int32)
+
+
 def load_everyday(folder):
     """COCO's motorcycles and people, pictures with neither, and animals that fill the picture:
     without these the model takes every large object for a motorcycle.
     """
     classes = ["motorcycle", "person"]
     animals = open_dataset(os.path.join(folder, "kangaroo"), classes=["kangaroo"])
-    negatives = Dataset()
+    negatives = Negatives()
     for info in animals.image_info[::2]:
         negatives.add_image("kangaroo", image_id=info["id"], path=info["path"])
     negatives.prepare()
