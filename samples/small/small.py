@@ -86,7 +86,7 @@ def load_data(folder, subset, fold=0, folds=0, everyday=False):
         fold: which pictures are left out.
         folds: number of parts, 0 for none.
         everyday: whether "all" also holds pictures of everyday scenes, see `load_everyday`. The
-            motorcycles, all of them crops from edge to edge, then come twice.
+            three sets then come twice, so that most pictures are still theirs.
 
     Returns:
         dict of prepared data sets: "balloon", "motorcycle", "person" and "all".
@@ -108,7 +108,7 @@ def load_data(folder, subset, fold=0, folds=0, everyday=False):
         if folds and name != "balloon":
             is_val = np.arange(dataset.num_images) % folds == fold
             parts[name] = dataset.subset(np.where(is_val == (subset == "val"))[0])
-    more = [parts["motorcycle"], *load_everyday(folder)] if everyday else []
+    more = [*parts.values(), *load_everyday(folder)] if everyday else []
     merged = merge([*parts.values(), *more])
     # Nobody marked the people in some of the sets, so there a person costs nothing. But a
     # motorcycle or a balloon found where none is marked is wrong in every picture.
@@ -242,6 +242,7 @@ def main():
     parser.add_argument("--everyday", action="store_true", help="train on everyday scenes too")
     parser.add_argument("--steps", type=int, default=3000, help="of two pictures each")
     parser.add_argument("--learning-rate", type=float, default=0.008)
+    parser.add_argument("--mask-weight", type=float, default=1.0, help="factor of the mask loss")
     parser.add_argument("--fold", type=int, default=0)
     parser.add_argument("--folds", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
@@ -250,6 +251,7 @@ def main():
     from mrcnn.model import MaskRCNN
 
     config = SmallConfig()
+    config.LOSS_WEIGHTS = {**config.LOSS_WEIGHTS, "mrcnn_mask_loss": args.mask_weight}
     if args.command == "evaluate":
         # Average precision needs the uncertain detections too.
         config.DETECTION_MIN_CONFIDENCE = 0.05
