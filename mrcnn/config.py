@@ -28,6 +28,15 @@ PRECISIONS = ("float32", "bfloat16", "float16")
 SIDE_MULTIPLE = 2**6
 # P2 .. P6: one anchor scale and one stride for each.
 PYRAMID_LEVELS = 5
+# What the built-in backbones and the pyramid on top of them give.
+BUILT_IN_STRIDES = [4, 8, 16, 32, 64]
+LOSS_NAMES = (
+    "rpn_class_loss",
+    "rpn_bbox_loss",
+    "mrcnn_class_loss",
+    "mrcnn_bbox_loss",
+    "mrcnn_mask_loss",
+)
 
 
 class _Derived:
@@ -240,6 +249,9 @@ class Config:
     def validate(self) -> None:
         """Check every setting and how they fit together.
 
+        Warns of a weight for a loss that does not exist: it has no effect, but Matterport's
+        package takes it.
+
         Raises:
             ValueError: Naming each wrong setting, its value and the rule it breaks.
         """
@@ -247,6 +259,13 @@ class Config:
         if problems:
             lines = "".join(f"\n  {problem}" for problem in problems)
             raise ValueError(f"{type(self).__name__} has invalid settings:{lines}")
+        unknown = [name for name in self.LOSS_WEIGHTS if name not in LOSS_NAMES]
+        if unknown:
+            warnings.warn(
+                f"LOSS_WEIGHTS has {unknown}, which no loss is called: without effect. "
+                f"The losses are {', '.join(LOSS_NAMES)}.",
+                stacklevel=2,
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Every setting, derived ones included, as values that ``json.dump`` accepts.
@@ -381,7 +400,10 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     ),
     "RPN_ANCHOR_STRIDE": _COUNT,
     "RPN_NMS_THRESHOLD": _SHARE,
-    "RPN_TRAIN_ANCHORS_PER_IMAGE": _COUNT,
+    "RPN_TRAIN_ANCHORS_PER_IMAGE": (
+        lambda v: _is_count(v) and v >= 2,
+        "must be a whole number of at least 2: half of them may be positive",
+    ),
     "PRE_NMS_LIMIT": _COUNT,
     "POST_NMS_ROIS_TRAINING": _COUNT,
     "POST_NMS_ROIS_INFERENCE": _COUNT,
@@ -431,6 +453,7 @@ def find_problems(config: Config) -> list[str]:
         _image_size,
         _mean_pixel,
         _mask_shapes,
+        _positive_rois,
     ):
         problems.extend(check_together(config))
     return problems
@@ -479,6 +502,12 @@ def _anchors(config: Config) -> list[str]:
         problems.append(
             f"RPN_ANCHOR_SCALES = {scales!r}: has {len(scales)} values but BACKBONE_STRIDES "
             f"has {len(strides)}; there must be one scale for each stride."
+        )
+    # Other strides would put the anchors beside the cells that they belong to.
+    if config.BACKBONE in BACKBONES and list(strides) != BUILT_IN_STRIDES and not problems:
+        problems.append(
+            f"BACKBONE_STRIDES = {strides!r}: must be {BUILT_IN_STRIDES} with BACKBONE "
+            f"{config.BACKBONE!r}; other strides need a BACKBONE function."
         )
     return problems
 
@@ -546,3 +575,15 @@ def _mask_shapes(config: Config) -> list[str]:
                 f"MASK_POOL_SIZE = {config.MASK_POOL_SIZE}: the mask head doubles its input."
             )
     return problems
+
+
+def _positive_rois(config: Config) -> list[str]:
+    count, ratio = config.TRAIN_ROIS_PER_IMAGE, config.ROI_POSITIVE_RATIO
+    if not (_is_count(count) and _RULES["ROI_POSITIVE_RATIO"][0](ratio)):
+        return []  # already reported
+    if int(count * ratio) >= 1:
+        return []
+    return [
+        f"TRAIN_ROIS_PER_IMAGE = {count!r}: times ROI_POSITIVE_RATIO = {ratio!r} must be at least "
+        "1, or no ROI is positive and the heads learn nothing."
+    ]

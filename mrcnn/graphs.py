@@ -7,12 +7,14 @@ detections, then masks for the detections that exist.
 
 import contextlib
 import re
+import warnings
 
 import keras
 import numpy as np
 from keras import layers, ops
 
 from mrcnn import checkpoints
+from mrcnn.config import SIDE_MULTIPLE
 from mrcnn.geometry.anchors import compute_backbone_shapes, generate_pyramid_anchors
 from mrcnn.geometry.boxes import norm_boxes
 from mrcnn.layers.backbones import backbone_graph
@@ -32,13 +34,6 @@ from mrcnn.layers.losses import (
 from mrcnn.layers.proposals import ProposalLayer
 from mrcnn.layers.rpn import build_rpn_model
 
-LOSS_NAMES = (
-    "rpn_class_loss",
-    "rpn_bbox_loss",
-    "mrcnn_class_loss",
-    "mrcnn_bbox_loss",
-    "mrcnn_mask_loss",
-)
 _POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 
 
@@ -167,6 +162,32 @@ def normalized_anchors(config, image_shape):
     return anchors, norm_boxes(anchors, image_shape[:2])
 
 
+def _check_pyramid(config, image, levels):
+    """A `BACKBONE` function and its `COMPUTE_BACKBONE_SHAPE` must mean the same maps: an anchor
+    stands for a cell.
+    """
+    side = [-(-int(n) // SIDE_MULTIPLE) * SIDE_MULTIPLE for n in config.IMAGE_SHAPE[:2]]
+    shapes = keras.Model(image, levels).compute_output_shape((1, *side, image.shape[-1]))
+    made = [tuple(shape[1:3]) for shape in shapes]
+    image_shape = np.array([*side, image.shape[-1]])
+    told = [tuple(map(int, shape)) for shape in compute_backbone_shapes(config, image_shape)]
+    if any(None in shape for shape in made):
+        return  # a layer that does not know its shape in advance
+    if made != told:
+        raise ValueError(
+            f"COMPUTE_BACKBONE_SHAPE = {config.COMPUTE_BACKBONE_SHAPE!r}: for a picture of {side} "
+            f"it gives {told}, but P2 to P6 of BACKBONE {config.BACKBONE!r} are {made}; they must "
+            "be the same."
+        )
+    strides = [round(side[0] / height, 3) for height, _ in made]
+    if any(abs(stride - own) > 1e-3 for stride, own in zip(strides, config.BACKBONE_STRIDES)):
+        warnings.warn(
+            f"BACKBONE_STRIDES = {config.BACKBONE_STRIDES!r}: a cell of P2 to P6 of BACKBONE "
+            f"{config.BACKBONE!r} covers {strides} pixels. Anchors will lie beside their cells.",
+            stacklevel=2,
+        )
+
+
 class SharedLayers:
     """Everything with weights, built once: backbone, pyramid, RPN and heads.
 
@@ -184,6 +205,8 @@ class SharedLayers:
             self.image = keras.Input((None, None, config.IMAGE_SHAPE[2]), name="input_image")
             stages = backbone_graph(self.image, config)
             *self.pyramid, p6 = fpn_graph(stages, config.TOP_DOWN_PYRAMID_SIZE)
+            if callable(config.BACKBONE):
+                _check_pyramid(config, self.image, [*self.pyramid, p6])
             rpn = build_rpn_model(
                 config.RPN_ANCHOR_STRIDE,
                 len(config.RPN_ANCHOR_RATIOS),

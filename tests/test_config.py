@@ -172,6 +172,9 @@ SOUND = [
     ("MINI_MASK_SHAPE", [28, 20]),
     ("RPN_ANCHOR_SCALES", np.array([8, 16, 32, 64, 128])),
     ("LOSS_WEIGHTS", {"mrcnn_mask_loss": 2}),
+    ("TRAIN_ROIS_PER_IMAGE", 4),
+    ("BACKBONE_STRIDES", (4, 8, 16, 32, 64)),
+    ("DETECTION_MAX_INSTANCES", 5000),  # more than there are proposals
     ("IMAGE_SHAPE", [128, 320, 3]),
 ]
 
@@ -195,6 +198,9 @@ WRONG = [
     ("STEPS_PER_EPOCH", 0, "above 0"),
     ("BACKBONE", "resnet18", "'resnet50', 'resnet101', 'squeezenet' or a function"),
     ("BACKBONE_STRIDES", [4, 8, 16, 32], "must have 5 values"),
+    ("BACKBONE_STRIDES", [8, 16, 32, 64, 128], "must be [4, 8, 16, 32, 64] with BACKBONE"),
+    ("RPN_TRAIN_ANCHORS_PER_IMAGE", 1, "at least 2"),
+    ("TRAIN_ROIS_PER_IMAGE", 3, "times ROI_POSITIVE_RATIO = 0.33 must be at least 1"),
     ("RPN_ANCHOR_SCALES", (32, 64, 128), "has 3 values but BACKBONE_STRIDES has 5"),
     ("RPN_ANCHOR_SCALES", ((8, 16), (32, 64), 1, 2, 3), "sequence of numbers above 0"),
     ("RPN_ANCHOR_RATIOS", [], "sequence of numbers above 0"),
@@ -242,6 +248,20 @@ def test_wrong_values_are_named_with_their_rule(name, value, rule):
     assert repr(value) in line
     assert rule in line
     assert "ThreeClasses" in str(error.value)
+
+
+def test_weight_of_a_loss_that_does_not_exist():
+    config = ThreeClasses()
+    config.LOSS_WEIGHTS = {"mrcnn_masks_loss": 2.0, "rpn_class_loss": 1.0}
+    with pytest.warns(UserWarning, match=r"\['mrcnn_masks_loss'\].*mrcnn_mask_loss"):
+        config.validate()
+
+
+def test_strides_are_free_with_a_backbone_function():
+    config = ThreeClasses()
+    config.BACKBONE = config.COMPUTE_BACKBONE_SHAPE = shape_function
+    config.BACKBONE_STRIDES = [8, 16, 32, 64, 128]
+    config.validate()
 
 
 def test_all_problems_are_told_at_once():

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from mrcnn import graphs
+from mrcnn.config import LOSS_NAMES
 from mrcnn.geometry.boxes import denorm_boxes
-from tests.tiny import randomize, tiny_config
+from tests.tiny import randomize, tiny_config, tiny_shapes
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +63,7 @@ def test_inputs_and_outputs_of_training(shared):
     assert len(shared.training.outputs) == 14
     assert [tuple(x.shape) for x in shared.training.outputs[-5:]] == [()] * 5
     losses = [x._keras_history.operation.name for x in shared.training.outputs[-5:]]
-    assert tuple(losses) == graphs.LOSS_NAMES
+    assert tuple(losses) == LOSS_NAMES
 
 
 def test_training_on_given_rois_and_whole_masks():
@@ -146,3 +147,20 @@ def test_weight_files_have_matterports_order_for_a_resnet_only(mode, shared):
     )
     names = model.file_layer_names
     assert ("proposal_targets" in names) == (mode == "training")
+
+
+@pytest.mark.parametrize("shapes", [lambda s: tiny_shapes(s) + 1, lambda s: tiny_shapes(s)[:4]])
+def test_backbone_and_its_shapes_must_agree(shapes):
+    config = tiny_config(COMPUTE_BACKBONE_SHAPE=shapes)
+    with pytest.raises(ValueError, match=r"COMPUTE_BACKBONE_SHAPE .*are \[\(16, 16\), \("):
+        graphs.SharedLayers(config)
+
+
+def test_anchors_beside_their_cells():
+    config = tiny_config(BACKBONE_STRIDES=[8, 16, 32, 64, 128])
+    with pytest.warns(UserWarning, match=r"covers \[4.0, 8.0, 16.0, 32.0, 64.0\] pixels"):
+        graphs.SharedLayers(config)
+
+
+def test_shapes_are_compared_at_sides_that_the_network_takes():
+    graphs.SharedLayers(tiny_config(IMAGE_RESIZE_MODE="none", IMAGE_MAX_DIM=100))

@@ -5,6 +5,8 @@ Both ``data_generator`` and ``TrainingBatches`` are made of these two steps.
 
 from __future__ import annotations
 
+import functools
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +19,8 @@ from mrcnn.loading.detection_targets import build_detection_targets, generate_ra
 from mrcnn.loading.image_gt import load_image_gt
 from mrcnn.loading.randomness import RandomSource, choose
 from mrcnn.loading.rpn_targets import build_rpn_targets
+
+logger = logging.getLogger("mrcnn.loading")
 
 
 @dataclass(frozen=True)
@@ -128,10 +132,20 @@ def make_example(
         if settings.detection_targets:
             detection = build_detection_targets(rpn_rois, class_ids, boxes, masks, config, rng)
     if len(class_ids) > config.MAX_GT_INSTANCES:
+        _tell_of_left_out(config.MAX_GT_INSTANCES)
         keep = choose(rng, np.arange(len(class_ids)), config.MAX_GT_INSTANCES)
         class_ids, boxes, masks = class_ids[keep], boxes[keep], masks[:, :, keep]
     return Example(
         image, image_meta, rpn_match, rpn_bbox, class_ids, boxes, masks, rpn_rois, detection
+    )
+
+
+@functools.cache  # once, not for every picture
+def _tell_of_left_out(limit: int) -> None:
+    logger.warning(
+        "MAX_GT_INSTANCES = %d and there are pictures with more instances: the heads learn from a "
+        "random choice of so many, and take the others for background. Raise it if memory allows.",
+        limit,
     )
 
 

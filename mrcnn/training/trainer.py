@@ -7,7 +7,7 @@ import time
 import keras
 import numpy as np
 
-from mrcnn.graphs import LOSS_NAMES
+from mrcnn.config import LOSS_NAMES
 from mrcnn.training.layer_selection import set_trainable
 
 STATE_FILE = "training_state.npz"

@@ -3,7 +3,8 @@
 import keras
 from keras import ops
 
-from mrcnn.graphs import LOSS_NAMES, NamedWeightsModel
+from mrcnn.config import LOSS_NAMES
+from mrcnn.graphs import NamedWeightsModel
 
 
 def weight_decay(variables, rate):

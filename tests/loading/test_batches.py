@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from keras.src.trainers.data_adapters.py_dataset_adapter import PyDatasetAdapter
 
+from mrcnn.loading import examples
 from mrcnn.loading.batches import BrokenImageError, TrainingBatches
 from mrcnn.loading.cache import CachedDataset
 from tests.loading.toys import ToyConfig, ToyDataset
@@ -344,3 +345,14 @@ def test_defaults_of_the_configuration() -> None:
 def test_wrong_settings(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make(**settings)
+
+
+def test_more_instances_than_the_limit_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    examples._tell_of_left_out.cache_clear()
+    config = ToyConfig()
+    config.MAX_GT_INSTANCES = 1
+    batches = make(config=config)
+    with caplog.at_level(logging.WARNING, "mrcnn.loading"):
+        (first,), (second,) = batches[0], batches[1]
+    assert (first[4] > 0).sum(axis=1).tolist() == (second[4] > 0).sum(axis=1).tolist() == [1, 1]
+    assert [record.getMessage()[:20] for record in caplog.records] == ["MAX_GT_INSTANCES = 1"]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from mrcnn.graphs import LOSS_NAMES
+from mrcnn.config import LOSS_NAMES
 from mrcnn.training.training_model import TrainingModel, weight_decay
 
 
