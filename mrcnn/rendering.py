@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import colorsys
 import functools
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -417,23 +418,66 @@ def _letters(text: str, size: int) -> np.ndarray:
     """Return a text's coverage, [height, width] float32 in 0..1, `size` pixels high letters.
 
     The face is DejaVu Sans Bold, which matplotlib carries: Latin, Greek, Cyrillic, no OpenCV
-    stroke letters. The height depends on `size` alone, so that all labels line up.
+    stroke letters. Other scripts take a face that is installed. The height depends on `size`
+    alone, so that all labels line up.
     """
     from PIL import Image, ImageDraw
 
-    font = _font(size)
-    ascent, descent = font.getmetrics()
+    ascent, descent = _font(_plain_face(), size).getmetrics()
+    missing = frozenset() if text.isascii() else _characters(text) - _glyphs_of(_plain_face())
+    font = _font(_face_with(missing), size)
     width = max(1, int(np.ceil(font.getlength(text))))
     picture = Image.new("L", (width, ascent + descent), 0)
-    ImageDraw.Draw(picture).text((0, 0), text, fill=255, font=font)
+    ImageDraw.Draw(picture).text((0, ascent), text, fill=255, font=font, anchor="ls")
     return np.asarray(picture, dtype=np.float32) / 255
 
 
 @functools.lru_cache(maxsize=32)
-def _font(size: int) -> Any:
-    """Load the label face at `size` pixels."""
-    import matplotlib
+def _font(face: str, size: int) -> Any:
+    """Load a face at `size` pixels."""
     from PIL import ImageFont
 
-    face = Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans-Bold.ttf")
-    return ImageFont.truetype(str(face), size)
+    return ImageFont.truetype(face, size)
+
+
+@functools.cache
+def _plain_face() -> str:
+    """The file of the face for labels."""
+    import matplotlib
+
+    return str(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans-Bold.ttf"))
+
+
+def _characters(text: str) -> frozenset[int]:
+    return frozenset(ord(letter) for letter in text if not letter.isspace())
+
+
+@functools.lru_cache(maxsize=2)
+def _glyphs_of(face: str) -> frozenset[int]:
+    """The code points that a font file has letters for; none if it cannot be read."""
+    from matplotlib.ft2font import FT2Font
+
+    try:
+        return frozenset(FT2Font(face).get_charmap())
+    except (OSError, RuntimeError):
+        return frozenset()
+
+
+@functools.lru_cache(maxsize=256)
+def _face_with(missing: frozenset[int]) -> str:
+    """The first installed face with these characters and with digits, or the plain one."""
+    from matplotlib import font_manager
+
+    if not missing:
+        return _plain_face()
+    wanted = missing | _characters("0123456789.")
+    for face in sorted({font.fname for font in font_manager.fontManager.ttflist}):
+        # This one has every character, each drawn as the name of its script.
+        if "LastResort" not in face and wanted <= _glyphs_of(face):
+            return face
+    warnings.warn(
+        f"no installed font has {''.join(map(chr, sorted(missing)))!r}: labels show boxes instead. "
+        "Install one (for Chinese, Japanese and Korean: fonts-noto-cjk).",
+        stacklevel=2,
+    )
+    return _plain_face()

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from mrcnn import rendering
 from mrcnn.rendering import draw_instances, fixed_colors, save_instances, write_image
 
 NAMES = ["BG", "cat", "dog"]
@@ -202,3 +203,24 @@ def test_unknown_picture_formats_are_refused(tmp_path, name):
     with pytest.raises(ValueError, match="path must end in a picture format"):
         write_image(tmp_path / name, picture())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_letters_that_the_label_face_lacks_come_from_another():
+    # A script g that matplotlib's STIX faces have and its DejaVu Sans Bold has not.
+    found = rendering._letters("\u210a", 20)
+    assert found.shape[0] == rendering._letters("g", 20).shape[0]
+    assert found.max() > 0.5
+    face = rendering._face_with(frozenset([0x210A]))
+    assert face != rendering._plain_face() and 0x210A in rendering._glyphs_of(face)
+
+
+def test_a_script_without_a_face_is_told_once(monkeypatch):
+    from matplotlib import font_manager
+
+    rendering._face_with.cache_clear()
+    monkeypatch.setattr(font_manager.fontManager, "ttflist", [])
+    with pytest.warns(UserWarning, match="no installed font has '\u732b'.*fonts-noto-cjk") as told:
+        for score in ("0.93", "0.94"):
+            assert rendering._letters(f"\u732b {score}", 12).any()
+    assert len(told) == 1
+    rendering._face_with.cache_clear()
