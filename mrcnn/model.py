@@ -64,14 +64,13 @@ from mrcnn.loading.detection_targets import build_detection_targets, generate_ra
 from mrcnn.loading.image_gt import load_image_gt
 from mrcnn.loading.rpn_targets import build_rpn_targets
 from mrcnn.training import callbacks as named_callbacks
-from mrcnn.training import layer_selection, trainer
+from mrcnn.training import layer_selection, log_folders, trainer
 from mrcnn.training.training_model import TrainingModel
 
 # <log folder: name and time>/mask_rcnn_<name>_<epoch>.h5, written on any system.
 _CHECKPOINT = re.compile(
     r"(?:.*[/\\])?(?P<name>[^/\\]+)(?P<time>\d{8}T\d{4})[/\\]mask_rcnn_[^/\\]*?(?P<epoch>\d{4,})\.h5"
 )
-_TIME = "%Y%m%dT%H%M"
 # Anchors of so many input shapes are kept; those of a large picture take 10 MB.
 _MAX_CACHED_ANCHORS = 16
 
@@ -101,6 +100,9 @@ class MaskRCNN:
     Raises:
         ValueError: for another mode or a setting that cannot work, with its name, value and rule.
     """
+
+    # Whether `log_dir` is this training's already, or somebody's choice.
+    _goes_on = True
 
     def __init__(self, mode, config, model_dir):
         if mode not in ("training", "inference"):
@@ -194,11 +196,23 @@ class MaskRCNN:
         name = self._name()
         match = _CHECKPOINT.fullmatch(os.fspath(model_path)) if model_path else None
         self.epoch = int(match["epoch"]) if match else 0
-        started = match["time"] if match else datetime.datetime.now().strftime(_TIME)
+        started = match["time"] if match else f"{datetime.datetime.now():{log_folders.TIME_FORMAT}}"
         self.log_dir = os.path.join(self.model_dir, f"{name}{started}")
         if match and match["name"] == name and os.path.isdir(os.path.dirname(model_path)):
             self.log_dir = os.path.dirname(model_path)
+        elif not match:
+            self.log_dir = log_folders.free_folder(self.log_dir)
+        self._goes_on = match is not None
         self.checkpoint_path = os.path.join(self.log_dir, f"mask_rcnn_{name}_{{epoch:04d}}.h5")
+
+    def _open_log_dir(self, class_names):
+        """Give a new training a folder that no other has, and write its settings there."""
+        if self._goes_on:
+            return
+        self.log_dir = log_folders.claim_folder(self.log_dir)
+        self.checkpoint_path = os.path.join(self.log_dir, os.path.basename(self.checkpoint_path))
+        self.write_description(self.checkpoint_path, class_names)
+        self._goes_on = True
 
     # ---- training ----------------------------------------------------------------------------
 
@@ -288,6 +302,10 @@ class MaskRCNN:
             val_batches = TrainingBatches(
                 val_dataset, config, shuffle=True, steps=config.VALIDATION_STEPS, **batches
             )
+        # Before there is a folder: what is wrong with the arguments.
+        named_callbacks.resolve_callbacks(custom_callbacks or [], self, val_dataset)
+        self.set_trainable(layers, verbose=0)
+        self._open_log_dir(train_dataset.class_names)
         if verbose:
             log(f"\nStarting at epoch {self.epoch}. LR={learning_rate}\n")
             log(f"Checkpoint Path: {self.checkpoint_path}")

@@ -1,5 +1,6 @@
 """MaskRCNN: pictures of every kind, weight files, log folders, looking inside, errors."""
 
+import json
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 from mrcnn import model as modellib
 from mrcnn.geometry.images import compose_image_meta
 from mrcnn.model import MaskRCNN, log
+from mrcnn.training import log_folders
 from tests.tiny import randomize, tiny_config
 
 
@@ -305,6 +307,23 @@ def test_an_existing_folder_goes_on_for_its_own_name_only(model, logs, name, goe
     path.parent.mkdir(parents=True)
     model.set_log_dir(path)
     assert (model.log_dir == str(path.parent)) == goes_on
+
+
+def test_two_trainings_of_one_minute(model, logs):
+    model.set_log_dir()
+    first = model.log_dir
+    assert log_folders.claim_folder(first) == first  # another process begins
+    model._open_log_dir(["BG", "bright", "dark"])
+    assert model.log_dir > first and len(model.log_dir) == len(first)
+    assert os.path.dirname(model.checkpoint_path) == model.log_dir
+    assert sorted(os.listdir(logs)) == [os.path.basename(first), os.path.basename(model.log_dir)]
+    assert json.loads((logs / model.log_dir / "config.json").read_text())["class_names"][0] == "BG"
+    second = model.log_dir
+    model._open_log_dir(["BG"])  # the second stage of this training
+    assert model.log_dir == second
+    model.set_log_dir(model.checkpoint_path.format(epoch=1))
+    model._open_log_dir(["BG"])
+    assert model.log_dir == second
 
 
 def test_find_last(model, logs):
