@@ -287,6 +287,8 @@ class MaskRCNN:
         self._require_training("train")
         config = self.config
         batches = {"workers": workers, "seed": seed, "cache": cache}
+        if not config.USE_RPN_ROIS:
+            batches["random_rois"] = config.POST_NMS_ROIS_TRAINING
         train_batches = TrainingBatches(
             train_dataset,
             config,

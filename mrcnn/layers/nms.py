@@ -29,6 +29,7 @@ def non_max_suppression(boxes, scores, max_outputs, iou_threshold, class_ids=Non
     Returns:
         `[batch, max_outputs]` int32 indices in order of falling score, padded with -1.
     """
+    iou_threshold = float(iou_threshold)  # 0 and 1 too: TensorFlow takes no int
     backend = keras.backend.backend()
     if backend == "tensorflow":
         return _nms_tensorflow(boxes, scores, max_outputs, iou_threshold, class_ids)

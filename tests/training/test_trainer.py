@@ -77,6 +77,12 @@ def test_frozen_layers_stay_and_the_others_move(build):
     assert {path.split("/")[0] for path in changed} == {HEADS}
 
 
+def test_heads_on_rois_that_are_not_the_rpns(build):
+    model = build(USE_RPN_ROIS=False)
+    history = train(model)
+    assert history["mrcnn_class_loss"][-1] > 0 and history["mrcnn_mask_loss"][-1] > 0
+
+
 def test_files_of_a_training(build, tmp_path):
     model = build()
     train(model, epochs=2)
