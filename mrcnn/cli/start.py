@@ -1,4 +1,4 @@
-"""What the samples share: from the word behind `--weights` to a model.
+"""What the samples share: their options, and from the word behind `--weights` to a model.
 
 The settings are those of the sample's own `Config`. Only the network itself follows the weights,
 where these say which one they belong to: the small model has other layers than a ResNet.
@@ -6,13 +6,17 @@ where these say which one they belong to: the small model has other layers than 
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mrcnn.cli.train import CLASS_LAYERS, last_checkpoint
 from mrcnn.cli.weights import IncompleteWeightsError, describe_weights
+from mrcnn.datasets.coco_names import COCO_CLASS_NAMES
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mrcnn.config import Config
 
 # The settings that decide which layers there are, and of what shape.
@@ -27,6 +31,28 @@ NETWORK = (
 )
 # Published weights that Matterport's samples load into whatever network they have.
 ANY_NETWORK = ("coco", "imagenet", "none")
+
+
+def sample_parser(description: str, commands: Sequence[str], logs: str) -> argparse.ArgumentParser:
+    """The options that Matterport's samples have in common.
+
+    Args:
+        description: what the sample does.
+        commands: choices of the first word.
+        logs: default of `--logs`.
+    """
+    parser = argparse.ArgumentParser(description=description)
+    words = " or ".join(repr(command) for command in commands)
+    parser.add_argument("command", choices=commands, metavar="<command>", help=words)
+    parser.add_argument("--dataset", metavar="/path/to/dataset/", help="the data set")
+    parser.add_argument(
+        "--weights",
+        required=True,
+        metavar="/path/to/weights.h5",
+        help="path of weights, or coco, imagenet, small, last, none",
+    )
+    parser.add_argument("--logs", default=logs, metavar="/path/to/logs/", help="weights and logs")
+    return parser
 
 
 def start_model(mode: str, config: Config, weights: str, logs: str) -> Any:
@@ -50,9 +76,11 @@ def start_model(mode: str, config: Config, weights: str, logs: str) -> Any:
     word = str(weights).lower()
     if word == "last":
         weights = str(last_checkpoint(Path(logs), config.NAME))
-    num_classes = {"coco": 81}.get(word)
+    class_names = list(COCO_CLASS_NAMES) if word == "coco" else None
     if word not in ANY_NETWORK:
-        num_classes = follow_network(config, weights)
+        class_names = follow_network(config, weights)
+    if mode == "inference":
+        _check_complete(config, weights, class_names)
     config.display()
     from mrcnn.quiet import import_backend
 
@@ -63,22 +91,34 @@ def start_model(mode: str, config: Config, weights: str, logs: str) -> Any:
     if word == "none":
         return model
     print("Loading weights", weights)
-    other_classes = num_classes not in (None, config.NUM_CLASSES)
+    other_classes = class_names is not None and len(class_names) != config.NUM_CLASSES
     exclude = CLASS_LAYERS if other_classes else None
     report = model.load_weights(weights, by_name=True, exclude=exclude)
-    if mode == "inference" and (other_classes or getattr(report, "missing_in_file", ())):
-        raise ValueError(
-            f"weights is {weights}, which was not trained on these {config.NUM_CLASSES} classes "
-            "or lacks layers: what it detects would be noise. Train first, then use 'last'."
-        )
+    if mode == "inference" and getattr(report, "missing_in_file", ()):
+        raise ValueError(f"weights is {weights}, which lacks layers: {_NOISE}")
     return model
 
 
-def follow_network(config: Config, weights: str) -> int | None:
+_NOISE = "what it detects would be noise. Train first, then use 'last'."
+
+
+def _check_complete(config: Config, weights: str, class_names: list[str] | None) -> None:
+    """Refuse, before anything is built, weights that cannot detect what the sample looks for."""
+    if class_names is None:
+        raise ValueError(f"weights is {weights}, which lacks layers: {_NOISE}")
+    if len(class_names) != config.NUM_CLASSES:
+        names = ", ".join(class_names[1:6]) + (", ..." if len(class_names) > 6 else "")
+        raise ValueError(
+            f"weights is {weights}, which was trained on {len(class_names)} classes with the "
+            f"background ({names}), not on these {config.NUM_CLASSES} classes: {_NOISE}"
+        )
+
+
+def follow_network(config: Config, weights: str) -> list[str] | None:
     """Give `config` the network of a weight file.
 
     Returns:
-        The number of classes of the weights, None for a backbone alone.
+        The names of the classes of the weights, "BG" first; None for a backbone alone.
     """
     try:
         described = describe_weights(weights)
@@ -88,4 +128,4 @@ def follow_network(config: Config, weights: str) -> int | None:
         return None
     for name in NETWORK:
         setattr(config, name, getattr(described.config, name))
-    return described.config.NUM_CLASSES
+    return described.class_names

@@ -19,7 +19,6 @@ Usage: import the module, or run it from the command line:
 The data set: https://github.com/matterport/Mask_RCNN/releases/download/v2.1/balloon_dataset.zip
 """
 
-import argparse
 import datetime
 import os
 import sys
@@ -29,7 +28,7 @@ import numpy as np
 ROOT_DIR = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 sys.path.append(ROOT_DIR)  # To find a local version of the library
 
-from mrcnn.cli.start import start_model
+from mrcnn.cli.start import sample_parser, start_model
 from mrcnn.config import Config
 from mrcnn.datasets import ViaDataset
 from mrcnn.geometry.images import as_rgb
@@ -164,19 +163,8 @@ def splash_video(model, video_path, file_name):
 
 
 def main(words=None):
-    parser = argparse.ArgumentParser(description="Train Mask R-CNN to detect balloons.")
-    parser.add_argument(
-        "command", choices=("train", "splash"), metavar="<command>", help="'train' or 'splash'"
-    )
-    parser.add_argument("--dataset", metavar="/path/to/balloon/dataset/", help="the data set")
-    parser.add_argument(
-        "--weights",
-        required=True,
-        metavar="/path/to/weights.h5",
-        help="path of weights, or coco, imagenet, small, last, none",
-    )
-    parser.add_argument(
-        "--logs", default=DEFAULT_LOGS_DIR, metavar="/path/to/logs/", help="weights and logs"
+    parser = sample_parser(
+        "Train Mask R-CNN to detect balloons.", ("train", "splash"), DEFAULT_LOGS_DIR
     )
     parser.add_argument("--image", metavar="path or URL", help="picture for the colour splash")
     parser.add_argument("--video", metavar="path", help="video for the colour splash")

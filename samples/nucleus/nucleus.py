@@ -17,7 +17,6 @@ Usage: import the module, or run it from the command line:
 The data set: https://www.kaggle.com/c/data-science-bowl-2018
 """
 
-import argparse
 import datetime
 import os
 import sys
@@ -30,7 +29,7 @@ ROOT_DIR = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 sys.path.append(ROOT_DIR)  # To find a local version of the library
 
 from mrcnn import datasets
-from mrcnn.cli.start import start_model
+from mrcnn.cli.start import sample_parser, start_model
 from mrcnn.config import Config
 from mrcnn.datasets.nucleus import SUBSETS, VAL_IDS
 from mrcnn.rendering import save_instances
@@ -241,20 +240,7 @@ def detect(model, dataset_dir, subset):
 
 
 def main(words=None):
-    parser = argparse.ArgumentParser(description="Mask R-CNN for nuclei.")
-    parser.add_argument(
-        "command", choices=("train", "detect"), metavar="<command>", help="'train' or 'detect'"
-    )
-    parser.add_argument("--dataset", metavar="/path/to/dataset/", help="the data set")
-    parser.add_argument(
-        "--weights",
-        required=True,
-        metavar="/path/to/weights.h5",
-        help="path of weights, or coco, imagenet, small, last, none",
-    )
-    parser.add_argument(
-        "--logs", default=DEFAULT_LOGS_DIR, metavar="/path/to/logs/", help="weights and logs"
-    )
+    parser = sample_parser("Mask R-CNN for nuclei.", ("train", "detect"), DEFAULT_LOGS_DIR)
     parser.add_argument("--subset", metavar="<subset>", help=", ".join(SUBSETS))
     args = parser.parse_args(words)
     for option in ("dataset", "subset"):

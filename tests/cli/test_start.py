@@ -69,10 +69,20 @@ def test_last_is_the_newest_checkpoint_of_the_name(fake_model, config, tmp_path)
     assert model.loaded == [(str(expected), True, None)]
 
 
-def test_weights_of_other_classes_cannot_detect(fake_model, weights, config):
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        (None, r"3 classes with the background \(cat, dog\), not on these 2 classes"),
+        ("coco", r"81 .*\(person, bicycle, car, motorcycle, airplane, \.\.\.\), not on these 2"),
+        ("none", "lacks layers"),
+        ("imagenet", "lacks layers"),
+    ],
+)
+def test_weights_of_other_classes_cannot_detect(fake_model, weights, config, word, message):
     config.NUM_CLASSES = 2
-    with pytest.raises(ValueError, match="not trained on these 2 classes"):
-        start_model("inference", config, str(weights), "logs")
+    with pytest.raises(ValueError, match=message):
+        start_model("inference", config, word or str(weights), "logs")
+    assert fake_model.built == []
 
 
 def test_weights_with_holes_cannot_detect(fake_model, weights, config, monkeypatch):
