@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import logging  # noqa: F401 - scripts take it from here, as from Matterport's module
 import os
 import re
 from collections import OrderedDict

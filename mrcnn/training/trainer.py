@@ -1,7 +1,9 @@
 """One call of `train`: which layers, which optimiser, which callbacks, from which epoch."""
 
 import importlib.util
+import logging
 import os
+import re
 import time
 
 import keras
@@ -10,7 +12,13 @@ import numpy as np
 from mrcnn.config import LOSS_NAMES
 from mrcnn.training.layer_selection import set_trainable
 
+logger = logging.getLogger("mrcnn.training")
+
 STATE_FILE = "training_state.npz"
+# TensorFlow, torch, JAX and Python each have their own words for it.
+_OUT_OF_MEMORY = re.compile(
+    "ResourceExhausted|RESOURCE_EXHAUSTED|OutOfMemory|out of memory|^MemoryError"
+)
 
 
 class NonFiniteLossError(ArithmeticError):
@@ -189,13 +197,32 @@ def fit(model, config, train_batches, val_batches, options):
         *_tensorboard(log_dir, options["verbose"]),
         Checkpoints(options["checkpoint_path"], options["written"]),
     ]
-    return model.fit(
-        train_batches,
-        initial_epoch=options["first_epoch"],
-        epochs=options["last_epoch"],
-        callbacks=callbacks,
-        validation_data=val_batches,
-        verbose=options["verbose"],
+    try:
+        return model.fit(
+            train_batches,
+            initial_epoch=options["first_epoch"],
+            epochs=options["last_epoch"],
+            callbacks=callbacks,
+            validation_data=val_batches,
+            verbose=options["verbose"],
+        )
+    except Exception as error:
+        if _OUT_OF_MEMORY.search(f"{type(error).__name__}: {error}"):
+            logger.error(_advice_on_memory(config))
+        raise
+
+
+def _advice_on_memory(config):
+    """The settings that decide how much memory a step takes, the strongest first."""
+    height, width = config.IMAGE_SHAPE[:2]
+    return (
+        "There was not enough memory for a training step. Lower, one at a time: "
+        f"IMAGES_PER_GPU = {config.IMAGES_PER_GPU} (with half of it, halve the learning rate), "
+        f"IMAGE_MAX_DIM (pictures are {height} x {width}), "
+        f"TRAIN_ROIS_PER_IMAGE = {config.TRAIN_ROIS_PER_IMAGE}, "
+        f"POST_NMS_ROIS_TRAINING = {config.POST_NMS_ROIS_TRAINING}. "
+        f"Or keep USE_MINI_MASK = True (it is {config.USE_MINI_MASK}), train layers='heads', take "
+        f"BACKBONE = 'resnet50' (it is {config.BACKBONE!r}), or, on a GPU, PRECISION = 'bfloat16'."
     )
 
 

@@ -267,6 +267,30 @@ def test_bad_input_is_found_before_anything_changes(build):
     assert not os.path.exists(model.log_dir)
 
 
+class ResourceExhaustedError(Exception):
+    """Called as TensorFlow's is."""
+
+
+@pytest.mark.parametrize(
+    "error, advised",
+    [
+        (ResourceExhaustedError("OOM when allocating tensor"), True),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"), True),
+        (MemoryError(), True),
+        (RuntimeError("something else"), False),
+    ],
+)
+def test_advice_when_memory_runs_out(build, monkeypatch, caplog, error, advised):
+    def fit(*args, **options):
+        raise error
+
+    model = build()
+    monkeypatch.setattr(model.keras_model, "fit", fit)
+    with pytest.raises(type(error)):
+        train(model)
+    assert ("IMAGES_PER_GPU = 2" in caplog.text) == advised
+
+
 def test_verbose_says_where_it_goes(build, capsys):
     model = build()
     train(model)
