@@ -14,7 +14,7 @@ import numpy as np
 from keras import layers, ops
 
 from mrcnn import checkpoints
-from mrcnn.config import SIDE_MULTIPLE
+from mrcnn.config_rules import SIDE_MULTIPLE
 from mrcnn.geometry.anchors import compute_backbone_shapes, generate_pyramid_anchors
 from mrcnn.geometry.boxes import norm_boxes
 from mrcnn.layers.backbones import backbone_graph

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from mrcnn import graphs
-from mrcnn.config import LOSS_NAMES
+from mrcnn.config_rules import LOSS_NAMES
 from mrcnn.geometry.boxes import denorm_boxes
 from tests.tiny import randomize, tiny_config, tiny_shapes
 

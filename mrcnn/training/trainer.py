@@ -9,7 +9,7 @@ import time
 import keras
 import numpy as np
 
-from mrcnn.config import LOSS_NAMES
+from mrcnn.config_rules import LOSS_NAMES
 from mrcnn.training.layer_selection import set_trainable
 
 logger = logging.getLogger("mrcnn.training")

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from mrcnn.config import LOSS_NAMES
+from mrcnn.config_rules import LOSS_NAMES
 from mrcnn.graphs import NamedWeightsModel
 
 

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from mrcnn.config import LOSS_NAMES
+from mrcnn.config_rules import LOSS_NAMES
 from mrcnn.model import MaskRCNN
 from mrcnn.training import trainer
 from mrcnn.training.training_model import TrainingModel
