@@ -312,6 +312,7 @@ class MaskRCNN:
         if verbose:
             log(f"\nStarting at epoch {self.epoch}. LR={learning_rate}\n")
             log(f"Checkpoint Path: {self.checkpoint_path}")
+            log("The first step takes much longer than the others: the network is compiled.")
 
         def written(path, epoch):
             self.epoch = epoch

@@ -94,6 +94,8 @@ def start_model(mode: str, config: Config, weights: str, logs: str) -> Any:
     other_classes = class_names is not None and len(class_names) != config.NUM_CLASSES
     exclude = CLASS_LAYERS if other_classes else None
     report = model.load_weights(weights, by_name=True, exclude=exclude)
+    if report is not None:
+        print(report.summary())
     if mode == "inference" and getattr(report, "missing_in_file", ()):
         raise ValueError(f"weights is {weights}, which lacks layers: {_NOISE}")
     return model

@@ -2,6 +2,7 @@
 
 import pytest
 
+from mrcnn.checkpoints.load import LoadReport
 from mrcnn.cli.start import start_model
 from mrcnn.cli.train import CLASS_LAYERS
 from mrcnn.config import Config
@@ -85,14 +86,13 @@ def test_weights_of_other_classes_cannot_detect(fake_model, weights, config, wor
     assert fake_model.built == []
 
 
-def test_weights_with_holes_cannot_detect(fake_model, weights, config, monkeypatch):
-    class Report:
-        missing_in_file = ("rpn_model",)
-
-    monkeypatch.setattr(fake_model, "report", Report())
+def test_weights_with_holes_cannot_detect(fake_model, weights, config, monkeypatch, capsys):
+    report = LoadReport("pets.h5", loaded=("conv1",), missing_in_file=("rpn_model",))
+    monkeypatch.setattr(fake_model, "report", report)
     with pytest.raises(ValueError, match="lacks layers"):
         start_model("inference", config, str(weights), "logs")
     assert start_model("training", config, str(weights), "logs").mode == "training"
+    assert "pets.h5: 1 layers loaded, 1 not in the file (rpn_model)" in capsys.readouterr().out
 
 
 def test_backbone_alone(fake_model, config, shared_dir):
