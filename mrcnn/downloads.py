@@ -1,4 +1,5 @@
-"""Weight files by name: `coco`, `imagenet`, `balloon`, and `small`, which comes with the package.
+"""Weight files by name: `coco`, `imagenet`, `balloon`, and `small`, which comes with the package,
+as do the mask refiners `motorcycle` and `start`.
 
 What is known of each lies in `weights/manifest.json`. A download goes on where an earlier one
 was cut, is compared with the published checksum, is opened to see that it holds what it
@@ -38,6 +39,7 @@ class KnownWeights:
         name: what users write instead of a path.
         description: what it is.
         file: its file name.
+        kind: "model", or "refiner" for a mask refiner.
         url: where it is published; None for a file that comes with the package.
         size: bytes, None where unknown.
         md5: published MD5, None where there is none.
@@ -52,15 +54,17 @@ class KnownWeights:
     size: int | None = None
     md5: str | None = None
     sha256: str | None = None
+    kind: str = "model"
     expect: Mapping[str, Any] = field(default_factory=dict)
 
 
-def resolve_weights(name_or_path: str | os.PathLike, verbose: int = 1) -> str:
+def resolve_weights(name_or_path: str | os.PathLike, verbose: int = 1, kind: str = "model") -> str:
     """Turns a known name into the path of a file, which is downloaded once; keeps paths.
 
     Args:
         name_or_path: a name of the manifest, in any case, or the path of a weight file.
         verbose: 0 is silent.
+        kind: which names are meant: those of a "model" or of a "refiner".
 
     Returns:
         The path of a file that exists.
@@ -70,14 +74,15 @@ def resolve_weights(name_or_path: str | os.PathLike, verbose: int = 1) -> str:
         DownloadError: the file of that name cannot be downloaded.
     """
     text = os.fspath(name_or_path)
-    known = weights_manifest().get(text.lower())
+    names = {name: entry for name, entry in weights_manifest().items() if entry.kind == kind}
+    known = names.get(text.lower())
     if known is None:
         path = Path(text).expanduser()
         if path.exists():
             return str(path)
-        names = ", ".join(weights_manifest())
+        file = "weight file" if kind == "model" else kind
         raise FileNotFoundError(
-            f"weight file not found: {path} (known names instead of a path: {names})"
+            f"{file} not found: {path} (known names instead of a path: {', '.join(names)})"
         )
     if known.name == "imagenet":
         return get_imagenet_weights(verbose)

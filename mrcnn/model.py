@@ -64,6 +64,7 @@ from mrcnn.loading.batches import TrainingBatches, data_generator
 from mrcnn.loading.detection_targets import build_detection_targets, generate_random_rois
 from mrcnn.loading.image_gt import load_image_gt
 from mrcnn.loading.rpn_targets import build_rpn_targets
+from mrcnn.refinement.results import result_refiner
 from mrcnn.training import callbacks as named_callbacks
 from mrcnn.training import layer_selection, log_folders, trainer
 from mrcnn.training.training_model import TrainingModel
@@ -377,13 +378,16 @@ class MaskRCNN:
         result = detecting.unmold(np.asarray(detections), masks, meta)
         return result["rois"], result["class_ids"], result["scores"], result["masks"]
 
-    def detect(self, images, verbose=0, *, mask_probabilities=False):
+    def detect(self, images, verbose=0, *, mask_probabilities=False, refiner=None):
         """Find the objects in pictures.
 
         Args:
             images: any number of pictures of any size: grey, RGB or RGBA, 8 or 16 bit.
             verbose: 1 prints the shapes on the way.
             mask_probabilities: add `mask_probs` to the results.
+            refiner: sharpens every mask: a `mrcnn.refinement.Refiner`, its file, or the name of
+                one that comes with the package (`motorcycle`). Masks and `mask_probs` are the
+                refined ones then; boxes, classes and scores stay.
 
         Returns:
             A list with a dict for each picture: `rois` `[N, (y1, x1, y2, x2)]` int32 pixels,
@@ -392,9 +396,11 @@ class MaskRCNN:
 
         Raises:
             ValueError: for something that is no picture, or of a size that the settings do not
-                allow, with its number.
+                allow, with its number; for a file that is no refiner.
+            FileNotFoundError: for a refiner that does not exist.
         """
         images = detecting.as_list(images)
+        refine = result_refiner(refiner, images, mask_probabilities)
         if not images:
             return []
         molded, metas, _ = detecting.mold_inputs(images, self.config)
@@ -405,7 +411,7 @@ class MaskRCNN:
             for image in molded:
                 log("molded_images", image)
             log("image_metas", metas)
-        return self._detect(molded, metas, mask_probabilities)
+        return self._detect(molded, metas, mask_probabilities or refine is not None, refine)
 
     def detect_molded(self, molded_images, image_metas, verbose=0, *, mask_probabilities=False):
         """Find the objects in molded pictures; results in pixels of the molded pictures.
@@ -440,7 +446,7 @@ class MaskRCNN:
             meta[7:11] = 0, 0, height, width
         return self._detect(list(molded_images), metas, mask_probabilities)
 
-    def _detect(self, molded, metas, mask_probabilities):
+    def _detect(self, molded, metas, mask_probabilities, refine=None):
         """Run equal shapes together, `BATCH_SIZE` at a time; results in the order given."""
         by_shape = OrderedDict()
         for i, image in enumerate(molded):
@@ -460,6 +466,8 @@ class MaskRCNN:
                     results[i] = detecting.unmold(
                         detections[row], masks[row], places, mask_probabilities
                     )
+                    if refine is not None:
+                        results[i] = refine(i, results[i])
         return results
 
     @property

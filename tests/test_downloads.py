@@ -60,6 +60,7 @@ def known(server, weight_bytes, monkeypatch):
             expect={"backbone": "resnet50"},
         ),
         "small": downloads.KnownWeights("small", "ships", "mask_rcnn_small.h5"),
+        "bike": downloads.KnownWeights("bike", "ships", "bike.h5", kind="refiner"),
     }
     monkeypatch.setattr(downloads, "weights_manifest", lambda: entries)
     monkeypatch.setattr(downloads, "RETRIES", 1)
@@ -78,13 +79,14 @@ def failed(path, **kwargs):
 
 def test_manifest_and_matterports_constant():
     manifest = downloads.weights_manifest()
-    assert list(manifest) == ["coco", "balloon", "imagenet", "small"]
+    assert list(manifest) == ["coco", "balloon", "imagenet", "small", "motorcycle", "start"]
     assert manifest["coco"].url == downloads.COCO_MODEL_URL
     assert "/v2.0/" in downloads.COCO_MODEL_URL  # v2.1 is the balloon model
     assert manifest["imagenet"].md5 == "a268eb855778b3df3c7506639542a6af"
     for name, entry in manifest.items():
         assert entry.name == name
         assert entry.file.endswith(".h5") and "/" not in entry.file
+        assert entry.kind == ("refiner" if entry.file.startswith("mask_refiner_") else "model")
         if entry.url:
             assert urllib.parse.urlsplit(entry.url).scheme == "https"
             assert entry.url.endswith(f"/{entry.file}")
@@ -286,6 +288,16 @@ def test_paths_stay_paths(known, tmp_path, monkeypatch):
 def test_unknown_name_lists_the_known_ones(known):
     with pytest.raises(FileNotFoundError, match=r"not found: cocoo \(.*: coco, imagenet, small\)"):
         downloads.resolve_weights("cocoo")
+
+
+def test_names_of_refiners_are_apart_from_those_of_models(known, tmp_path, monkeypatch):
+    monkeypatch.setattr(downloads, "WEIGHT_FOLDERS", (tmp_path,))
+    (tmp_path / "bike.h5").write_bytes(b"")
+    assert downloads.resolve_weights("Bike", kind="refiner") == str(tmp_path / "bike.h5")
+    with pytest.raises(FileNotFoundError, match=r"^weight file not found: bike "):
+        downloads.resolve_weights("bike")
+    with pytest.raises(FileNotFoundError, match=r"^refiner not found: small \(.*: bike\)"):
+        downloads.resolve_weights("small", kind="refiner")
 
 
 @pytest.mark.parametrize("folder", [0, 1])

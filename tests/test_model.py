@@ -128,6 +128,36 @@ def test_mask_probabilities(model):
     same(result, plain)
 
 
+class Thinner:
+    """Stands in for a refiner: halves the probabilities and remembers what it was given."""
+
+    def __init__(self):
+        self.given = []
+
+    def refine(self, image, mask_probs):
+        self.given.append((image.shape, image.dtype, mask_probs))
+        return mask_probs / 2
+
+
+def test_refiner(model):
+    images = [picture(), picture(70, 64, 4), picture(90, 40, 1, np.uint16)]
+    plain = model.detect(images, mask_probabilities=True)
+    thinner = Thinner()
+    refined = model.detect(images, mask_probabilities=True, refiner=thinner)
+    assert sum(len(result["rois"]) for result in plain) > 0
+    for before, after, image, given in zip(plain, refined, images, thinner.given):
+        assert given[:2] == ((*image.shape[:2], 3), np.uint8)
+        np.testing.assert_array_equal(given[2], before["mask_probs"])
+        np.testing.assert_array_equal(after["mask_probs"], before["mask_probs"] / 2)
+        np.testing.assert_array_equal(after["masks"], before["mask_probs"] >= 1)
+        for key in ("rois", "class_ids", "scores"):
+            np.testing.assert_array_equal(after[key], before[key])
+    (result,) = model.detect(images[:1], refiner=thinner)
+    assert "mask_probs" not in result
+    with pytest.raises(FileNotFoundError, match="refiner not found: nothing"):
+        model.detect([], refiner="nothing.h5")
+
+
 def test_verbose_prints_shapes(model, capsys):
     model.detect([picture()], verbose=1)
     lines = capsys.readouterr().out.splitlines()

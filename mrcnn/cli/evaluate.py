@@ -38,12 +38,17 @@ def evaluate(
     config: Annotated[
         Path | None, typer.Option(help="JSON file with settings that overrule the weights' own.")
     ] = None,
+    refine: Annotated[
+        str | None,
+        typer.Option(help="Sharpen the masks: motorcycle, start, or the path of a refiner."),
+    ] = None,
 ) -> None:
     """Measure a model: COCO's AP and AR of boxes and masks, in all and per class.
 
     Classes are matched by name. Objects of classes that the data set lacks are left out.
     """
     from mrcnn.cli.data import VALIDATION_NAMES, find_part, open_data, split_names, subsets_of
+    from mrcnn.cli.detect import find_refiner
     from mrcnn.cli.weights import describe_weights, inference_model
     from mrcnn.evaluation.coco import evaluate_coco
 
@@ -53,13 +58,16 @@ def evaluate(
     described = describe_weights(weights, config)
     numbers = match_classes(described.class_names, data.class_names)
     described.config.DETECTION_MIN_CONFIDENCE = min_confidence
+    refiner = find_refiner(refine)
     typer.echo(f"Weights   {described}")
+    if refine is not None:
+        typer.echo(f"Refiner   {refine}")
     part = f" ({subset})" if subset else ""
     typer.echo(f"Data set  {dataset}{part}: {data.num_images} pictures")
     model = RenumberedClasses(inference_model(described), numbers)
     if results is not None:
         results.parent.mkdir(parents=True, exist_ok=True)
-    report = evaluate_coco(model, data, limit=limit, results_path=results)
+    report = evaluate_coco(model, data, limit=limit, results_path=results, refiner=refiner)
     typer.echo(f"\n{report}")
     if output is not None:
         output.parent.mkdir(parents=True, exist_ok=True)

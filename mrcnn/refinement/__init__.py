@@ -12,6 +12,7 @@ from mrcnn.refinement.pairs import (
 )
 from mrcnn.refinement.recipes import RECIPES, Augmentation, Recipe, Scale, get_recipe
 from mrcnn.refinement.refiner import Refiner
+from mrcnn.refinement.results import open_refiner, refine_result
 from mrcnn.refinement.trainer import (
     build_patch_set,
     cross_validate,
@@ -34,7 +35,9 @@ __all__ = [
     "get_recipe",
     "load_motorcycle_pairs",
     "mask_iou",
+    "open_refiner",
     "pairs_from_dataset",
+    "refine_result",
     "summarise",
     "train_refiner",
 ]

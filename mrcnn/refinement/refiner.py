@@ -124,18 +124,13 @@ class Refiner:
             geometry.object_box(probabilities[..., i]) if boxes is None else _usable(boxes[i])
             for i in range(probabilities.shape[2])
         ]
-        given, result = probabilities, probabilities.copy()
-        sums: dict[int, list[tuple[geometry.View, np.ndarray, np.ndarray]]] = {}
-        for scale in self.recipe.scales:
-            source = result if self.recipe.cascade else given
-            passes = self._predict_scale(image, source, found, scale)
-            for i, one_pass in passes.items():
-                if self.recipe.cascade:
-                    result[..., i] = self._merge(result[..., i], [one_pass])
-                else:
-                    sums.setdefault(i, []).append(one_pass)
-        for i, all_passes in sums.items():
-            result[..., i] = self._merge(given[..., i], all_passes)
+        scales = self.recipe.scales
+        result = probabilities.copy()
+        # Without a cascade no scale waits for another: all patches go through in one batch.
+        for together in [[scale] for scale in scales] if self.recipe.cascade else [scales]:
+            found_passes = self._predict_scales(image, result, found, together)
+            for i, passes in found_passes.items():
+                result[..., i] = self._merge(result[..., i], passes)
         return result
 
     def _check(self, image, mask_probs, boxes) -> tuple[np.ndarray, np.ndarray]:
@@ -154,11 +149,13 @@ class Refiner:
             )
         return image, mask_probs.astype(np.float32)
 
-    def _predict_scale(self, image, probabilities, boxes, scale: Scale) -> dict[int, tuple]:
-        """Return `{instance: (view, sum of weighted predictions, sum of weights)}`."""
+    def _predict_scales(
+        self, image, probabilities, boxes, scales: Sequence[Scale]
+    ) -> dict[int, list[tuple]]:
+        """Return `{instance: [(view, sum of weighted predictions, sum of weights), ...]}`."""
         size = self.recipe.patch_size
         weights = geometry.patch_weights(size, self.recipe.decay)
-        finished: dict[int, tuple] = {}
+        finished: dict[int, list[tuple]] = {}
         pending: list[tuple[int, geometry.View, np.ndarray, np.ndarray]] = []
 
         def flush() -> None:
@@ -169,23 +166,23 @@ class Refiner:
             for i, view, centres, _ in pending:
                 part = predictions[start : start + len(centres)]
                 start += len(centres)
-                finished[i] = (view, *geometry.sum_patches(part, centres, weights, view.shape))
+                sums = geometry.sum_patches(part, centres, weights, view.shape)
+                finished.setdefault(i, []).append((view, *sums))
             pending.clear()
 
         for i, box in enumerate(boxes):
-            if box is None:
-                continue
-            view = geometry.View.around(box, image.shape, scale, size)
-            stack = view_stack(view, image, probabilities[..., i])
-            centres = geometry.patch_centres(
-                view, stack[..., 3], scale, pad_is_boundary=self.recipe.pad_is_boundary
-            )
-            if not len(centres):
-                continue
-            cut = geometry.extract_patches(stack, centres, size, self.recipe.pad_value)
-            pending.append((i, view, centres, cut))
-            if sum(len(item[2]) for item in pending) >= MAX_PENDING:
-                flush()
+            for scale in scales if box is not None else ():
+                view = geometry.View.around(box, image.shape, scale, size)
+                stack = view_stack(view, image, probabilities[..., i])
+                centres = geometry.patch_centres(
+                    view, stack[..., 3], scale, pad_is_boundary=self.recipe.pad_is_boundary
+                )
+                if not len(centres):
+                    continue
+                cut = geometry.extract_patches(stack, centres, size, self.recipe.pad_value)
+                pending.append((i, view, centres, cut))
+                if sum(len(item[2]) for item in pending) >= MAX_PENDING:
+                    flush()
         flush()
         return finished
 
@@ -222,6 +219,9 @@ class Refiner:
 
 def build_from_recipe(recipe: Recipe):
     """Build one untrained network of a recipe."""
+    from mrcnn.quiet import import_backend
+
+    import_backend()
     from mrcnn.refinement.unet import build_network
 
     return build_network(recipe.architecture, recipe.patch_size, recipe.filters, recipe.dropout)

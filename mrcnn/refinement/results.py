@@ -1,0 +1,91 @@
+"""Refining what `MaskRCNN.detect` returns: the hook behind `detect(images, refiner=...)`."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mrcnn.geometry.images import as_rgb
+from mrcnn.refinement.refiner import Refiner
+
+# Opened refiners that are kept: `detect(images, refiner="motorcycle")` is called in loops.
+MAX_OPEN = 4
+
+
+def open_refiner(refiner: Refiner | str | os.PathLike) -> Refiner:
+    """Return a refiner by whatever a user names it with.
+
+    Args:
+        refiner: A `Refiner` (any object with its `refine`), the path of a file that
+            `Refiner.save` wrote, or the name of one that comes with the package:
+            "motorcycle", or "start", which is for any class.
+
+    Returns:
+        The refiner. A file is read once, and again when it has changed.
+
+    Raises:
+        FileNotFoundError: No such file, and no such name.
+        ValueError: The file is no refiner.
+        TypeError: Something else.
+    """
+    if hasattr(refiner, "refine"):
+        return refiner
+    if not isinstance(refiner, str | os.PathLike):
+        raise TypeError(
+            f"refiner is {type(refiner).__name__}; it must be a mrcnn.refinement.Refiner, the "
+            "path of its file, or the name of one that comes with mrcnn"
+        )
+    from mrcnn import downloads
+
+    path = Path(downloads.resolve_weights(refiner, kind="refiner")).resolve()
+    if path.is_dir():
+        raise ValueError(f"refiner is {path}, a folder; it must be the file of a refiner")
+    status = path.stat()
+    return _open(path, status.st_mtime_ns, status.st_size)
+
+
+@functools.lru_cache(maxsize=MAX_OPEN)
+def _open(path: Path, mtime_ns: int, size: int) -> Refiner:
+    """Read a refiner; the time and size tell a changed file from the one read before."""
+    del mtime_ns, size
+    return Refiner.load(path)
+
+
+def refine_result(
+    image: np.ndarray, result: dict[str, Any], refiner: Refiner, mask_probabilities: bool = False
+) -> dict[str, Any]:
+    """Sharpen the masks of one picture's detections, of every class.
+
+    Args:
+        image: The picture as `detect` takes it: `[H, W]` or `[H, W, channels]`.
+        result: Its entry of `detect` with `mask_probs` `[H, W, N]`; N may be 0.
+        refiner: The refiner.
+        mask_probabilities: Keep the refined probabilities.
+
+    Returns:
+        The result with `masks` `[H, W, N]` bool (refined probability of at least one half) and,
+        when asked for, the refined `mask_probs` `[H, W, N]` float32. Boxes, classes and scores
+        are the detector's: a refined mask may reach out of its box.
+    """
+    refined = refiner.refine(as_rgb(image), result["mask_probs"])
+    changed = {**result, "masks": refined >= 0.5, "mask_probs": refined}
+    if not mask_probabilities:
+        del changed["mask_probs"]
+    return changed
+
+
+def result_refiner(
+    refiner: Refiner | str | os.PathLike | None,
+    images: Sequence[np.ndarray],
+    mask_probabilities: bool,
+) -> Callable[[int, dict[str, Any]], dict[str, Any]] | None:
+    """Return `(number of the picture, result) -> refined result`; None without a refiner."""
+    if refiner is None:
+        return None
+    opened = open_refiner(refiner)
+    return lambda i, result: refine_result(images[i], result, opened, mask_probabilities)
