@@ -72,7 +72,7 @@ def draw_instances(
 
     Args:
         image: [H, W, 3] uint8 RGB; grey, RGBA and 16-bit pictures are converted.
-        result_or_boxes: One result of `MaskRCNN.detect` (a dict with `rois`, `masks`,
+        result_or_boxes: One result of `MaskRCNN.detect` (a dict with `rois`, `masks` or `rles`,
             `class_ids`, `scores`), or boxes [N, (y1, x1, y2, x2)] in pixels with an exclusive
             lower right corner, or None for the boxes of the masks.
         masks: [H, W, N] bool. Only the part inside each box is drawn.
@@ -221,18 +221,22 @@ def _collect(
     size: tuple[int, int],
 ) -> _Shapes:
     """Bring the two ways of calling together and check that the counts agree."""
+    from mrcnn.geometry.rle import RleMasks
+
     boxes = result_or_boxes
     if isinstance(result_or_boxes, Mapping):
         result = result_or_boxes
         if "rois" not in result:
             raise ValueError(f"a detect() result must have 'rois', got keys {sorted(result)}")
         boxes = result["rois"]
-        masks = result.get("masks") if masks is None else masks
+        if masks is None:
+            rles = result.get("rles")
+            masks = result.get("masks") if rles is None else RleMasks(list(rles), size)
         class_ids = result.get("class_ids") if class_ids is None else class_ids
         scores = result.get("scores") if scores is None else scores
     if masks is not None:
-        masks = np.asarray(masks)
-        if masks.ndim != 3 or masks.shape[:2] != size:
+        masks = masks if isinstance(masks, RleMasks) else np.asarray(masks)
+        if masks.ndim != 3 or tuple(masks.shape[:2]) != size:
             raise ValueError(f"masks must be [H, W, N] of the picture's {size}, got {masks.shape}")
     if boxes is None:
         from mrcnn.geometry.boxes import extract_bboxes

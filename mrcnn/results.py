@@ -44,7 +44,8 @@ def to_coco(
 
     Args:
         result: One entry of `MaskRCNN.detect`: `rois` [N, (y1, x1, y2, x2)] in pixels,
-            `class_ids` [N], `scores` [N] and, if present, `masks` [H, W, N] bool.
+            `class_ids` [N], `scores` [N] and, if present, `masks` [H, W, N] bool or `rles`,
+            N run lengths.
         image_id: Written as `image_id`.
         file_name: Written as `file_name`; left out when None.
         class_names: Names by class id, the background first; written as `category_name`.
@@ -64,17 +65,17 @@ def to_coco(
     """
     if segmentation not in SEGMENTATIONS:
         raise ValueError(f"segmentation must be one of {SEGMENTATIONS}, got {segmentation!r}")
-    rois, class_ids, scores, masks = _arrays(result)
+    rois, class_ids, scores, rles = _arrays(result)
     for name, table in (("class_names", class_names), ("category_ids", category_ids)):
         if table is not None and len(class_ids) and class_ids.max() >= len(table):
             raise ValueError(
                 f"{name} must cover class id {class_ids.max()}, got only {len(table)} entries"
             )
-    if masks is None:
+    if rles is None:
         outlines = [None] * len(rois)
         areas = (rois[:, 2] - rois[:, 0]) * (rois[:, 3] - rois[:, 1])
     else:
-        outlines, areas = _segmentations(masks, segmentation)
+        outlines, areas = _segmentations(rles, segmentation)
     entries = []
     for i, (y1, x1, y2, x2) in enumerate(rois.tolist()):
         k = int(class_ids[i])
@@ -180,45 +181,44 @@ def save_csv(path: str | Path, entries: Sequence[Mapping[str, Any]]) -> Path:
 
 def _arrays(
     result: Mapping[str, Any],
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
-    """Return rois, class ids, scores and masks of a result after checking their lengths."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]] | None]:
+    """Return rois, class ids, scores and run lengths of a result after checking their lengths."""
+    from mrcnn.geometry.rle import encode_rle
+
     missing = [key for key in ("rois", "class_ids", "scores") if key not in result]
     if missing:
         raise ValueError(f"a detect() result must have {missing}, got keys {sorted(result)}")
     rois = np.asarray(result["rois"]).reshape(-1, 4)
     class_ids = np.asarray(result["class_ids"]).reshape(-1).astype(int)
     scores = np.asarray(result["scores"]).reshape(-1)
-    masks = result.get("masks")
-    # Without an instance a mask array of any shape is as good as none.
-    masks = np.asarray(masks) if masks is not None and len(rois) else None
     lengths = {"class_ids": len(class_ids), "scores": len(scores)}
-    if masks is not None:
+    rles = None
+    # Without an instance a mask array of any shape is as good as none.
+    if len(rois) and result.get("rles") is not None:
+        rles = list(result["rles"])
+        lengths["rles"] = len(rles)
+    elif len(rois) and result.get("masks") is not None:
+        masks = np.asarray(result["masks"])
         lengths["masks"] = masks.shape[-1]
     for name, length in lengths.items():
         if length != len(rois):
             raise ValueError(f"{name} must have one entry a roi ({len(rois)}), got {length}")
-    return rois, class_ids, scores, masks
+    if "masks" in lengths:
+        rles = encode_rle(masks)
+    return rois, class_ids, scores, rles
 
 
-def _segmentations(masks: np.ndarray, kind: str) -> tuple[list[Any], np.ndarray]:
+def _segmentations(rles: list[dict[str, Any]], kind: str) -> tuple[list[Any], np.ndarray]:
     """Return each mask's `segmentation`, None where none is to be written, and its area."""
-    from pycocotools import mask as mask_utils
+    from mrcnn.geometry.masks import mask_to_polygons
+    from mrcnn.geometry.rle import decode_rle, rle_area
 
-    from mrcnn.evaluation.rle import encode_masks
-
-    rles = encode_masks(masks)
-    # Run lengths know the area; counting [H, W, N] pixels takes longer than encoding them.
-    areas = mask_utils.area(rles) if rles else np.zeros(0)
+    areas = rle_area(rles)
     if kind == "none":
         return [None] * len(rles), areas
     if kind == "polygon":
-        return to_polygons(masks), areas
-    outlines = []
-    for rle in rles:
-        counts = rle["counts"]
-        text = counts.decode("ascii") if isinstance(counts, bytes) else counts
-        outlines.append({"size": [int(n) for n in rle["size"]], "counts": text})
-    return outlines, areas
+        return [mask_to_polygons(decode_rle(rle)) for rle in rles], areas
+    return rles, areas
 
 
 def _write(path: str | Path, text: str) -> Path:

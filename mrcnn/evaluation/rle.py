@@ -1,62 +1,15 @@
-"""Masks to COCO's compressed run lengths, fast enough to sit beside a detector.
+"""COCO's ``segmentation``, in any of its forms, as compressed run lengths.
 
-``pycocotools.mask.encode`` wants one mask after the other in column order. Detected masks
-come as ``[H, W, N]`` with N fastest, and reordering them costs several times more than the
-encoding itself. Here only the columns that a mask occupies are read.
+Masks become run lengths in `mrcnn.geometry.rle`.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
+from mrcnn.geometry.rle import encode_masks
 
 __all__ = ["encode_masks", "segmentation_to_rle"]
-
-
-def encode_masks(masks: np.ndarray) -> list[dict[str, Any]]:
-    """Run-length encode the masks of one picture.
-
-    Args:
-        masks: ``[H, W, N]`` bool (anything else is compared with zero).
-
-    Returns:
-        N dicts ``{"size": [H, W], "counts": bytes}``, equal to what
-        ``pycocotools.mask.encode`` returns.
-
-    Raises:
-        ValueError: If ``masks`` has another rank.
-    """
-    masks = np.asarray(masks)
-    if masks.ndim != 3:
-        raise ValueError(f"masks must be [H, W, N], got shape {masks.shape}")
-    occupied = masks.any(axis=0).T
-    return [
-        _encode(masks[:, :, index], np.flatnonzero(columns))
-        for index, columns in enumerate(occupied)
-    ]
-
-
-def _encode(mask: np.ndarray, columns: np.ndarray) -> dict[str, Any]:
-    from pycocotools import mask as mask_utils
-
-    height, width = mask.shape
-    if columns.size == 0:
-        counts = [height * width]
-    else:
-        first, last = columns[0], columns[-1]
-        pixels = mask[:, first : last + 1].astype(bool).T.ravel()
-        changes = np.flatnonzero(pixels[1:] != pixels[:-1]) + 1
-        runs = np.diff(changes, prepend=0, append=pixels.size).tolist()
-        # COCO's first run is of zeros, perhaps none.
-        counts = [0, *runs] if pixels[0] else runs
-        counts[0] += int(first) * height
-        columns_after = (width - 1 - int(last)) * height
-        if not pixels[-1]:
-            counts[-1] += columns_after
-        elif columns_after:
-            counts.append(columns_after)
-    return mask_utils.frPyObjects({"size": [height, width], "counts": counts}, height, width)
 
 
 def segmentation_to_rle(segmentation: Any, height: int, width: int) -> dict[str, Any]:

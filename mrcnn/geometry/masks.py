@@ -1,4 +1,4 @@
-"""Instance masks: resized, shrunk to their boxes, put back, stored as runs or polygons.
+"""Instance masks: resized, shrunk to their boxes, put back, outlined.
 
 Masks are [height, width, instances] bool. Arrays made here hold one instance after the
 other in memory, so that work on one of them touches little; the axes are the usual ones.
@@ -6,7 +6,7 @@ other in memory, so that work on one of them touches little; the axes are the us
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import cv2
@@ -15,6 +15,7 @@ import numpy as np
 from mrcnn.geometry.boxes import extract_bboxes
 from mrcnn.geometry.images import resize
 from mrcnn.geometry.interpolation import Taps, linear_taps, nearest_indices
+from mrcnn.geometry.rle import encode_part
 
 
 def empty_masks(height: int, width: int, count: int, dtype: Any = bool) -> np.ndarray:
@@ -177,30 +178,81 @@ def paste_masks(
     Raises:
         ValueError: The numbers of masks and boxes differ.
     """
+    _require_pairs(mask_probs, boxes)
+    height, width = int(image_shape[0]), int(image_shape[1])
+    dtype = np.float32 if threshold is None else bool
+    pasted = empty_masks(height, width, len(boxes), dtype)
+    for index, mask, box, inside in _placed(mask_probs, boxes, (height, width)):
+        top, left, bottom, right = inside
+        _fill(mask, box, inside, threshold, out=pasted[top:bottom, left:right, index])
+    return pasted
+
+
+def paste_rles(
+    mask_probs: np.ndarray,
+    boxes: np.ndarray,
+    image_shape: Sequence[int],
+    threshold: float = 0.5,
+) -> list[dict[str, Any]]:
+    """The masks of paste_masks as run lengths, made one box at a time: no frame is filled.
+
+    Args:
+        mask_probs, boxes, image_shape, threshold: As for paste_masks.
+
+    Returns:
+        N compressed run lengths, equal to ``encode_rle(paste_masks(...))``.
+
+    Raises:
+        ValueError: The numbers of masks and boxes differ.
+    """
+    _require_pairs(mask_probs, boxes)
+    size = (int(image_shape[0]), int(image_shape[1]))
+    empty = encode_part(np.zeros((0, 0), bool), (0, 0), size)
+    rles = [dict(empty) for _ in boxes]
+    for index, mask, box, inside in _placed(mask_probs, boxes, size):
+        rles[index] = encode_part(_fill(mask, box, inside, threshold), inside[:2], size)
+    return rles
+
+
+def _require_pairs(mask_probs: np.ndarray, boxes: np.ndarray) -> None:
     if len(mask_probs) != len(boxes):
         raise ValueError(
             f"{len(mask_probs)} mask_probs but {len(boxes)} boxes: there must be one box a mask."
         )
-    height, width = int(image_shape[0]), int(image_shape[1])
-    dtype = np.float32 if threshold is None else bool
-    pasted = empty_masks(height, width, len(boxes), dtype)
+
+
+def _placed(
+    mask_probs: np.ndarray, boxes: np.ndarray, size: tuple[int, int]
+) -> Iterator[tuple[int, np.ndarray, list[int], tuple[int, int, int, int]]]:
+    """Of each mask with pixels in the frame: index, mask, box, and the box cut to the frame."""
+    height, width = size
     for index, box in enumerate(np.asarray(boxes).reshape(-1, 4).astype(np.int64).tolist()):
         y1, x1, y2, x2 = box
-        top, left, bottom, right = max(y1, 0), max(x1, 0), min(y2, height), min(x2, width)
-        if top >= bottom or left >= right:
-            continue
-        mask = np.ascontiguousarray(mask_probs[index], np.float32)
-        probs = _resize_probabilities(mask, (y2 - y1, x2 - x1))
-        probs = probs[top - y1 : bottom - y1, left - x1 : right - x1]
-        target = pasted[top:bottom, left:right, index]
+        inside = max(y1, 0), max(x1, 0), min(y2, height), min(x2, width)
+        if inside[0] < inside[2] and inside[1] < inside[3]:
+            yield index, np.ascontiguousarray(mask_probs[index], np.float32), box, inside
+
+
+def _fill(
+    mask: np.ndarray,
+    box: Sequence[int],
+    inside: Sequence[int],
+    threshold: float | None,
+    out: np.ndarray | None = None,
+) -> np.ndarray:
+    """A mask enlarged to its box and cut to the frame: bool, or the probabilities themselves."""
+    y1, x1, y2, x2 = box
+    top, left, bottom, right = inside
+    if threshold is not None and mask.min() >= threshold:
         # Like scikit-image, stay within the range of the input: it matters for the edges.
-        if threshold is None:
-            np.clip(probs, mask.min(), mask.max(), out=target)
-        elif mask.min() >= threshold:
-            target[...] = True
-        else:
-            np.greater_equal(probs, threshold, out=target)
-    return pasted
+        out = np.empty((bottom - top, right - left), bool) if out is None else out
+        out[...] = True
+        return out
+    probs = _resize_probabilities(mask, (y2 - y1, x2 - x1))
+    probs = probs[top - y1 : bottom - y1, left - x1 : right - x1]
+    if threshold is None:
+        return np.clip(probs, mask.min(), mask.max(), out=out)
+    return np.greater_equal(probs, threshold, out=out)
 
 
 def _resize_probabilities(mask: np.ndarray, output_shape: tuple[int, int]) -> np.ndarray:
@@ -217,72 +269,6 @@ def _resize_probabilities(mask: np.ndarray, output_shape: tuple[int, int]) -> np
             inside = taps.lower_weight[edge] + taps.upper_weight[edge]
             lines[edge] *= (inside / taps.denominator).astype(np.float32)[:, None]
     return resized
-
-
-def encode_rle(mask: np.ndarray, compressed: bool = True) -> Any:
-    """Masks as COCO's run lengths: column by column, beginning with zeros.
-
-    Args:
-        mask: [height, width], or [height, width, instances].
-        compressed: Runs packed into a string (through pycocotools) or a list of lengths.
-
-    Returns:
-        ``{"size": [height, width], "counts": str or list of int}``, ready for JSON; a list
-        of these, one for each instance, where the mask has three axes.
-
-    Raises:
-        ValueError: The mask has neither two nor three axes.
-    """
-    mask = np.asarray(mask)
-    if mask.ndim == 3:
-        return [encode_rle(mask[..., i], compressed) for i in range(mask.shape[2])]
-    if mask.ndim != 2:
-        raise ValueError(
-            f"mask has shape {mask.shape}: must be [height, width] or [height, width, instances]."
-        )
-    if compressed:
-        from pycocotools import mask as coco_mask
-
-        rle = coco_mask.encode(np.asfortranarray(mask != 0).view(np.uint8))
-        return {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode()}
-    pixels = np.concatenate([[False], (mask != 0).ravel(order="F"), [False]])
-    changes = np.flatnonzero(pixels[1:] != pixels[:-1])
-    ends = changes if len(changes) and changes[-1] == mask.size else [*changes, mask.size]
-    return {"size": list(mask.shape), "counts": np.diff(ends, prepend=0).tolist()}
-
-
-def decode_rle(rle: Any) -> np.ndarray:
-    """Undo encode_rle.
-
-    Args:
-        rle: ``{"size": [height, width], "counts": ...}`` with counts a string or bytes
-            (compressed) or a list of lengths; or a sequence of these of one size.
-
-    Returns:
-        [height, width] bool; [height, width, instances] for a sequence.
-
-    Raises:
-        ValueError: The lengths do not add up to the size, or there is nothing to decode.
-    """
-    if not isinstance(rle, Mapping):
-        if len(rle) == 0:
-            raise ValueError("rle is an empty sequence: the size of its masks is not known.")
-        return np.stack([decode_rle(one) for one in rle], axis=-1)
-    height, width = (int(side) for side in rle["size"])
-    counts = rle["counts"]
-    if isinstance(counts, str | bytes):
-        from pycocotools import mask as coco_mask
-
-        packed = counts.encode() if isinstance(counts, str) else counts
-        return coco_mask.decode({"size": [height, width], "counts": packed}).astype(bool)
-    counts = np.asarray(counts, np.int64)
-    if counts.sum() != height * width or (counts < 0).any():
-        raise ValueError(
-            f"rle counts add up to {counts.sum()} pixels: must be {height} x {width} "
-            f"= {height * width}, without negative lengths."
-        )
-    values = np.arange(len(counts)) % 2 == 1
-    return np.repeat(values, counts).reshape((height, width), order="F")
 
 
 def mask_to_polygons(mask: np.ndarray, tolerance: float = 0.0) -> list[list[float]]:

@@ -1,7 +1,5 @@
 """Masks: resized with their image, shrunk and put back, pasted, stored."""
 
-import json
-
 import numpy as np
 import pytest
 import scipy.ndimage
@@ -9,8 +7,6 @@ import scipy.ndimage
 from mrcnn.geometry.boxes import compute_overlaps_masks, extract_bboxes
 from mrcnn.geometry.images import resize, resize_image
 from mrcnn.geometry.masks import (
-    decode_rle,
-    encode_rle,
     expand_mask,
     mask_to_polygons,
     minimize_mask,
@@ -167,48 +163,6 @@ def test_flat_probabilities_reach_the_edge_of_the_box(value, inside):
 def test_paste_masks_wants_one_box_a_mask():
     with pytest.raises(ValueError, match="2 mask_probs but 1 boxes"):
         paste_masks(np.zeros((2, 28, 28)), np.zeros((1, 4)), (9, 9))
-
-
-@pytest.mark.parametrize(
-    "mask",
-    [blobs(30, 40, 1)[..., 0], np.zeros((5, 6), bool), np.ones((5, 6), bool), np.eye(7) > 0],
-    ids=["blobs", "empty", "full", "diagonal"],
-)
-def test_rle_round_trip(mask):
-    from pycocotools import mask as coco_mask
-
-    runs = encode_rle(mask, compressed=False)
-    packed = encode_rle(mask)
-    assert runs["size"] == packed["size"] == list(mask.shape)
-    for rle in (runs, packed):
-        decoded = decode_rle(json.loads(json.dumps(rle)))
-        assert decoded.dtype == bool
-        np.testing.assert_array_equal(decoded, mask)
-    # Both say the same to pycocotools.
-    assert coco_mask.frPyObjects(runs, *runs["size"])["counts"].decode() == packed["counts"]
-    np.testing.assert_array_equal(decode_rle(packed | {"counts": packed["counts"].encode()}), mask)
-
-
-def test_rle_by_hand():
-    mask = np.array([[0, 1, 1], [0, 0, 1]], np.uint8)
-    assert encode_rle(mask, compressed=False)["counts"] == [2, 1, 1, 2]
-    assert encode_rle(1 - mask, compressed=False)["counts"] == [0, 2, 1, 1, 2]
-
-
-def test_rle_of_several_instances():
-    masks = blobs(20, 25, 3)
-    rles = encode_rle(masks)
-    assert len(rles) == 3
-    np.testing.assert_array_equal(decode_rle(rles), masks)
-
-
-def test_rle_refuses():
-    with pytest.raises(ValueError, match=r"add up to 5 pixels: must be 2 x 3 = 6"):
-        decode_rle({"size": [2, 3], "counts": [2, 3]})
-    with pytest.raises(ValueError, match="empty sequence"):
-        decode_rle([])
-    with pytest.raises(ValueError, match=r"\(4,\)"):
-        encode_rle(np.zeros(4))
 
 
 def test_polygons_by_hand():
