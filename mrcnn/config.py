@@ -8,7 +8,7 @@ Subclass ``Config`` and override what differs:
         IMAGES_PER_GPU = 2
 
 Names, defaults and derived values are those of Matterport's package; ``PRECISION``,
-``RPN_CHANNELS`` and ``MASK_CHANNELS`` are ours.
+``RPN_CHANNELS``, ``MASK_CHANNELS``, ``CANONICAL_BOX_SIZE`` and ``ACCUMULATE_STEPS`` are ours.
 """
 
 from __future__ import annotations
@@ -181,6 +181,9 @@ class Config:
     TRAIN_BN: bool | None = False
     # Upper bound of the norm of all gradients together.
     GRADIENT_CLIP_NORM = 5.0
+    # Ours: batches whose gradients are averaged before the weights change, for larger batches
+    # than fit into memory.
+    ACCUMULATE_STEPS = 1
     # Ours. Type the layers compute in: "float32", "bfloat16" or "float16". Weights and
     # box coordinates stay in float32.
     PRECISION = "float32"

@@ -122,6 +122,7 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     ),
     "TRAIN_BN": _one_of(None, False, True),
     "GRADIENT_CLIP_NORM": _or_none(_POSITIVE),
+    "ACCUMULATE_STEPS": _COUNT,
     "PRECISION": _one_of(*PRECISIONS),
 }
 

@@ -33,6 +33,7 @@ def test_values_equal_matterports():
         "RPN_CHANNELS",
         "MASK_CHANNELS",
         "CANONICAL_BOX_SIZE",
+        "ACCUMULATE_STEPS",
     }
     assert set(recorded) <= set(ours)
     for name in set(recorded) - set_there:
@@ -229,6 +230,7 @@ WRONG = [
     ("LEARNING_RATE", -1e-3, "at least 0"),
     ("LEARNING_MOMENTUM", 1, "below 1"),
     ("GRADIENT_CLIP_NORM", 0, "above 0"),
+    ("ACCUMULATE_STEPS", 0, "whole number of at least 1"),
     ("LOSS_WEIGHTS", {"rpn_class_loss": -1}, "numbers of at least 0"),
     ("TRAIN_BN", "no", "None, False, True"),
     ("TRAIN_BN", 0, "None, False, True"),

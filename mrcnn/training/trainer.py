@@ -144,7 +144,8 @@ def compile_model(model, config, learning_rate, momentum, optimizer=None):
 
     Args:
         model: `TrainingModel`.
-        config: `Config` with `GRADIENT_CLIP_NORM`, `LOSS_WEIGHTS` and `WEIGHT_DECAY`.
+        config: `Config` with `GRADIENT_CLIP_NORM`, `ACCUMULATE_STEPS`, `LOSS_WEIGHTS` and
+            `WEIGHT_DECAY`.
         learning_rate: number or `keras.optimizers.schedules.LearningRateSchedule`.
         momentum: number.
         optimizer: a Keras optimiser to use instead. One that has trained already (other layers,
@@ -152,7 +153,13 @@ def compile_model(model, config, learning_rate, momentum, optimizer=None):
     """
     if optimizer is None:
         optimizer = keras.optimizers.SGD(
-            learning_rate, momentum=momentum, global_clipnorm=config.GRADIENT_CLIP_NORM
+            learning_rate,
+            momentum=momentum,
+            global_clipnorm=config.GRADIENT_CLIP_NORM,
+            # Keras takes 2 and more; it clips the average.
+            gradient_accumulation_steps=(
+                config.ACCUMULATE_STEPS if config.ACCUMULATE_STEPS > 1 else None
+            ),
         )
     elif optimizer.built:
         optimizer = type(optimizer).from_config(optimizer.get_config())

@@ -77,6 +77,18 @@ def test_frozen_layers_stay_and_the_others_move(build):
     assert {path.split("/")[0] for path in changed} == {HEADS}
 
 
+def test_accumulated_gradients_move_the_weights_by_their_average(build):
+    model = build(ACCUMULATE_STEPS=2, GRADIENT_CLIP_NORM=None)
+    trainer.compile_model(model.keras_model, model.config, learning_rate=0.1, momentum=0.0)
+    variables = model.keras_model.trainable_variables
+    before = [np.array(v.numpy()) for v in variables]
+    for factor, moved in ((1.0, 0.0), (3.0, 0.2)):
+        gradients = [factor * keras.ops.ones(v.shape) for v in variables]
+        model.keras_model.optimizer.apply(gradients, variables)
+        for old, variable in zip(before, variables, strict=True):
+            np.testing.assert_allclose(old - variable.numpy(), moved, atol=1e-6)
+
+
 def test_heads_on_rois_that_are_not_the_rpns(build):
     model = build(USE_RPN_ROIS=False)
     history = train(model)
