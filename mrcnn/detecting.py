@@ -3,12 +3,25 @@
 Used by `MaskRCNN`; knows the geometry of molding and unmolding and nothing of the network.
 """
 
+import os
+import pathlib
+
 import numpy as np
 
 from mrcnn.config import SIDE_MULTIPLE
+from mrcnn.datasets.image_files import IMAGE_EXTENSIONS, read_image
 from mrcnn.geometry.boxes import denorm_boxes, norm_boxes
-from mrcnn.geometry.images import as_rgb, compose_image_meta, mold_image, resize_image
-from mrcnn.geometry.masks import paste_masks
+from mrcnn.geometry.images import (
+    as_rgb,
+    compose_image_meta,
+    mold_image,
+    parse_image_meta,
+    resize_image,
+)
+from mrcnn.geometry.masks import paste_masks, paste_rles
+
+# More do not make a quantised network better, and each costs a run in float32.
+CALIBRATION_IMAGES = 64
 
 
 def as_list(images):
@@ -22,6 +35,41 @@ def as_list(images):
             f"images is {type(images).__name__}; it must be a list of arrays [height, width] or "
             "[height, width, channels]"
         ) from None
+
+
+def calibration_images(source):
+    """At most `CALIBRATION_IMAGES` pictures, evenly spread over what there is.
+
+    Args:
+        source: a folder, a list of paths or arrays, or a prepared `Dataset`.
+
+    Returns:
+        list of `[height, width, channels]` arrays.
+
+    Raises:
+        ValueError: where there is no picture.
+    """
+    if isinstance(source, str | os.PathLike):
+        folder = pathlib.Path(source)
+        if not folder.is_dir():
+            raise ValueError(f"calibration is {str(source)!r}; it must be a folder of pictures")
+        source = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_EXTENSIONS)
+    read = read_if_path
+    if hasattr(source, "load_image"):
+        read, source = source.load_image, source.image_ids
+    source = list(source)
+    if not source:
+        raise ValueError("calibration holds no picture")
+    count = min(len(source), CALIBRATION_IMAGES)
+    chosen = np.linspace(0, len(source) - 1, count).round().astype(int)
+    return [read(source[i]) for i in chosen]
+
+
+def read_if_path(image):
+    """A picture that is given as a path, upright; anything else as it is."""
+    if isinstance(image, str | os.PathLike):
+        return read_image(image, exif_orientation=True)
+    return image
 
 
 def mold_inputs(images, config):
@@ -97,24 +145,34 @@ def detection_rows(detections, original_image_shape, image_shape, window):
     return boxes[rows].astype(np.int32), class_ids, scores, rows
 
 
-def unmold(detections, masks, meta, probabilities=False):
+def places_of(image_meta):
+    """`(original_image_shape, image_shape, window)` out of one `[12 + num_classes]` image meta."""
+    meta = parse_image_meta(np.asarray(image_meta)[None])
+    return [meta[name][0] for name in ("original_image_shape", "image_shape", "window")]
+
+
+def unmold(detections, masks, places, probabilities=False, rle=False):
     """The result dictionary of one picture.
 
     Args:
         detections: `[N, 6]` as above.
         masks: `[N, mask height, mask width]` probabilities of each detection's own class.
-        meta: `(original_image_shape, image_shape, window)`.
+        places: `(original_image_shape, image_shape, window)`, see `places_of`.
         probabilities: also give `mask_probs`.
+        rle: give the masks as run lengths; no frame of the picture's size is made.
 
     Returns:
         dict with `rois` `[n, (y1, x1, y2, x2)]` int32 pixels, `class_ids` `[n]` int32, `scores`
-        `[n]` float32, `masks` `[height, width, n]` bool and on demand `mask_probs`
-        `[height, width, n]` float32 (0 outside the box). n may be 0.
+        `[n]` float32, `masks` `[height, width, n]` bool (with `rle` instead `rles`, a list of n
+        run lengths, see `mrcnn.geometry.rle`) and on demand `mask_probs` `[height, width, n]`
+        float32 (0 outside the box). n may be 0.
     """
-    boxes, class_ids, scores, rows = detection_rows(detections, *meta)
+    boxes, class_ids, scores, rows = detection_rows(detections, *places)
     result = {"rois": boxes, "class_ids": class_ids, "scores": scores}
-    shape = tuple(int(v) for v in meta[0][:2])
-    if probabilities:
+    shape = tuple(int(v) for v in places[0][:2])
+    if rle:
+        result["rles"] = paste_rles(masks[rows], boxes, shape)
+    elif probabilities:
         result["mask_probs"] = paste_masks(masks[rows], boxes, shape, threshold=None)
         result["masks"] = result["mask_probs"] >= 0.5
     else:

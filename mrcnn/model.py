@@ -10,7 +10,9 @@ importable from here too.
 
 from __future__ import annotations
 
+import copy
 import datetime
+import functools
 import json
 import logging  # noqa: F401 - scripts take it from here, as from Matterport's module
 import os
@@ -25,8 +27,8 @@ import_backend()  # without TensorFlow's chatter, and so before anything else im
 import keras
 import numpy as np
 
-from mrcnn import checkpoints, detecting, downloads, graphs, utils
-from mrcnn.engines.keras_engine import KerasEngine
+from mrcnn import checkpoints, detecting, downloads, graphs, streaming, tiling, utils
+from mrcnn.engines.choose import check_choice, is_free, make_engine
 from mrcnn.geometry.anchors import compute_backbone_shapes
 from mrcnn.geometry.images import (
     compose_image_meta,
@@ -34,6 +36,7 @@ from mrcnn.geometry.images import (
     parse_image_meta,
     unmold_image,
 )
+from mrcnn.geometry.rle import encode_rle
 from mrcnn.layers.backbones import resnet_graph
 from mrcnn.layers.boxes import (
     apply_box_deltas_graph,
@@ -64,7 +67,7 @@ from mrcnn.loading.batches import TrainingBatches, data_generator
 from mrcnn.loading.detection_targets import build_detection_targets, generate_random_rois
 from mrcnn.loading.image_gt import load_image_gt
 from mrcnn.loading.rpn_targets import build_rpn_targets
-from mrcnn.refinement.results import result_refiner
+from mrcnn.refinement.results import open_refiner, refine_result, result_refiner
 from mrcnn.training import callbacks as named_callbacks
 from mrcnn.training import layer_selection, log_folders, trainer
 from mrcnn.training.training_model import TrainingModel
@@ -93,6 +96,13 @@ class MaskRCNN:
         mode: "training" or "inference"; decides which graph `keras_model` is.
         config: `Config`; checked here.
         model_dir: folder that receives a log folder for each training.
+        engine: what runs the network for `detect`: "keras", "openvino", or "auto": OpenVINO where
+            it is installed and the mode is "inference", else Keras. It says which on the terminal
+            (not with MRCNN_QUIET=1).
+        precision: "float32", "bfloat16", "float16" (Keras) or "int8" (OpenVINO) of the network
+            between the boxes, which stay float32. None takes `config.PRECISION`.
+        calibration: typical pictures (arrays, paths, a folder or a `Dataset`) for "int8"; once
+            done, it is remembered on this machine for the same weights.
 
     Attributes:
         keras_model: the Keras model with Matterport's inputs, outputs and layer names.
@@ -101,12 +111,13 @@ class MaskRCNN:
 
     Raises:
         ValueError: for another mode or a setting that cannot work, with its name, value and rule.
+        ImportError: for an engine that is asked for by name and is not installed.
     """
 
     # Whether `log_dir` is this training's already, or somebody's choice.
     _goes_on = True
 
-    def __init__(self, mode, config, model_dir):
+    def __init__(self, mode, config, model_dir, *, engine="auto", precision=None, calibration=None):
         if mode not in ("training", "inference"):
             raise ValueError(f'mode is {mode!r}; it must be "training" or "inference"')
         config.validate()
@@ -116,15 +127,30 @@ class MaskRCNN:
         self.anchors = None
         self._anchor_cache = {}
         self._engine = None
+        self._engine_wish = engine
+        self._engine_name = check_choice(engine, precision, mode)
+        self._precision = precision or config.PRECISION
+        self._calibration = calibration
         self.set_log_dir()
         self.keras_model = self.build(mode=mode, config=config)
 
     def build(self, mode, config):
         """Build the network and return the Keras model of `mode`."""
-        self._shared = graphs.SharedLayers(config)
+        self._shared = graphs.SharedLayers(self._with_layer_precision(mode, config))
         if mode == "training":
             return graphs.training_graph(self._shared, TrainingModel)
         return graphs.inference_graph(self._shared)
+
+    def _with_layer_precision(self, mode, config):
+        """Settings whose `PRECISION` is what the Keras layers shall compute in."""
+        precision = self._precision if self._engine_name == "keras" else config.PRECISION
+        if self._engine_name == "openvino" and mode == "inference":
+            precision = "float32"  # it lowers the precision itself
+        if precision == config.PRECISION:
+            return config
+        config = copy.copy(config)
+        config.PRECISION = precision
+        return config
 
     # ---- weights -----------------------------------------------------------------------------
 
@@ -378,7 +404,7 @@ class MaskRCNN:
         result = detecting.unmold(np.asarray(detections), masks, meta)
         return result["rois"], result["class_ids"], result["scores"], result["masks"]
 
-    def detect(self, images, verbose=0, *, mask_probabilities=False, refiner=None):
+    def detect(self, images, verbose=0, *, mask_probabilities=False, refiner=None, rle=False):
         """Find the objects in pictures.
 
         Args:
@@ -388,11 +414,14 @@ class MaskRCNN:
             refiner: sharpens every mask: a `mrcnn.refinement.Refiner`, its file, or the name of
                 one that comes with the package (`motorcycle`). Masks and `mask_probs` are the
                 refined ones then; boxes, classes and scores stay.
+            rle: give the masks as COCO's run lengths: much less time and memory where pictures are
+                large or objects many.
 
         Returns:
             A list with a dict for each picture: `rois` `[N, (y1, x1, y2, x2)]` int32 pixels,
             `class_ids` `[N]` int32, `scores` `[N]` float32 in 0..1, `masks` `[height, width, N]`
-            bool and, when asked for, `mask_probs` `[height, width, N]` float32 in 0..1.
+            bool and, when asked for, `mask_probs` `[height, width, N]` float32 in 0..1. With `rle`,
+            `rles` instead of `masks`: N dicts `{"size": [height, width], "counts": str}`.
 
         Raises:
             ValueError: for something that is no picture, or of a size that the settings do not
@@ -411,7 +440,112 @@ class MaskRCNN:
             for image in molded:
                 log("molded_images", image)
             log("image_metas", metas)
-        return self._detect(molded, metas, mask_probabilities or refine is not None, refine)
+        return self._detect(molded, metas, mask_probabilities, refine, rle)
+
+    def detect_stream(
+        self,
+        images,
+        batch_size=1,
+        *,
+        ahead=4,
+        errors="raise",
+        with_images=False,
+        mask_probabilities=False,
+        refiner=None,
+        rle=False,
+    ):
+        """Find the objects in any number of pictures, one after the other.
+
+        While one picture is in the network, the next are read and the masks of the last are made.
+        Memory does not grow with the number of pictures. Closing the generator early stops all.
+
+        Args:
+            images: iterable of pictures, of paths, or of callables that give a picture.
+            batch_size: pictures that go into the network together, where they have one shape.
+            ahead: batches that are on their way at most.
+            errors: what to do about a picture that cannot be read or processed: "raise"; "return",
+                which gives the exception in place of the result; or a callable `(index, item,
+                exception)`, after which the picture is left out.
+            with_images: give `(picture, result)`.
+            mask_probabilities, refiner, rle: as for `detect`.
+
+        Yields:
+            A dict as `detect` gives, for each picture, in their order.
+
+        Raises:
+            ValueError: for a number below 1 or another word.
+        """
+        for name, value in (("batch_size", batch_size), ("ahead", ahead)):
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} is {value!r}; it must be a whole number of at least 1")
+        if not callable(errors) and errors not in ("raise", "return"):
+            raise ValueError(f'errors is {errors!r}; it must be "raise", "return" or a callable')
+
+        # Made here: Keras counts the names of its layers anew in each thread.
+        self.engine
+
+        opened = None if refiner is None else open_refiner(refiner)
+
+        def mold(image):
+            (molded,), (meta,), _ = detecting.mold_inputs([image], self.config)
+            return molded, meta, image
+
+        def infer(inputs):
+            molded, metas, _ = zip(*inputs)
+            return self._infer(molded, np.array(metas), batch_size)
+
+        def finish(inputs, output):
+            _, meta, image = inputs
+            refine = None
+            if opened is not None:
+
+                def refine(result):
+                    return refine_result(image, result, opened, mask_probabilities)
+
+            return self._result(output, meta, mask_probabilities, rle, refine)
+
+        results = streaming.stream(
+            images, mold, infer, finish, batch_size=batch_size, ahead=ahead, errors=errors
+        )
+        return results if with_images else (result for _, result in results)
+
+    def detect_tiled(
+        self,
+        image,
+        tile=None,
+        overlap=None,
+        *,
+        batch_size=1,
+        merge_iou=0.5,
+        refiner=None,
+        rle=False,
+    ):
+        """Find the objects in a large picture, tile by tile; see `mrcnn.tiling`.
+
+        Args:
+            image: a picture, as for `detect`.
+            tile: side of a tile in pixels; None takes `IMAGE_MAX_DIM`, which the network sees in
+                its own size.
+            overlap: pixels that neighbours share at least; None takes a quarter of a tile. Objects
+                up to this size are seen whole by some tile.
+            batch_size: tiles that go into the network together.
+            merge_iou: agreement, in the strip that two tiles share, from which two detections are
+                parts of one object.
+            refiner: as for `detect`; refined masks end where their boxes do.
+            rle: as for `detect`. Only then is nothing as large as the picture made.
+
+        Returns:
+            A dict as `detect` gives, for the whole picture.
+        """
+        tile = int(self.config.IMAGE_MAX_DIM if tile is None else tile)
+        overlap = tile // 4 if overlap is None else int(overlap)
+        size = np.shape(image)[:2]
+        windows = tiling.tile_windows(*size, tile, overlap)
+        tiles = (image[y1:y2, x1:x2] for y1, x1, y2, x2 in windows)
+        parts = []
+        for number, result in enumerate(self.detect_stream(tiles, batch_size, refiner=refiner)):
+            parts += tiling.parts_of(result, number, windows[number])
+        return tiling.merge(parts, windows, size, merge_iou, rle)
 
     def detect_molded(self, molded_images, image_metas, verbose=0, *, mask_probabilities=False):
         """Find the objects in molded pictures; results in pixels of the molded pictures.
@@ -446,36 +580,63 @@ class MaskRCNN:
             meta[7:11] = 0, 0, height, width
         return self._detect(list(molded_images), metas, mask_probabilities)
 
-    def _detect(self, molded, metas, mask_probabilities, refine=None):
-        """Run equal shapes together, `BATCH_SIZE` at a time; results in the order given."""
+    def _detect(self, molded, metas, mask_probabilities, refine=None, rle=False):
+        """The results of molded pictures, in the order given."""
+        outputs = self._infer(molded, metas, max(int(self.config.BATCH_SIZE), 1))
+        return [
+            self._result(
+                output, meta, mask_probabilities, rle, refine and functools.partial(refine, i)
+            )
+            for i, (output, meta) in enumerate(zip(outputs, metas))
+        ]
+
+    def _result(self, output, meta, mask_probabilities, rle, refine=None):
+        """The result dictionary of one picture, refined by a function of it."""
+        places = detecting.places_of(meta)
+        if refine is None:
+            return detecting.unmold(*output, places, mask_probabilities, rle)
+        result = refine(detecting.unmold(*output, places, True))
+        if rle:
+            result["rles"] = encode_rle(result.pop("masks"))
+        return result
+
+    def _infer(self, molded, metas, batch_size):
+        """`(detections [N, 6], masks [N, h, w])` of each molded picture, in the order given; equal
+        shapes run together.
+        """
         by_shape = OrderedDict()
         for i, image in enumerate(molded):
             by_shape.setdefault(image.shape, []).append(i)
-        results = [None] * len(molded)
-        size = max(int(self.config.BATCH_SIZE), 1)
+        outputs = [None] * len(molded)
         for shape, indices in by_shape.items():
             anchors = self.get_anchors(shape)
-            for start in range(0, len(indices), size):
-                batch = indices[start : start + size]
-                detections, masks = self.engine.run(
-                    np.stack([molded[i] for i in batch]), metas[batch], anchors
-                )
-                for row, i in enumerate(batch):
-                    meta = parse_image_meta(metas[i : i + 1])
-                    places = [meta[k][0] for k in ("original_image_shape", "image_shape", "window")]
-                    results[i] = detecting.unmold(
-                        detections[row], masks[row], places, mask_probabilities
-                    )
-                    if refine is not None:
-                        results[i] = refine(i, results[i])
-        return results
+            for start in range(0, len(indices), batch_size):
+                batch = indices[start : start + batch_size]
+                found = self.engine.run(np.stack([molded[i] for i in batch]), metas[batch], anchors)
+                for i, *output in zip(batch, *found):
+                    outputs[i] = output
+        return outputs
 
     @property
     def engine(self):
         """What runs the network for `detect`; made when first needed."""
         if self._engine is None:
-            self._engine = KerasEngine(self._shared)
+            self._engine = make_engine(
+                self._engine_name,
+                self._shared,
+                "float32" if self._precision == "float16" else self._precision,
+                None if self._calibration is None else self._calibration_inputs,
+                free=self.mode == "inference" and is_free(self._engine_wish),
+            )
         return self._engine
+
+    def _calibration_inputs(self):
+        """What the engine's `run` takes, for each picture of `calibration`."""
+        inputs = []
+        for image in detecting.calibration_images(self._calibration):
+            (molded,), metas, _ = detecting.mold_inputs([image], self.config)
+            inputs.append((molded[None], metas, self.get_anchors(molded.shape)))
+        return inputs
 
     def get_anchors(self, image_shape):
         """Normalised anchors `[N, (y1, x1, y2, x2)]` for a network input of this shape. The last

@@ -8,6 +8,8 @@ from pathlib import Path
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("MPLBACKEND", "Agg")
+# Tests of OpenVINO ask for it by name; the others need not convert a network each.
+os.environ.setdefault("MRCNN_ENGINE", "keras")
 
 import pytest
 

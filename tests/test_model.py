@@ -10,6 +10,7 @@ import pytest
 
 from mrcnn import model as modellib
 from mrcnn.geometry.images import compose_image_meta
+from mrcnn.geometry.rle import decode_rle
 from mrcnn.model import MaskRCNN, log
 from mrcnn.training import log_folders
 from tests.tiny import randomize, tiny_config
@@ -126,6 +127,46 @@ def test_mask_probabilities(model):
     assert probs.min() >= 0 and probs.max() <= 1
     np.testing.assert_array_equal(probs >= 0.5, result["masks"])
     same(result, plain)
+
+
+def test_run_lengths(model):
+    (plain,) = model.detect([picture()])
+    (result,) = model.detect([picture()], rle=True)
+    assert "masks" not in result
+    np.testing.assert_array_equal(decode_rle(result["rles"]), plain["masks"])
+    np.testing.assert_array_equal(result["rois"], plain["rois"])
+
+
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_a_stream_finds_what_detect_finds(model, batch_size, monkeypatch):
+    monkeypatch.setattr(model, "_engine", model._engine if batch_size == 1 else None)
+    images = [picture(50, 60, seed=1), picture(90, 40, seed=2), picture(64, 64, seed=3)]
+    results = list(model.detect_stream(images, batch_size))
+    assert len(results) == 3
+    for found, expected in zip(results, model.detect(images), strict=True):
+        same(found, expected)
+
+
+def test_a_stream_says_what_was_wrong(model):
+    results = model.detect_stream(["no.jpg", picture()], errors="return", with_images=True)
+    (none, error), (image, result) = results
+    assert none is None and isinstance(error, FileNotFoundError)
+    assert image.shape == (50, 60, 3) and check(result, 50, 60) > 0
+    for options in ({"batch_size": 0}, {"ahead": 1.5}, {"errors": "ignore"}):
+        with pytest.raises(ValueError, match=next(iter(options))):
+            model.detect_stream([picture()], **options)
+
+
+def test_a_picture_of_one_tile_is_found_as_it_is(model):
+    (expected,) = model.detect([picture()])
+    result = model.detect_tiled(picture(), tile=100)
+    assert (
+        result["class_ids"].tolist()
+        == expected["class_ids"][expected["masks"].any((0, 1))].tolist()
+    )
+    assert check(model.detect_tiled(picture(128, 150)), 128, 150) > 0
+    with pytest.raises(ValueError, match="overlap is 64"):
+        model.detect_tiled(picture(), overlap=64)
 
 
 class Thinner:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from mrcnn.cli.engine_options import Calibration, Engine, Precision
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,6 +50,16 @@ def detect(
     ] = "rle",
     csv: Annotated[bool, typer.Option("--csv", help="Also write detections.csv.")] = False,
     pictures: Annotated[bool, typer.Option(help="Write annotated pictures.")] = True,
+    batch_size: Annotated[
+        int, typer.Option(min=1, help="Pictures that go into the network together.")
+    ] = 1,
+    tile: Annotated[
+        int | None,
+        typer.Option(min=64, help="Look at large pictures in tiles of so many pixels."),
+    ] = None,
+    engine: Engine = "auto",
+    precision: Precision = None,
+    calibration: Calibration = None,
 ) -> None:
     """Find objects and their masks in pictures.
 
@@ -72,7 +86,7 @@ def detect(
     typer.echo(f"Weights  {described}")
     if refine is not None:
         typer.echo(f"Refiner  {refine}")
-    model = inference_model(described)
+    model = inference_model(described, engine=engine, precision=precision, calibration=calibration)
     run = DetectionRun(
         model,
         described.class_names,
@@ -81,9 +95,11 @@ def detect(
         color_by=color_by,
         segmentation=segmentation,
         draw=pictures,
+        batch_size=batch_size,
+        tile=tile,
         refiner=refiner,
     )
-    run.seconds["load model"] = time.perf_counter() - started
+    run.seconds["load model"] += time.perf_counter() - started
     try:
         run.process(paths)
     finally:
@@ -140,14 +156,20 @@ def keep_classes(
         return dict(result)
     kept = np.isin(result["class_ids"], wanted)
     return {
-        key: value[..., kept] if key in ("masks", "mask_probs") else value[kept]
+        key: (
+            [rle for rle, keep in zip(value, kept) if keep]
+            if key == "rles"
+            else value[..., kept]
+            if key in ("masks", "mask_probs")
+            else value[kept]
+        )
         for key, value in result.items()
     }
 
 
 @dataclass
 class DetectionRun:
-    """One pass over pictures: a thread reads ahead, one draws and writes behind the model.
+    """One pass over pictures: others are read ahead, a thread draws and writes behind the model.
 
     Attributes:
         entries: What was found, in COCO's format, in the order of the pictures.
@@ -162,6 +184,8 @@ class DetectionRun:
     color_by: str = "class"
     segmentation: str = "rle"
     draw: bool = True
+    batch_size: int = 1
+    tile: int | None = None
     refiner: Any = None
     entries: list[dict[str, Any]] = field(default_factory=list)
     failures: list[tuple[Path, str]] = field(default_factory=list)
@@ -177,16 +201,25 @@ class DetectionRun:
         targets = plan_outputs(paths, self.output)
         numbers = image_numbers(paths)
         pending: list[Future[list[dict[str, Any]]]] = []
+        begun = time.perf_counter()
+        found = self._tiled(paths) if self.tile else self._whole(paths)
+        self.seconds["load model"] += time.perf_counter() - begun
         # disable=None: a bar on a terminal only; the lines below tell the same elsewhere.
         bar = tqdm(total=len(paths), unit="picture", disable=None, leave=False)
-        with bar, ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
-            reading = reader.submit(self._read, paths[0])
+        with bar, ThreadPoolExecutor(1) as writer, contextlib.closing(found):
             try:
                 for i, path in enumerate(paths):
-                    current = reading
-                    if i + 1 < len(paths):
-                        reading = reader.submit(self._read, paths[i + 1])
-                    line = self._detect_one(path, current, pending, writer, targets[i], numbers[i])
+                    begun = time.perf_counter()
+                    image, result = next(found)
+                    spent = time.perf_counter() - begun
+                    if isinstance(result, Exception):
+                        line = self._failed(path, image, result)
+                    else:
+                        line = self._found(image, result, spent)
+                        result = keep_classes(result, self.wanted)
+                        pending.append(
+                            writer.submit(self._write, path, image, result, targets[i], numbers[i])
+                        )
                     place = f"[{i + 1:>{len(str(len(paths)))}}/{len(paths)}]"
                     tqdm.write(f"{place} {path.name}  {line}")
                     bar.update()
@@ -196,31 +229,43 @@ class DetectionRun:
                 for future in pending:
                     self.entries += future.result()
 
-    def _detect_one(
-        self,
-        path: Path,
-        reading: Future[np.ndarray],
-        pending: list[Future[list[dict[str, Any]]]],
-        writer: ThreadPoolExecutor,
-        target: Path,
-        number: int,
-    ) -> str:
-        """Detect on one picture and hand the rest to the writer; returns the line to print."""
-        try:
-            image = reading.result()
-        except Exception as error:  # whatever a broken file makes a decoder raise
-            reason = str(error).removeprefix(f"{path}: ") or type(error).__name__
-            self.failures.append((path, reason))
-            return f"skipped: {reason}"
-        begun = time.perf_counter()
-        found = self.model.detect([image], verbose=0, refiner=self.refiner)[0]
-        spent = time.perf_counter() - begun
+    def _whole(self, paths: Sequence[Path]) -> Iterator[tuple[np.ndarray | None, Any]]:
+        """Detect on whole pictures: `(picture, result)`, or the exception in its place."""
+        return self.model.detect_stream(
+            [partial(self._read, path) for path in paths],
+            self.batch_size,
+            errors="return",
+            with_images=True,
+            refiner=self.refiner,
+            rle=True,
+        )
+
+    def _tiled(self, paths: Sequence[Path]) -> Iterator[tuple[np.ndarray | None, Any]]:
+        """As `_whole`, each picture in tiles."""
+        for path in paths:
+            try:
+                image = self._read(path)
+            except Exception as error:  # whatever a broken file makes a decoder raise
+                yield None, error
+                continue
+            options = {"batch_size": self.batch_size, "refiner": self.refiner, "rle": True}
+            yield image, self.model.detect_tiled(image, self.tile, **options)
+
+    def _failed(self, path: Path, image: np.ndarray | None, error: Exception) -> str:
+        """Note a picture that could not be read; returns the line to print."""
+        if image is not None:  # not the picture's fault
+            raise error
+        reason = str(error).removeprefix(f"{path}: ") or type(error).__name__
+        self.failures.append((path, reason))
+        return f"skipped: {reason}"
+
+    def _found(self, image: np.ndarray, result: Mapping[str, Any], spent: float) -> str:
+        """Count one picture; returns the line to print."""
         # The first call builds and compiles the graphs; counted apart, it spoils no average.
         self.seconds["detect" if self.done else "first picture"] += spent
         self.done += 1
-        result = keep_classes(found, self.wanted)
-        pending.append(writer.submit(self._write, path, image, result, target, number))
-        counts = Counter(self.class_names[k] for k in result["class_ids"])
+        kept = keep_classes({"class_ids": result["class_ids"]}, self.wanted)["class_ids"]
+        counts = Counter(self.class_names[k] for k in kept)
         listed = ", ".join(f"{name} {count}" for name, count in counts.most_common())
         return f"{image.shape[1]}x{image.shape[0]}  {listed or 'nothing'}  {spent * 1e3:.0f} ms"
 

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from mrcnn.cli.engine_options import Calibration, Engine, Precision
+
 
 def evaluate(
     dataset: Annotated[str, typer.Argument(help="Folder or annotation file of the data set.")],
@@ -38,6 +40,9 @@ def evaluate(
     config: Annotated[
         Path | None, typer.Option(help="JSON file with settings that overrule the weights' own.")
     ] = None,
+    engine: Engine = "auto",
+    precision: Precision = None,
+    calibration: Calibration = None,
     refine: Annotated[
         str | None,
         typer.Option(help="Sharpen the masks: motorcycle, start, or the path of a refiner."),
@@ -64,7 +69,8 @@ def evaluate(
         typer.echo(f"Refiner   {refine}")
     part = f" ({subset})" if subset else ""
     typer.echo(f"Data set  {dataset}{part}: {data.num_images} pictures")
-    model = RenumberedClasses(inference_model(described), numbers)
+    options = {"engine": engine, "precision": precision, "calibration": calibration}
+    model = RenumberedClasses(inference_model(described, **options), numbers)
     if results is not None:
         results.parent.mkdir(parents=True, exist_ok=True)
     report = evaluate_coco(model, data, limit=limit, results_path=results, refiner=refiner)

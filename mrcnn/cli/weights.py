@@ -130,8 +130,12 @@ def default_class_names(num_classes: int) -> list[str]:
     return [BACKGROUND, *(f"class {k}" for k in range(1, num_classes))]
 
 
-def inference_model(weights: DescribedWeights) -> Any:
+def inference_model(weights: DescribedWeights, **options: Any) -> Any:
     """Build the model for detection and load its weights, all of them.
+
+    Args:
+        weights: From `describe_weights`.
+        **options: `engine`, `precision` and `calibration` of `MaskRCNN`.
 
     Raises:
         ValueError: the settings do not work, or the file lacks a part of the network.
@@ -146,7 +150,7 @@ def inference_model(weights: DescribedWeights) -> Any:
     if config.IMAGE_RESIZE_MODE == "crop":
         # Random crops are for training; a whole picture is wanted here.
         config.IMAGE_RESIZE_MODE = "pad64"
-    model = MaskRCNN(mode="inference", config=config, model_dir="logs")
+    model = MaskRCNN(mode="inference", config=config, model_dir="logs", **options)
     report = model.load_weights(str(weights.path), by_name=True)
     missing = getattr(report, "missing_in_file", ())
     if missing:

@@ -60,6 +60,10 @@ class KerasEngine:
         self._detect = compiled(graphs.detection_graph(shared))
         self._masks = compiled(graphs.mask_graph(shared))
         self._mask_shape = tuple(shared.config.MASK_SHAPE)
+        self.precision = shared.config.PRECISION
+
+    def __str__(self):
+        return f"Keras on {keras.backend.backend()}, {self.precision}"
 
     def run(self, images, image_metas, anchors):
         """Detections and their masks.

@@ -126,11 +126,17 @@ class ClassifierHead:
 
     def __call__(self, rois, feature_maps, image_meta):
         """See `fpn_classifier_graph`."""
-        x = MergeRois()(self.align([rois, image_meta, *feature_maps]))
+        return self.classify(self.align([rois, image_meta, *feature_maps]))
+
+    def classify(self, pooled):
+        """What follows ROIAlign: `[batch, N, pool_size, pool_size, channels]` to logits, class
+        probabilities and box deltas.
+        """
+        x = MergeRois()(pooled)
         x = layers.Activation("relu")(self.bn1(self.conv1(x), training=self.train_bn))
         x = layers.Activation("relu")(self.bn2(self.conv2(x), training=self.train_bn))
         shared = layers.Flatten(name="pool_squeeze")(x)
-        shared = SplitRois(name="pool_squeeze_rois")([shared, rois])
+        shared = SplitRois(name="pool_squeeze_rois")([shared, pooled])
         logits = self.logits(shared)
         probs = layers.Activation("softmax", dtype="float32", name="mrcnn_class")(logits)
         deltas = layers.Activation("linear", dtype="float32")(self.deltas(shared))
@@ -176,10 +182,14 @@ class MaskHead:
 
     def __call__(self, rois, feature_maps, image_meta):
         """See `build_fpn_mask_graph`."""
-        x = MergeRois()(self.align([rois, image_meta, *feature_maps]))
+        return self.predict_masks(self.align([rois, image_meta, *feature_maps]))
+
+    def predict_masks(self, pooled):
+        """What follows ROIAlign: `[batch, N, pool_size, pool_size, channels]` to the masks."""
+        x = MergeRois()(pooled)
         for conv, bn in zip(self.convs, self.bns):
             x = layers.Activation("relu")(bn(conv(x), training=self.train_bn))
-        x = SplitRois(name="mrcnn_mask_rois")([self.deconv(x), rois])
+        x = SplitRois(name="mrcnn_mask_rois")([self.deconv(x), pooled])
         return self.masks(x)
 
 

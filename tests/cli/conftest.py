@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from mrcnn.config import Config
+from mrcnn.streaming import stream
 
 NAMES = ["BG", "cat", "dog"]
 
@@ -21,9 +22,9 @@ class FakeMaskRCNN:
     built: list[FakeMaskRCNN] = []  # noqa: RUF012
     report = None
 
-    def __init__(self, mode, config, model_dir):
+    def __init__(self, mode, config, model_dir, **options):
         config.validate()
-        self.mode, self.config, self.model_dir = mode, config, model_dir
+        self.mode, self.config, self.model_dir, self.options = mode, config, model_dir, options
         self.loaded, self.trained, self.epoch = [], [], 0
         self.log_dir = f"{model_dir}/run"
         self.built.append(self)
@@ -41,6 +42,24 @@ class FakeMaskRCNN:
     def detect(self, images, verbose=0, refiner=None):
         self.refiner = refiner
         return [self._detect(image) for image in images]
+
+    def detect_stream(self, images, batch_size=1, *, errors, with_images, refiner, rle):
+        assert with_images and rle
+        self.batch_size, self.refiner = batch_size, refiner
+        return stream(
+            images,
+            lambda image: image,
+            lambda images: [self._detect(image) for image in images],
+            lambda image, result: result,
+            batch_size=batch_size,
+            ahead=2,
+            errors=errors,
+        )
+
+    def detect_tiled(self, image, tile, *, batch_size, refiner, rle):
+        assert rle
+        self.tile = tile
+        return self._detect(image)
 
     def _detect(self, image):
         height, width = image.shape[:2]

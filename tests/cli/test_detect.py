@@ -57,9 +57,13 @@ def test_options_reach_the_model_and_the_files(run, fake_model, weights, photos,
     code, out, _ = run(
         *("detect", photos / "a.jpg", "--weights", weights, "--output", output),
         *("--min-confidence", 0.25, "--classes", "DOG", "--csv", "--no-pictures"),
-        *("--segmentation", "polygon"),
+        *("--segmentation", "polygon", "--batch-size", 2),
+        *("--engine", "openvino", "--precision", "int8", "--calibration", photos),
     )
     assert code == 0
+    assert fake_model.built[0].batch_size == 2
+    options = {"engine": "openvino", "precision": "int8", "calibration": photos}
+    assert fake_model.built[0].options == options
     assert fake_model.built[0].config.DETECTION_MIN_CONFIDENCE == 0.25
     assert "60x40  dog 1  " in out
     assert sorted(p.name for p in output.iterdir()) == ["detections.csv", "detections.json"]
@@ -68,6 +72,14 @@ def test_options_reach_the_model_and_the_files(run, fake_model, weights, photos,
     assert isinstance(entry["segmentation"], list)
     with (output / "detections.csv").open() as file:
         assert [row["category_name"] for row in csv.DictReader(file)] == ["dog"]
+
+
+def test_tiles(run, fake_model, weights, photos, tmp_path):
+    output = tmp_path / "out"
+    code, out, _ = run("detect", photos, "--weights", weights, "--output", output, "--tile", 128)
+    assert code == 1
+    assert fake_model.built[0].tile == 128
+    assert "[2/3] b.jpg  skipped: " in out and "[3/3] c.png  32x32  cat 1, dog 1" in out
 
 
 def test_nothing_found_writes_an_empty_list(
@@ -142,8 +154,10 @@ def test_class_numbers():
 
 
 def test_keep_classes():
-    result = {"class_ids": np.array([1, 2, 1]), "masks": np.arange(6).reshape(1, 2, 3)}
+    masks = np.arange(6).reshape(1, 2, 3)
+    result = {"class_ids": np.array([1, 2, 1]), "masks": masks, "rles": ["a", "b", "c"]}
     kept = keep_classes(result, [1])
+    assert kept["rles"] == ["a", "c"]
     np.testing.assert_array_equal(kept["class_ids"], [1, 1])
     np.testing.assert_array_equal(kept["masks"], [[[0, 2], [3, 5]]])
     assert keep_classes(result, None) == result

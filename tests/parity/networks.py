@@ -1,8 +1,22 @@
 """Networks with the recorded cases' configurations and weights."""
 
+import importlib.util
+
+import keras
+import pytest
+
 from mrcnn.config import Config
 from mrcnn.model import MaskRCNN
 from tests.parity.reference import PARITY, load_npz, make_weights
+
+
+def need_engine(name):
+    """Skip the test where an engine cannot run."""
+    if name == "openvino":
+        if importlib.util.find_spec("openvino") is None:
+            pytest.skip('needs openvino: pip install "mrcnn[fast]"')
+        if keras.backend.backend() != "tensorflow":
+            pytest.skip("OpenVINO reads Keras on TensorFlow")
 
 
 def recorded_case(name, mode, folder):

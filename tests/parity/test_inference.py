@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from tests.parity.networks import recorded_case, sliced
+from tests.parity.networks import need_engine, recorded_case, sliced
 from tests.parity.reference import available, unpack_bits
 
 pytestmark = pytest.mark.skipif(not available(), reason="recorded reference numbers not found")
@@ -129,6 +129,19 @@ def same_detections(arrays, i, result, extra=0, min_iou=0.99):
 
 def test_detect_on_recorded_inputs(case):
     arrays, model = case
+    images = list(arrays["molded_images"])
+    for i, result in enumerate(model._detect(images, arrays["image_metas"], False)):
+        assert np.abs(same_detections(arrays, i, result)).max() <= 1e-3
+
+
+@pytest.mark.slow
+def test_detect_on_recorded_inputs_with_openvino(case, monkeypatch, tmp_path):
+    need_engine("openvino")
+    from mrcnn.engines.openvino_engine import OpenVINOEngine
+
+    arrays, model = case
+    monkeypatch.setenv("MRCNN_HOME", str(tmp_path))
+    monkeypatch.setattr(model, "_engine", OpenVINOEngine(model._shared))
     images = list(arrays["molded_images"])
     for i, result in enumerate(model._detect(images, arrays["image_metas"], False)):
         assert np.abs(same_detections(arrays, i, result)).max() <= 1e-3

@@ -6,6 +6,7 @@ import pytest
 from mrcnn.config import Config
 from mrcnn.evaluation.matching import compute_ap
 from mrcnn.model import MaskRCNN
+from tests.parity.networks import need_engine
 from tests.parity.reference import PARITY, available, load_npz, unpack_bits
 
 pytestmark = pytest.mark.skipif(not available(), reason="recorded reference numbers not found")
@@ -16,12 +17,16 @@ def recording():
     return load_npz("shapes_trained_10_images.npz")
 
 
-@pytest.fixture(scope="module")
-def results(recording, tmp_path_factory):
+@pytest.fixture(scope="module", params=["keras", "openvino"])
+def results(request, recording, tmp_path_factory):
+    need_engine(request.param)
     config = Config.from_dict(recording["config_json"])
-    model = MaskRCNN("inference", config, str(tmp_path_factory.mktemp("logs")))
-    model.load_weights(str(PARITY / "shapes_resnet50_trained.h5"), by_name=True)
-    return model.detect([recording[f"image_{i}"] for i in range(10)])
+    folder = str(tmp_path_factory.mktemp("logs"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MRCNN_HOME", folder)
+        model = MaskRCNN("inference", config, folder, engine=request.param)
+        model.load_weights(str(PARITY / "shapes_resnet50_trained.h5"), by_name=True)
+        return model.detect([recording[f"image_{i}"] for i in range(10)])
 
 
 @pytest.mark.parametrize("i", range(10))

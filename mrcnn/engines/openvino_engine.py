@@ -1,0 +1,317 @@
+"""Run the inference graph with OpenVINO, the fastest on a CPU.
+
+The network is converted from the Keras layers when it is first needed, and again when their weights
+have changed; the converted network is kept on disk. Box arithmetic stays with Keras in float32, see
+`mrcnn.engines.pieces`. Needs the packages `openvino` and, for int8, `nncf`: `pip install
+"mrcnn[fast]"`; and Keras on TensorFlow.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from mrcnn import __version__
+from mrcnn.engines import model_cache, pieces
+from mrcnn.engines.keras_engine import compiled
+from mrcnn.engines.openvino_package import import_openvino
+
+PRECISIONS = ("float32", "bfloat16", "int8")
+# Settings that neither the pieces nor their weights depend on.
+_IRRELEVANT = ("NAME", "BATCH_SIZE", "IMAGES_PER_GPU", "GPU_COUNT")
+_IRRELEVANT_PREFIXES = ("DETECTION_", "LEARNING_", "TRAIN_ROI", "STEPS_", "VALIDATION_", "LOSS_")
+_HINTS = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
+
+
+def has_bfloat16() -> bool:
+    """Whether this CPU multiplies in bfloat16 (AMX or AVX-512 BF16)."""
+    ov = import_openvino()
+
+    return "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+class WeightsWatch:
+    """Notices when variables have changed, whoever changed them.
+
+    A training step, `set_weights`, a weight file: none of them passes through the engine. But
+    TensorFlow never writes into memory that somebody else looks at, so while a variable is where it
+    was seen last, it is what it was. One that has moved is compared by its checksum.
+    """
+
+    def __init__(self, variables: Sequence[Any]) -> None:
+        self._variables = variables
+        self._arrays: list[np.ndarray] = []
+        self._checksums: list[int] = []
+
+    def arrays(self) -> list[np.ndarray]:
+        """The current values, without copying."""
+        import tensorflow as tf
+
+        tensors = [tf.convert_to_tensor(variable.value) for variable in self._variables]
+        return [np.asarray(memoryview(tensor)) for tensor in tensors]
+
+    def changed(self) -> bool:
+        """Whether anything has changed since the last call; True for the first."""
+        arrays = self.arrays()
+        if [x.ctypes.data for x in arrays] == [x.ctypes.data for x in self._arrays]:
+            return False
+        checksums = [zlib.crc32(np.ascontiguousarray(x).view(np.uint8)) for x in arrays]
+        same = checksums == self._checksums
+        self._arrays, self._checksums = arrays, checksums
+        return not same
+
+
+class OpenVINOEngine:
+    """The two steps of detection on the current weights of a `SharedLayers`.
+
+    Args:
+        shared: `mrcnn.graphs.SharedLayers`.
+        precision: "float32", "bfloat16" or "int8" of the network between the boxes.
+        calibration: for int8, a function that gives a list of `(images, image_metas, anchors)` as
+            `run` takes them, of typical pictures; None takes what an earlier call has left in the
+            cache for these weights.
+
+    Raises:
+        ValueError: for another precision, or int8 without anything to calibrate with (at the first
+            call of `run`).
+    """
+
+    name = "openvino"
+
+    def __init__(
+        self,
+        shared: Any,
+        precision: str = "float32",
+        calibration: Callable[[], list[tuple]] | None = None,
+    ) -> None:
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision is {precision!r}; OpenVINO computes in {PRECISIONS}")
+        self.precision = precision
+        self._config = shared.config
+        self._calibration = calibration
+        self._mask_shape = tuple(shared.config.MASK_SHAPE)
+        self._models = pieces.pieces(shared)
+        self._proposals = compiled(self._models["proposals"])
+        self._detections = compiled(self._models["detections"])
+        self._watch = WeightsWatch(self._variables())
+        self._requests: dict[str, Any] = {}
+        # Requests own the memory of their outputs: one picture, or batch, at a time.
+        self._lock = threading.Lock()
+
+    def __str__(self) -> str:
+        ov = import_openvino()
+
+        precision = self.precision
+        if precision == "bfloat16" and not has_bfloat16():
+            precision = "float32 (this CPU has no bfloat16 instructions)"
+        return f"OpenVINO {ov.__version__.split('-')[0]}, {precision}"
+
+    def run(self, images, image_metas, anchors):
+        """Detections and their masks; see `mrcnn.engines.keras_engine.KerasEngine.run`."""
+        images = np.ascontiguousarray(images, np.float32)
+        image_metas = np.ascontiguousarray(image_metas, np.float32)
+        with self._lock:
+            self._follow_weights()
+            detections, pyramid, _ = self._detect(images, image_metas, anchors)
+            count = int((detections[..., 4] > 0).sum(axis=1).max(initial=0))
+            if count == 0:
+                return detections, np.zeros((len(images), 0, *self._mask_shape), np.float32)
+            boxes = np.ascontiguousarray(detections[:, :count, :4])
+            (pooled,) = self._infer("mask_align", boxes, image_metas, *pyramid)
+            (masks,) = self._infer("mask", pooled)
+            class_ids = detections[:, :count, 4].astype(np.intp)[..., None, None, None]
+            return detections, np.take_along_axis(masks.data, class_ids, axis=4)[..., 0]
+
+    def prepare(self):
+        """Convert and compile now, not at the first picture."""
+        with self._lock:
+            self._follow_weights()
+
+    def _follow_weights(self):
+        if not self._watch.changed() and self._requests:
+            return
+        self._requests = {}
+        self._prepare()
+
+    def _detect(self, images, image_metas, anchors):
+        """Detections `[batch, N, 6]` as an array, and as OpenVINO tensors, good until the next
+        call, the pyramid and the classifier's input.
+        """
+        anchors = np.broadcast_to(np.asarray(anchors, np.float32), (len(images), *anchors.shape))
+        *pyramid, rpn_class, rpn_bbox = self._infer("trunk", images)
+        rois = self._proposals([rpn_class.data, rpn_bbox.data, anchors])
+        (pooled,) = self._infer(
+            "classifier_align", keras.ops.convert_to_numpy(rois), image_metas, *pyramid
+        )
+        probabilities, deltas = self._infer("classifier", pooled)
+        detections = self._detections([rois, probabilities.data, deltas.data, image_metas])
+        return keras.ops.convert_to_numpy(detections), pyramid, pooled
+
+    def _infer(self, name, *inputs):
+        """Run one piece on arrays or tensors, without copying; gives its output tensors."""
+        ov = import_openvino()
+
+        request = self._requests[name]
+        for i, value in enumerate(inputs):
+            if not isinstance(value, ov.Tensor):
+                value = ov.Tensor(np.ascontiguousarray(value, np.float32), shared_memory=True)
+            request.set_input_tensor(i, value)
+        request.infer()
+        return [request.get_output_tensor(i) for i in range(len(request.model_outputs))]
+
+    # ---- conversion ------------------------------------------------------------------------------
+
+    def _variables(self):
+        unique = {id(v): v for name in self._converted() for v in self._models[name].variables}
+        return list(unique.values())
+
+    @staticmethod
+    def _converted():
+        return (*pieces.NETWORKS, *pieces.ALIGNERS)
+
+    def _prepare(self):
+        """Convert and compile for the current weights, or take them from the cache."""
+        key = self._key()
+        if self.precision == "int8":
+            self._prepare_int8(key)
+            return
+        self._compile(self._float_models(key))
+
+    def _float_models(self, key):
+        """The unquantised pieces by name."""
+        entry = model_cache.load(key) if key else None
+        if entry:
+            with contextlib.suppress(RuntimeError):  # written by an OpenVINO that went astray
+                return self._read(entry[0])
+        models = {name: convert(self._models[name]) for name in self._converted()}
+        folder = model_cache.store(key, lambda folder: save(models, folder)) if key else None
+        return self._read(folder) if folder else models
+
+    def _prepare_int8(self, key):
+        """As `_prepare`, with networks quantised by the calibration pictures."""
+        key = key and f"{key}-int8"
+        inputs = self._calibration() if self._calibration else None
+        pictures = [np.ascontiguousarray(images).data for images, *_ in inputs or ()]
+        digest = model_cache.cache_key(*pictures)
+        entry = model_cache.load(key) if key else None
+        if entry and (inputs is None or entry[1].get("calibration") == digest):
+            with contextlib.suppress(RuntimeError):
+                self._compile(self._read(entry[0]))
+                return
+        if not inputs:
+            raise ValueError(
+                'precision is "int8", but there is nothing to calibrate with: give some typical '
+                "pictures (calibration=..., --calibration FOLDER); these weights have not been "
+                "quantised here before"
+            )
+        from mrcnn.engines.quantization import quantized
+
+        models = self._float_models(key and key.removesuffix("-int8"))
+        self._compile(models)
+        models = quantized(models, self._samples(inputs))
+        if key:
+            note = {"calibration": digest}
+            folder = model_cache.store(key, lambda folder: save(models, folder), note)
+            models = self._read(folder) if folder else models
+        self._compile(models)
+
+    def _samples(self, inputs):
+        """Inputs of each network, from runs on the calibration pictures."""
+        samples = {name: [] for name in pieces.NETWORKS}
+        for images, image_metas, anchors in inputs:
+            images = np.ascontiguousarray(images, np.float32)
+            image_metas = np.ascontiguousarray(image_metas, np.float32)
+            samples["trunk"].append(images)
+            detections, pyramid, pooled = self._detect(images, image_metas, anchors)
+            # Proposals come best first; a hundred say what the features look like.
+            samples["classifier"].append(pooled.data[:, :100].copy())
+            count = int((detections[..., 4] > 0).sum(axis=1).max(initial=0))
+            if count:
+                boxes = np.ascontiguousarray(detections[:, :count, :4])
+                (pooled,) = self._infer("mask_align", boxes, image_metas, *pyramid)
+                samples["mask"].append(pooled.data.copy())
+        return samples
+
+    def _key(self):
+        """What the converted pieces depend on; None where that cannot be told."""
+        ov = import_openvino()
+
+        config = self._config
+        if not is_cacheable(config):
+            return None
+        settings = {
+            name: value
+            for name, value in config.to_dict().items()
+            if name not in _IRRELEVANT and not name.startswith(_IRRELEVANT_PREFIXES)
+        }
+        versions = [__version__, ov.__version__, keras.__version__, model_cache.source_digest()]
+        weights = [np.ascontiguousarray(x).data for x in self._watch.arrays()]
+        names = [[v.name, list(v.shape)] for v in self._variables()]
+        return model_cache.cache_key(settings, versions, names, *weights)
+
+    def _read(self, folder: Path):
+        ov = import_openvino()
+
+        core = ov.Core()
+        return {name: core.read_model(folder / f"{name}.xml") for name in self._converted()}
+
+    def _compile(self, models):
+        """Make the models ready to run."""
+        ov = import_openvino()
+
+        core = ov.Core()
+        for name, model in models.items():
+            hint = _HINTS[self.precision] if name in pieces.NETWORKS else "f32"
+            settings = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
+            if threads := _threads():
+                settings["INFERENCE_NUM_THREADS"] = threads
+            self._requests[name] = core.compile_model(model, "CPU", settings).create_infer_request()
+
+
+def is_cacheable(config):
+    """Not a backbone of the user's own, whose code may change under the same name."""
+    return not callable(config.BACKBONE)
+
+
+def convert(model):
+    """An OpenVINO model of a Keras model on TensorFlow: float32, any batch, any size."""
+    import tensorflow as tf
+
+    ov = import_openvino()
+
+    signature = [
+        tf.TensorSpec(x.shape, x.dtype, name=f"input_{i}") for i, x in enumerate(model.inputs)
+    ]
+    run = tf.function(lambda *inputs: model(list(inputs), training=False), autograph=False)
+    function = run.get_concrete_function(*signature)
+    converted = ov.convert_model(function, share_weights=False)
+    # Inputs come in any order, and loose ends of the shape arithmetic as further outputs.
+    parameters = [converted.input(f"input_{i}").node for i in range(len(model.inputs))]
+    outputs = [converted.output(tensor.name) for tensor in function.outputs]
+    outputs = [output.node.input_value(0) for output in outputs]
+    return ov.Model(outputs, parameters, model.name)
+
+
+def save(models: dict[str, Any], folder: Path) -> None:
+    """Write OpenVINO models to `<name>.xml` and `<name>.bin`."""
+    ov = import_openvino()
+
+    for name, model in models.items():
+        try:
+            ov.save_model(model, folder / f"{name}.xml", compress_to_fp16=False)
+        except RuntimeError as error:  # a full disk, in OpenVINO's words
+            raise OSError(str(error)) from error
+
+
+def _threads():
+    """Threads by the variable that other numeric libraries follow; None leaves it to OpenVINO."""
+    text = os.environ.get("OMP_NUM_THREADS", "")
+    return int(text) if text.isdecimal() and int(text) > 0 else None

@@ -1,0 +1,157 @@
+"""The OpenVINO engine against the Keras engine, on a small network."""
+
+import importlib.util
+import shutil
+
+import keras
+import numpy as np
+import pytest
+
+if importlib.util.find_spec("openvino") is None:
+    pytest.skip('needs openvino: pip install "mrcnn[fast]"', allow_module_level=True)
+if keras.backend.backend() != "tensorflow":
+    pytest.skip("OpenVINO reads Keras on TensorFlow", allow_module_level=True)
+
+from mrcnn.engines import openvino_engine
+from mrcnn.engines.keras_engine import KerasEngine
+from mrcnn.model import MaskRCNN
+from tests.tiny import randomize, tiny_config
+
+
+@pytest.fixture(scope="module", autouse=True)
+def home(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        # The tiny backbone is a function, whose code may change: not cached otherwise.
+        patch.setattr(openvino_engine, "is_cacheable", lambda config: True)
+        patch.setenv("MRCNN_HOME", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory, home):
+    config = tiny_config()
+    model = MaskRCNN("inference", config, str(tmp_path_factory.mktemp("logs")), engine="openvino")
+    randomize(model.keras_model)
+    return model
+
+
+@pytest.fixture(scope="module")
+def keras_engine(model):
+    return KerasEngine(model._shared)
+
+
+def pictures():
+    sizes = ((50, 60), (64, 64), (90, 40))
+    return [
+        np.random.RandomState(i).randint(0, 256, (*size, 3)).astype(np.uint8)
+        for i, size in enumerate(sizes)
+    ]
+
+
+def detect_with(model, engine):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model, "_engine", engine)
+        return model.detect(pictures())
+
+
+def assert_same(found, expected):
+    assert sum(len(result["rois"]) for result in expected) > 5
+    for one, other in zip(found, expected, strict=True):
+        assert one["class_ids"].tolist() == other["class_ids"].tolist()
+        np.testing.assert_allclose(one["rois"], other["rois"], atol=1)
+        np.testing.assert_allclose(one["scores"], other["scores"], atol=1e-3)
+        assert (one["masks"] != other["masks"]).mean() < 1e-3
+
+
+def test_it_finds_what_keras_finds_also_after_the_weights_have_changed(model, keras_engine):
+    assert_same(model.detect(pictures()), detect_with(model, keras_engine))
+    assert model.engine.name == "openvino"
+    before = model.detect(pictures())
+    logits = model.keras_model.get_layer("mrcnn_class_logits")
+    kernel, bias = logits.get_weights()
+    # The two classes change places: the sum over all weights stays what it was.
+    swapped = [0, 2, 1]
+    logits.set_weights([kernel[:, swapped], bias[swapped]])
+    try:
+        after = model.detect(pictures())
+        assert_same(after, detect_with(model, keras_engine))
+        assert after[1]["class_ids"].tolist() != before[1]["class_ids"].tolist()
+    finally:
+        logits.set_weights([kernel, bias])
+
+
+def test_other_sizes_than_the_first(model, keras_engine, monkeypatch):
+    monkeypatch.setattr(model.config, "IMAGE_RESIZE_MODE", "none")
+    image = np.random.RandomState(5).randint(0, 256, (128, 192, 3)).astype(np.uint8)
+    found = model.detect([image])
+    monkeypatch.setattr(model, "_engine", keras_engine)
+    assert_same(found * 3, model.detect([image]) * 3)
+
+
+def test_nothing_found(model, monkeypatch):
+    engine = model.engine
+    monkeypatch.setattr(engine, "_detections", lambda inputs: np.zeros((1, 6, 6), np.float32))
+    (result,) = model.detect(pictures()[:1])
+    assert result["rois"].shape == (0, 4) and result["masks"].shape == (50, 60, 0)
+
+
+def test_a_second_start_converts_nothing_unless_the_cache_is_damaged(model, home, monkeypatch):
+    expected = model.detect(pictures())
+    converted = []
+    convert = openvino_engine.convert
+
+    def counting(part):
+        converted.append(part.name)
+        return convert(part)
+
+    monkeypatch.setattr(openvino_engine, "convert", counting)
+    again = openvino_engine.OpenVINOEngine(model._shared)
+    assert_same(detect_with(model, again), expected)
+    assert converted == []
+    for file in (home / "compiled").glob("*/trunk.bin"):
+        damaged = file.with_suffix(".damaged")  # moved there: the file itself may be mapped
+        damaged.write_bytes(file.read_bytes()[:-8] + bytes(8))
+        damaged.replace(file)
+    again = openvino_engine.OpenVINOEngine(model._shared)
+    assert_same(detect_with(model, again), expected)
+    assert "trunk" in converted
+    shutil.rmtree(home / "compiled")
+
+
+def test_int8_needs_pictures(model, monkeypatch):
+    monkeypatch.setattr(model.engine, "precision", "int8")
+    with pytest.raises(ValueError, match="nothing to calibrate with"):
+        model.engine._prepare()
+
+
+def test_int8_is_calibrated_once(model, keras_engine, monkeypatch):
+    if importlib.util.find_spec("nncf") is None:
+        pytest.skip('needs nncf: pip install "mrcnn[fast]"')
+    anchors = model.get_anchors((64, 64, 3))
+    molded, metas, _ = model.mold_inputs(pictures())
+    inputs = [(molded[i : i + 1], metas[i : i + 1], anchors) for i in range(3)]
+    engine = model.engine
+    monkeypatch.setattr(engine, "precision", "int8")
+    monkeypatch.setattr(engine, "_calibration", lambda: inputs)
+    engine._prepare()
+    detections, _ = engine.run(molded, metas, anchors)
+    expected, _ = keras_engine.run(molded, metas, anchors)
+    # Eight bits of random weights: close, and not the same.
+    assert 0 < np.abs(detections[..., 5] - expected[..., 5]).max() < 0.2
+    # From the cache now: also without pictures, but not for other ones.
+    monkeypatch.setattr("mrcnn.engines.quantization.quantized", None)
+    for calibration in (lambda: inputs, None):
+        monkeypatch.setattr(engine, "_calibration", calibration)
+        engine._prepare()
+        np.testing.assert_array_equal(engine.run(molded, metas, anchors)[0], detections)
+    monkeypatch.setattr(engine, "_calibration", lambda: inputs[:2])
+    with pytest.raises(TypeError):
+        engine._prepare()
+    monkeypatch.undo()
+    engine._prepare()
+
+
+def test_a_precision_that_it_does_not_have(model):
+    with pytest.raises(ValueError, match="precision is 'float16'"):
+        openvino_engine.OpenVINOEngine(model._shared, "float16")
