@@ -100,7 +100,8 @@ class MaskRCNN:
             it is installed and the mode is "inference", else Keras. It says which on the terminal
             (not with MRCNN_QUIET=1).
         precision: "float32", "bfloat16", "float16" (Keras) or "int8" (OpenVINO) of the network
-            between the boxes, which stay float32. None takes `config.PRECISION`.
+            between the boxes, which stay float32. None takes `config.PRECISION`. OpenVINO computes
+            bfloat16 in float32 where the CPU has no instructions for it (AMX or AVX-512 BF16).
         calibration: typical pictures (arrays, paths, a folder or a `Dataset`) for "int8"; once
             done, it is remembered on this machine for the same weights.
 
