@@ -48,7 +48,7 @@ def quantized(models: dict[str, Any], samples: dict[str, list[np.ndarray]]) -> d
 
 @contextlib.contextmanager
 def _quiet():
-    """Without NNCF's progress bars and advice; its warnings still appear."""
+    """Without NNCF's advice; its warnings and its progress still appear."""
     logger = logging.getLogger("nncf")
     level = logger.level
     logger.setLevel(logging.WARNING)
