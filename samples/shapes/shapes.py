@@ -120,15 +120,21 @@ def evaluate(model):
     return report
 
 
+def enlarged(image, result, times=4):
+    """A picture and its result at several times the size: labels would hide so small pictures."""
+    image, masks = (x.repeat(times, axis=0).repeat(times, axis=1) for x in (image, result["masks"]))
+    return image, {**result, "rois": result["rois"] * times, "masks": masks}
+
+
 def detect(model, output, count):
-    """Write pictures with what was found in them."""
+    """Write pictures, four times as large, with what was found in them."""
     dataset = load("test", model.config)
     os.makedirs(output, exist_ok=True)
     for image_id in dataset.image_ids[:count]:
         image = dataset.load_image(image_id)
         result = model.detect([image])[0]
         path = os.path.join(output, f"{image_id:04d}.png")
-        save_instances(path, image, result, class_names=dataset.class_names)
+        save_instances(path, *enlarged(image, result), class_names=dataset.class_names)
         found = ", ".join(
             f"{dataset.class_names[c]} {s:.2f}"
             for c, s in zip(result["class_ids"], result["scores"])

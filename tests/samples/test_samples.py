@@ -461,6 +461,7 @@ def test_shapes_evaluate_and_detect(built, monkeypatch, tmp_path, capsys):
     shapes.main(["detect", f"--output={tmp_path}", "--count=2"])
     assert built == [("inference", "InferenceConfig", "last")]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0000.png", "0001.png"]
+    assert cv2.imread(str(tmp_path / "0000.png")).shape == (4 * 128, 4 * 128, 3)
     name = truth.class_names[truth.load_mask(0)[1][0]]
     assert f"{name} 0.50" in capsys.readouterr().out
 
