@@ -13,6 +13,9 @@ Usage: run from the command line as such:
     python3 small.py train --data=... --backbone=... --fold=0 --folds=2
     python3 small.py evaluate --data=... --weights=last --fold=0 --folds=2
 
+    # The mean of two trainings of which the second went on from the first
+    python3 small.py average --weights first.h5 second.h5 --output=mean.h5
+
     # Write the file that ships, in half precision, with its settings beside it
     python3 small.py export --weights=last --output=weights/mask_rcnn_small.h5
 
@@ -231,14 +234,30 @@ def evaluate(model, data):
     return figures
 
 
+def average(model, paths):
+    """Give the model the mean of weights of one training at different times (Izmailov et al. 2018,
+    "Averaging weights leads to wider optima and better generalization").
+    """
+    total = [0.0 for _ in model.keras_model.weights]
+    for path in paths:
+        model.load_weights(path, by_name=True)
+        total = [t + w.numpy() / len(paths) for t, w in zip(total, model.keras_model.weights)]
+    for weight, value in zip(model.keras_model.weights, total):
+        weight.assign(value)
+
+
 def main():
     parser = argparse.ArgumentParser(description="Train the small model that ships.")
-    parser.add_argument("command", choices=("train", "evaluate", "export"))
+    parser.add_argument("command", choices=("train", "evaluate", "average", "export"))
     parser.add_argument("--data", help="folder of the three data sets")
     parser.add_argument("--backbone", help="ImageNet weights of SqueezeNet 1.1 (.h5)")
-    parser.add_argument("--weights", help="a weight file to go on from, or 'last'")
+    parser.add_argument(
+        "--weights", nargs="+", help="a weight file to go on from, or 'last'; for average several"
+    )
     parser.add_argument("--logs", default=DEFAULT_LOGS_DIR)
-    parser.add_argument("--output", help="for export: the file; for evaluate: a JSON of figures")
+    parser.add_argument(
+        "--output", help="for export and average: the file; for evaluate: a JSON of figures"
+    )
     parser.add_argument("--everyday", action="store_true", help="train on everyday scenes too")
     parser.add_argument("--steps", type=int, default=3000, help="of two pictures each")
     parser.add_argument("--learning-rate", type=float, default=0.008)
@@ -258,8 +277,10 @@ def main():
     model = MaskRCNN("training" if args.command == "train" else "inference", config, args.logs)
     if args.backbone:
         model.load_weights(args.backbone, by_name=True)
-    if args.weights:
-        path = model.find_last() if args.weights == "last" else args.weights
+    if args.command == "average":
+        average(model, args.weights)
+    elif args.weights:
+        path = model.find_last() if args.weights == ["last"] else args.weights[0]
         print(f"Weights: {path}")
         model.load_weights(path, by_name=True)
 
@@ -270,6 +291,8 @@ def main():
         if args.output:
             with open(args.output, "w") as file:
                 json.dump(figures, file, indent=1)
+    elif args.command == "average":
+        model.keras_model.save_weights(args.output)
     else:
         description = {"config": config.to_dict(), "class_names": ["BG", *CLASSES]}
         checkpoints.save_weights(model.keras_model, args.output, dtype="float16")
