@@ -11,12 +11,10 @@ importable from here too.
 from __future__ import annotations
 
 import copy
-import datetime
 import functools
 import json
 import logging  # noqa: F401 - scripts take it from here, as from Matterport's module
 import os
-import re
 from collections import OrderedDict
 
 # ruff: noqa: E402
@@ -72,10 +70,6 @@ from mrcnn.training import callbacks as named_callbacks
 from mrcnn.training import layer_selection, log_folders, trainer
 from mrcnn.training.training_model import TrainingModel
 
-# <log folder: name and time>/mask_rcnn_<name>_<epoch>.h5, written on any system.
-_CHECKPOINT = re.compile(
-    r"(?:.*[/\\])?(?P<name>[^/\\]+)(?P<time>\d{8}T\d{4})[/\\]mask_rcnn_[^/\\]*?(?P<epoch>\d{4,})\.h5"
-)
 # Anchors of so many input shapes are kept; those of a large picture take 10 MB.
 _MAX_CACHED_ANCHORS = 16
 
@@ -190,25 +184,7 @@ class MaskRCNN:
         Raises:
             FileNotFoundError: when there is none.
         """
-        name = self._name()
-        folders = []
-        if os.path.isdir(self.model_dir):
-            folders = sorted(f for f in os.listdir(self.model_dir) if f.startswith(name))
-            # A training named "cat" is not one named "catfish".
-            own = [f for f in folders if re.fullmatch(r"\d{8}T\d{4}", f.removeprefix(name))]
-            folders = own or folders
-        if not folders:
-            raise FileNotFoundError(
-                f"no training of {name!r} in {str(self.model_dir)!r}: no folder there begins with "
-                f"{name!r}"
-            )
-        folder = os.path.join(self.model_dir, folders[-1])
-        files = sorted(
-            f for f in os.listdir(folder) if f.startswith("mask_rcnn") and f.endswith(".h5")
-        )
-        if not files:
-            raise FileNotFoundError(f"no weight file mask_rcnn*.h5 in {folder!r}")
-        return os.path.join(folder, files[-1])
+        return log_folders.newest_checkpoint(os.fspath(self.model_dir), self._name())
 
     def _name(self):
         """`NAME` as it stands in the names of folders and files."""
@@ -223,15 +199,9 @@ class MaskRCNN:
                 and the time.
         """
         name = self._name()
-        match = _CHECKPOINT.fullmatch(os.fspath(model_path)) if model_path else None
-        self.epoch = int(match["epoch"]) if match else 0
-        started = match["time"] if match else f"{datetime.datetime.now():{log_folders.TIME_FORMAT}}"
-        self.log_dir = os.path.join(self.model_dir, f"{name}{started}")
-        if match and match["name"] == name and os.path.isdir(os.path.dirname(model_path)):
-            self.log_dir = os.path.dirname(model_path)
-        elif not match:
-            self.log_dir = log_folders.free_folder(self.log_dir)
-        self._goes_on = match is not None
+        self.log_dir, self.epoch, self._goes_on = log_folders.choose_folder(
+            os.fspath(self.model_dir), name, model_path
+        )
         self.checkpoint_path = os.path.join(self.log_dir, f"mask_rcnn_{name}_{{epoch:04d}}.h5")
 
     def _open_log_dir(self, class_names):

@@ -10,7 +10,56 @@ import re
 
 TIME_FORMAT = "%Y%m%dT%H%M"
 MARK = "config.json"
+# <log folder: name and time>/mask_rcnn_<name>_<epoch>.h5, written on any system.
+_CHECKPOINT = re.compile(
+    r"(?:.*[/\\])?(?P<name>[^/\\]+)(?P<time>\d{8}T\d{4})[/\\]mask_rcnn_[^/\\]*?(?P<epoch>\d{4,})\.h5"
+)
 _WITH_TIME = re.compile(r"(?P<start>.*)(?P<time>\d{8}T\d{4})", re.DOTALL)
+
+
+def choose_folder(model_dir, name, model_path=None):
+    """Where a training writes.
+
+    Args:
+        model_dir: folder of log folders.
+        name: `NAME` in lower case.
+        model_path: the weights it starts from. A checkpoint's time and epoch are continued, and
+            its folder too if it is of this name.
+
+    Returns:
+        `(folder, epoch, goes_on)`: `goes_on` says whether it continues a checkpoint.
+    """
+    match = _CHECKPOINT.fullmatch(os.fspath(model_path)) if model_path else None
+    if not match:
+        folder = os.path.join(model_dir, f"{name}{datetime.datetime.now():{TIME_FORMAT}}")
+        return free_folder(folder), 0, False
+    folder = os.path.join(model_dir, f"{name}{match['time']}")
+    if match["name"] == name and os.path.isdir(os.path.dirname(model_path)):
+        folder = os.path.dirname(model_path)
+    return folder, int(match["epoch"]), True
+
+
+def newest_checkpoint(model_dir, name):
+    """Path of the newest checkpoint of the newest training of a name.
+
+    Raises:
+        FileNotFoundError: when there is none.
+    """
+    folders = []
+    if os.path.isdir(model_dir):
+        folders = sorted(f for f in os.listdir(model_dir) if f.startswith(name))
+        # A training named "cat" is not one named "catfish".
+        own = [f for f in folders if re.fullmatch(r"\d{8}T\d{4}", f.removeprefix(name))]
+        folders = own or folders
+    if not folders:
+        raise FileNotFoundError(
+            f"no training of {name!r} in {model_dir!r}: no folder there begins with {name!r}"
+        )
+    folder = os.path.join(model_dir, folders[-1])
+    files = sorted(f for f in os.listdir(folder) if f.startswith("mask_rcnn") and f.endswith(".h5"))
+    if not files:
+        raise FileNotFoundError(f"no weight file mask_rcnn*.h5 in {folder!r}")
+    return os.path.join(folder, files[-1])
 
 
 def is_taken(folder):
