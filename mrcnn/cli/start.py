@@ -29,6 +29,21 @@ NETWORK = (
     "FPN_CLASSIF_FC_LAYERS_SIZE",
     "POOL_SIZE",
 )
+# Further settings of a network that was trained at a size of its own: the pictures and anchors.
+INPUT = (
+    "IMAGE_RESIZE_MODE",
+    "IMAGE_MIN_DIM",
+    "IMAGE_MAX_DIM",
+    "IMAGE_MIN_SCALE",
+    "MEAN_PIXEL",
+    "RPN_ANCHOR_SCALES",
+    "RPN_ANCHOR_RATIOS",
+    "PRE_NMS_LIMIT",
+    "POST_NMS_ROIS_TRAINING",
+    "POST_NMS_ROIS_INFERENCE",
+    "TRAIN_ROIS_PER_IMAGE",
+    "DETECTION_NMS_THRESHOLD",
+)
 # Published weights that Matterport's samples load into whatever network they have.
 ANY_NETWORK = ("coco", "imagenet", "none")
 
@@ -55,16 +70,20 @@ def sample_parser(description: str, commands: Sequence[str], logs: str) -> argpa
     return parser
 
 
-def start_model(mode: str, config: Config, weights: str, logs: str) -> Any:
+def start_model(
+    mode: str, config: Config, weights: str, logs: str, follow: Sequence[str] = NETWORK
+) -> Any:
     """Build a model and load the weights that a sample's command line names.
 
     Args:
         mode: "training" or "inference".
-        config: the sample's settings; those in `NETWORK` are replaced by the weights' own.
+        config: the sample's settings; those in `follow` are replaced by the weights' own.
         weights: `coco`, `imagenet`, `small`, `none` (random), `last` (the newest checkpoint of
             this `NAME` in `logs`), or the path of a weight file. The layers that depend on the
             number of classes are left out where the weights have another number.
         logs: folder of trainings.
+        follow: names of settings, at least `NETWORK`; `(*NETWORK, *INPUT)` for a sample whose
+            pictures may have any size.
 
     Returns:
         A `mrcnn.model.MaskRCNN`.
@@ -78,7 +97,7 @@ def start_model(mode: str, config: Config, weights: str, logs: str) -> Any:
         weights = str(last_checkpoint(Path(logs), config.NAME))
     class_names = list(COCO_CLASS_NAMES) if word == "coco" else None
     if word not in ANY_NETWORK:
-        class_names = follow_network(config, weights)
+        class_names = follow_network(config, weights, follow)
     if mode == "inference":
         _check_complete(config, weights, class_names)
     config.display()
@@ -116,7 +135,32 @@ def _check_complete(config: Config, weights: str, class_names: list[str] | None)
         )
 
 
-def follow_network(config: Config, weights: str) -> list[str] | None:
+def weights_class_names(weights: str, logs: str, name: str) -> list[str] | None:
+    """Class names of the weights that a sample's command line names, the background first.
+
+    Args:
+        weights, logs: as for `start_model`.
+        name: `NAME` of the trainings that `last` looks for.
+
+    Returns:
+        None for weights without class heads.
+    """
+    word = str(weights).lower()
+    if word in ("imagenet", "none"):
+        return None
+    if word == "coco":
+        return list(COCO_CLASS_NAMES)
+    if word == "last":
+        weights = str(last_checkpoint(Path(logs), name))
+    try:
+        return describe_weights(weights).class_names
+    except IncompleteWeightsError:
+        return None
+
+
+def follow_network(
+    config: Config, weights: str, follow: Sequence[str] = NETWORK
+) -> list[str] | None:
     """Give `config` the network of a weight file.
 
     Returns:
@@ -128,6 +172,6 @@ def follow_network(config: Config, weights: str) -> list[str] | None:
         if error.info.backbone != "other":
             config.BACKBONE = error.info.backbone
         return None
-    for name in NETWORK:
+    for name in follow:
         setattr(config, name, getattr(described.config, name))
     return described.class_names

@@ -18,7 +18,8 @@ Usage: import the module, or run it from the command line:
     # Train for longer, on changed pictures, more layers
     python3 motorcycle.py train --dataset=/path/to/motorcycles --weights=coco --recipe=better
 
-    # Train a two-class model from the small model, or go on with the last training
+    # Train a two-class model, or from the small model, or go on with the last training
+    python3 motorcycle.py train --dataset=/path/to/motorcycles --weights=coco --no-keep-classes
     python3 motorcycle.py train --dataset=/path/to/motorcycles --weights=small
     python3 motorcycle.py train --dataset=/path/to/motorcycles --weights=last
 
@@ -33,11 +34,20 @@ Usage: import the module, or run it from the command line:
     python3 motorcycle.py refine --dataset=/path/to/motorcycles --weights=last
     python3 motorcycle.py refine --weights=last --image=<URL or path to file>
 
+    # The study's table: before fine-tuning, after it, and refined; on any subset with masks
+    python3 motorcycle.py table --dataset=/path/to/motorcycles --weights=small --tuned=last
+
+A refiner is the one that `refine` has trained, else the one that comes with the package; or
+--refiner names it. To measure honestly, the pictures of --subset must be ones that neither the
+weights nor the refiner were trained on: the shipped small model and the shipped refiner have seen
+all of the study's val pictures.
+
 The study: github.com/AlternatingSum/Image-segmentation.
 """
 
 import argparse
 import datetime
+import json
 import os
 import sys
 from pathlib import Path
@@ -48,11 +58,13 @@ import numpy as np
 ROOT_DIR = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 sys.path.append(ROOT_DIR)  # To find a local version of the library
 
-from mrcnn.cli.train import CLASS_LAYERS, last_checkpoint
-from mrcnn.cli.weights import describe_weights, inference_model
-from mrcnn.config import DERIVED, Config
+from mrcnn import refinement
+from mrcnn.cli.start import INPUT, NETWORK, start_model, weights_class_names
+from mrcnn.config import Config
 from mrcnn.datasets import MaskImageDataset, OpenImagesDataset
 from mrcnn.datasets.coco_names import COCO_CLASS_NAMES
+from mrcnn.evaluation.coco import evaluate_coco
+from mrcnn.evaluation.instances import evaluate_single_object
 from mrcnn.geometry.images import as_rgb
 
 DEFAULT_LOGS_DIR = os.path.join(ROOT_DIR, "logs")
@@ -108,17 +120,18 @@ def augment(image, mask, rng):
 class MotorcycleDataset(MaskImageDataset, OpenImagesDataset):
     """Motorcycles, alone or as class 4 of COCO's 80."""
 
-    def load_motorcycle(self, dataset_dir, subset, keep_coco_classes=True):
+    def load_motorcycle(self, dataset_dir, subset, class_names=COCO_CLASS_NAMES):
         """Load and prepare a subset.
 
-        With the 80 classes kept, Open Images pictures teach motorcycle and background only:
+        With more classes than one, Open Images pictures teach motorcycle and background only:
         the other classes are in the pictures, but not among the masks asked for.
 
         dataset_dir: folder of one of the two kinds described at the top.
-        subset: train or val.
-        keep_coco_classes: False numbers the motorcycle 1 instead of 4.
+        subset: train or val; a folder of crops may have others, such as test.
+        class_names: of the model, the background first: COCO's, whose number 4 is the
+            motorcycle, or ("BG", "motorcycle"), say.
         """
-        names = list(COCO_CLASS_NAMES[1:]) if keep_coco_classes else [NAME]
+        names = list(class_names[1:])
         if not OpenImagesDataset.recognises(Path(dataset_dir)):
             self.load_masks(
                 dataset_dir, subset, class_name=NAME, classes=names, mode="binary", source=NAME
@@ -134,7 +147,7 @@ class MotorcycleDataset(MaskImageDataset, OpenImagesDataset):
 def split_of(dataset_dir, subset):
     """The Open Images split to use as train or val."""
     there = OpenImagesDataset.subsets(Path(dataset_dir))
-    wanted = {"train": ["train", "test"], "val": ["validation"]}[subset]
+    wanted = {"train": ["train", "test"], "val": ["validation"]}.get(subset, [subset])
     found = [split for split in wanted if split in there]
     if not found:
         raise ValueError(
@@ -149,51 +162,46 @@ def split_of(dataset_dir, subset):
 ############################################################
 
 
-def find_weights(args):
-    """Path or known name of the weights asked for."""
-    return str(last_checkpoint(Path(args.logs), NAME)) if args.weights == "last" else args.weights
+def build_model(mode, args, weights=None):
+    """A model with the weights asked for, and its class names, the background first.
 
-
-def build_for_training(args, weights):
-    """A model with weights loaded, and whether it keeps COCO's classes.
-
-    The settings are those the weights came with, so that the small model stays small. Heads
-    that were trained on other classes start anew.
+    Its pictures have the size that the weights were trained with, so that the small model stays
+    small. The classes are those of the weights if a motorcycle is among them; with
+    --no-keep-classes, or where the weights know none, the two classes of ("BG", "motorcycle"),
+    whose heads start anew.
     """
-    from mrcnn.model import MaskRCNN
-
-    settings, known = {}, None
-    if weights != "imagenet":
-        described = describe_weights(weights)
-        settings, known = described.config.to_dict(), described.class_names
-    keep = args.keep_coco_classes
-    if keep is None:
-        keep = weights != "imagenet" and len(known) == len(COCO_CLASS_NAMES)
-    names = list(COCO_CLASS_NAMES) if keep else ["BG", NAME]
-    for setting in ("NAME", "IMAGES_PER_GPU", "STEPS_PER_EPOCH", "LEARNING_RATE"):
-        settings[setting] = getattr(MotorcycleConfig, setting)
-    settings["DETECTION_MIN_CONFIDENCE"] = MotorcycleConfig.DETECTION_MIN_CONFIDENCE
-    settings["NUM_CLASSES"] = len(names)
+    weights = weights or args.weights
+    known = weights_class_names(weights, args.logs, NAME)
+    if known is None and args.keep_classes:
+        known = list(COCO_CLASS_NAMES)
+    has_motorcycle = known is not None and NAME in known
+    keep = has_motorcycle if args.keep_classes is None else args.keep_classes
+    if not has_motorcycle and (keep or mode == "inference"):
+        raise ValueError(f"weights is {weights}: {NAME!r} is not among its classes {known}")
+    names = known if keep or mode == "inference" else ["BG", NAME]
+    config = MotorcycleConfig()
+    config.NUM_CLASSES = len(names)
+    config.STEPS_PER_EPOCH = args.steps
+    config.DETECTION_MIN_CONFIDENCE = args.min_confidence
+    if mode == "inference":
+        config.IMAGES_PER_GPU = 1
     if weights == "imagenet":
-        settings["BACKBONE"] = "resnet50"
-    config = MotorcycleConfig.from_dict({k: v for k, v in settings.items() if k not in DERIVED})
-    config.display()
-    model = MaskRCNN(mode="training", config=config, model_dir=args.logs)
-    other_classes = known is not None and list(known) != names
-    model.load_weights(weights, by_name=True, exclude=CLASS_LAYERS if other_classes else None)
-    if args.weights != "last":
-        model.set_log_dir()  # a new training, also from a checkpoint of another
-    return model, keep
+        config.BACKBONE = "resnet50"
+    model = start_model(mode, config, weights, args.logs, follow=(*NETWORK, *INPUT))
+    return model, names
 
 
-def build_for_detection(weights):
-    """A model for `detect`, and the class number of the motorcycle in it."""
-    described = describe_weights(weights)
-    names = [name.lower() for name in described.class_names]
-    if NAME not in names:
-        raise ValueError(f"weights is {weights}: its classes are {described.class_names}")
-    described.config.DETECTION_MIN_CONFIDENCE = MotorcycleConfig.DETECTION_MIN_CONFIDENCE
-    return inference_model(described), names.index(NAME)
+def open_dataset(args, subset, class_names):
+    """A subset of --dataset, prepared."""
+    dataset = MotorcycleDataset()
+    dataset.load_motorcycle(args.dataset, subset, class_names)
+    return dataset
+
+
+def find_refiner(args):
+    """What --refiner names; left out, the one trained here before, else the package's."""
+    own = Path(args.logs, REFINER_FILE)
+    return refinement.open_refiner(args.refiner or (own if own.is_file() else NAME))
 
 
 ############################################################
@@ -203,10 +211,11 @@ def build_for_detection(weights):
 
 def train(args):
     """Train the model, stage after stage."""
-    model, keep = build_for_training(args, find_weights(args))
-    dataset_train, dataset_val = MotorcycleDataset(), MotorcycleDataset()
-    dataset_train.load_motorcycle(args.dataset, "train", keep)
-    dataset_val.load_motorcycle(args.dataset, "val", keep)
+    model, names = build_model("training", args)
+    if args.weights != "last":
+        model.set_log_dir()  # a new training, also from a checkpoint of another
+    dataset_train = open_dataset(args, "train", names)
+    dataset_val = open_dataset(args, "val", names)
     stages, augmented = RECIPES[args.recipe]
     for stage in stages:
         print(f"Training {stage.layers} up to epoch {stage.epochs}")
@@ -221,20 +230,85 @@ def train(args):
 
 
 def evaluate(args):
-    """Print the figures for the val subset.
+    """Print the figures for a subset; with refined masks where --refiner is given.
 
     Pictures of one motorcycle: the IoU of the largest detection. Open Images: COCO's AP.
     """
-    from mrcnn.evaluation.coco import evaluate_coco
-    from mrcnn.evaluation.instances import evaluate_single_object
-
-    model, class_id = build_for_detection(find_weights(args))
-    dataset = MotorcycleDataset()
-    dataset.load_motorcycle(args.dataset, "val", model.config.NUM_CLASSES == len(COCO_CLASS_NAMES))
+    model, names = build_model("inference", args)
+    dataset = open_dataset(args, args.subset, names)
+    refiner = find_refiner(args) if args.refiner else None
     if OpenImagesDataset.recognises(Path(args.dataset)):
-        print(evaluate_coco(model, dataset))
+        print(evaluate_coco(model, dataset, refiner=refiner))
     else:
-        print(evaluate_single_object(model, dataset, class_id))
+        class_id = names.index(NAME)
+        print(evaluate_single_object(model, dataset, class_id, refiner=refiner))
+
+
+def table(args):
+    """Print mean IoU before fine-tuning, after it, and with refined masks; write it as JSON.
+
+    One motorcycle a picture; its mask is that of the largest detection. A picture without a
+    detection counts as 0; the second mean is over the pictures in which every step found one.
+    """
+    steps = {"before": (args.weights, None), "fine-tuned": (args.tuned, None)}
+    refiner = find_refiner(args)
+    steps["refined"] = (args.tuned, refiner)
+    reports, models = {}, {}
+    for step, (weights, step_refiner) in steps.items():
+        if weights not in models:
+            models = {weights: build_model("inference", args, weights)}
+        model, names = models[weights]
+        dataset = open_dataset(args, args.subset, names)
+        reports[step] = evaluate_single_object(
+            model, dataset, names.index(NAME), refiner=step_refiner
+        )
+    rows = step_rows(reports)
+    print("\n" + format_steps(rows))
+    if args.json:
+        content = {"weights": args.weights, "tuned": args.tuned, "subset": args.subset}
+        content["steps"] = rows
+        content["pictures"] = {step: r.to_dict()["images"] for step, r in reports.items()}
+        Path(args.json).write_text(json.dumps(content, indent=1) + "\n")
+        print(f"Written to {args.json}")
+
+
+def step_rows(reports):
+    """One dict a step, in order, from `{step: SingleObjectReport}` over the same pictures."""
+    ious = {step: np.array([one.iou for one in r.images]) for step, r in reports.items()}
+    found = {step: np.array([one.found for one in r.images]) for step, r in reports.items()}
+    common = np.logical_and.reduce(list(found.values()))
+    rows, last = [], None
+    for step, values in ious.items():
+        row = {
+            "step": step,
+            "pictures": len(values),
+            "found": int(found[step].sum()),
+            "mean_iou": float(values.mean()),
+            "found_in_all": int(common.sum()),
+            "mean_iou_found_in_all": float(values[common].mean()) if common.any() else None,
+        }
+        if last is not None:
+            row["improved"] = int((values > last).sum())
+            row["worsened"] = int((values < last).sum())
+        rows.append(row)
+        last = values
+    return rows
+
+
+def format_steps(rows):
+    """`step_rows` as a Markdown table; improved and worsened are against the row above."""
+    lines = [
+        "| step | pictures | found | mean IoU | mean IoU, found in all steps | better | worse |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for row in rows:
+        everywhere = row["mean_iou_found_in_all"]
+        shared = "" if everywhere is None else f"{everywhere:.4f} ({row['found_in_all']})"
+        lines.append(
+            f"| {row['step']} | {row['pictures']} | {row['found']} | {row['mean_iou']:.4f} "
+            f"| {shared} | {row.get('improved', '')} | {row.get('worsened', '')} |"
+        )
+    return "\n".join(lines)
 
 
 def color_splash(image, mask):
@@ -251,17 +325,14 @@ def color_splash(image, mask):
 
 def motorcycle_masks(model, class_id, image, refiner=None):
     """[height, width, instances] bool masks of the motorcycles in a picture."""
-    result = model.detect([image], mask_probabilities=refiner is not None)[0]
-    chosen = result["class_ids"] == class_id
-    if refiner is None:
-        return result["masks"][..., chosen]
-    probabilities = result["mask_probs"][..., chosen]
-    return refiner.refine(image, probabilities, result["rois"][chosen]) >= 0.5
+    result = model.detect([image], refiner=refiner)[0]
+    return result["masks"][..., result["class_ids"] == class_id]
 
 
 def splash(args, refiner=None):
     """Write a colour splash of a picture or a video."""
-    model, class_id = build_for_detection(find_weights(args))
+    model, names = build_model("inference", args)
+    class_id = names.index(NAME)
     stem = f"splash_{datetime.datetime.now():%Y%m%dT%H%M%S}"
     if args.image:
         import skimage.io
@@ -293,22 +364,25 @@ def splash(args, refiner=None):
 
 def refine(args):
     """Train a refiner on the data set and measure it, or splash with refined masks."""
-    from mrcnn import refinement
-
-    path = Path(args.logs, REFINER_FILE)
     if args.image or args.video:
-        return splash(args, refinement.Refiner.load(path))
-    model, _ = build_for_detection(find_weights(args))
-    keep = model.config.NUM_CLASSES == len(COCO_CLASS_NAMES)
-    pairs = {}
-    for subset in ("train", "val"):
-        dataset = MotorcycleDataset()
-        dataset.load_motorcycle(args.dataset, subset, keep)
-        pairs[subset] = refinement.pairs_from_dataset(dataset, model)
+        return splash(args, find_refiner(args))
+    model, names = build_model("inference", args)
+    pairs = {
+        subset: refinement.pairs_from_dataset(open_dataset(args, subset, names), model)
+        for subset in ("train", "val")
+    }
+    if not pairs["train"]:
+        raise ValueError(
+            f"weights is {args.weights}: it finds no motorcycle in the train pictures of "
+            f"{args.dataset} with a confidence of {args.min_confidence}; nothing to learn from"
+        )
     recipe = "study" if args.recipe == "study" else "default"
-    refiner = refinement.train_refiner(pairs["train"], recipe, verbose=2)
+    start = None if recipe == "study" else refinement.open_refiner("start")
+    refiner = refinement.train_refiner(pairs["train"], recipe, start=start, verbose=2)
+    path = Path(args.logs, REFINER_FILE)
     refiner.save(path)
-    print(refinement.summarise(refinement.evaluate_refiner(refiner, pairs["val"])))
+    if pairs["val"]:
+        print(refinement.summarise(refinement.evaluate_refiner(refiner, pairs["val"])))
     print(f"Saved to {path}")
 
 
@@ -316,7 +390,13 @@ def refine(args):
 #  Command line
 ############################################################
 
-COMMANDS = {"train": train, "evaluate": evaluate, "splash": splash, "refine": refine}
+COMMANDS = {
+    "train": train,
+    "evaluate": evaluate,
+    "splash": splash,
+    "refine": refine,
+    "table": table,
+}
 
 
 def main(words=None):
@@ -336,12 +416,34 @@ def main(words=None):
     parser.add_argument("--video", metavar="path", help="video for splash or refine")
     parser.add_argument("--recipe", choices=RECIPES, default="study", help="how to train")
     parser.add_argument(
+        "--keep-classes",
         "--keep-coco-classes",
         action=argparse.BooleanOptionalAction,
-        help="keep the 80 classes and train class 4 (left out: if the weights have them)",
+        help="keep the classes of the weights (COCO's 80) and train the motorcycle among them, "
+        "or train a model of one class (left out: keep them if a motorcycle is among them)",
     )
+    parser.add_argument(
+        "--steps",
+        type=int,
+        default=MotorcycleConfig.STEPS_PER_EPOCH,
+        help="training steps an epoch (%(default)s)",
+    )
+    parser.add_argument(
+        "--min-confidence",
+        type=float,
+        default=MotorcycleConfig.DETECTION_MIN_CONFIDENCE,
+        help="less certain detections are left out (%(default)s)",
+    )
+    parser.add_argument("--subset", default="val", help="for evaluate and table (%(default)s)")
+    parser.add_argument("--tuned", default="last", help="for table: weights after fine-tuning")
+    parser.add_argument(
+        "--refiner",
+        metavar="path or name",
+        help="refiner for evaluate, refine and table: path, motorcycle or start",
+    )
+    parser.add_argument("--json", metavar="path", help="for table: write all figures there")
     args = parser.parse_args(words)
-    if args.command in ("train", "evaluate") and not args.dataset:
+    if args.command in ("train", "evaluate", "table") and not args.dataset:
         parser.error(f"--dataset is needed for {args.command}")
     if args.command == "splash" and not (args.image or args.video):
         parser.error("--image or --video is needed for splash")
