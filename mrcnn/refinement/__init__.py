@@ -17,6 +17,7 @@ from mrcnn.refinement.trainer import (
     build_patch_set,
     cross_validate,
     evaluate_refiner,
+    measure,
     summarise,
     train_refiner,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "get_recipe",
     "load_motorcycle_pairs",
     "mask_iou",
+    "measure",
     "open_refiner",
     "pairs_from_dataset",
     "refine_result",

@@ -18,20 +18,20 @@ class MaskPair:
     Attributes:
         name: Of the picture (and object), for tables.
         image: `[H, W, 3]` uint8 RGB.
-        mask: `[H, W]` bool, the true mask.
+        mask: `[H, W]` bool, the true mask; None where it is not known, to refine only.
         probability: `[H, W]` float32 in 0..1, the model's; None where there is none.
     """
 
     name: str
     image: np.ndarray
-    mask: np.ndarray
+    mask: np.ndarray | None
     probability: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         shape = self.image.shape[:2]
         if self.image.ndim != 3 or self.image.shape[2] != 3:
             raise ValueError(f"{self.name}: image has shape {self.image.shape}, must be [H, W, 3].")
-        if self.mask.shape != shape:
+        if self.mask is not None and self.mask.shape != shape:
             raise ValueError(f"{self.name}: mask has shape {self.mask.shape}, must be {shape}.")
         if self.probability is not None and self.probability.shape != shape:
             raise ValueError(
@@ -50,6 +50,7 @@ def load_motorcycle_pairs(
     masks: str | None = None,
     probabilities: str = "float_masks",
     soften: float = 0.0,
+    need_masks: bool = True,
 ) -> list[MaskPair]:
     """Read pictures, true masks and saved probabilities in the motorcycle study's layout.
 
@@ -61,18 +62,19 @@ def load_motorcycle_pairs(
             `tuned_masks`) are read alike.
         soften: Blurs binary masks into something like probabilities: the standard deviation
             in cells of a 28 x 28 grid on the picture; 0 leaves them.
+        need_masks: False also takes pictures without a true mask, as pairs whose mask is None.
 
     Returns:
-        One pair a picture that has all three files, sorted by name.
+        One pair a picture that has the files, sorted by name.
 
     Raises:
-        FileNotFoundError: A folder is missing, or no picture has all three files.
+        FileNotFoundError: A folder is missing, or no picture has the files.
         ValueError: A file cannot be read, or sizes differ.
     """
     folder = Path(folder)
     if masks is None:
         masks = "masks" if (folder / "masks").is_dir() else "correct_masks"
-    for part in ("images", masks, probabilities):
+    for part in ("images", probabilities, *([masks] if need_masks else [])):
         if not (folder / part).is_dir():
             raise FileNotFoundError(f"{folder} has no folder {part!r}.")
     pairs = []
@@ -80,17 +82,19 @@ def load_motorcycle_pairs(
         name = path.name.removesuffix("_image.jpg")
         mask_path = folder / masks / f"{name}_mask.png"
         probability_path = folder / probabilities / f"{name}_.jpg"
-        if not mask_path.is_file() or not probability_path.is_file():
+        has_mask = mask_path.is_file()
+        if not probability_path.is_file() or (need_masks and not has_mask):
             continue
         image = _read(path, cv2.IMREAD_COLOR)[..., ::-1]
-        mask = _read(mask_path, cv2.IMREAD_GRAYSCALE) >= 128
+        mask = _read(mask_path, cv2.IMREAD_GRAYSCALE) >= 128 if has_mask else None
         probability = _read(probability_path, cv2.IMREAD_GRAYSCALE).astype(np.float32) / 255
         if soften > 0:
-            sigma = soften * max(mask.shape) / 28
+            sigma = soften * max(probability.shape) / 28
             probability = np.clip(cv2.GaussianBlur(probability, (0, 0), sigma), 0, 1)
         pairs.append(MaskPair(name, np.ascontiguousarray(image), mask, probability))
     if not pairs:
-        raise FileNotFoundError(f"{folder} has no picture with a mask and a probability.")
+        wanted = "a mask and a probability" if need_masks else "a probability"
+        raise FileNotFoundError(f"{folder} has no picture with {wanted}.")
     return pairs
 
 

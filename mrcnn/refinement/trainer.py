@@ -19,6 +19,7 @@ from mrcnn.refinement.refiner import (
     named_weights,
     view_stack,
 )
+from mrcnn.refinement.results import open_refiner
 
 # Surroundings that a prepared view keeps for shifts, rotations and zooms, in patch sizes.
 VIEW_MARGIN = 0.45
@@ -214,7 +215,8 @@ def train_refiner(
         pairs: Pictures with their true masks; `probability` may be None where the recipe makes
             its own coarse masks (`augmentation.degrade`).
         recipe: Recipe or its name.
-        start: Refiner (or its file) of the same architecture to continue from.
+        start: Refiner (or its file, or the name of one that comes with the package) of the same
+            architecture to continue from.
         encoder_weights: SqueezeNet file for a "squeeze" network, see
             `load_squeezenet_weights`; ignored where `start` is given.
         seed: Of the weights, the patches and their order.
@@ -230,7 +232,7 @@ def train_refiner(
 
     recipe = get_recipe(recipe)
     _check_pairs(pairs, recipe)
-    start = Refiner.load(start) if isinstance(start, (str, Path)) else start
+    start = None if start is None else open_refiner(start)
     began, networks = time.time(), []
     for number in range(recipe.networks):
         network_seed = seed + 1000 * number
@@ -286,6 +288,9 @@ def _check_pairs(pairs: Sequence[MaskPair], recipe: Recipe) -> None:
     """Raise where the pairs cannot train the recipe."""
     if not pairs:
         raise ValueError("pairs is empty, must hold at least one picture.")
+    unknown = [pair.name for pair in pairs if pair.mask is None]
+    if unknown:
+        raise ValueError(f"{unknown[0]}: mask is None, must be known to train on it.")
     bare = sum(pair.probability is None for pair in pairs)
     if bare and recipe.augmentation is None:
         raise ValueError(
@@ -296,17 +301,19 @@ def _check_pairs(pairs: Sequence[MaskPair], recipe: Recipe) -> None:
 
 def evaluate_refiner(refiner: Refiner, pairs: Sequence[MaskPair]) -> list[dict]:
     """Measure every picture: `{"name", "before", "after"}`, hard IoU at 0.5 in 0..1."""
-    rows = []
-    for pair in pairs:
-        refined = refiner.refine(pair.image, pair.probability[..., None])[..., 0]
-        rows.append(
-            {
-                "name": pair.name,
-                "before": mask_iou(pair.probability >= 0.5, pair.mask),
-                "after": mask_iou(refined >= 0.5, pair.mask),
-            }
-        )
-    return rows
+    return [
+        measure(pair, refiner.refine(pair.image, pair.probability[..., None])[..., 0])
+        for pair in pairs
+    ]
+
+
+def measure(pair: MaskPair, refined: np.ndarray) -> dict:
+    """Compare a pair's refined probability `[H, W]` with its true mask; a row as above."""
+    return {
+        "name": pair.name,
+        "before": mask_iou(pair.probability >= 0.5, pair.mask),
+        "after": mask_iou(refined >= 0.5, pair.mask),
+    }
 
 
 def summarise(rows: Sequence[dict]) -> dict:

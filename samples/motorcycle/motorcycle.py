@@ -377,7 +377,7 @@ def refine(args):
             f"{args.dataset} with a confidence of {args.min_confidence}; nothing to learn from"
         )
     recipe = "study" if args.recipe == "study" else "default"
-    start = None if recipe == "study" else refinement.open_refiner("start")
+    start = None if recipe == "study" else "start"
     refiner = refinement.train_refiner(pairs["train"], recipe, start=start, verbose=2)
     path = Path(args.logs, REFINER_FILE)
     refiner.save(path)

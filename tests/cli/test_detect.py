@@ -131,6 +131,8 @@ def test_results_in_the_folder_of_the_pictures_overwrite_none(
         (["nowhere.jpg"], "nowhere.jpg: no such file or folder"),
         (["a.jpg", "--classes", "owl"], "--classes names owl; the classes are cat, dog"),
         (["a.jpg", "--config", "none.json"], "none.json"),
+        (["a.jpg", "--refine", "small"], "refiner not found: small"),
+        (["a.jpg", "--refine", "c.png"], "c.png is no refiner file"),
     ],
 )
 def test_wrong_words_stop_before_a_model_is_built(
@@ -142,6 +144,16 @@ def test_wrong_words_stop_before_a_model_is_built(
     assert message in err
     assert fake_model.built == []
     assert not (photos / "out").exists()
+
+
+def test_a_refiner_reaches_the_model(run, fake_model, weights, photos, tmp_path, monkeypatch):
+    monkeypatch.setattr("mrcnn.refinement.open_refiner", lambda name: f"opened {name}")
+    words = ("detect", photos / "a.jpg", "--weights", weights, "--output", tmp_path)
+    code, out, _ = run(*words, "--refine", "motorcycle")
+    assert code == 0 and "Refiner  motorcycle" in out.splitlines()
+    assert fake_model.built[0].refiner == "opened motorcycle"
+    assert run(*words)[0] == 0
+    assert fake_model.built[1].refiner is None
 
 
 def test_class_numbers():

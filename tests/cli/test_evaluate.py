@@ -104,3 +104,13 @@ def test_limit(run, fake_model, weights, tmp_path):
     code, out, _ = run("evaluate", data, "--weights", weights, "--limit", 1)
     assert code == 0
     assert "COCO evaluation: 1 images" in out
+
+
+def test_refiner(run, fake_model, weights, tmp_path, monkeypatch):
+    monkeypatch.setattr("mrcnn.refinement.open_refiner", lambda name: f"opened {name}")
+    data = tmp_path / "coco"
+    data.mkdir()
+    coco_folder(data)
+    code, out, _ = run("evaluate", data, "--weights", weights, "--refine", "motorcycle")
+    assert code == 0 and "Refiner   motorcycle" in out.splitlines()
+    assert fake_model.built[0].refiner == "opened motorcycle"

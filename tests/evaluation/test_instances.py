@@ -44,6 +44,17 @@ def test_model_protocol():
     assert report.images[2].boundary_iou == 0.0 and report.images[1].boundary_iou == 1.0
 
 
+def test_the_refiner_is_handed_to_the_model():
+    class Refining:
+        def detect(self, images, verbose=0, refiner=None):
+            return [result((1, 0.9, refiner))]
+
+    report = evaluate_single_object(
+        Refining(), Rectangles([[(1, BOX)]]), progress=False, refiner=BOX
+    )
+    assert report.mean() == 1.0
+
+
 def test_function_protocol_with_probabilities():
     mask = rectangles([BOX])[..., 0]
     answers = [0.8 * mask, None]
@@ -87,6 +98,8 @@ def test_bad_arguments():
     dataset = Rectangles([[(1, BOX)]])
     with pytest.raises(ValueError, match="class_id 4 needs a model"):
         evaluate_single_object(lambda image: None, dataset, class_id=4)
+    with pytest.raises(ValueError, match="refiner 'motorcycle' needs a model"):
+        evaluate_single_object(lambda image: None, dataset, refiner="motorcycle")
     report = evaluate_single_object(lambda image: None, dataset, progress=False)
     with pytest.raises(ValueError, match="metric must be one of iou"):
         report.mean("mIoU")
