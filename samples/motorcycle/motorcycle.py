@@ -182,6 +182,7 @@ def build_model(mode, args, weights=None):
     config = MotorcycleConfig()
     config.NUM_CLASSES = len(names)
     config.STEPS_PER_EPOCH = args.steps
+    config.VALIDATION_STEPS = min(config.VALIDATION_STEPS, args.steps)
     config.DETECTION_MIN_CONFIDENCE = args.min_confidence
     if mode == "inference":
         config.IMAGES_PER_GPU = 1

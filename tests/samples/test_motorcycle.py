@@ -217,6 +217,7 @@ def test_classes_are_kept_or_replaced(sample, fake_model, monkeypatch, known, ke
     model, found = sample.build_model(mode, args)
     assert (list(found), model.config.NUM_CLASSES) == (names, len(names))
     assert (model.config.STEPS_PER_EPOCH, model.config.DETECTION_MIN_CONFIDENCE) == (5, 0.5)
+    assert model.config.VALIDATION_STEPS == 5
     assert model.config.BATCH_SIZE == (2 if mode == "training" else 1)
 
 
