@@ -10,7 +10,7 @@ from mrcnn.refinement.pairs import (
     mask_iou,
     pairs_from_dataset,
 )
-from mrcnn.refinement.recipes import RECIPES, Augmentation, Recipe, Scale, get_recipe
+from mrcnn.refinement.recipes import RECIPES, Augmentation, Recipe, Scale, Snap, get_recipe
 from mrcnn.refinement.refiner import Refiner
 from mrcnn.refinement.results import open_refiner, refine_result
 from mrcnn.refinement.trainer import (
@@ -29,6 +29,7 @@ __all__ = [
     "Recipe",
     "Refiner",
     "Scale",
+    "Snap",
     "build_patch_set",
     "crop_pair",
     "cross_validate",

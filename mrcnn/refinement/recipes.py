@@ -68,6 +68,33 @@ class Augmentation:
 
 
 @dataclass(frozen=True)
+class Snap:
+    """The last step: doubtful pixels are decided by GrabCut, see `mrcnn.refinement.snap`.
+
+    Attributes:
+        share: Weight of GrabCut's answer in the average with the probability, 0..1.
+        side: Longer side of the picture that GrabCut sees, in pixels, at most.
+        band: Pixels whose probability is within this distance of 0.5 are doubtful.
+        iterations: Of GrabCut.
+    """
+
+    share: float = 0.35
+    side: int = 128
+    band: float = 0.2
+    iterations: int = 2
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share <= 1:
+            raise ValueError(f"share is {self.share}, must be above 0, at most 1.")
+        if self.side < 16:
+            raise ValueError(f"side is {self.side}, must be at least 16 pixels.")
+        if not 0 < self.band < 0.5:
+            raise ValueError(f"band is {self.band}, must be between 0 and 0.5.")
+        if self.iterations < 1:
+            raise ValueError(f"iterations is {self.iterations}, must be at least 1.")
+
+
+@dataclass(frozen=True)
 class Recipe:
     """Everything that decides how a refiner is trained and how it refines.
 
@@ -86,6 +113,7 @@ class Recipe:
         original_weight: Weight of the given probability in the average.
         patch_weight: Factor of the patches' weights in the average (the study: 1 / 20).
         flip: Average with the prediction of the mirrored patch.
+        snap: The last step, None for none.
         loss: "mse" or "bce_iou" (binary cross-entropy plus soft IoU).
         epochs: Passes over the training pictures.
         batch_size: Patches a step.
@@ -113,6 +141,7 @@ class Recipe:
     original_weight: float = 0.0
     patch_weight: float = 1.0
     flip: bool = True
+    snap: Snap | None = None
     loss: str = "bce_iou"
     epochs: int = 40
     batch_size: int = 16
@@ -171,6 +200,8 @@ class Recipe:
             values["scales"] = tuple(
                 item if isinstance(item, Scale) else Scale(**item) for item in values["scales"]
             )
+        if isinstance(values.get("snap"), Mapping):
+            values["snap"] = Snap(**values["snap"])
         if isinstance(values.get("augmentation"), Mapping):
             values["augmentation"] = Augmentation(**values["augmentation"])
         return cls(**values)
@@ -202,8 +233,9 @@ STUDY = Recipe(
 )
 
 # The whole object in one patch, seen at three magnifications and mirrored: what the study's
-# patches lack is the context that tells a motorcycle from its rider. A third of the result is
-# the given mask, which keeps the refiner from doing harm where it knows no better.
+# patches lack is the context that tells a motorcycle from its rider. Half of the result is the
+# given mask, which keeps the refiner from doing harm where it knows no better; then the pixels
+# that both leave in doubt are decided by the picture's colours.
 DEFAULT = Recipe(
     name="default",
     architecture="squeeze",
@@ -215,8 +247,9 @@ DEFAULT = Recipe(
         Scale(object_size=92, centres="object", share=0.0),
     ),
     decay=1000.0,
-    original_weight=0.55,
+    original_weight=0.97,
     patch_weight=1 / 3,
+    snap=Snap(),
     epochs=24,
     learning_rate=6e-4,
     ema=0.97,
@@ -233,7 +266,9 @@ BOUNDARY = DEFAULT.replace(
         Scale(object_size=150, centres="boundary", stride=32, max_patches=16, share=0.25),
     ),
     decay=48.0,
+    original_weight=0.55,
     patch_weight=1.0,
+    snap=None,
 )
 
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (STUDY, DEFAULT, BOUNDARY)}

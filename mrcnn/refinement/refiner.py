@@ -11,6 +11,7 @@ import numpy as np
 
 from mrcnn.refinement import patches as geometry
 from mrcnn.refinement.recipes import Recipe, Scale, get_recipe
+from mrcnn.refinement.snap import snap_to_colours
 
 FORMAT = "mrcnn.refiner.1"
 # Patches the network sees at once: one shape, so that every backend compiles once.
@@ -131,6 +132,9 @@ class Refiner:
             found_passes = self._predict_scales(image, result, found, together)
             for i, passes in found_passes.items():
                 result[..., i] = self._merge(result[..., i], passes)
+        if self.recipe.snap is not None:
+            for i in [i for i, box in enumerate(found) if box is not None]:
+                result[..., i] = snap_to_colours(image, result[..., i], self.recipe.snap)
         return result
 
     def _check(self, image, mask_probs, boxes) -> tuple[np.ndarray, np.ndarray]:
