@@ -103,6 +103,8 @@ class WeightsInfo:
         top_down_pyramid_size: TOP_DOWN_PYRAMID_SIZE, channels of P2 to P6.
         fpn_classif_fc_layers_size: FPN_CLASSIF_FC_LAYERS_SIZE, width of the class head.
         pool_size: POOL_SIZE of the class head.
+        rpn_channels: RPN_CHANNELS, width of the RPN's shared convolution.
+        mask_channels: MASK_CHANNELS, width of the mask head.
         anchors_per_location: how many RPN_ANCHOR_RATIOS there are.
         image_channels: IMAGE_CHANNEL_COUNT.
         backbone_channels: channels of C2 to C5, where there is a pyramid.
@@ -120,6 +122,8 @@ class WeightsInfo:
     top_down_pyramid_size: int | None
     fpn_classif_fc_layers_size: int | None
     pool_size: int | None
+    rpn_channels: int | None
+    mask_channels: int | None
     anchors_per_location: int | None
     image_channels: int | None
     backbone_channels: tuple[int, ...] | None
@@ -140,6 +144,8 @@ class WeightsInfo:
             "TOP_DOWN_PYRAMID_SIZE": self.top_down_pyramid_size,
             "FPN_CLASSIF_FC_LAYERS_SIZE": self.fpn_classif_fc_layers_size,
             "POOL_SIZE": self.pool_size,
+            "RPN_CHANNELS": self.rpn_channels,
+            "MASK_CHANNELS": self.mask_channels,
             "IMAGE_CHANNEL_COUNT": self.image_channels,
         }
         return {name: value for name, value in settings.items() if value is not None}
@@ -257,6 +263,8 @@ def describe_layers(
         top_down_pyramid_size=size("fpn_c5p5", -1),
         fpn_classif_fc_layers_size=size("mrcnn_class_conv1", -1),
         pool_size=size("mrcnn_class_conv1", 0),
+        rpn_channels=size("rpn_model", -1, "rpn_conv_shared/kernel"),
+        mask_channels=size("mrcnn_mask_conv1", -1),
         anchors_per_location=None if logits is None else logits // 2,
         image_channels=size(first, 2),
         backbone_channels=None if None in laterals else tuple(laterals),

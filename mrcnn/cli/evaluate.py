@@ -84,8 +84,8 @@ def evaluate(
 def match_classes(model_names: Sequence[str], data_names: Sequence[str]) -> list[int]:
     """Return the data set's class id for each of the model's, 0 where it has none.
 
-    By name, in any case. Where the model's names are unknown ("class 1"), by number if both
-    have as many.
+    By name, in any case. Where the model's names are unknown ("class 1"), or the data set's
+    ("object", of the one class that it has), by number if both have as many.
 
     Raises:
         ValueError: no class is common to both.
@@ -95,6 +95,7 @@ def match_classes(model_names: Sequence[str], data_names: Sequence[str]) -> list
     if any(numbers):
         return numbers
     nameless = all(name == f"class {k}" for k, name in enumerate(model_names[1:], start=1))
+    nameless = nameless or list(data_names[1:]) == ["object"]
     if nameless and len(model_names) == len(data_names):
         return list(range(len(model_names)))
     raise ValueError(

@@ -227,8 +227,14 @@ def detect(model, dataset_dir, subset):
             source_id = dataset.image_info[image_id]["id"]
             file.write(mask_to_rle(source_id, result["masks"], result["scores"]) + "\n")
             picture = os.path.join(submit_dir, f"{source_id}.png")
+            # Hundreds of labels that all say "nucleus" would hide them.
             save_instances(
-                picture, image, result, class_names=dataset.class_names, color_by="instance"
+                picture,
+                image,
+                result,
+                class_names=dataset.class_names,
+                color_by="instance",
+                show_label=False,
             )
     print("Saved to", submit_dir)
     return submit_dir

@@ -26,6 +26,7 @@ def test_what_a_file_says_of_itself(tmp_path):
         "TOP_DOWN_PYRAMID_SIZE": 8,
         "FPN_CLASSIF_FC_LAYERS_SIZE": 16,
         "POOL_SIZE": 7,
+        "RPN_CHANNELS": 4,
         "IMAGE_CHANNEL_COUNT": 3,
     }
     assert "resnet50 backbone, 4 classes with the background" in info.summary()

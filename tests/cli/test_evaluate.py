@@ -15,8 +15,9 @@ from mrcnn.cli.evaluate import RenumberedClasses, match_classes
         (["BG", "cat", "dog"], ["BG", "Dog", "owl", "CAT"], [0, 3, 1]),
         (["BG", "cat", "dog"], ["BG", "dog"], [0, 0, 1]),
         (["BG", "class 1", "class 2"], ["BG", "dog", "owl"], [0, 1, 2]),
+        (["BG", "balloon"], ["BG", "object"], [0, 1]),
     ],
-    ids=["same", "other order", "part", "nameless"],
+    ids=["same", "other order", "part", "nameless", "nameless data"],
 )
 def test_match_classes(model, data, numbers):
     assert match_classes(model, data) == numbers
