@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import cv2
 import numpy as np
 
 from mrcnn.geometry.boxes import extract_bboxes
@@ -91,6 +90,8 @@ def encode_part(
 
 def _changes(part: np.ndarray, corner: tuple[int, int], height: int) -> np.ndarray:
     """Where runs of ones begin and end, in turn, in a frame read column by column."""
+    import cv2  # here: evaluation reads run lengths without it
+
     rows, columns = part.shape
     if part.size == 0:
         return np.zeros(0, np.int64)

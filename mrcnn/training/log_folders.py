@@ -97,10 +97,10 @@ def claim_folder(folder):
     while True:
         folder = free_folder(folder)
         os.makedirs(folder, exist_ok=True)
-        if is_taken(folder):  # named by the user
-            return folder
         try:
             with open(os.path.join(folder, MARK), "x"):
                 return folder
         except FileExistsError:
-            pass  # another process was quicker
+            # Named by the user; or another process was quicker, since `free_folder` looked.
+            if free_folder(folder) == folder:
+                return folder
