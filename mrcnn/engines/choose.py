@@ -40,9 +40,11 @@ def check_choice(engine: str, precision: str | None, mode: str) -> str:
     problem = _why_no_openvino()
     chosen = engine
     if engine == "auto":
-        chosen = "keras" if problem or mode == "training" or precision == "float16" else "openvino"
+        chosen = "keras"
         if precision == "int8":
             chosen = "openvino"
+        elif mode == "inference" and precision != "float16" and not problem:
+            chosen = "openvino" if _openvino_is_faster() else "keras"
     if chosen == "openvino" and problem:
         wanted = 'engine "openvino"' if engine == "openvino" else 'precision "int8"'
         raise ImportError(f"{wanted} {problem}")
@@ -65,6 +67,21 @@ def _why_no_openvino() -> str | None:
     if importlib.util.find_spec("openvino") is None:
         return 'needs the package openvino: pip install "mrcnn[fast]"'
     return None
+
+
+def _openvino_is_faster() -> bool:
+    """Whether OpenVINO beats TensorFlow on this CPU.
+
+    With bfloat16 instructions (AMX) it took 1.81 s for the ResNet-101 trunk at 1024 x 1024 in
+    float32 where TensorFlow took 2.78 s. Without them TensorFlow's float32 was 1.3 to 1.4 times as
+    fast as OpenVINO's (benchmarks/inference.py, November 2026).
+    """
+    from mrcnn.engines.openvino_engine import has_bfloat16
+
+    try:
+        return has_bfloat16()
+    except (ImportError, RuntimeError):  # installed, but it does not run here
+        return False
 
 
 def make_engine(

@@ -19,6 +19,7 @@ def installed(monkeypatch):
 
     monkeypatch.setattr(choose.importlib.util, "find_spec", find_spec)
     monkeypatch.setattr(choose.keras.backend, "backend", lambda: "tensorflow")
+    monkeypatch.setattr(choose, "_openvino_is_faster", lambda: True)
     return present
 
 
@@ -36,6 +37,13 @@ def installed(monkeypatch):
 )
 def test_the_fastest_that_fits(engine, precision, mode, chosen):
     assert choose.check_choice(engine, precision, mode) == chosen
+
+
+def test_keras_where_openvino_is_slower(monkeypatch):
+    monkeypatch.setattr(choose, "_openvino_is_faster", lambda: False)
+    assert choose.check_choice("auto", None, "inference") == "keras"
+    assert choose.check_choice("auto", "int8", "inference") == "openvino"
+    assert choose.check_choice("openvino", None, "inference") == "openvino"
 
 
 def test_without_openvino(installed):
