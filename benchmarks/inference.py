@@ -34,6 +34,8 @@ from typing import Any
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 OBJECTS = 10
 STAGES = ("decode", "mold", "network", "boxes", "paste")
 # What runs: (network, engine, precision).
