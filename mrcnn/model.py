@@ -11,7 +11,6 @@ importable from here too.
 from __future__ import annotations
 
 import copy
-import functools
 import json
 import logging  # noqa: F401 - scripts take it from here, as from Matterport's module
 import os
@@ -65,7 +64,7 @@ from mrcnn.loading.batches import TrainingBatches, data_generator
 from mrcnn.loading.detection_targets import build_detection_targets, generate_random_rois
 from mrcnn.loading.image_gt import load_image_gt
 from mrcnn.loading.rpn_targets import build_rpn_targets
-from mrcnn.refinement.results import open_refiner, refine_result, result_refiner
+from mrcnn.refinement.results import open_refiner, refine_result
 from mrcnn.training import callbacks as named_callbacks
 from mrcnn.training import layer_selection, log_folders, trainer
 from mrcnn.training.training_model import TrainingModel
@@ -90,9 +89,9 @@ class MaskRCNN:
         mode: "training" or "inference"; decides which graph `keras_model` is.
         config: `Config`; checked here.
         model_dir: folder that receives a log folder for each training.
-        engine: what runs the network for `detect`: "keras", "openvino", or "auto": OpenVINO where
-            it is installed and the mode is "inference", else Keras. It says which on the terminal
-            (not with MRCNN_QUIET=1).
+        engine: what runs the network for `detect`: "keras", "openvino", or "auto": the faster of
+            those that are installed, see `mrcnn.engines.choose`. It says which on the terminal (not
+            with MRCNN_QUIET=1).
         precision: "float32", "bfloat16", "float16" (Keras) or "int8" (OpenVINO) of the network
             between the boxes, which stay float32. None takes `config.PRECISION`. OpenVINO computes
             bfloat16 in float32 where the CPU has no instructions for it (AMX or AVX-512 BF16).
@@ -400,7 +399,7 @@ class MaskRCNN:
             FileNotFoundError: for a refiner that does not exist.
         """
         images = detecting.as_list(images)
-        refine = result_refiner(refiner, images, mask_probabilities)
+        refiner = None if refiner is None else open_refiner(refiner)
         if not images:
             return []
         molded, metas, _ = detecting.mold_inputs(images, self.config)
@@ -411,7 +410,11 @@ class MaskRCNN:
             for image in molded:
                 log("molded_images", image)
             log("image_metas", metas)
-        return self._detect(molded, metas, mask_probabilities, refine, rle)
+        outputs = self._infer(molded, metas, max(int(self.config.BATCH_SIZE), 1))
+        return [
+            self._result(output, meta, image, mask_probabilities, refiner, rle)
+            for output, meta, image in zip(outputs, metas, images)
+        ]
 
     def detect_stream(
         self,
@@ -455,7 +458,7 @@ class MaskRCNN:
         # Made here: Keras counts the names of its layers anew in each thread.
         self.engine
 
-        opened = None if refiner is None else open_refiner(refiner)
+        refiner = None if refiner is None else open_refiner(refiner)
 
         def mold(image):
             (molded,), (meta,), _ = detecting.mold_inputs([image], self.config)
@@ -467,13 +470,7 @@ class MaskRCNN:
 
         def finish(inputs, output):
             _, meta, image = inputs
-            refine = None
-            if opened is not None:
-
-                def refine(result):
-                    return refine_result(image, result, opened, mask_probabilities)
-
-            return self._result(output, meta, mask_probabilities, rle, refine)
+            return self._result(output, meta, image, mask_probabilities, refiner, rle)
 
         results = streaming.stream(
             images, mold, infer, finish, batch_size=batch_size, ahead=ahead, errors=errors
@@ -549,24 +546,19 @@ class MaskRCNN:
             height, width = image.shape[:2]
             meta[1:4] = image.shape
             meta[7:11] = 0, 0, height, width
-        return self._detect(list(molded_images), metas, mask_probabilities)
-
-    def _detect(self, molded, metas, mask_probabilities, refine=None, rle=False):
-        """The results of molded pictures, in the order given."""
-        outputs = self._infer(molded, metas, max(int(self.config.BATCH_SIZE), 1))
+        outputs = self._infer(molded_images, metas, max(int(self.config.BATCH_SIZE), 1))
         return [
-            self._result(
-                output, meta, mask_probabilities, rle, refine and functools.partial(refine, i)
-            )
-            for i, (output, meta) in enumerate(zip(outputs, metas))
+            detecting.unmold(*output, detecting.places_of(meta), mask_probabilities)
+            for output, meta in zip(outputs, metas)
         ]
 
-    def _result(self, output, meta, mask_probabilities, rle, refine=None):
-        """The result dictionary of one picture, refined by a function of it."""
+    def _result(self, output, meta, image, mask_probabilities, refiner, rle):
+        """The result dictionary of one picture, refined where there is a refiner."""
         places = detecting.places_of(meta)
-        if refine is None:
+        if refiner is None:
             return detecting.unmold(*output, places, mask_probabilities, rle)
-        result = refine(detecting.unmold(*output, places, True))
+        result = detecting.unmold(*output, places, probabilities=True)
+        result = refine_result(image, result, refiner, mask_probabilities)
         if rle:
             result["rles"] = encode_rle(result.pop("masks"))
         return result

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,15 +76,3 @@ def refine_result(
     if not mask_probabilities:
         del changed["mask_probs"]
     return changed
-
-
-def result_refiner(
-    refiner: Refiner | str | os.PathLike | None,
-    images: Sequence[np.ndarray],
-    mask_probabilities: bool,
-) -> Callable[[int, dict[str, Any]], dict[str, Any]] | None:
-    """Return `(number of the picture, result) -> refined result`; None without a refiner."""
-    if refiner is None:
-        return None
-    opened = open_refiner(refiner)
-    return lambda i, result: refine_result(images[i], result, opened, mask_probabilities)
