@@ -84,12 +84,17 @@ class KerasEngine:
         anchors = np.broadcast_to(np.asarray(anchors, np.float32), (len(images), *anchors.shape))
         detections, *pyramid = self._detect([images, image_metas, anchors])
         detections = ops.convert_to_numpy(detections)
-        count = int((detections[..., 4] > 0).sum(axis=1).max(initial=0))
+        count = most_detections(detections)
         if count == 0:
             return detections, np.zeros((len(images), 0, *self._mask_shape), np.float32)
         rows = _round_up(count, detections.shape[1])
         masks = self._masks([detections[:, :rows], image_metas, *pyramid])
         return detections, ops.convert_to_numpy(masks)[:, :count]
+
+
+def most_detections(detections):
+    """The number of detections in the picture that has most; `[batch, N, 6]`, zero rows last."""
+    return int((detections[..., 4] > 0).sum(axis=1).max(initial=0))
 
 
 def _round_up(count, limit):

@@ -21,7 +21,7 @@ import numpy as np
 
 from mrcnn import __version__
 from mrcnn.engines import model_cache, pieces
-from mrcnn.engines.keras_engine import compiled
+from mrcnn.engines.keras_engine import compiled, most_detections
 from mrcnn.engines.openvino_package import import_openvino
 
 PRECISIONS = ("float32", "bfloat16", "int8")
@@ -121,11 +121,10 @@ class OpenVINOEngine:
         with self._lock:
             self._follow_weights()
             detections, pyramid, _ = self._detect(images, image_metas, anchors)
-            count = int((detections[..., 4] > 0).sum(axis=1).max(initial=0))
+            count = most_detections(detections)
             if count == 0:
                 return detections, np.zeros((len(images), 0, *self._mask_shape), np.float32)
-            boxes = np.ascontiguousarray(detections[:, :count, :4])
-            (pooled,) = self._infer("mask_align", boxes, image_metas, *pyramid)
+            pooled = self._mask_features(detections[:, :count], image_metas, pyramid)
             (masks,) = self._infer("mask", pooled)
             class_ids = detections[:, :count, 4].astype(np.intp)[..., None, None, None]
             return detections, np.take_along_axis(masks.data, class_ids, axis=4)[..., 0]
@@ -154,6 +153,12 @@ class OpenVINOEngine:
         probabilities, deltas = self._infer("classifier", pooled)
         detections = self._detections([rois, probabilities.data, deltas.data, image_metas])
         return keras.ops.convert_to_numpy(detections), pyramid, pooled
+
+    def _mask_features(self, detections, image_metas, pyramid):
+        """The mask head's input for the boxes of detections, a tensor good until the next call."""
+        boxes = np.ascontiguousarray(detections[..., :4])
+        (pooled,) = self._infer("mask_align", boxes, image_metas, *pyramid)
+        return pooled
 
     def _infer(self, name, *inputs):
         """Run one piece on arrays or tensors, without copying; gives its output tensors."""
@@ -233,10 +238,9 @@ class OpenVINOEngine:
             detections, pyramid, pooled = self._detect(images, image_metas, anchors)
             # Proposals come best first; a hundred say what the features look like.
             samples["classifier"].append(pooled.data[:, :100].copy())
-            count = int((detections[..., 4] > 0).sum(axis=1).max(initial=0))
+            count = most_detections(detections)
             if count:
-                boxes = np.ascontiguousarray(detections[:, :count, :4])
-                (pooled,) = self._infer("mask_align", boxes, image_metas, *pyramid)
+                pooled = self._mask_features(detections[:, :count], image_metas, pyramid)
                 samples["mask"].append(pooled.data.copy())
         return samples
 

@@ -42,6 +42,7 @@ def test_the_fastest_that_fits(engine, precision, mode, chosen):
 def test_keras_where_openvino_is_slower(monkeypatch):
     monkeypatch.setattr(choose, "_openvino_is_faster", lambda: False)
     assert choose.check_choice("auto", None, "inference") == "keras"
+    assert choose.check_choice("auto", "bfloat16", "inference") == "openvino"
     assert choose.check_choice("auto", "int8", "inference") == "openvino"
     assert choose.check_choice("openvino", None, "inference") == "openvino"
 
