@@ -1,6 +1,7 @@
 """Train a ResNet-50 Mask R-CNN from random weights on synthetic shapes, and measure it.
 
-    python benchmarks/shapes_from_scratch.py --data ../shared/parity/shapes_data.py --steps 1877
+    python benchmarks/shapes_from_scratch.py --data SHAPES.py --steps 1877
+    python benchmarks/shapes_from_scratch.py --data SHAPES.py --weights FILE --min-confidence 0.3
 
 Pictures of 128 x 128 with squares, circles and triangles, batches of 4, batch statistics trained:
 the set-up in which Matterport's package reached a mAP at IoU 0.5 of 0.639 on 50 fresh pictures
@@ -103,6 +104,8 @@ def main():
     parser.add_argument("--data", required=True, help="Python file with example(seed)")
     parser.add_argument("--steps", type=int, default=1877)
     parser.add_argument("--logs", default="logs")
+    parser.add_argument("--weights", help="measure this file instead of training")
+    parser.add_argument("--min-confidence", type=float, default=0.5, help="of what is measured")
     parser.add_argument("--output", help="JSON file for the figures")
     args = parser.parse_args()
 
@@ -114,6 +117,13 @@ def main():
     drawing = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(drawing)
     config = ShapesConfig()
+    config.DETECTION_MIN_CONFIDENCE = args.min_confidence
+    fresh = DrawnShapes(drawing, drawing.EVAL_SEED0, NUM_EVAL)
+    if args.weights:
+        model = MaskRCNN("inference", config, args.logs)
+        model.load_weights(args.weights)
+        print(json.dumps(mean_average_precision(model, fresh)))
+        return
     epochs = max(round(args.steps / config.STEPS_PER_EPOCH), 1)
     config.STEPS_PER_EPOCH = args.steps // epochs
     model = MaskRCNN("training", config, args.logs)
@@ -132,7 +142,7 @@ def main():
         "steps": epochs * config.STEPS_PER_EPOCH,
         "batch": config.BATCH_SIZE,
         "minutes": round((time.time() - started) / 60, 1),
-        **mean_average_precision(model, DrawnShapes(drawing, drawing.EVAL_SEED0, NUM_EVAL)),
+        **mean_average_precision(model, fresh),
     }
     print(json.dumps(figures))
     if args.output:
