@@ -9,11 +9,15 @@ anchors. Prints the median and the best CPU time of each part in milliseconds.
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from mrcnn.config import Config
 from mrcnn.datasets.dataset import Dataset
