@@ -102,6 +102,7 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda v: _is_number(v) and 0 < v <= 1,
         "must lie above 0 and be at most 1",
     ),
+    "MASK_ROIS_PER_IMAGE": _or_none(_COUNT),
     "POOL_SIZE": _COUNT,
     "MASK_POOL_SIZE": _COUNT,
     "MAX_GT_INSTANCES": _COUNT,

@@ -374,14 +374,17 @@ def _train_masks(shared, rois, image_meta, target_mask, target_class_ids):
 
     Only positives enter the loss, and positives come first, so the head (a GFLOP a box) runs on the
     rows that can be positive and zeros fill the rest. When batch statistics are taken
-    (`TRAIN_BN` is not False) every row counts, as in Matterport's package.
+    (`TRAIN_BN` is not False) every row counts, as in Matterport's package, unless
+    `MASK_ROIS_PER_IMAGE` says how many.
     """
     config = shared.config
     loss = LossLayer(mrcnn_mask_loss_graph, name="mrcnn_mask_loss")
-    if config.TRAIN_BN is not False:
+    limit = config.MASK_ROIS_PER_IMAGE
+    if limit is None:
+        limit = max_positives(config) if config.TRAIN_BN is False else config.TRAIN_ROIS_PER_IMAGE
+    if limit >= config.TRAIN_ROIS_PER_IMAGE:
         masks = shared.mask(rois, shared.pyramid, image_meta)
         return masks, loss([target_mask, target_class_ids, masks])
-    limit = max_positives(config)
     first = [
         FirstRois(limit, name=f"{name}_positive")(tensor)
         for name, tensor in (

@@ -33,6 +33,7 @@ def test_values_equal_matterports():
         "RPN_CHANNELS",
         "MASK_CHANNELS",
         "CANONICAL_BOX_SIZE",
+        "MASK_ROIS_PER_IMAGE",
         "ACCUMULATE_STEPS",
     }
     assert set(recorded) <= set(ours)
@@ -230,6 +231,7 @@ WRONG = [
     ("LEARNING_RATE", -1e-3, "at least 0"),
     ("LEARNING_MOMENTUM", 1, "below 1"),
     ("GRADIENT_CLIP_NORM", 0, "above 0"),
+    ("MASK_ROIS_PER_IMAGE", 0, "whole number of at least 1, or be None"),
     ("ACCUMULATE_STEPS", 0, "whole number of at least 1"),
     ("LOSS_WEIGHTS", {"rpn_class_loss": -1}, "numbers of at least 0"),
     ("TRAIN_BN", "no", "None, False, True"),

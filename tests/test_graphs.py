@@ -74,6 +74,26 @@ def test_training_on_given_rois_and_whole_masks():
     assert tuple(model.inputs[6].shape) == (None, 64, 64, 4)
 
 
+@pytest.mark.parametrize(
+    "train_bn, mask_rois, expected",
+    [
+        (False, None, 3),  # int(12 * 0.33) can be positive
+        (None, None, 12),  # batch statistics over all, as in Matterport's package
+        (True, None, 12),
+        (None, 3, 3),
+        (None, 5, 5),
+        (False, 12, 12),
+        (False, 200, 12),
+    ],
+)
+def test_rois_that_the_mask_head_sees_in_training(train_bn, mask_rois, expected):
+    config = tiny_config(TRAIN_BN=train_bn, MASK_ROIS_PER_IMAGE=mask_rois)
+    model = graphs.training_graph(graphs.SharedLayers(config))
+    assert model.get_layer("roi_align_mask").output.shape[1] == expected
+    masks = model.outputs[6]  # zero rows where the head did not run
+    assert tuple(masks.shape) == (None, 12, 28, 28, 3)
+
+
 def test_training_and_inference_share_every_weight(shared):
     assert {id(w) for w in shared.training.weights} == {id(w) for w in shared.inference.weights}
     parts = [graphs.detection_graph(shared), graphs.mask_graph(shared)]
