@@ -61,7 +61,8 @@ class Config:
     NAME: str | None = None
 
     # --- Hardware and steps -----------------------------------------------------------
-    # Devices trained on together. 1 for a CPU.
+    # Devices trained on together. 1 for a CPU. Where there are fewer, a warning says so, and
+    # those that exist share the same BATCH_SIZE.
     GPU_COUNT = 1
     # Images on one device in a step. A 12 GB GPU holds about two of 1024x1024.
     IMAGES_PER_GPU = 2

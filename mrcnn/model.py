@@ -66,7 +66,7 @@ from mrcnn.loading.image_gt import load_image_gt
 from mrcnn.loading.rpn_targets import build_rpn_targets
 from mrcnn.refinement.results import open_refiner, refine_result
 from mrcnn.training import callbacks as named_callbacks
-from mrcnn.training import layer_selection, log_folders, trainer
+from mrcnn.training import devices, layer_selection, log_folders, trainer
 from mrcnn.training.training_model import TrainingModel
 
 # Anchors of so many input shapes are kept; those of a large picture take 10 MB.
@@ -129,11 +129,16 @@ class MaskRCNN:
         self.keras_model = self.build(mode=mode, config=config)
 
     def build(self, mode, config):
-        """Build the network and return the Keras model of `mode`."""
-        self._shared = graphs.SharedLayers(self._with_layer_precision(mode, config))
-        if mode == "training":
+        """Build the network and return the Keras model of `mode`, one for training on as many
+        devices as `GPU_COUNT` says and the machine has.
+        """
+        layer_config = self._with_layer_precision(mode, config)
+        if mode != "training":
+            self._shared = graphs.SharedLayers(layer_config)
+            return graphs.inference_graph(self._shared)
+        with devices.scope(devices.choose(config.GPU_COUNT, config.BATCH_SIZE)):
+            self._shared = graphs.SharedLayers(layer_config)
             return graphs.training_graph(self._shared, TrainingModel)
-        return graphs.inference_graph(self._shared)
 
     def _with_layer_precision(self, mode, config):
         """Settings whose `PRECISION` is what the Keras layers shall compute in."""

@@ -1,21 +1,17 @@
 """`ParallelModel`, for scripts that wrapped a model for several GPUs by hand.
 
 Matterport's package split each batch, ran a copy of the model on every GPU and merged the
-results on the CPU. Here a batch is `GPU_COUNT * IMAGES_PER_GPU` pictures and Keras runs it where
-its backend is:
-
-* on one device the whole batch runs there, with the same losses and the same gradients;
-* on JAX, `keras.distribution.set_distribution(keras.distribution.DataParallel())` before the
-  model is built spreads every batch over all devices, and nothing else changes;
-* on TensorFlow and torch this package trains on one device.
-
-So `GPU_COUNT = 4` on one GPU needs the memory of the whole batch: lower `IMAGES_PER_GPU`.
+results on the CPU. Here the model is trained through `tf.distribute.MirroredStrategy` or, on JAX,
+`keras.distribution.DataParallel`: see `mrcnn.training.devices`. `MaskRCNN("training", config, ...)`
+with `GPU_COUNT` above 1 does the same without this class. Where there are fewer devices than asked
+for, a warning says so and those that exist get the whole batch.
 """
 
 from __future__ import annotations
 
 import keras
 
+from mrcnn.training import devices
 from mrcnn.training.training_model import TrainingModel
 
 
@@ -28,11 +24,12 @@ class ParallelModel(TrainingModel):
 
     Args:
         keras_model: the model; it must be a functional one.
-        gpu_count: number of devices that the batch size was meant for, at least 1.
+        gpu_count: number of devices to train on, at least 1.
 
     Attributes:
-        inner_model: the model.
+        inner_model: the model. Its weights, which the two share, now lie on every device.
         gpu_count: as given.
+        distribution: over the devices that there are; None for one.
 
     Raises:
         ValueError: `gpu_count` is no whole number of at least 1.
@@ -41,7 +38,14 @@ class ParallelModel(TrainingModel):
     def __init__(self, keras_model: keras.Model, gpu_count: int) -> None:
         if isinstance(gpu_count, bool) or not isinstance(gpu_count, int) or gpu_count < 1:
             raise ValueError(f"gpu_count is {gpu_count!r}: it must be a whole number, at least 1")
-        super().__init__(inputs=keras_model.inputs, outputs=keras_model.outputs)
+        distribution = getattr(keras_model, "distribution", None)
+        is_new = distribution is None
+        if is_new:
+            distribution = devices.choose(gpu_count)
+        with devices.scope(distribution):
+            super().__init__(inputs=keras_model.inputs, outputs=keras_model.outputs)
+        if is_new and distribution is not None:
+            devices.spread_variables(keras_model, distribution)
         # Past Keras, which would count the layers of an attribute as further ones.
         self.__dict__["inner_model"] = keras_model
         self.gpu_count = gpu_count

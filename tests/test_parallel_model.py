@@ -7,6 +7,8 @@ import pytest
 from mrcnn.config_rules import LOSS_NAMES
 from mrcnn.parallel_model import ParallelModel
 
+pytestmark = pytest.mark.filterwarnings("ignore:GPU_COUNT")  # here is one device
+
 
 def small_model():
     keras.utils.set_random_seed(0)

@@ -9,6 +9,7 @@ from keras import ops
 
 from mrcnn.layers.boxes import box_refinement_graph, is_real_box, overlaps_graph
 from mrcnn.layers.nms import gather_rows
+from mrcnn.layers.replicas import rows_of_replica
 from mrcnn.layers.roi_align import bilinear_crops
 
 POSITIVE_IOU = 0.5
@@ -78,7 +79,11 @@ class DetectionTargetLayer(keras.layers.Layer):
         num_rois = self.config.TRAIN_ROIS_PER_IMAGE
         num_candidates = positive.shape[1]
         limit = min(max_positives(self.config), num_candidates)
-        noise = keras.random.uniform(ops.shape(positive), seed=self.seed_generator)
+
+        def make_noise(num_images):
+            return keras.random.uniform((num_images, num_candidates), seed=self.seed_generator)
+
+        noise = rows_of_replica(make_noise, ops.shape(positive)[0])
         priority, positive_rows = ops.top_k(ops.where(positive, noise, -1.0), limit)
         take_positive = priority >= 0
         num_positive = ops.sum(ops.cast(take_positive, "float32"), axis=1, keepdims=True)

@@ -7,13 +7,19 @@ import keras
 from keras import ops
 
 from mrcnn.layers.nms import gather_rows
+from mrcnn.layers.replicas import num_replicas, sum_over_replicas
 
 _EPSILON = 1e-7
 
 
 def _mean_where(values, wanted):
-    """Mean of the values where `wanted` (0 or 1, float32); 0 when there are none."""
-    return ops.sum(values * wanted) / ops.maximum(ops.sum(wanted), 1.0)
+    """Mean of the values where `wanted` (0 or 1, float32); 0 when there are none.
+
+    When several devices share a batch, what counts is the number wanted on all of them: the average
+    of their results is then the mean over the batch, also where one has few and another many.
+    """
+    count = ops.maximum(sum_over_replicas(ops.sum(wanted)), 1.0)
+    return ops.sum(values * wanted) / (count / num_replicas())
 
 
 def _float32(*tensors):

@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from mrcnn.layers.replicas import num_replicas, sum_over_replicas
+
 
 class BatchNorm(keras.layers.BatchNormalization):
     """Batch normalisation (Ioffe and Szegedy 2015) whose mode is chosen where the graph is built.
@@ -75,6 +77,8 @@ class BatchNorm(keras.layers.BatchNormalization):
         count = ops.cast(ops.size(inputs) // inputs.shape[-1], "float32")
         variance = variance * count / ops.maximum(count - 1.0, 1.0)
         variance = variance * count / ops.maximum(count - (1.0 + self.epsilon), self.epsilon)
+        # Each device normalises with its own part of the batch; all remember the same average.
+        mean, variance = (sum_over_replicas(value) / num_replicas() for value in (mean, variance))
         self.num_updates.assign(self.num_updates + 1.0)
         decay = self.momentum
         rate = (1.0 - decay) / (1.0 - ops.power(decay, self.num_updates))

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from mrcnn.config_rules import LOSS_NAMES
+from mrcnn.training import devices
 from mrcnn.training.layer_selection import set_trainable
 
 logger = logging.getLogger("mrcnn.training")
@@ -150,7 +151,12 @@ def compile_model(model, config, learning_rate, momentum, optimizer=None):
         momentum: number.
         optimizer: a Keras optimiser to use instead. One that has trained already (other layers,
             perhaps) stays as it is: a new one of the same settings takes over.
+
+    Raises:
+        ValueError: for a setting that TensorFlow does not take on several devices.
     """
+    if devices.is_mirrored(model.distribution):
+        _check_mirrored(config)
     if optimizer is None:
         optimizer = keras.optimizers.SGD(
             learning_rate,
@@ -166,12 +172,24 @@ def compile_model(model, config, learning_rate, momentum, optimizer=None):
     if config.PRECISION == "float16":
         # Small gradients would become zero in half precision.
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-    model.configure(config.LOSS_WEIGHTS, config.WEIGHT_DECAY)
     # XLA compiles for JAX only: TensorFlow's non-maximum suppression has no XLA kernel.
     jit = "auto" if keras.backend.backend() == "jax" else False
-    model.compile(optimizer=optimizer, jit_compile=jit)
-    # Variables that the first step had to make would have TensorFlow trace that step twice.
-    model.optimizer.build(model.trainable_variables)
+    with devices.scope(model.distribution):
+        model.configure(config.LOSS_WEIGHTS, config.WEIGHT_DECAY)
+        model.compile(optimizer=optimizer, jit_compile=jit)
+        # Variables that the first step had to make would have TensorFlow trace that step twice.
+        model.optimizer.build(model.trainable_variables)
+
+
+def _check_mirrored(config):
+    """Keras takes a condition around the update for these, which TensorFlow's strategy refuses."""
+    for name, allowed in (("ACCUMULATE_STEPS", (1,)), ("PRECISION", ("float32", "bfloat16"))):
+        value = getattr(config, name)
+        if value not in allowed:
+            raise ValueError(
+                f"{name} = {value!r}: must be {' or '.join(map(repr, allowed))} with GPU_COUNT = "
+                f"{config.GPU_COUNT}, on several devices with TensorFlow."
+            )
 
 
 def fit(model, config, train_batches, val_batches, options):

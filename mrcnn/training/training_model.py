@@ -5,6 +5,9 @@ from keras import ops
 
 from mrcnn.config_rules import LOSS_NAMES
 from mrcnn.graphs import NamedWeightsModel
+from mrcnn.layers.replicas import num_replicas
+from mrcnn.training import devices
+from mrcnn.training.spread_optimizer import spread_optimizer
 
 
 def weight_decay(variables, rate):
@@ -32,7 +35,28 @@ class TrainingModel(NamedWeightsModel):
 
     Logs hold `loss` (weighted sum plus weight decay) and every part under its own name, so that
     progress bar, TensorBoard and callbacks see them all.
+
+    Attributes:
+        distribution: the devices it was built on, see `mrcnn.training.devices`; None for one.
     """
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        # Past Keras, which would track it as a part with state.
+        self.__dict__["distribution"] = devices.current()
+
+    def compile(self, optimizer="rmsprop", *args, **kwargs):
+        """As Keras's. On several devices an optimiser of the same settings, one that lies on all of
+        them, takes the place of the given one.
+        """
+        with devices.scope(self.distribution):
+            if self.distribution is not None:
+                optimizer = spread_optimizer(optimizer)
+            super().compile(optimizer, *args, **kwargs)
+
+    def fit(self, *args, **kwargs):
+        with devices.scope(self.distribution):
+            return super().fit(*args, **kwargs)
 
     def configure(self, loss_weights, weight_decay_rate):
         """Set what `compute_loss` needs; called before `compile`.
@@ -46,10 +70,19 @@ class TrainingModel(NamedWeightsModel):
         if not hasattr(self, "loss_trackers"):
             self.loss_trackers = [keras.metrics.Mean(name=name) for name in LOSS_NAMES]
 
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        """Under a `MirroredStrategy` Keras averages a batch over the devices, to see its shapes;
+        masks, which are bool, have no average, and the training graph has all shapes already.
+        """
+        if not hasattr(self, "loss_weights"):
+            super()._maybe_symbolic_build(iterator, data_batch)
+
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """Total loss of a batch: a float32 scalar."""
+        """Total loss of a batch: a float32 scalar. On several devices it is each one's share: the
+        losses of the devices add up to that of the batch, as their gradients do.
+        """
         total = weight_decay(self.trainable_variables, self.weight_decay_rate)
         for name, value, tracker in zip(LOSS_NAMES, y_pred[-len(LOSS_NAMES) :], self.loss_trackers):
             tracker.update_state(value)
             total = total + value * self.loss_weights.get(name, 1.0)
-        return total
+        return total / num_replicas()
