@@ -1,10 +1,13 @@
 """Only TensorFlow's chatter is dropped; warnings and tracebacks come through."""
 
+import gc
 import os
 import subprocess
 import sys
 
 import pytest
+
+from mrcnn.quiet import paused_collection
 
 PROGRAM = """
 import os, sys
@@ -50,3 +53,16 @@ def test_importing_the_backend_prints_nothing():
         env=environment,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_collection_pauses_and_goes_on_as_it_was(enabled):
+    before = gc.isenabled()
+    try:
+        (gc.enable if enabled else gc.disable)()
+        with pytest.raises(RuntimeError), paused_collection():
+            assert not gc.isenabled()
+            raise RuntimeError
+        assert gc.isenabled() == enabled
+    finally:
+        (gc.enable if before else gc.disable)()

@@ -120,8 +120,12 @@ def find_refiner(name_or_path: str | None) -> Any:
     """Return the mask refiner that `--refine` asks for, None where it was left out."""
     if name_or_path is None:
         return None
+    from mrcnn import downloads
+    from mrcnn.cli.lean_start import import_backend
     from mrcnn.refinement import open_refiner
 
+    downloads.resolve_weights(name_or_path, kind="refiner")  # a wrong name is told at once
+    import_backend()
     return open_refiner(name_or_path)
 
 

@@ -202,7 +202,7 @@ def build_model(start: Start, class_names: Sequence[str], output: Path) -> Any:
 
     The heads are left random where the weights know other classes.
     """
-    from mrcnn.quiet import import_backend
+    from mrcnn.cli.lean_start import import_backend
 
     import_backend()
     from mrcnn.model import MaskRCNN

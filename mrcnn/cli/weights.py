@@ -140,7 +140,7 @@ def inference_model(weights: DescribedWeights, **options: Any) -> Any:
     Raises:
         ValueError: the settings do not work, or the file lacks a part of the network.
     """
-    from mrcnn.quiet import import_backend
+    from mrcnn.cli.lean_start import import_backend
 
     import_backend()
     from mrcnn.model import MaskRCNN

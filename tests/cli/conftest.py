@@ -81,7 +81,7 @@ def fake_model(monkeypatch):
     module = types.ModuleType("mrcnn.model")
     module.MaskRCNN = FakeMaskRCNN
     monkeypatch.setitem(sys.modules, "mrcnn.model", module)
-    monkeypatch.setattr("mrcnn.quiet.import_backend", lambda: None)
+    monkeypatch.setattr("mrcnn.cli.lean_start.import_backend", lambda: None)
     monkeypatch.setattr(FakeMaskRCNN, "built", [])
     return FakeMaskRCNN
 
