@@ -19,12 +19,10 @@ convolutions and matrix products over the rate of a large float32 matrix product
 from __future__ import annotations
 
 import argparse
-import datetime
 import functools
 import json
 import multiprocessing
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -33,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from measures import machine, matrix_rate, tame_weights
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -80,30 +79,6 @@ def main() -> None:
     report["machine"]["load_at_the_end"] = os.getloadavg()[0]
     if arguments.json:
         arguments.json.write_text(json.dumps(report, indent=1) + "\n")
-
-
-def machine(threads: int) -> dict[str, Any]:
-    """What the figures depend on besides the code."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    def installed(name):
-        try:
-            return version(name)
-        except PackageNotFoundError:
-            return None
-
-    cpu = platform.processor()
-    if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        cpu = next((x.split(":")[1].strip() for x in lines if x.startswith("model name")), cpu)
-    packages = ("tensorflow", "keras", "openvino", "nncf", "torch", "torchvision")
-    return {
-        "date": datetime.date.today().isoformat(),
-        "cpu": cpu,
-        "threads": threads,
-        "load_at_the_start": os.getloadavg()[0],
-        **{name: installed(name) for name in packages},
-    }
 
 
 def make_photo(folder: Path) -> Path:
@@ -343,27 +318,6 @@ def network_config(network):
     return config
 
 
-def tame_weights(model) -> None:
-    """Random weights, the same in every process, that neither explode nor see background."""
-    random = np.random.RandomState(0)
-    for layer in [*model.layers, *model.get_layer("rpn_model").layers]:
-        for variable in layer.weights:
-            shape = tuple(variable.shape)
-            if variable.name == "gamma":
-                values = np.full(shape, 0.1 if layer.name.endswith("2c") else 1.0)
-            elif variable.name == "kernel":
-                limit = np.sqrt(6 / (np.prod(shape[:-1]) + shape[-1]))
-                values = random.uniform(-limit, limit, shape)
-                values *= 0.01 if "bbox" in layer.name else 1.0
-            else:
-                continue
-            variable.assign(values.astype(np.float32))
-        if layer.name == "mrcnn_class_logits":
-            kernel, bias = layer.get_weights()
-            bias[0] = -100
-            layer.set_weights([kernel, bias])
-
-
 def gflop(model, shape) -> float:
     """Billions of operations of a detection: two for each multiplication and addition."""
     from mrcnn.engines.openvino_package import import_openvino
@@ -392,20 +346,6 @@ def gflop(model, shape) -> float:
                 inner = list(op.input(0).get_shape())[-1]
                 total += 2 * np.prod(list(op.output(0).get_shape()), dtype=float) * inner
     return total / 1e9
-
-
-def matrix_rate() -> float:
-    """Billions of float32 operations a second in a large matrix product; the best of some."""
-    import tensorflow as tf
-
-    size = 2048
-    a = tf.random.normal((size, size))
-    rates = []
-    for _ in range(6):
-        begun = time.perf_counter()
-        tf.linalg.matmul(a, a).numpy()
-        rates.append(2 * size**3 / (time.perf_counter() - begun) / 1e9)
-    return max(rates)
 
 
 # ---- starts of the command line ------------------------------------------------------------------

@@ -1,0 +1,71 @@
+"""What the benchmarks share: facts about the machine, its matrix rate, weights that stay tame."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def machine(threads: int) -> dict[str, Any]:
+    """What the figures depend on besides the code."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    def installed(name):
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            return None
+
+    cpu = platform.processor()
+    if Path("/proc/cpuinfo").exists():
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        cpu = next((x.split(":")[1].strip() for x in lines if x.startswith("model name")), cpu)
+    packages = ("tensorflow", "tensorflow-cpu", "keras", "openvino", "nncf", "torch", "torchvision")
+    return {
+        "date": datetime.date.today().isoformat(),
+        "cpu": cpu,
+        "threads": threads,
+        "load_at_the_start": os.getloadavg()[0],
+        **{name: installed(name) for name in packages},
+    }
+
+
+def matrix_rate(precision: str = "float32") -> float:
+    """Billions of operations a second in a large matrix product of this type; the best of some."""
+    import tensorflow as tf
+
+    size = 2048
+    a = tf.cast(tf.random.normal((size, size)), precision)
+    rates = []
+    for _ in range(6):
+        begun = time.perf_counter()
+        tf.linalg.matmul(a, a).numpy()
+        rates.append(2 * size**3 / (time.perf_counter() - begun) / 1e9)
+    return max(rates)
+
+
+def tame_weights(model) -> None:
+    """Random weights, the same in every process, that neither explode nor see background."""
+    random = np.random.RandomState(0)
+    for layer in [*model.layers, *model.get_layer("rpn_model").layers]:
+        for variable in layer.weights:
+            shape = tuple(variable.shape)
+            if variable.name == "gamma":
+                values = np.full(shape, 0.1 if layer.name.endswith("2c") else 1.0)
+            elif variable.name == "kernel":
+                limit = np.sqrt(6 / (np.prod(shape[:-1]) + shape[-1]))
+                values = random.uniform(-limit, limit, shape)
+                values *= 0.01 if "bbox" in layer.name else 1.0
+            else:
+                continue
+            variable.assign(values.astype(np.float32))
+        if layer.name == "mrcnn_class_logits":
+            kernel, bias = layer.get_weights()
+            bias[0] = -100
+            layer.set_weights([kernel, bias])

@@ -1,0 +1,242 @@
+"""How long a training step takes, beside the floor that its arithmetic sets.
+
+    python benchmarks/training.py [--quick] [--train-bn] [--json FILE]   (8 minutes; --quick 2)
+
+Pictures of 640x480 with 10 objects, made in memory, loaded by `MaskRCNN.train` itself in two
+threads; network input 512x512, batch 1, 200 ROIs, 81 classes, random weights. Every row is a
+process of its own: one epoch that compiles, one that is measured.
+
+step: median seconds. floor: the multiplications of all convolutions and matrix products of the
+compiled step, gradients included, over the rate of a large matrix product of the same type in this
+run. wait: share of the epoch that the step waited for data. first: the first step, which traces
+and compiles. Matterport's: what its package took for the row on two cores with AVX-512.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from measures import machine, matrix_rate, tame_weights
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+SIDE, OBJECTS, ROIS = 512, 10, 200
+# Seconds a step of Matterport's package 2.1 on TensorFlow 1.15, two Xeon cores with AVX-512.
+MATTERPORT = {
+    ("resnet50", "all"): 15.4,
+    ("resnet50", "heads"): 13.4,
+    ("resnet101", "all"): 15.5,
+    ("resnet101", "heads"): 12.4,
+}
+CASES = [
+    (network, layers, precision)
+    for network in ("resnet50", "resnet101")
+    for layers in ("all", "heads")
+    for precision in ("float32", "bfloat16")
+]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="ResNet-50 in float32 only")
+    parser.add_argument("--only", help="one network: resnet50 or resnet101")
+    parser.add_argument("--precision", help="float32 or bfloat16 alone")
+    parser.add_argument("--layers", help="all or heads alone")
+    parser.add_argument("--steps", type=int, default=5, help="steps that are measured")
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument(
+        "--train-bn", action="store_true", help="train batch normalization (TRAIN_BN = None)"
+    )
+    parser.add_argument("--json", type=Path, help="write all figures to this file")
+    arguments = parser.parse_args()
+    wanted = (arguments.only, arguments.layers, arguments.precision)
+    if arguments.quick:
+        wanted = ("resnet50", arguments.layers, "float32")
+    cases = [
+        case
+        for case in CASES
+        if all(wish in (None, value) for wish, value in zip(wanted, case, strict=True))
+    ]
+    report: dict[str, Any] = {"machine": machine(arguments.threads), "train_bn": arguments.train_bn}
+    print(json.dumps(report["machine"]))
+    print_heading()
+    report["steps"] = []
+    for case in cases:
+        row = measure(case, arguments)
+        print_row(row)
+        report["steps"].append(row)
+    report["machine"]["load_at_the_end"] = os.getloadavg()[0]
+    if arguments.json:
+        arguments.json.write_text(json.dumps(report, indent=1) + "\n")
+
+
+def measure(case, arguments) -> dict[str, Any]:
+    """Figures of one case, from a process of its own."""
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe(duplex=False)
+    options = (there, *case, arguments.steps, arguments.threads, arguments.train_bn)
+    process = context.Process(target=work, args=options)
+    process.start()
+    there.close()
+    try:
+        row = here.recv()
+    except EOFError:
+        raise SystemExit(f"the process of {' '.join(case)} ended without an answer") from None
+    process.join()
+    return row
+
+
+def work(pipe, network, layers, precision, steps, threads, train_bn) -> None:
+    """A process: trains two short epochs and says how that went."""
+    os.environ.update(
+        OMP_NUM_THREADS=str(threads),
+        TF_NUM_INTRAOP_THREADS=str(threads),
+        MRCNN_QUIET="1",
+        TF_CPP_MIN_LOG_LEVEL="3",
+    )
+    from mrcnn.quiet import import_backend
+
+    import_backend()
+    import resource
+
+    from mrcnn.model import MaskRCNN
+
+    with tempfile.TemporaryDirectory() as folder:
+        config = network_config(network, precision, steps, train_bn)
+        begun = time.perf_counter()
+        model = MaskRCNN("training", config, folder)
+        build_seconds = time.perf_counter() - begun
+        tame_weights(model.keras_model)
+        clock = step_clock()
+        options = {"workers": 2, "seed": 0, "verbose": 0, "custom_callbacks": [clock]}
+        history = model.train(pictures(), None, 1e-5, epochs=2, layers=layers, **options).history
+    peak_memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    seconds = clock.seconds[-steps:]
+    row = {
+        **{"network": network, "layers": layers, "precision": precision},
+        "step_seconds": float(np.median(seconds)),
+        "all_steps_seconds": seconds,
+        "first_step_seconds": clock.seconds[0],
+        "build_seconds": build_seconds,
+        "images_per_second": 1 / float(np.mean(seconds)) * (1 - history["wait"][-1]),
+        "wait": history["wait"][-1],
+        "peak_memory_gb": peak_memory,
+        "loss": history["loss"][-1],
+        "gflop": gflop(model.keras_model, config),
+        "peak_gflops": matrix_rate(precision),
+        "matterport_seconds": None if train_bn else MATTERPORT[network, layers],
+    }
+    row["floor_seconds"] = row["gflop"] / row["peak_gflops"]
+    pipe.send(row)
+
+
+def network_config(network, precision, steps, train_bn):
+    from mrcnn.config import Config
+
+    config = Config()
+    config.NAME, config.BACKBONE, config.NUM_CLASSES = "benchmark", network, 81
+    config.GPU_COUNT = config.IMAGES_PER_GPU = 1
+    config.IMAGE_MIN_DIM = config.IMAGE_MAX_DIM = SIDE
+    config.TRAIN_ROIS_PER_IMAGE = ROIS
+    config.STEPS_PER_EPOCH, config.PRECISION = steps, precision
+    config.TRAIN_BN = None if train_bn else False
+    return config
+
+
+def pictures():
+    """A data set of one picture with ellipses as objects."""
+    from loading import Ellipses
+
+    return Ellipses(OBJECTS)
+
+
+def step_clock():
+    """A Keras callback that notes the seconds of every step."""
+    import keras
+
+    class StepClock(keras.callbacks.Callback):
+        def __init__(self):
+            super().__init__()
+            self.seconds = []
+
+        def on_train_batch_begin(self, batch, logs=None):
+            self.begun = time.perf_counter()
+
+        def on_train_batch_end(self, batch, logs=None):
+            self.seconds.append(time.perf_counter() - self.begun)
+
+    return StepClock()
+
+
+def gflop(model, config) -> float:
+    """Billions of operations of a step, two for each multiplication and addition: those of the
+    convolutions and matrix products, and of their gradients, in TensorFlow's graph of the step.
+    """
+    import tensorflow as tf
+
+    from mrcnn.graphs import normalized_anchors
+
+    shapes = [(1, *x.shape[1:]) for x in model.inputs]
+    shapes[0] = (1, *map(int, config.IMAGE_SHAPE))
+    shapes[2] = (1, len(normalized_anchors(config, config.IMAGE_SHAPE)[0]), 1)
+    inputs = [tf.TensorSpec(s, x.dtype) for s, x in zip(shapes, model.inputs, strict=True)]
+    step = tf.function(lambda *inputs: model.train_step((inputs,)))
+    return sum(map(operations, step.get_concrete_function(*inputs).graph.get_operations())) / 1e9
+
+
+def operations(op) -> float:
+    """Operations of one node of TensorFlow's graph; 0 for what is no convolution or product."""
+    if op.type == "MatMul":
+        inner = op.inputs[0].shape[0 if op.get_attr("transpose_a") else 1]
+        return 2.0 * inner * np.prod(op.outputs[0].shape.as_list())
+    # All three of a convolution meet every output with every weight of its window once.
+    if op.type == "Conv2D":
+        return 2.0 * np.prod([*op.outputs[0].shape, *op.inputs[1].shape[:3]], dtype=float)
+    if op.type == "Conv2DBackpropInput":
+        return 2.0 * np.prod([*op.inputs[2].shape, *op.inputs[1].shape[:3]], dtype=float)
+    if op.type == "Conv2DBackpropFilter":
+        return 2.0 * np.prod([*op.inputs[2].shape, *op.outputs[0].shape[:3]], dtype=float)
+    return 0.0
+
+
+def print_heading() -> None:
+    names = (
+        "step s",
+        "floor s",
+        "step/floor",
+        "images/s",
+        "wait",
+        "first s",
+        "GB",
+        "Matterport's s",
+    )
+    print(f"{'':28}" + "".join(f"{name:>{len(name) + 3}}" for name in names))
+
+
+def print_row(row) -> None:
+    reference = row["matterport_seconds"]
+    cells = (
+        (9, f"{row['step_seconds']:.2f}"),
+        (10, f"{row['floor_seconds']:.2f}"),
+        (13, f"{row['step_seconds'] / row['floor_seconds']:.2f}"),
+        (11, f"{row['images_per_second']:.3f}"),
+        (7, f"{row['wait']:.3f}"),
+        (10, f"{row['first_step_seconds']:.1f}"),
+        (5, f"{row['peak_memory_gb']:.1f}"),
+        (17, f"{reference:.1f}" if reference else ""),
+    )
+    name = f"{row['network']} {row['layers']:5} {row['precision']}"
+    print(f"{name:28}" + "".join(f"{text:>{width}}" for width, text in cells), flush=True)
+
+
+if __name__ == "__main__":
+    main()
