@@ -94,3 +94,15 @@ def test_the_sigmoid_of_masks_is_taken_in_float32():
     masks = layer(tensor(np.full((1, 2, 3, 3, 4), 0.5)))
     assert keras.backend.standardize_dtype(masks.dtype) == "float32"
     assert tuple(masks.shape) == (1, 2, 3, 3, 2)
+
+
+@pytest.mark.parametrize("side", [1, 3])
+def test_a_full_convolution_is_a_convolution(side):
+    random = np.random.RandomState(side)
+    x = tensor(random.rand(4, side, side, 5).astype(np.float32))
+    full, plain = heads.FullConv2D(6, side), keras.layers.Conv2D(6, side)
+    full.build(x.shape), plain.build(x.shape)
+    weights = [random.rand(*w.shape).astype(np.float32) for w in plain.weights]
+    full.set_weights(weights), plain.set_weights(weights)
+    assert [w.name for w in full.weights] == ["kernel", "bias"]
+    np.testing.assert_allclose(numpy(full(x)), numpy(plain(x)), rtol=1e-5)
