@@ -30,9 +30,9 @@ def import_backend() -> None:
     """
     if "keras" in sys.modules:
         return
-    with without_packages(UNUSED_PACKAGES):
+    with without_packages(UNUSED_PACKAGES), quiet.paused_collection():
         quiet.import_backend()
-    gc.freeze()
+        gc.freeze()
     atexit.register(gc.freeze)
 
 

@@ -17,9 +17,15 @@ def compiled(model):
     if backend == "tensorflow":
         import tensorflow as tf
 
-        # One trace serves every picture size, batch and number of boxes.
+        # One trace serves every picture size, batch and number of boxes. Without AutoGraph, which
+        # would only look for Python loops in what has none, for half a second; Keras, too, leaves
+        # layers alone in `predict`.
         signature = [tf.TensorSpec(x.shape, x.dtype) for x in model.inputs]
-        run = tf.function(lambda *inputs: model(inputs, training=False), input_signature=signature)
+        run = tf.function(
+            lambda *inputs: model(inputs, training=False),
+            input_signature=signature,
+            autograph=False,
+        )
         # Tensors: with tf.config.run_functions_eagerly Keras takes no mixture with arrays.
         return lambda inputs: run(*map(tf.convert_to_tensor, inputs))
     if backend == "jax":
