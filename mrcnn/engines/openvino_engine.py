@@ -301,7 +301,31 @@ def convert(model):
     parameters = [converted.input(f"input_{i}").node for i in range(len(model.inputs))]
     outputs = [converted.output(tensor.name) for tensor in function.outputs]
     outputs = [output.node.input_value(0) for output in outputs]
-    return ov.Model(outputs, parameters, model.name)
+    converted = ov.Model(outputs, parameters, model.name)
+    drop_transpose_pairs(converted)
+    return converted
+
+
+def drop_transpose_pairs(model):
+    """Bypass transposes that undo the one before, in place.
+
+    TensorFlow keeps channels last and OpenVINO's convolutions take them first, so the conversion
+    transposes around each of them. Pairs that cancel are dropped when the model is compiled, but
+    not where the map between them is an output as well: each level of the pyramid, 67 MB of P2
+    alone, would then be moved three times.
+    """
+    for node in model.get_ordered_ops():
+        if node.get_type_name() != "Transpose":
+            continue
+        before = node.input_value(0).get_node()
+        if before.get_type_name() != "Transpose":
+            continue
+        orders = [op.input_value(1).get_node() for op in (before, node)]
+        if any(order.get_type_name() != "Constant" for order in orders):
+            continue
+        first, second = (order.get_data() for order in orders)
+        if (first[second] == np.arange(len(first))).all():
+            node.output(0).replace(before.input_value(0))
 
 
 def save(models: dict[str, Any], folder: Path) -> None:

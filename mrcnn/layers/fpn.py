@@ -1,6 +1,31 @@
 """Feature Pyramid Network (Lin et al. 2017): C2..C5 in, P2..P6 of equal width out."""
 
+import keras
 from keras import layers
+
+
+class DoubleSides(layers.UpSampling2D):
+    """Every cell four times: `[batch, h, w, channels]` to `[batch, 2 h, 2 w, channels]`.
+
+    On TensorFlow one resize, where Keras tiles and transposes: half the time, both ways, and
+    OpenVINO, which is converted from TensorFlow, keeps its memory layout.
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(2, **kwargs)
+
+    def call(self, x):
+        if keras.backend.backend() != "tensorflow":
+            return super().call(x)
+        import tensorflow as tf
+
+        return tf.image.resize(x, 2 * tf.shape(x)[1:3], method="nearest")
+
+    def compute_output_spec(self, x):
+        return keras.KerasTensor(self.compute_output_shape(x.shape), dtype=x.dtype)
+
+    def get_config(self):
+        return layers.Layer.get_config(self)
 
 
 def fpn_graph(feature_maps, size):
@@ -16,7 +41,7 @@ def fpn_graph(feature_maps, size):
     c2, c3, c4, c5 = feature_maps
     merged = {5: layers.Conv2D(size, 1, name="fpn_c5p5")(c5)}
     for level, lateral in ((4, c4), (3, c3), (2, c2)):
-        above = layers.UpSampling2D(2, name=f"fpn_p{level + 1}upsampled")(merged[level + 1])
+        above = DoubleSides(name=f"fpn_p{level + 1}upsampled")(merged[level + 1])
         lateral = layers.Conv2D(size, 1, name=f"fpn_c{level}p{level}")(lateral)
         merged[level] = layers.Add(name=f"fpn_p{level}add")([above, lateral])
     pyramid = [

@@ -155,3 +155,24 @@ def test_int8_is_calibrated_once(model, keras_engine, monkeypatch):
 def test_a_precision_that_it_does_not_have(model):
     with pytest.raises(ValueError, match="precision is 'float16'"):
         openvino_engine.OpenVINOEngine(model._shared, "float16")
+
+
+def test_transposes_that_cancel_are_bypassed():
+    import openvino as ov
+    from openvino import opset13 as ops
+
+    x = ops.parameter([2, 3, 4, 5], np.float32, name="x")
+    last = ops.transpose(x, [0, 2, 3, 1])  # an output, so it stays
+    first = ops.transpose(last, [0, 3, 1, 2])
+    other = ops.transpose(last, [0, 2, 1, 3])
+    outputs = [last, ops.relu(first), other]
+    model = ov.Model([ops.result(node) for node in outputs], [x], "pairs")
+    values = np.random.RandomState(0).randn(2, 3, 4, 5).astype(np.float32)
+    openvino_engine.drop_transpose_pairs(model)
+    found = ov.Core().compile_model(model, "CPU")(values)
+    kinds = [op.get_type_name() for op in model.get_ordered_ops()]
+    assert kinds.count("Transpose") == 2
+    channels_last = values.transpose(0, 2, 3, 1)
+    expected = channels_last, np.maximum(values, 0), channels_last.transpose(0, 2, 1, 3)
+    for i, array in enumerate(expected):
+        np.testing.assert_array_equal(found[i], array)

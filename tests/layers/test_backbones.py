@@ -1,10 +1,11 @@
 """Backbones and the pyramid: strides, widths, names, and errors."""
 
 import keras
+import numpy as np
 import pytest
 
 from mrcnn.layers.backbones import backbone_graph, resnet_graph, squeezenet_graph
-from mrcnn.layers.fpn import fpn_graph
+from mrcnn.layers.fpn import DoubleSides, fpn_graph
 from mrcnn.layers.rpn import build_rpn_model
 from tests.tiny import tiny_backbone, tiny_config
 
@@ -63,6 +64,15 @@ def test_a_function_that_returns_too_few_maps():
     config = tiny_config(BACKBONE=lambda x, stage5, train_bn: [x, x, x, x])
     with pytest.raises(ValueError, match="returned 4 feature maps"):
         backbone_graph(image(), config)
+
+
+def test_doubled_sides_repeat_every_cell():
+    x = np.random.RandomState(0).rand(2, 3, 4, 5).astype(np.float32)
+    layer = DoubleSides(name="up")
+    expected = x.repeat(2, axis=1).repeat(2, axis=2)
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(layer(keras.ops.array(x))), expected)
+    assert layer(keras.Input((None, 4, 5))).shape == (None, None, 8, 5)
+    assert DoubleSides.from_config(layer.get_config()).name == "up"
 
 
 def test_pyramid():
