@@ -78,22 +78,29 @@ class Checkpoints(keras.callbacks.Callback):
 class LoaderIdleTime(keras.callbacks.Callback):
     """Add `wait` to the logs: the share of the epoch that the step waited for data, 0..1.
 
-    It is what lies between the end of one step and the beginning of the next.
+    It is what lies between the end of one step and the moment when the next has its batch. (JAX and
+    torch do not tell that moment: there it is what lies between two steps.)
     """
 
+    def on_train_begin(self, logs=None):
+        self._is_compiled = False
+
     def on_epoch_begin(self, epoch, logs=None):
-        self._start = self._last = time.perf_counter()
+        self._start = self._last = time.time()
         self._idle = 0.0
 
     def on_train_batch_begin(self, batch, logs=None):
-        self._idle += time.perf_counter() - self._last
+        self._begun = time.time()
 
     def on_train_batch_end(self, batch, logs=None):
-        self._last = time.perf_counter()
+        # TensorFlow takes the batch inside of the step; the first one is compiled before that.
+        ready = getattr(self.model, "data_ready_time", None) if self._is_compiled else None
+        self._idle += max((ready or self._begun) - self._last, 0.0)
+        self._last, self._is_compiled = time.time(), True
 
     def on_epoch_end(self, epoch, logs=None):
         if logs is not None:
-            logs["wait"] = self._idle / max(time.perf_counter() - self._start, 1e-9)
+            logs["wait"] = self._idle / max(time.time() - self._start, 1e-9)
 
 
 def _state(model):

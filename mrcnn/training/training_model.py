@@ -52,6 +52,10 @@ class TrainingModel(NamedWeightsModel):
         with devices.scope(self.distribution):
             if self.distribution is not None:
                 optimizer = spread_optimizer(optimizer)
+            # Past Keras: it is no part of the model.
+            self.__dict__["_data_ready_clock"] = keras.Variable(
+                0.0, dtype="float64", trainable=False, aggregation="only_first_replica"
+            )
             super().compile(optimizer, *args, **kwargs)
 
     def fit(self, *args, **kwargs):
@@ -69,6 +73,26 @@ class TrainingModel(NamedWeightsModel):
         self.weight_decay_rate = weight_decay_rate
         if not hasattr(self, "loss_trackers"):
             self.loss_trackers = [keras.metrics.Mean(name=name) for name in LOSS_NAMES]
+
+    def train_step(self, *args):
+        """As Keras's. On TensorFlow, where the step itself takes its batch from the queue, it notes
+        when it had it; see `data_ready_time`.
+        """
+        if keras.backend.backend() == "tensorflow":
+            import tensorflow as tf
+
+            with tf.control_dependencies(keras.tree.flatten(args[-1])):
+                self._data_ready_clock.assign(tf.timestamp())
+        return super().train_step(*args)
+
+    @property
+    def data_ready_time(self):
+        """When the last step had its batch, in seconds as of `time.time()`; None where that is not
+        known (JAX, torch).
+        """
+        if keras.backend.backend() != "tensorflow":
+            return None
+        return float(self._data_ready_clock.numpy())
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         """Under a `MirroredStrategy` Keras averages a batch over the devices, to see its shapes;

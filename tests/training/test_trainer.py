@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 
 import keras
 import numpy as np
@@ -177,6 +178,38 @@ def test_nan_names_the_pictures_of_its_own_epoch():
     callback.on_train_batch_end(1, {"loss": 1.0})
     with pytest.raises(trainer.NonFiniteLossError, match="batch 2 of 3"):
         callback.on_train_batch_end(2, {"loss": float("inf")})
+
+
+@pytest.mark.parametrize("tells, wait", [(True, (1 + 4 + 2) / 20), (False, (1 + 1 + 1) / 20)])
+def test_wait_is_the_share_of_time_without_data(monkeypatch, tells, wait):
+    # (begin, batch ready, end) of three steps in an epoch of 20 seconds; the first is compiled.
+    steps = [(1, 7, 9), (10, 13, 15), (16, 17, 19)]
+    callback = trainer.LoaderIdleTime()
+    callback.set_model(type("Model", (), {})())
+    now = {"time": 0}
+    monkeypatch.setattr(trainer.time, "time", lambda: now["time"])
+    callback.on_train_begin()
+    callback.on_epoch_begin(0)
+    for begin, ready, end in steps:
+        now["time"] = begin
+        callback.on_train_batch_begin(0)
+        callback.model.data_ready_time = ready if tells else None
+        now["time"] = end
+        callback.on_train_batch_end(0)
+    now["time"], logs = 20, {}
+    callback.on_epoch_end(0, logs)
+    assert logs["wait"] == pytest.approx(wait)
+
+
+def test_the_step_notes_when_it_had_its_batch(build):
+    model = build()
+    before = time.time()
+    train(model)
+    ready = model.keras_model.data_ready_time
+    if keras.backend.backend() == "tensorflow":
+        assert before < ready < time.time()
+    else:
+        assert ready is None
 
 
 def test_pictures_without_objects(build):
