@@ -81,7 +81,9 @@ class TrainingModel(NamedWeightsModel):
         if keras.backend.backend() == "tensorflow":
             import tensorflow as tf
 
-            with tf.control_dependencies(keras.tree.flatten(args[-1])):
+            # `train_on_batch` gives None for the targets that it was not given.
+            tensors = [part for part in keras.tree.flatten(args[-1]) if part is not None]
+            with tf.control_dependencies(tensors):
                 self._data_ready_clock.assign(tf.timestamp())
         return super().train_step(*args)
 

@@ -54,3 +54,11 @@ def test_total_and_parts(weights, total):
     logs = model.test_on_batch(np.full((3, 2), 0.5, np.float32), return_dict=True)
     assert float(logs["loss"]) == pytest.approx(total)
     assert [m.name for m in model.metrics] == ["loss", *LOSS_NAMES]
+
+
+def test_the_compiled_step_takes_a_single_batch():
+    model = model_of_five_losses()
+    model.configure({}, 0.0)
+    model.compile(keras.optimizers.SGD(0.0))
+    logs = model.train_on_batch(np.full((3, 2), 0.5, np.float32), return_dict=True)
+    assert float(logs["loss"]) == pytest.approx(15)
