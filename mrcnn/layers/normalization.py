@@ -61,12 +61,11 @@ class BatchNorm(keras.layers.BatchNormalization):
             training = self._train_bn
         if not training:
             return super().call(inputs, training=False)
-        axes = list(range(len(inputs.shape) - 1))
-        values = ops.cast(inputs, "float32")
-        mean, variance = ops.moments(values, axes=axes)
+        values, gamma, beta = (ops.cast(x, "float32") for x in (inputs, self.gamma, self.beta))
+        is_fused = keras.backend.backend() == "tensorflow" and len(inputs.shape) == 4
+        normalize = normalize_fused if is_fused else normalize_by_batch
+        outputs, mean, variance = normalize(values, gamma, beta, self.epsilon)
         self._update_running_statistics(mean, variance, inputs)
-        scale = ops.rsqrt(variance + self.epsilon) * ops.cast(self.gamma, "float32")
-        outputs = values * scale + (ops.cast(self.beta, "float32") - mean * scale)
         return ops.cast(outputs, inputs.dtype)
 
     def _update_running_statistics(self, mean, variance, inputs):
@@ -74,8 +73,7 @@ class BatchNorm(keras.layers.BatchNormalization):
             return
         # Keras 2 corrected the variance for the sample size on top of TensorFlow's fused op, which
         # had done so already; models trained there and continued here see the same statistics.
-        count = ops.cast(ops.size(inputs) // inputs.shape[-1], "float32")
-        variance = variance * count / ops.maximum(count - 1.0, 1.0)
+        count = _count(inputs)
         variance = variance * count / ops.maximum(count - (1.0 + self.epsilon), self.epsilon)
         # Each device normalises with its own part of the batch; all remember the same average.
         mean, variance = (sum_over_replicas(value) / num_replicas() for value in (mean, variance))
@@ -84,3 +82,39 @@ class BatchNorm(keras.layers.BatchNormalization):
         rate = (1.0 - decay) / (1.0 - ops.power(decay, self.num_updates))
         for running, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
             running.assign(running + (ops.stop_gradient(value) - running) * rate)
+
+
+def normalize_by_batch(values, gamma, beta, epsilon):
+    """Each channel with the mean and variance that it has in this batch.
+
+    Args:
+        values: `[..., channels]` float32.
+        gamma, beta: `[channels]` float32.
+        epsilon: added to the variance.
+
+    Returns:
+        `(normalised values, mean [channels], variance [channels])`; the variance is that of a
+        sample, divided by one less than their number, which the normalisation itself is not.
+    """
+    mean, variance = ops.moments(values, axes=list(range(len(values.shape) - 1)))
+    scale = ops.rsqrt(variance + epsilon) * gamma
+    count = _count(values)
+    return (
+        values * scale + (beta - mean * scale),
+        mean,
+        variance * count / ops.maximum(count - 1.0, 1.0),
+    )
+
+
+def normalize_fused(values, gamma, beta, epsilon):
+    """`normalize_by_batch` for `[batch, height, width, channels]` in TensorFlow's own operation,
+    which takes a third of the time, gradient included.
+    """
+    import tensorflow as tf
+
+    return tf.compat.v1.nn.fused_batch_norm(values, gamma, beta, epsilon=epsilon, is_training=True)
+
+
+def _count(values):
+    """Number of values of a channel, float32."""
+    return ops.cast(ops.size(values) // values.shape[-1], "float32")

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from mrcnn.layers.normalization import BatchNorm
+from mrcnn.layers.normalization import BatchNorm, normalize_by_batch, normalize_fused
 from tests.layers.arrays import numpy, tensor
 
 BATCHES = [np.array([[1.0, 10.0], [3.0, 30.0], [8.0, 20.0]]), np.array([[0.0, 1.0]] * 2 + [[6, 4]])]
@@ -97,3 +97,23 @@ def test_one_value_a_channel_gives_finite_statistics():
     model, layer = in_model(True)
     assert np.isfinite(numpy(model(tensor([[3.0, 4.0]])))).all()
     assert np.isfinite(numpy(layer.moving_variance)).all()
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow's operation")
+@pytest.mark.parametrize("shape", [(2, 3, 4, 5), (1, 1, 1, 2), (3, 1, 1, 2)])
+def test_fused_equals_by_hand(shape):
+    import tensorflow as tf
+
+    random = np.random.default_rng(0)
+    values = tf.constant(random.normal(3, 2, shape), tf.float32)
+    gamma, beta = (tf.constant(random.normal(size=shape[-1]), tf.float32) for _ in range(2))
+    weight = tf.constant(random.normal(size=shape), tf.float32)
+    results = []
+    for normalize in (normalize_by_batch, normalize_fused):
+        with tf.GradientTape() as tape:
+            tape.watch([values, gamma, beta])
+            outputs, mean, variance = normalize(values, gamma, beta, 1e-3)
+            loss = tf.reduce_sum(outputs * weight)
+        results.append([outputs, mean, variance, *tape.gradient(loss, [values, gamma, beta])])
+    for by_hand, fused in zip(*results, strict=True):
+        np.testing.assert_allclose(fused, by_hand, rtol=1e-4, atol=1e-5)
