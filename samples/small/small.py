@@ -197,7 +197,7 @@ def make_optimizer(config, peak, steps):
 
 
 def train(model, data, args):
-    """Train every layer but the first ones, which know edges and colours already."""
+    """Train the layers asked for. The first ones know edges and colours already."""
     started, cpu = time.time(), _cpu_seconds()
     model.config.STEPS_PER_EPOCH = min(model.config.STEPS_PER_EPOCH, args.steps)
     epochs = args.steps // model.config.STEPS_PER_EPOCH
@@ -207,7 +207,7 @@ def train(model, data, args):
         learning_rate=args.learning_rate,
         optimizer=make_optimizer(model.config, args.learning_rate, args.steps),
         epochs=model.epoch + epochs,
-        layers="3+",
+        layers=args.layers,
         augmentation=augment,
         cache=True,
         seed=args.seed,
@@ -269,6 +269,7 @@ def main():
     parser.add_argument("--everyday", action="store_true", help="train on everyday scenes too")
     parser.add_argument("--steps", type=int, default=3000, help="of two pictures each")
     parser.add_argument("--learning-rate", type=float, default=3e-4, help="at its peak")
+    parser.add_argument("--layers", default="3+", help="what learns: heads, 5+, 4+ or 3+")
     parser.add_argument(
         "--precision",
         choices=PRECISIONS,
