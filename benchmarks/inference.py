@@ -1,27 +1,35 @@
-"""How long detection takes, stage by stage, beside the bare network, torchvision and the floor.
+"""How long detection takes, and what it needs, beside torchvision and the floor of its arithmetic.
 
-    python benchmarks/inference.py [--quick] [--json FILE]     (8 minutes; --quick 2)
+    python benchmarks/inference.py [--json FILE]                  (all tables)
+    python benchmarks/inference.py --only resnet101 start         (some of them)
+    python benchmarks/inference.py --peer-python /path/to/a/python/with/torchvision
+
+resnet101, resnet50, small: latency by stage. batch, area, objects: growth, with ResNet-50. memory:
+peak of a process that detects. start: `mrcnn detect PHOTO` from the shell, with the small model.
 
 Every engine works in a process of its own, and the processes take turns, picture by picture, so
-that whatever else the machine does falls on all of them alike: read the ratios. The picture is a
-photograph of 640x480 pixels, the network's input 1024x1024 (384x384 for the small model).
+that whatever else the machine does falls on all of them alike: read the ratios. Times are medians.
+The picture is a photograph of 640x480 pixels, the network's input 1024x1024 (384x384 for the small
+model). torchvision gets the same input size, number of detections and threads; beside the small
+model it runs `maskrcnn_resnet50_fpn` at 384x384.
 
 The networks have random weights, whose speed is that of trained ones, made tame where a random
 ResNet explodes: residual branches weigh a tenth and box deltas a hundredth. The classifier never
-says "background", and DETECTION_MIN_CONFIDENCE lies at the tenth-best detection's score: ten
-objects, from the many that a random network finds. torchvision gets the same input size, its
-`box_detections_per_img` is 10. int8 is calibrated on two pictures, which is enough to time it.
+says "background", and the least score lies at the tenth-best detection's: ten objects, from the
+many that a random network finds.
 
-bare: backbone, pyramid and RPN alone in the same engine. floor: the multiplications of all
-convolutions and matrix products over the rate of a large float32 matrix product in this run.
+all: reading the photograph and `detect`. bare: backbone, pyramid and RPN alone in the same engine;
+"all" has the two heads besides. /ref: over the bare network in Keras float32, the fixed reference;
+for ResNet-101 it took 2.78 s where Matterport's package took 3.66. /peer: over torchvision's "all".
+floor: operations of all convolutions and matrix products over the rate of a large matrix product
+of the same precision in this run. "detections" is box arithmetic: proposals, suppression.
 """
 
 from __future__ import annotations
 
 import argparse
-import functools
+import itertools
 import json
-import multiprocessing
 import os
 import subprocess
 import sys
@@ -31,400 +39,394 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measures import machine, matrix_rate, tame_weights
+from measures import machine
+from workers import Worker
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
+HERE = Path(__file__).resolve().parent
 OBJECTS = 10
-STAGES = ("decode", "mold", "network", "boxes", "paste")
-# What runs: (network, engine, precision).
-CASES = [
-    ("resnet50", "torchvision", "float32"),
-    *(
-        (network, *how)
-        for network in ("resnet50", "resnet101", "small")
-        for how in (("openvino", "float32"), ("keras", "float32"), ("openvino", "int8"))
-    ),
-]
-QUICK = [case for case in CASES if case[0] != "resnet101" and case[2] != "int8"]
+STAGES = ("decode", "mold", "network", "detections", "paste")
+REFERENCE = "keras:float32"
+PEER = "torchvision:float32"
+ALL_ENGINES = (REFERENCE, "openvino:float32", "keras:bfloat16", "openvino:bfloat16", PEER)
+FEW_ENGINES = (REFERENCE, "openvino:float32", "openvino:bfloat16", PEER)
+LATENCY = ("resnet101", "resnet50", "small")
+SECTIONS = (*LATENCY, "batch", "area", "objects", "memory", "start")
+PHOTO = (640, 480)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="ResNet-50 and small, float32 only")
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS, metavar="TABLE")
+    parser.add_argument("--rounds", type=int, default=5, help="turns of each engine")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--rounds", type=int, help="pictures for each engine (5; --quick 3)")
-    parser.add_argument("--only", help="one network: resnet50, resnet101 or small")
+    parser.add_argument(
+        "--size", type=int, default=1024, help="of the ResNets' input; try out: 256"
+    )
+    parser.add_argument("--engines", nargs="+", help="ENGINE:PRECISION, openvino:int8 for instance")
+    parser.add_argument(
+        "--networks", nargs="+", default=["resnet101", "resnet50"], help="of memory"
+    )
+    parser.add_argument("--peer-python", default=sys.executable, help="one that has torchvision")
     parser.add_argument("--json", type=Path, help="write all figures to this file")
     arguments = parser.parse_args()
-    rounds = arguments.rounds or (3 if arguments.quick else 5)
-    cases = [
-        case for case in (QUICK if arguments.quick else CASES) if arguments.only in (None, case[0])
-    ]
-    report: dict[str, Any] = {"machine": machine(arguments.threads), "latency": []}
-    print(json.dumps(report["machine"]))
     with tempfile.TemporaryDirectory() as folder:
-        photo = make_photo(Path(folder))
-        for network in dict.fromkeys(case[0] for case in cases):
-            group = [case for case in cases if case[0] == network]
-            rows = measure_group(group, photo, folder, arguments.threads, rounds)
-            print_latency(network, rows)
-            report["latency"] += rows
-        report["starts"] = [
-            measure_start(engine, photo, folder, arguments.threads)
-            for engine in ("keras", "openvino")
-            if arguments.only in (None, "small")
-        ]
-    print_starts(report["starts"])
-    report["machine"]["load_at_the_end"] = os.getloadavg()[0]
-    if arguments.json:
-        arguments.json.write_text(json.dumps(report, indent=1) + "\n")
+        Benchmark(arguments, Path(folder)).run()
 
 
-def make_photo(folder: Path) -> Path:
-    """A JPEG of 640x480 pixels, of a photograph that comes with scikit-image."""
-    import cv2
-    import skimage.data
+class Benchmark:
+    """The sections, and what they share: options, photographs, the report."""
 
-    path = folder / "photo.jpg"
-    picture = cv2.resize(skimage.data.astronaut()[:384], (640, 480))
-    cv2.imwrite(str(path), picture[..., ::-1])
-    return path
+    def __init__(self, arguments, folder):
+        self.arguments, self.folder = arguments, folder
+        self.report: dict[str, Any] = {"machine": machine(arguments.threads)}
+        self._photos: dict[tuple, Path] = {}
+        self._logs = itertools.count()
 
+    def run(self):
+        print(json.dumps(self.report["machine"]))
+        for section in self.arguments.only:
+            try:
+                if section in LATENCY:
+                    self._latency(section)
+                else:
+                    getattr(self, f"_{section}")(section)
+            except Exception as error:  # the other tables are worth having
+                self.report[section] = {"failed": repr(error)}
+                print(f"\n{section} failed: {error!r}")
+            self._write()
 
-# ---- one process for each engine -----------------------------------------------------------------
+    def _write(self):
+        self.report["machine"]["load_at_the_end"] = os.getloadavg()[0]
+        if self.arguments.json:
+            self.arguments.json.write_text(json.dumps(self.report, indent=1) + "\n")
 
+    # ---- tables of detection ---------------------------------------------------------------------
 
-def measure_group(group, photo, folder, threads, rounds) -> list[dict[str, Any]]:
-    """Figures of several engines on one network, which take turns."""
-    context = multiprocessing.get_context("spawn")
-    workers, rows, threshold = [], [], None
-    for network, engine, precision in group:
-        row = {"network": network, "engine": engine, "precision": precision}
-        here, there = context.Pipe()
-        options = (there, network, engine, precision, str(photo), folder, threads, threshold)
-        process = context.Process(target=work, args=options, daemon=True)
-        process.start()
-        there.close()
-        ready = receive(here)
-        if "missing" in ready:
-            print(f"left out: {engine} {precision}: {ready['missing']}")
-            continue
-        threshold = ready.pop("threshold", threshold)
-        workers.append((process, here))
-        rows.append({**row, **ready, "runs": []})
-    for _ in range(rounds):
-        for row, (_, pipe) in zip(rows, workers):
-            pipe.send("run")
-            row["runs"].append(receive(pipe))
-    for row, (process, pipe) in zip(rows, workers):
-        pipe.send("stop")
-        row.update(receive(pipe))
-        process.join()
-        runs = row.pop("runs")
-        row["seconds"] = {key: float(np.median([run[key] for run in runs])) for key in runs[0]}
-    peak = max((row.pop("peak_gflops", 0) for row in rows), default=0)
-    for row in rows:
-        if peak and row.get("gflop"):
-            row["floor_seconds"] = row["gflop"] / peak
-            row["peak_gflops"] = peak
-    return rows
+    def _latency(self, network):
+        with self._workers(network, ALL_ENGINES) as workers:
+            floor = Floor(workers)
+            job = {"photo": self._photo(PHOTO), "objects": OBJECTS}
+            rows = self._measure(workers, job, floor=floor)
+            title = f"{network}, milliseconds a picture"
+            self._table(network, title, rows, floor)
+            for label in (default_engine(workers), floor.describe()):
+                if label:
+                    print(label)
 
+    def _batch(self, section):
+        self._growth(section, [{"batch": batch} for batch in (1, 2, 4)])
 
-def receive(pipe) -> dict[str, Any]:
-    try:
-        answer = pipe.recv()
-    except EOFError:
-        return {"missing": "its process ended"}
-    return answer
+    def _area(self, section):
+        sizes = [PHOTO, (1280, 960), (4000, 3000)]
+        self._growth(section, [{"photo": self._photo(size)} for size in sizes])
 
+    def _objects(self, section):
+        self._growth(section, [{"objects": objects} for objects in (0, 10, 100)])
 
-def work(pipe, network, engine, precision, photo, folder, threads, threshold) -> None:
-    """A process: sets up, says what it is, then runs whenever it is told to."""
-    os.environ.update(
-        OMP_NUM_THREADS=str(threads),
-        TF_NUM_INTRAOP_THREADS=str(threads),
-        MRCNN_HOME=folder,
-        MRCNN_QUIET="1",
-        TF_CPP_MIN_LOG_LEVEL="3",
-    )
-    try:
-        if engine == "torchvision":
-            run, facts = torchvision_runner(photo, threads)
-        else:
-            run, facts = our_runner(network, engine, precision, photo, threshold)
-        run()  # compiles what is left to compile
-    except ImportError as error:
-        pipe.send({"missing": str(error)})
-        return
-    pipe.send(facts)
-    while pipe.recv() == "run":
-        pipe.send(run())
-    import resource
+    def _growth(self, section, changes):
+        """A table for each change of the usual job; the ratios are to that of the first."""
+        first: dict[str, float] = {}
+        with self._workers("resnet50", FEW_ENGINES) as workers:
+            for change in changes:
+                job = {"photo": self._photo(PHOTO), "objects": OBJECTS, **change}
+                rows = self._measure(workers, job, bare=False)
+                batch = job.get("batch", 1)
+                for row in rows:
+                    all_seconds = row["seconds"]["all"]
+                    row["pictures_per_second"] = batch / all_seconds
+                    row["growth"] = all_seconds / first.setdefault(row["engine"], all_seconds)
+                (what,) = change.values()
+                what = Path(what).stem if section == "area" else what
+                title = f"{section} {what}, resnet50, milliseconds"
+                self._table(section, title, rows, change=what)
+                self._write()
 
-    pipe.send({"peak_memory_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20})
+    def _measure(self, workers, job, floor=None, bare=True) -> list[dict[str, Any]]:
+        """A row for each engine: medians of rounds in which they take turns."""
+        rows, runs = {}, {}
+        for label, worker in workers.items():
+            answer = worker.ask("prepare", **job)
+            if bare and "failed" not in answer:
+                answer.update(worker.ask("run"))  # makes the bare network
+            if "failed" in answer:
+                print(f"left out: {label}: {answer['failed']}", flush=True)
+                continue
+            self.report["machine"].update(answer.get("versions", {}))
+            rows[label] = {"engine": label, "objects": answer["objects"]}
+            runs[label] = []
+        for _ in range(self.arguments.rounds):
+            for label in list(rows):
+                answer = workers[label].ask("run", bare=bare)
+                if "failed" in answer:
+                    print(f"left out: {label}: {answer['failed']}", flush=True)
+                    del rows[label]
+                    continue
+                runs[label].append(answer)
+            if floor:
+                floor.measure()
+        for label, row in rows.items():
+            row["rounds"] = runs[label]
+            row["seconds"] = {
+                name: float(np.median([run[name] for run in runs[label]]))
+                for name in runs[label][0]
+            }
+        reference = rows.get(REFERENCE, {}).get("seconds", {}).get("bare")
+        peer = rows.get(PEER, {}).get("seconds", {}).get("all")
+        for row in rows.values():
+            seconds = row["seconds"]
+            # Of each round by itself: what else the machine does changes from round to round.
+            if "bare" in seconds:
+                pairs = [run["all"] / run["bare"] for run in row["rounds"]]
+                row["all_over_bare"] = float(np.median(pairs))
+            row["all_over_reference"] = seconds["all"] / reference if reference else None
+            row["all_over_peer"] = seconds["all"] / peer if peer else None
+        return list(rows.values())
 
+    def _table(self, section, title, rows, floor=None, **facts):
+        for row in rows:
+            row.update(facts)
+            if floor:
+                row["floor_seconds"] = floor.seconds(row["engine"])
+                row["all_over_floor"] = over(row["seconds"]["all"], row["floor_seconds"])
+        self.report.setdefault(section, {"rows": []})["rows"] += rows
+        if floor:
+            self.report[section].update(gflop=floor.gflop, peak_gflops=floor.peaks)
+        print_table(title, rows)
 
-def torchvision_runner(photo, threads):
-    """`run() -> seconds by stage` of torchvision's Mask R-CNN at 1024x1024, ten detections."""
-    import cv2
-    import torch
-    from torchvision.models.detection import maskrcnn_resnet50_fpn
+    # ---- tables of processes ---------------------------------------------------------------------
 
-    torch.set_num_threads(threads)
-    torch.manual_seed(0)
-    model = maskrcnn_resnet50_fpn(
-        weights=None,
-        weights_backbone=None,
-        min_size=1024,
-        max_size=1024,
-        box_detections_per_img=OBJECTS,
-        box_score_thresh=0.0,
-    )
-    model = model.eval().to(memory_format=torch.channels_last)
+    def _memory(self, section):
+        """Each engine alone: first where nothing is in the cache, then where it is."""
+        rows = self.report[section] = []
+        job = {"photo": self._photo(PHOTO), "objects": OBJECTS}
+        print("\nmemory: peak of a process that detects, GB")
+        print(f"{'':34}{'first':>9}{'then':>9}{'/peer':>9}{'objects':>9}")
+        for network in self.arguments.networks:
+            peer = None
+            for label in sorted(self._labels(FEW_ENGINES), key=lambda label: label != PEER):
+                answers: list[dict[str, Any]] = []
+                for confidence in (None, "as found"):
+                    worker = self._worker(network, label)
+                    if confidence:
+                        confidence = answers[0].get("confidence")
+                    answer = worker.ask("prepare", **job, confidence=confidence)
+                    answers.append({**worker.ask("memory"), **answer})
+                    worker.stop()
+                    if "failed" in answer:
+                        break
+                if "failed" in answers[-1]:
+                    print(f"left out: {network} {label}: {answers[-1]['failed']}", flush=True)
+                    continue
+                first = answers[0].get("first_peak_gb", answers[0]["peak_memory_gb"])
+                then = answers[1]["peak_memory_gb"]
+                peer = then if label == PEER else peer
+                row = {"network": network, "engine": label, "objects": answers[1]["objects"]}
+                row.update(first_gb=first, then_gb=then, over_peer=over(then, peer))
+                rows.append(row)
+                cells = [f"{first:.2f}", f"{then:.2f}", ratio(row["over_peer"]), row["objects"]]
+                print(
+                    f"{network} {label}".ljust(34) + "".join(f"{c:>9}" for c in cells), flush=True
+                )
+                self._write()
 
-    def run():
-        clock = Clock()
-        image = cv2.imread(photo)[..., ::-1]
-        clock.lap("decode")
-        # Square, as our input is; its own transform changes the size no more then.
-        image = cv2.resize(image, (1024, 1024))
-        tensor = torch.from_numpy(image.transpose(2, 0, 1).copy()).float() / 255
-        clock.lap("mold")
-        with torch.inference_mode():
-            (result,) = model([tensor])
-        clock.lap("network")
-        run.objects = len(result["boxes"])
-        return clock.seconds
+    def _start(self, section):
+        """Seconds and memory of one picture from the shell, with an empty cache and with a full."""
+        photo = self._photo(PHOTO)
+        detect = ["-m", "mrcnn", "detect", photo]
+        importing = "from mrcnn.quiet import import_backend; import_backend()"
+        peer = [HERE / "torchvision_peer.py", "resnet50", 384, self.arguments.threads, photo]
+        commands = {"imports alone": [sys.executable, "-c", importing]}
+        for engine in ("keras", "openvino"):
+            out = ["--engine", engine, "--output", self.folder / engine]
+            commands[engine] = [sys.executable, *detect, *out]
+        commands["torchvision"] = [self.arguments.peer_python, *peer]
+        rows = {name: {"engine": name, "runs": []} for name in commands}
+        print("\nstart: mrcnn detect on one picture with the small model, from the shell")
+        for _ in range(1 + self.arguments.rounds):
+            for name, command in commands.items():
+                if "failed" in rows[name]:
+                    continue
+                run = self._time_command(command, home=self.folder / f"home {name}")
+                if "failed" in run:
+                    rows[name]["failed"] = run["failed"]
+                    print(f"left out: {name}: {run['failed']}", flush=True)
+                    continue
+                rows[name]["runs"].append(run)
+        rows = [row for row in rows.values() if "failed" not in row]
+        print(f"{'':22}{'first s':>9}{'then s':>9}{'/peer':>9}{'GB':>9}")
+        for row in rows:
+            first, *then = row.pop("runs")
+            row["first_seconds"] = first["seconds"]
+            row["then_seconds"] = float(np.median([run["seconds"] for run in then]))
+            row["peak_memory_gb"] = max(run["peak_memory_gb"] for run in then)
+        peer_seconds = rows[-1]["then_seconds"] if rows[-1]["engine"] == "torchvision" else None
+        for row in rows:
+            row["over_peer"] = over(row["then_seconds"], peer_seconds)
+            cells = [f"{row['first_seconds']:.1f}", f"{row['then_seconds']:.1f}"]
+            cells += [ratio(row["over_peer"]), f"{row['peak_memory_gb']:.2f}"]
+            print(f"{row['engine']:22}" + "".join(f"{cell:>9}" for cell in cells))
+        self.report[section] = rows
 
-    run()
-    return run, {"objects": run.objects}
-
-
-def our_runner(network, engine, precision, photo, threshold):
-    """`run() -> seconds by stage` of this package, and facts about it."""
-    from mrcnn.quiet import import_backend
-
-    import_backend()
-    import keras
-
-    from mrcnn import detecting
-    from mrcnn.datasets.image_files import read_image
-    from mrcnn.engines import pieces
-    from mrcnn.engines.keras_engine import compiled
-    from mrcnn.model import MaskRCNN
-
-    def build(threshold):
-        config = network_config(network)
-        config.DETECTION_MIN_CONFIDENCE = threshold
-        calibration = [photo, photo] if precision == "int8" else None
-        model = MaskRCNN(
-            *("inference", config, "logs"),
-            engine=engine,
-            precision=precision,
-            calibration=calibration,
-        )
-        tame_weights(model.keras_model)
-        return model
-
-    image = read_image(photo)
-    if threshold is None:
-        scores = build(0.0).detect([image], rle=True)[0]["scores"]
-        threshold = float(np.sort(scores)[::-1][:OBJECTS][-1]) * 0.99999
-    model = build(threshold)
-    (molded,), _, _ = detecting.mold_inputs([image], model.config)
-    anchors = model.get_anchors(molded.shape)
-    if engine == "keras":
-        trunk = compiled(pieces.trunk_graph(model._shared))
-        facts = {"peak_gflops": matrix_rate()}
-    else:
-        model.engine.prepare()
-        trunk = functools.partial(model.engine._infer, "trunk")
-        facts = {"gflop": gflop(model, molded.shape)}
-
-    def bare():
-        output = trunk([molded[None]]) if engine == "keras" else trunk(molded[None])
-        return keras.ops.convert_to_numpy(output[0]).shape if engine == "keras" else None
-
-    clock = Clock()
-    if engine == "openvino":
-        # Everything between the pieces is box arithmetic.
-        for name in ("_proposals", "_detections"):
-            setattr(model.engine, name, clock.around("boxes", getattr(model.engine, name)))
-
-    def run():
-        clock.start()
-        image = read_image(photo)
-        clock.lap("decode")
-        (molded,), metas, _ = detecting.mold_inputs([image], model.config)
-        clock.lap("mold")
-        detections, masks = model.engine.run(molded[None], metas, anchors)
-        clock.lap("network")
-        result = detecting.unmold(detections[0], masks[0], detecting.places_of(metas[0]))
-        clock.lap("paste")
-        run.objects = len(result["rois"])
-        seconds = clock.seconds
-        clock.start()
-        bare()
-        clock.lap("bare")
-        return {**seconds, **clock.seconds}
-
-    bare()
-    run()
-    return run, {"objects": run.objects, "threshold": threshold, **facts}
-
-
-class Clock:
-    """Adds up seconds by name."""
-
-    def __init__(self):
-        self.start()
-
-    def start(self):
-        self.seconds = {}
-        self.inside = 0.0
-        self.last = time.perf_counter()
-
-    def lap(self, name):
-        """The time since the last lap belongs to `name`, but for what `around` has counted."""
-        now = time.perf_counter()
-        self.seconds[name] = self.seconds.get(name, 0) + now - self.last - self.inside
-        self.last, self.inside = now, 0.0
-
-    def around(self, name, function):
-        def timed(*arguments):
-            begun = time.perf_counter()
-            result = function(*arguments)
-            result = result.numpy() if hasattr(result, "numpy") else result
-            spent = time.perf_counter() - begun
-            self.seconds[name] = self.seconds.get(name, 0) + spent
-            self.inside += spent
-            return result
-
-        return timed
-
-
-def network_config(network):
-    from mrcnn.config import Config
-
-    if network == "small":
-        from mrcnn.cli.weights import describe_weights
-
-        config = describe_weights("small").config
-    else:
-        config = Config()
-        config.NAME, config.BACKBONE, config.NUM_CLASSES = "benchmark", network, 81
-    config.GPU_COUNT = config.IMAGES_PER_GPU = 1
-    return config
-
-
-def gflop(model, shape) -> float:
-    """Billions of operations of a detection: two for each multiplication and addition."""
-    from mrcnn.engines.openvino_package import import_openvino
-
-    ov = import_openvino()
-    total = 0
-    sizes = {
-        "trunk": [1, *shape],
-        "classifier": [1, model.config.POST_NMS_ROIS_INFERENCE],
-        "mask": [1, OBJECTS],
-    }
-    models = model.engine._float_models(model.engine._key())
-    for name, size in sizes.items():
-        runtime = models[name]
-        parameter = runtime.input(0).partial_shape
-        fixed = [*size, *(int(str(d)) for d in list(parameter)[len(size) :])]
-        runtime.reshape({0: ov.PartialShape(fixed)})
-        for op in runtime.get_ordered_ops():
-            kind = op.get_type_name()
-            if kind in ("Convolution", "ConvolutionBackpropData"):
-                kernel = list(op.input(1).get_shape())
-                # Each output, or for the transposed one each input, meets the kernel once.
-                ends = op.output(0) if kind == "Convolution" else op.input(0)
-                total += 2 * np.prod(list(ends.get_shape()), dtype=float) * np.prod(kernel[1:])
-            elif kind == "MatMul":
-                inner = list(op.input(0).get_shape())[-1]
-                total += 2 * np.prod(list(op.output(0).get_shape()), dtype=float) * inner
-    return total / 1e9
-
-
-# ---- starts of the command line ------------------------------------------------------------------
-
-
-def measure_start(engine, photo, folder, threads) -> dict[str, Any]:
-    """Seconds and memory of `mrcnn detect` on one picture, without and with its cache."""
-    home = Path(folder) / f"start-{engine}"
-    row: dict[str, Any] = {"engine": engine}
-    environment = {
-        **os.environ,
-        "MRCNN_HOME": str(home),
-        "OMP_NUM_THREADS": str(threads),
-        "TF_NUM_INTRAOP_THREADS": str(threads),
-    }
-    words = ["detect", photo, "--engine", engine, "--output", home / "out"]
-    command = [sys.executable, "-m", "mrcnn", *map(str, words)]
-    for name in ("cold", "warm"):
+    def _time_command(self, command, home):
+        # A user's Python keeps what it has compiled, whatever the shell of this one says.
+        environment = {**self._environment(home), "PYTHONDONTWRITEBYTECODE": ""}
+        log = self.folder / "command.log"
+        pipes = {"stdin": subprocess.DEVNULL, "stderr": subprocess.STDOUT}
+        words = [str(word) for word in command]
         begun = time.perf_counter()
-        process = subprocess.Popen(
-            command,
-            env=environment,
-            cwd=Path(__file__).resolve().parents[1],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-        )
+        try:
+            with open(log, "wb") as file:
+                process = subprocess.Popen(
+                    words, env=environment, cwd=HERE.parent, stdout=file, **pipes
+                )
+        except OSError as error:  # there is no such Python
+            return {"failed": str(error)}
         _, status, usage = os.wait4(process.pid, 0)
-        row[f"{name}_seconds"] = time.perf_counter() - begun
-        row[f"{name}_peak_memory_gb"] = usage.ru_maxrss / 2**20
+        seconds = time.perf_counter() - begun
+        process.returncode = os.waitstatus_to_exitcode(status)
         if status:
-            row["failed"] = process.stderr.read().decode().strip().splitlines()[-1:]
-            break
-    return row
+            return {"failed": (log.read_text(errors="replace").strip().splitlines() or [""])[-1]}
+        return {"seconds": seconds, "peak_memory_gb": usage.ru_maxrss / 2**20}
+
+    # ---- processes and photographs ---------------------------------------------------------------
+
+    def _labels(self, usual):
+        chosen = self.arguments.engines
+        return [*chosen, PEER] if chosen and PEER not in chosen else chosen or usual
+
+    def _workers(self, network, usual):
+        return Workers({label: self._worker(network, label) for label in self._labels(usual)})
+
+    def _worker(self, network, label):
+        engine, precision = label.split(":")
+        size, threads = self.arguments.size, self.arguments.threads
+        if engine == "torchvision":
+            # It has no such small network; the input is as small.
+            size = 384 if network == "small" else size
+            command = [self.arguments.peer_python, HERE / "torchvision_peer.py"]
+            command += [network, size, threads]
+        else:
+            command = [sys.executable, HERE / "mrcnn_worker.py", network, engine, precision, size]
+        log = self.folder / f"worker-{next(self._logs)}.log"
+        return Worker(command, self._environment(self.folder / "home"), log)
+
+    def _environment(self, home):
+        threads = str(self.arguments.threads)
+        return {
+            **os.environ,
+            "KERAS_BACKEND": "tensorflow",
+            "MRCNN_ENGINE": "auto",
+            "MRCNN_HOME": str(home),
+            "MRCNN_QUIET": "1",
+            "OMP_NUM_THREADS": threads,
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+            "TF_NUM_INTRAOP_THREADS": threads,
+        }
+
+    def _photo(self, size) -> str:
+        """A JPEG of so many pixels, of a photograph that comes with scikit-image."""
+        if size not in self._photos:
+            import cv2
+            import skimage.data
+
+            path = self.folder / f"{size[0]}x{size[1]}.jpg"
+            picture = cv2.resize(skimage.data.astronaut()[:384], size)
+            cv2.imwrite(str(path), picture[..., ::-1])
+            self._photos[size] = path
+        return str(self._photos[size])
 
 
-# ---- tables --------------------------------------------------------------------------------------
+class Workers(dict):
+    """Workers by label, that end with the block."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for worker in self.values():
+            worker.stop()
 
 
-def print_latency(network, rows) -> None:
-    print(f"\n{network}, milliseconds a picture (median)")
-    names = (*STAGES, "all", "bare", "all/bare", "floor", "objects", "GB")
-    print(f"{'':22}" + "".join(f"{name:>9}" for name in names))
-    for row in rows:
-        seconds = row["seconds"]
-        row["all_seconds"] = sum(seconds.get(stage, 0) for stage in STAGES)
-        cells = [milliseconds(seconds.get(stage)) for stage in STAGES]
-        cells += [milliseconds(row["all_seconds"]), milliseconds(seconds.get("bare"))]
-        bare = seconds.get("bare")
-        cells.append(f"{row['all_seconds'] / bare:.2f}" if bare else "")
-        cells.append(milliseconds(row.get("floor_seconds")))
-        cells += [str(row["objects"]), f"{row['peak_memory_gb']:.1f}"]
-        print(
-            f"{row['engine']} {row['precision']:<10}".ljust(22) + "".join(f"{c:>9}" for c in cells)
+class Floor:
+    """The least time of the arithmetic: operations over the best rate of this run."""
+
+    def __init__(self, workers):
+        self._workers = workers
+        self._rater = next((w for label, w in workers.items() if label != PEER), None)
+        self.peaks: dict[str, float] = {}
+        self.gflop: dict[str, float] = {}
+
+    def measure(self):
+        """Whatever else the machine does, it may do less of it now: the best of several."""
+        rates = self._rater.ask("rates") if self._rater else {}
+        if "failed" not in rates:
+            for precision, rate in rates.items():
+                self.peaks[precision] = max(rate, self.peaks.get(precision, 0.0))
+        for label, worker in self._workers.items():
+            if not self.gflop and label in ("openvino:float32", "openvino:bfloat16"):
+                gflop = worker.ask("gflop", objects=OBJECTS)
+                self.gflop = {} if "failed" in gflop else gflop
+
+    def seconds(self, label):
+        peak = self.peaks.get(label.split(":")[1])
+        # torchvision's network is the same but for ten classes; the small one's peer is another.
+        return self.gflop["all"] / peak if peak and self.gflop and label != PEER else None
+
+    def describe(self):
+        if not self.gflop or not self.peaks:
+            return "no floor: it needs OpenVINO to count operations"
+        rates = ", ".join(f"{rate:.0f} in {name}" for name, rate in self.peaks.items())
+        return (
+            f"{self.gflop['all']:.0f} billion operations, {self.gflop['trunk']:.0f} of them in the "
+            f"bare network; billions a second: {rates}"
         )
-    first = rows[0] if rows else None
-    for row in rows[1:]:
-        ratio = first["all_seconds"] / row["all_seconds"]
-        print(
-            f"  {row['engine']} {row['precision']}: {ratio:.2f} times the speed of "
-            f"{first['engine']} {first['precision']}"
-        )
 
 
-def milliseconds(seconds) -> str:
+def default_engine(workers):
+    for label, worker in workers.items():
+        if label != PEER:
+            answer = worker.ask("default_engine")
+            if "failed" not in answer:
+                return f"the default here: {answer['engine']} {answer['precision']}"
+    return None
+
+
+# ---- printing ------------------------------------------------------------------------------------
+
+
+def print_table(title, rows):
+    columns = {stage: lambda row, s=stage: ms(row["seconds"].get(s)) for stage in (*STAGES, "all")}
+    columns |= {
+        "growth": lambda row: ratio(row.get("growth")),
+        "a second": lambda row: ratio(row.get("pictures_per_second")),
+        "bare": lambda row: ms(row["seconds"].get("bare")),
+        "all/bare": lambda row: ratio(row.get("all_over_bare")),
+        "all/ref": lambda row: ratio(row["all_over_reference"]),
+        "all/peer": lambda row: ratio(row["all_over_peer"]),
+        "floor": lambda row: ms(row.get("floor_seconds")),
+        "/floor": lambda row: ratio(row.get("all_over_floor")),
+        "objects": lambda row: str(row["objects"]),
+    }
+    cells = {name: [cell(row) for row in rows] for name, cell in columns.items()}
+    cells = {name: column for name, column in cells.items() if any(column)}
+    widths = {name: max(9, len(name) + 1) for name in cells}
+    print(f"\n{title} (medians)")
+    print(" " * 20 + "".join(name.rjust(widths[name]) for name in cells))
+    for i, row in enumerate(rows):
+        line = "".join(column[i].rjust(widths[name]) for name, column in cells.items())
+        print(f"{row['engine']:20}{line}", flush=True)
+
+
+def over(one, other):
+    return one / other if one and other else None
+
+
+def ratio(value) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+def ms(seconds) -> str:
     return "" if seconds is None else f"{seconds * 1e3:.1f}"
-
-
-def print_starts(rows) -> None:
-    if rows:
-        print("\nmrcnn detect on one picture, small model")
-    for row in rows:
-        if "failed" in row:
-            print(f"  {row['engine']}: failed: {row['failed']}")
-            continue
-        print(
-            f"  {row['engine']:10} first {row['cold_seconds']:.1f} s "
-            f"({row['cold_peak_memory_gb']:.1f} GB), then {row['warm_seconds']:.1f} s "
-            f"({row['warm_peak_memory_gb']:.1f} GB)"
-        )
 
 
 if __name__ == "__main__":

@@ -1,0 +1,206 @@
+"""Detection with this package as `inference.py` times it, in a process of its own.
+
+    python benchmarks/mrcnn_worker.py NETWORK ENGINE PRECISION SIZE
+
+NETWORK is resnet50, resnet101 or small; the last has its own size. Answers what `workers.py` asks.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from measures import matrix_rate, tame_weights
+from workers import Clock, peak_memory, serve
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+
+class Detection:
+    """`MaskRCNN.detect`, with clocks around its stages."""
+
+    def __init__(self, network, engine, precision, size):
+        from mrcnn.quiet import import_backend
+
+        import_backend()
+        from mrcnn import detecting
+        from mrcnn.datasets.image_files import read_image
+        from mrcnn.model import MaskRCNN
+
+        self._clock = Clock()
+        # `detect` looks these up when it runs.
+        detecting.mold_inputs = self._clock.timed("mold", detecting.mold_inputs)
+        detecting.unmold = self._clock.timed("paste", detecting.unmold)
+        self._read = self._clock.timed("decode", read_image)
+        config = network_config(network, size)
+        how = {"engine": engine, "precision": precision}
+        self._model = MaskRCNN("inference", config, "logs", **how)
+        tame_weights(self._model.keras_model)
+        tell_scores_apart(self._model.keras_model)
+        self._chosen = self._bare = None
+        self._boxes = []
+
+    def prepare(self, photo, objects, batch=1, confidence=None):
+        """Set up detection of so many objects in so many copies of a photograph, and run it once.
+
+        Args:
+            confidence: DETECTION_MIN_CONFIDENCE, from an earlier answer; None finds the one that
+                leaves so many objects of those that a random network finds.
+        """
+        self._model._calibration = [photo, photo]  # for int8 alone, and enough to time it
+        self._photo, self._batch, self._bare = photo, batch, None
+        answer = {}
+        if confidence is None and objects:
+            self._choose(0.0, objects)
+            scores = self._model.detect([self._read(photo)])[0]["scores"]
+            answer["first_peak_gb"] = peak_memory()["peak_memory_gb"]
+            confidence = float(scores.min()) * 0.99999
+        self._choose(confidence if objects else 1.0, max(objects, 1))
+        self.run(bare=False)
+        return {**answer, "confidence": confidence, "objects": self._found}
+
+    def _choose(self, confidence, objects):
+        """Make the engine anew, as the graph holds both numbers."""
+        if (confidence, objects) == self._chosen:
+            return
+        self._chosen = confidence, objects
+        for config in (self._model.config, self._model._shared.config):
+            config.DETECTION_MIN_CONFIDENCE = confidence
+            config.DETECTION_MAX_INSTANCES = objects
+        self._model._engine = None
+        engine = self._model.engine
+        if engine.name == "openvino":
+            engine.prepare()
+            # Everything between its pieces is box arithmetic.
+            for name in ("_proposals", "_detections"):
+                setattr(engine, name, self._clock.timed("detections", getattr(engine, name)))
+        engine.run = self._clock.timed("network", engine.run)
+
+    def run(self, bare=True):
+        """Seconds by stage of one detection, and of the bare network."""
+        self._model.config.IMAGES_PER_GPU = self._batch
+        self._clock.seconds.clear()
+        begun = time.perf_counter()
+        images = [self._read(self._photo) for _ in range(self._batch)]
+        results = self._model.detect(images)
+        total = time.perf_counter() - begun
+        seconds = {**self._clock.seconds, "all": total}
+        self._found = len(results[0]["rois"])
+        if bare:
+            if self._bare is None:
+                self._bare = self._make_bare(images)
+                self._bare()
+            begun = time.perf_counter()
+            self._bare()
+            seconds["bare"] = time.perf_counter() - begun
+            if self._boxes:  # a part of Keras' one graph, so it is timed by itself
+                begun = time.perf_counter()
+                for box_arithmetic in self._boxes:
+                    box_arithmetic()
+                seconds["detections"] = time.perf_counter() - begun
+                seconds["network"] -= seconds["detections"]
+        return seconds
+
+    def _make_bare(self, images):
+        """Backbone, pyramid and RPN of the same engine as a function."""
+        from mrcnn import detecting
+        from mrcnn.engines import pieces
+        from mrcnn.engines.keras_engine import compiled
+
+        molded, metas, _ = detecting.mold_inputs(images, self._model.config)
+        molded, metas = np.stack(molded), metas.astype(np.float32)
+        if self._model.engine.name == "openvino":
+            return functools.partial(self._model.engine._infer, "trunk", molded)
+        parts = pieces.pieces(self._model._shared)
+        parts = {name: compiled(graph) for name, graph in parts.items()}
+        anchors = self._model.get_anchors(molded.shape[1:])
+        anchors = np.broadcast_to(np.asarray(anchors, np.float32), (len(images), *anchors.shape))
+        *pyramid, rpn_class, rpn_bbox = parts["trunk"]([molded])
+        to_rois = [rpn_class, rpn_bbox, anchors]
+        rois = parts["proposals"](to_rois)
+        pooled = parts["classifier_align"]([rois, metas, *pyramid])
+        to_detections = [rois, *parts["classifier"]([pooled]), metas]
+        parts["detections"](to_detections)
+        self._boxes = [
+            functools.partial(parts["proposals"], to_rois),
+            functools.partial(parts["detections"], to_detections),
+        ]
+        return functools.partial(parts["trunk"], [molded])
+
+    def memory(self):
+        return peak_memory()
+
+    def rates(self):
+        """Billions of operations a second in matrix products, by precision."""
+        return {precision: matrix_rate(precision) for precision in ("float32", "bfloat16")}
+
+    def default_engine(self):
+        """What `engine="auto"` takes on this machine."""
+        from mrcnn.engines.choose import check_choice
+
+        return {"engine": check_choice("auto", None, "inference"), "precision": "float32"}
+
+    def gflop(self, objects):
+        """Billions of operations of the trunk, and of all networks with so many detections."""
+        config = self._model.config
+        sizes = {"trunk": [1, *(int(side) for side in config.IMAGE_SHAPE)]}
+        sizes["classifier"] = [1, config.POST_NMS_ROIS_INFERENCE]
+        if objects:
+            sizes["mask"] = [1, objects]
+        models = self._model.engine._float_models(self._model.engine._key())
+        counts = {name: operations(models[name], size) / 1e9 for name, size in sizes.items()}
+        return {"trunk": counts["trunk"], "all": sum(counts.values())}
+
+
+def network_config(network, size):
+    from mrcnn.config import Config
+
+    if network == "small":
+        from mrcnn.cli.weights import describe_weights
+
+        config = describe_weights("small").config
+    else:
+        config = Config()
+        config.NAME, config.BACKBONE, config.NUM_CLASSES = "benchmark", network, 81
+        config.IMAGE_MAX_DIM = size
+        config.IMAGE_MIN_DIM = min(config.IMAGE_MIN_DIM, size)
+    config.GPU_COUNT = config.IMAGES_PER_GPU = 1
+    return config
+
+
+def tell_scores_apart(model):
+    """Random logits are so large that many a score is 1; smaller ones give each box its own."""
+    layer = model.get_layer("mrcnn_class_logits")
+    kernel, bias = layer.get_weights()
+    layer.set_weights([kernel * 0.01, bias])
+
+
+def operations(model, size):
+    """Operations of convolutions and matrix products in an OpenVINO model whose input starts with
+    `size`: two for each multiplication and addition.
+    """
+    from mrcnn.engines.openvino_package import import_openvino
+
+    ov = import_openvino()
+    rest = list(model.input(0).partial_shape)[len(size) :]
+    model.reshape({0: ov.PartialShape([*size, *(int(str(d)) for d in rest)])})
+    total = 0.0
+    for op in model.get_ordered_ops():
+        kind = op.get_type_name()
+        if kind in ("Convolution", "ConvolutionBackpropData"):
+            kernel = list(op.input(1).get_shape())
+            # Each output, or for the transposed one each input, meets the kernel once.
+            ends = op.output(0) if kind == "Convolution" else op.input(0)
+            total += 2 * np.prod(list(ends.get_shape()), dtype=float) * np.prod(kernel[1:])
+        elif kind == "MatMul":
+            inner = list(op.input(0).get_shape())[-1]
+            total += 2 * np.prod(list(op.output(0).get_shape()), dtype=float) * inner
+    return total
+
+
+if __name__ == "__main__":
+    network, engine, precision, size = sys.argv[1:]
+    serve(lambda: Detection(network, engine, precision, int(size)))
