@@ -194,8 +194,12 @@ def make_optimizer(config, peak, steps, backbone_rate=0.1):
     import keras
 
     class SlowBackbone(keras.optimizers.AdamW):
+        def build(self, variables):
+            super().build(variables)
+            self._is_pretrained = tuple(bool(PRETRAINED.match(v.path)) for v in variables)
+
         def update_step(self, gradient, variable, learning_rate):
-            if PRETRAINED.match(variable.path):
+            if self._is_pretrained[self._get_variable_index(variable)]:
                 learning_rate = learning_rate * backbone_rate
             super().update_step(gradient, variable, learning_rate)
 
