@@ -84,7 +84,13 @@ class TrainingModel(NamedWeightsModel):
             # `train_on_batch` gives None for the targets that it was not given.
             tensors = [part for part in keras.tree.flatten(args[-1]) if part is not None]
             with tf.control_dependencies(tensors):
-                self._data_ready_clock.assign(tf.timestamp())
+                noted = self._data_ready_clock.assign(tf.timestamp())
+            # Else a single thread of TensorFlow may come to the clock last.
+            with tf.control_dependencies([noted]):
+                batch = keras.tree.map_structure(
+                    lambda part: None if part is None else tf.identity(part), args[-1]
+                )
+            args = (*args[:-1], batch)
         return super().train_step(*args)
 
     @property
