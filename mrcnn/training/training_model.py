@@ -52,10 +52,11 @@ class TrainingModel(NamedWeightsModel):
         with devices.scope(self.distribution):
             if self.distribution is not None:
                 optimizer = spread_optimizer(optimizer)
-            # Past Keras: it is no part of the model.
-            self.__dict__["_data_ready_clock"] = keras.Variable(
-                0.0, dtype="float64", trainable=False, aggregation="only_first_replica"
-            )
+            if keras.backend.backend() == "tensorflow":
+                # Past Keras: it is no part of the model.
+                self.__dict__["_data_ready_clock"] = keras.Variable(
+                    0.0, dtype="float64", trainable=False, aggregation="only_first_replica"
+                )
             super().compile(optimizer, *args, **kwargs)
 
     def fit(self, *args, **kwargs):
