@@ -118,10 +118,11 @@ class Detection:
         parts = {name: compiled(graph) for name, graph in parts.items()}
         anchors = self._model.get_anchors(molded.shape[1:])
         anchors = np.broadcast_to(np.asarray(anchors, np.float32), (len(images), *anchors.shape))
-        *pyramid, rpn_class, rpn_bbox = parts["trunk"]([molded])
+        table, rpn_class, rpn_bbox = parts["trunk"]([molded])
         to_rois = [rpn_class, rpn_bbox, anchors]
         rois = parts["proposals"](to_rois)
-        pooled = parts["classifier_align"]([rois, metas, *pyramid])
+        sizes = pieces.pyramid_sizes(self._model.config, molded.shape[1:])
+        pooled = parts["classifier_align"]([rois, metas, table, sizes])
         to_detections = [rois, *parts["classifier"]([pooled]), metas]
         parts["detections"](to_detections)
         self._boxes = [

@@ -3,20 +3,26 @@
 Coordinates never leave float32: in bfloat16, box decoding, suppression and sample positions are
 wrong by pixels. So the network is cut where boxes go in or come out:
 
-    trunk             picture -> pyramid, RPN outputs
+    trunk             picture -> table of the pyramid, RPN outputs
     proposals         RPN outputs, anchors -> boxes                (box arithmetic)
-    classifier_align  boxes, pyramid -> a square of features a box (box arithmetic)
+    classifier_align  boxes, table -> a square of features a box   (box arithmetic)
     classifier        features -> class probabilities, deltas
     detections        boxes, probabilities, deltas -> detections   (box arithmetic)
-    mask_align        boxes, pyramid -> a square of features a box (box arithmetic)
+    mask_align        boxes, table -> a square of features a box   (box arithmetic)
     mask              features -> masks of all classes
+
+The pyramid goes from piece to piece as the table of rows that ROIAlign reads, so that it is laid
+out once, and a thousand boxes can be cut from it some at a time.
 """
 
 import keras
+import numpy as np
 
+from mrcnn.geometry.anchors import compute_backbone_shapes
 from mrcnn.graphs import precision_policy
 from mrcnn.layers.detections import DetectionLayer
 from mrcnn.layers.proposals import ProposalLayer
+from mrcnn.layers.roi_align import PyramidTable, TableROIAlign
 
 # What holds weights, and is worth low precision.
 NETWORKS = ("trunk", "classifier", "mask")
@@ -25,23 +31,29 @@ ALIGNERS = ("classifier_align", "mask_align")
 
 
 def trunk_graph(shared):
-    """`[batch, height, width, channels]` to `[P2, P3, P4, P5, rpn_class, rpn_bbox]`."""
-    outputs = [*shared.pyramid, shared.rpn_class, shared.rpn_bbox]
+    """`[batch, height, width, channels]` to `[table, rpn_class, rpn_bbox]`."""
+    outputs = [PyramidTable()(shared.pyramid), shared.rpn_class, shared.rpn_bbox]
     return keras.Model([shared.image], outputs, name="trunk")
 
 
 def align_graph(shared, head, name):
-    """`[boxes [batch, N, 4], image_meta, P2, P3, P4, P5]` to the features of each box,
-    `[batch, N, side, side, channels]`.
+    """`[boxes [batch, N, 4], image_meta, table [batch, rows, channels], sizes [1, 4, 2]]` to the
+    features of each box, `[batch, N, side, side, channels]`.
     """
-    boxes = keras.Input((None, 4), name="input_boxes")
-    image_meta = keras.Input((shared.config.IMAGE_META_SIZE,), name="input_image_meta")
-    pyramid = [
-        keras.Input((None, None, level.shape[-1]), dtype=level.dtype, name=f"input_p{i}")
-        for i, level in enumerate(shared.pyramid, start=2)
+    level = shared.pyramid[0]
+    inputs = [
+        keras.Input((None, 4), name="input_boxes"),
+        keras.Input((shared.config.IMAGE_META_SIZE,), name="input_image_meta"),
+        keras.Input((None, level.shape[-1]), dtype=level.dtype, name="input_table"),
+        keras.Input((4, 2), dtype="int32", name="input_sizes"),
     ]
-    inputs = [boxes, image_meta, *pyramid]
-    return keras.Model(inputs, head.align(inputs), name=name)
+    align = TableROIAlign(head.align.pool_shape, head.align.canonical_box_size)
+    return keras.Model(inputs, align(inputs), name=name)
+
+
+def pyramid_sizes(config, image_shape):
+    """The `sizes` of P2..P5 that `align_graph` takes, `[1, 4, (height, width)]` int32."""
+    return compute_backbone_shapes(config, image_shape)[None, :4].astype(np.int32)
 
 
 def head_graph(shared, head, compute, name):

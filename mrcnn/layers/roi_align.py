@@ -104,6 +104,52 @@ def bilinear_crops(table, first_row, heights, widths, boxes, crop_shape, slack=0
     return blend(above, below, y_weight) * ops.cast(ops.expand_dims(inside, -1), dtype)
 
 
+def pyramid_table(feature_maps):
+    """Lay maps `[batch, h, w, channels]` end to end: `[batch, rows, channels]`."""
+    batch_size, channels = ops.shape(feature_maps[0])[0], feature_maps[0].shape[-1]
+    rows = [ops.reshape(m, (batch_size, -1, channels)) for m in feature_maps]
+    return ops.concatenate(rows, axis=1)
+
+
+def roi_align(boxes, image_meta, table, heights, widths, pool_shape, canonical_box_size=224):
+    """ROIAlign over the table of a pyramid.
+
+    Args:
+        boxes: `[batch, N, (y1, x1, y2, x2)]` float32, normalised.
+        image_meta: `[batch, 12 + num_classes]`, of which the size of the network's input is used.
+        table: `[batch, rows, channels]`, see `pyramid_table`.
+        heights, widths: of P2..P5 in rows and columns, four numbers or an int32 tensor `[4]`.
+        pool_shape: `(pool height, pool width)`.
+        canonical_box_size: see `roi_levels`.
+
+    Returns:
+        `[batch, N, pool height, pool width, channels]`.
+    """
+    image_shape = parse_image_meta_graph(image_meta)["image_shape"]
+    image_area = ops.cast(image_shape[:, 0:1] * image_shape[:, 1:2], "float32")
+    level = roi_levels(boxes, image_area, canonical_box_size) - 2
+
+    offsets = [0]
+    for i in range(3):
+        offsets.append(offsets[-1] + heights[i] * widths[i])
+    rows_per_image = offsets[-1] + heights[3] * widths[3]
+
+    def per_level(values):
+        return ops.take(ops.convert_to_tensor(values, dtype="int32"), level, axis=0)
+
+    image = ops.expand_dims(ops.arange(ops.shape(boxes)[0], dtype="int32"), -1)
+    first_row = image * rows_per_image + per_level(offsets)
+    return bilinear_crops(
+        ops.reshape(table, (-1, table.shape[-1])),
+        first_row,
+        per_level(heights),
+        per_level(widths),
+        boxes,
+        pool_shape,
+        slack=_EDGE,
+    )
+
+
 class PyramidROIAlign(keras.layers.Layer):
     """ROIAlign (He et al. 2017) over a feature pyramid.
 
@@ -124,33 +170,16 @@ class PyramidROIAlign(keras.layers.Layer):
 
     def call(self, inputs):
         boxes = ops.stop_gradient(ops.cast(inputs[0], "float32"))
-        image_shape = parse_image_meta_graph(inputs[1])["image_shape"]
-        feature_maps = inputs[2:]
-        image_area = ops.cast(image_shape[:, 0:1] * image_shape[:, 1:2], "float32")
-        level = roi_levels(boxes, image_area, self.canonical_box_size) - 2
-
-        shapes = [ops.shape(feature_map) for feature_map in feature_maps]
-        channels = feature_maps[0].shape[-1]
-        batch_size = ops.shape(boxes)[0]
-        table = ops.concatenate(
-            [ops.reshape(m, (batch_size, -1, channels)) for m in feature_maps], axis=1
-        )
-        rows_per_level = [shape[1] * shape[2] for shape in shapes]
-        offsets = [0]
-        for rows in rows_per_level[:-1]:
-            offsets.append(offsets[-1] + rows)
-        rows_per_image = offsets[-1] + rows_per_level[-1]
-
-        def per_level(values):
-            return ops.take(ops.convert_to_tensor(values, dtype="int32"), level, axis=0)
-
-        image = ops.expand_dims(ops.arange(batch_size, dtype="int32"), -1)
-        first_row = image * rows_per_image + per_level(offsets)
-        heights = per_level([shape[1] for shape in shapes])
-        widths = per_level([shape[2] for shape in shapes])
-        table = ops.reshape(table, (-1, channels))
-        return bilinear_crops(
-            table, first_row, heights, widths, boxes, self.pool_shape, slack=_EDGE
+        maps = inputs[2:]
+        sizes = [ops.shape(feature_map)[1:3] for feature_map in maps]
+        return roi_align(
+            boxes,
+            inputs[1],
+            pyramid_table(maps),
+            [size[0] for size in sizes],
+            [size[1] for size in sizes],
+            self.pool_shape,
+            self.canonical_box_size,
         )
 
     def compute_output_shape(self, input_shape):
@@ -166,3 +195,41 @@ class PyramidROIAlign(keras.layers.Layer):
             "pool_shape": self.pool_shape,
             "canonical_box_size": self.canonical_box_size,
         }
+
+
+class PyramidTable(keras.layers.Layer):
+    """P2..P5 as one table of feature rows, see `pyramid_table`."""
+
+    def __init__(self, **kwargs):
+        super().__init__(autocast=False, **kwargs)
+
+    def call(self, feature_maps):
+        return pyramid_table(feature_maps)
+
+    def compute_output_spec(self, feature_maps):
+        shape = (feature_maps[0].shape[0], None, feature_maps[0].shape[-1])
+        return keras.KerasTensor(shape, dtype=feature_maps[0].dtype)
+
+
+class TableROIAlign(keras.layers.Layer):
+    """`PyramidROIAlign` for engines that keep the pyramid as a table from one call to the next.
+
+    Call with the list `[boxes, image_meta, table, sizes]`: sizes `[1, 4, (height, width)]` int32
+    are those of P2..P5, the others as for `roi_align`.
+    """
+
+    def __init__(self, pool_shape, canonical_box_size=224, **kwargs):
+        super().__init__(autocast=False, **kwargs)
+        self.pool_shape = tuple(pool_shape)
+        self.canonical_box_size = canonical_box_size
+
+    def call(self, inputs):
+        boxes, image_meta, table, sizes = inputs
+        heights, widths = sizes[0, :, 0], sizes[0, :, 1]
+        return roi_align(
+            boxes, image_meta, table, heights, widths, self.pool_shape, self.canonical_box_size
+        )
+
+    def compute_output_spec(self, inputs):
+        shape = (*inputs[0].shape[:2], *self.pool_shape, inputs[2].shape[-1])
+        return keras.KerasTensor(shape, dtype=inputs[2].dtype)

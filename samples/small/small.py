@@ -294,6 +294,7 @@ def main():
         help="of the training's arithmetic; bfloat16 is faster where the CPU has it",
     )
     parser.add_argument("--mask-weight", type=float, default=1.0, help="factor of the mask loss")
+    parser.add_argument("--box-weight", type=float, default=1.0, help="of the box head's loss")
     parser.add_argument("--fold", type=int, default=0)
     parser.add_argument("--folds", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
@@ -304,7 +305,11 @@ def main():
     config = SmallConfig()
     if args.command == "train":
         config.PRECISION = args.precision
-    config.LOSS_WEIGHTS = {**config.LOSS_WEIGHTS, "mrcnn_mask_loss": args.mask_weight}
+    config.LOSS_WEIGHTS = {
+        **config.LOSS_WEIGHTS,
+        "mrcnn_mask_loss": args.mask_weight,
+        "mrcnn_bbox_loss": args.box_weight,
+    }
     if args.command == "evaluate":
         # Average precision needs the uncertain detections too.
         config.DETECTION_MIN_CONFIDENCE = 0.05
