@@ -416,10 +416,13 @@ class MaskRCNN:
                 log("molded_images", image)
             log("image_metas", metas)
         outputs = self._infer(molded, metas, max(int(self.config.BATCH_SIZE), 1))
-        return [
-            self._result(output, meta, image, mask_probabilities, refiner, rle)
-            for output, meta, image in zip(outputs, metas, images)
-        ]
+
+        def result(output, meta, image):
+            return self._result(output, meta, image, mask_probabilities, refiner, rle)
+
+        if refiner:  # a network, which takes all cores by itself
+            return list(map(result, outputs, metas, images))
+        return detecting.each_picture(result, outputs, metas, images)
 
     def detect_stream(
         self,

@@ -4,10 +4,12 @@ import json
 import os
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
 
+from mrcnn import detecting
 from mrcnn import model as modellib
 from mrcnn.geometry.images import compose_image_meta
 from mrcnn.geometry.rle import decode_rle
@@ -518,3 +520,17 @@ def test_importing_the_model_is_silent():
         env=environment, capture_output=True, text=True,
     )  # fmt: skip
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_each_picture_keeps_the_order_and_raises_the_first_error():
+    def slow_first(i):
+        time.sleep(0.02 if i == 0 else 0)
+        if i in (2, 3):
+            raise ValueError(f"number {i}")
+        return 10 * i
+
+    assert detecting.each_picture(slow_first, [0, 1, 4]) == [0, 10, 40]
+    assert detecting.each_picture(slow_first, [1]) == [10]
+    assert detecting.each_picture(slow_first, []) == []
+    with pytest.raises(ValueError, match="number 2"):
+        detecting.each_picture(slow_first, [0, 1, 2, 3])

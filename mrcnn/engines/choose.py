@@ -74,9 +74,10 @@ def _why_no_openvino() -> str | None:
 def _openvino_is_faster() -> bool:
     """Whether OpenVINO beats TensorFlow on this CPU.
 
-    With bfloat16 instructions (AMX) it took 1.81 s for the ResNet-101 trunk at 1024 x 1024 in
-    float32 where TensorFlow took 2.78 s. Without them TensorFlow's float32 was 1.3 to 1.4 times as
-    fast as OpenVINO's (benchmarks/inference.py, November 2026).
+    With bfloat16 instructions it does in float32 too, or is as fast: with AMX 1.81 s for the
+    ResNet-101 trunk at 1024 x 1024 where TensorFlow took 2.78 s, with AVX-512 BF16 3.04 and 3.19 s,
+    and 77 and 89 ms for a detection of the small model. Without them TensorFlow's float32 was 1.3
+    to 1.4 times as fast as OpenVINO's (benchmarks/README.md, November 2026).
     """
     from mrcnn.engines.openvino_engine import has_bfloat16
 
