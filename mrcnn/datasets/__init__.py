@@ -19,6 +19,7 @@ from mrcnn.datasets.views import DatasetView, merge
 
 _READER_MODULES = {
     "CocoDataset": "coco",
+    "CopyPasteDataset": "copy_paste",
     "LabelmeDataset": "labelme",
     "MaskImageDataset": "mask_png",
     "NucleusDataset": "nucleus",
@@ -32,6 +33,7 @@ _READER_MODULES = {
 __all__ = [
     "READERS",
     "CocoDataset",
+    "CopyPasteDataset",
     "Dataset",
     "DatasetView",
     "LabelmeDataset",

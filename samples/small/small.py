@@ -42,7 +42,7 @@ sys.path.append(ROOT_DIR)  # To find a local version of the library
 from mrcnn import checkpoints
 from mrcnn.config import Config
 from mrcnn.config_rules import PRECISIONS
-from mrcnn.datasets import Dataset, MaskImageDataset, ViaDataset, open_dataset
+from mrcnn.datasets import CopyPasteDataset, Dataset, MaskImageDataset, ViaDataset, open_dataset
 from mrcnn.datasets.views import merge
 from mrcnn.evaluation.coco import evaluate_coco
 from mrcnn.evaluation.instances import evaluate_single_object
@@ -82,7 +82,7 @@ class SmallConfig(Config):
     VALIDATION_STEPS = 1
 
 
-def load_data(folder, subset, fold=0, folds=0, everyday=False):
+def load_data(folder, subset, fold=0, folds=0, everyday=False, scenes=0):
     """The three sets as one, and each by itself.
 
     Args:
@@ -94,6 +94,7 @@ def load_data(folder, subset, fold=0, folds=0, everyday=False):
         folds: number of parts, 0 for none.
         everyday: whether "all" also holds pictures of everyday scenes, see `load_everyday`. The
             three sets then come twice, so that most pictures are still theirs.
+        scenes: number of pictures with objects of others pasted in, that "all" also holds.
 
     Returns:
         dict of prepared data sets: "balloon", "motorcycle", "person" and "all".
@@ -125,6 +126,10 @@ def load_data(folder, subset, fold=0, folds=0, everyday=False):
     # The parts with the numbers that the classes have in the whole.
     sources = np.array([info["source"] for info in merged.image_info])
     parts = {name: merged.subset(np.where(sources == name)[0]) for name in CLASSES}
+    if scenes:
+        active = merged.source_class_ids
+        merged = merge([merged, CopyPasteDataset(merged, scenes, seed=fold)])
+        merged.source_class_ids = active
     return {**parts, "all": merged}
 
 
@@ -281,6 +286,9 @@ def main():
         "--output", help="for export and average: the file; for evaluate: a JSON of figures"
     )
     parser.add_argument("--everyday", action="store_true", help="train on everyday scenes too")
+    parser.add_argument(
+        "--scenes", type=int, default=0, help="train on so many scenes of pasted objects too"
+    )
     parser.add_argument("--steps", type=int, default=3000, help="of two pictures each")
     parser.add_argument("--learning-rate", type=float, default=3e-4, help="at its peak")
     parser.add_argument(
@@ -324,7 +332,8 @@ def main():
         model.load_weights(path, by_name=True)
 
     if args.command == "train":
-        train(model, load_data(args.data, "train", args.fold, args.folds, args.everyday), args)
+        parts = (args.fold, args.folds, args.everyday, args.scenes)
+        train(model, load_data(args.data, "train", *parts), args)
     elif args.command == "evaluate":
         figures = evaluate(model, load_data(args.data, "val", args.fold, args.folds))
         if args.output:

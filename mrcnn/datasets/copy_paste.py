@@ -1,0 +1,195 @@
+"""More scenes than there are pictures: objects of some pictures pasted into others.
+
+Few pictures teach a network where their objects stand as much as what they look like. Pasted at
+other places, in other sizes, before other backgrounds, each object counts many times (Ghiasi et al.
+2021, "Simple Copy-Paste is a Strong Data Augmentation Method for Instance Segmentation").
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any
+
+import cv2
+import numpy as np
+
+from mrcnn.datasets.dataset import Dataset
+from mrcnn.datasets.views import DatasetView
+from mrcnn.geometry.boxes import extract_bboxes
+
+# Square root of a pasted object's area, as a share of the scene's longer side.
+SMALLEST, LARGEST = 0.08, 0.6
+# Objects of which less than this share is left, or fewer pixels, are gone.
+LEAST_LEFT, LEAST_PIXELS = 0.25, 64
+# Lighter and darker than it was, so that the seam is not what gives an object away.
+_GAIN = 0.2
+_KEPT_SCENES = 8
+
+
+class CopyPasteDataset(DatasetView):
+    """A prepared data set of scenes: each a picture of another data set, with objects pasted in.
+
+    Scenes follow from the seed and their number; nothing is stored. Train on them together with the
+    pictures themselves: `merge([dataset, CopyPasteDataset(dataset, 500)])`, and with `cache=True`,
+    as composing a scene takes several pictures.
+
+    Args:
+        dataset: a prepared data set, of which at least one picture has objects.
+        count: number of scenes.
+        max_objects: at most so many objects are pasted into one, at least one.
+        max_side: longer side of a scene in pixels; larger pictures are made smaller.
+        seed: whole number of at least 0.
+
+    Raises:
+        ValueError: an argument breaks its rule, or there is no object to paste.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        count: int,
+        *,
+        max_objects: int = 3,
+        max_side: int = 640,
+        seed: int = 0,
+    ) -> None:
+        for name, value, least in (
+            ("count", count, 1),
+            ("max_objects", max_objects, 1),
+            ("max_side", max_side, 64),
+            ("seed", seed, 0),
+        ):
+            if value < least:
+                raise ValueError(f"{name} is {value}: it must be at least {least}")
+        self._donors = self._find_donors(dataset)
+        self._seed, self._max_objects, self._max_side = seed, max_objects, max_side
+        backgrounds = np.random.default_rng(seed).choice(dataset.image_ids, count)
+        super().__init__(
+            [(dataset, int(number)) for number in backgrounds],
+            dataset.class_info,
+            dataset._class_aliases,
+            dataset._joined_classes,
+            {id(dataset): np.arange(dataset.num_classes)},
+        )
+        self._scene = functools.lru_cache(_KEPT_SCENES)(self._compose)
+
+    @staticmethod
+    def _find_donors(dataset: Dataset) -> dict[int, list[tuple[int, int]]]:
+        """Class number -> (picture, instance) of each object, without crowds."""
+        donors: dict[int, list[tuple[int, int]]] = {}
+        for number in dataset.image_ids:
+            for instance, class_id in enumerate(dataset.image_class_ids(number)):
+                if class_id > 0:
+                    donors.setdefault(int(class_id), []).append((int(number), instance))
+        if not donors:
+            raise ValueError("the data set has no objects: there is nothing to paste")
+        return donors
+
+    def load_image(self, image_id: int) -> np.ndarray:
+        """The scene, `[height, width, channels]` uint8."""
+        return self._scene(image_id)[0].copy()
+
+    def load_mask(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
+        """Masks `[height, width, instances]` bool of what is visible, and class ids."""
+        _, masks, class_ids = self._scene(image_id)
+        return masks.copy(), class_ids.copy()
+
+    def image_size(self, image_id: int) -> tuple[int, int]:
+        """See `Dataset.image_size`."""
+        return self._scene(image_id)[0].shape[:2]
+
+    def image_class_ids(self, image_id: int) -> np.ndarray:
+        """See `Dataset.image_class_ids`."""
+        return self._scene(image_id)[2].copy()
+
+    def image_reference(self, image_id: int) -> str:
+        """Where the background comes from, and which scene it is."""
+        return f"{super().image_reference(image_id)} (copy-paste scene {image_id})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "_scene"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._scene = functools.lru_cache(_KEPT_SCENES)(self._compose)
+
+    def _compose(self, image_id: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        dataset, number = self.origins[image_id]
+        rng = np.random.default_rng([self._seed, 1, image_id])
+        image, masks, class_ids = dataset.load_image(number), *dataset.load_mask(number)
+        image, masks = _at_most(image, masks, self._max_side)
+        # A class that this source has not labelled stays out: its own are not marked here.
+        active = dataset.source_class_ids[dataset.image_info[number]["source"]]
+        classes = sorted(set(self._donors) & {int(c) for c in active})
+        whole = masks.sum((0, 1))
+        for _ in range(int(rng.integers(1, self._max_objects + 1)) if classes else 0):
+            class_id = int(rng.choice(classes))
+            picture, instance = self._donors[class_id][rng.integers(len(self._donors[class_id]))]
+            cutout = _cut_out(dataset, picture, instance, image.shape[2])
+            if cutout is None:
+                continue
+            image, placed = _paste(image, *cutout, rng)
+            masks = np.dstack([masks & ~placed[..., None], placed])
+            class_ids = np.append(class_ids, np.int32(class_id))
+            whole = np.append(whole, placed.sum())
+        left = masks.sum((0, 1))
+        keep = (left >= np.maximum(LEAST_LEFT * whole, LEAST_PIXELS)) | (class_ids < 0)
+        return image, masks[..., keep], class_ids[keep].astype(np.int32)
+
+
+def _at_most(image: np.ndarray, masks: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """Picture and masks made smaller where the longer side is above `side`."""
+    height, width = image.shape[:2]
+    scale = side / max(height, width)
+    if scale >= 1:
+        return image, masks.astype(bool)
+    size = (max(round(width * scale), 1), max(round(height * scale), 1))
+    image = cv2.resize(image, size, interpolation=cv2.INTER_AREA).reshape(size[1], size[0], -1)
+    small = np.zeros((*image.shape[:2], masks.shape[2]), bool)
+    for i in range(masks.shape[2]):
+        mask = np.ascontiguousarray(masks[..., i], np.uint8) * 255
+        small[..., i] = cv2.resize(mask, size, interpolation=cv2.INTER_AREA) > 127
+    return image, small
+
+
+def _cut_out(
+    dataset: Dataset, picture: int, instance: int, channels: int
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Pixels of an object's box and its mask in it; None where it has no pixel."""
+    mask = dataset.load_mask(picture)[0][..., instance].astype(bool)
+    image = dataset.load_image(picture)
+    if not mask.any() or image.shape[2] != channels:
+        return None
+    y1, x1, y2, x2 = extract_bboxes(mask[..., None])[0]
+    return image[y1:y2, x1:x2], mask[y1:y2, x1:x2]
+
+
+def _paste(
+    image: np.ndarray, pixels: np.ndarray, mask: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """The picture with an object at a random place in a random size, and the object's mask."""
+    height, width = image.shape[:2]
+    side = math.exp(rng.uniform(math.log(SMALLEST), math.log(LARGEST))) * max(height, width)
+    scale = side / math.sqrt(mask.sum())
+    # Not blown up beyond what the picture holds, and not larger than the scene.
+    scale = min(scale, 2.0, 1.2 * height / mask.shape[0], 1.2 * width / mask.shape[1])
+    flip = -1.0 if rng.random() < 0.5 else 1.0
+    angle = math.radians(rng.uniform(-10, 10))
+    turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+    linear = turn @ np.diag([flip * scale, scale])
+    # The object's middle may lie anywhere in the scene: it is cut off at the border.
+    middle = rng.uniform(0.05, 0.95, 2) * (width, height)
+    center = (np.array(mask.shape[::-1]) - 1) / 2
+    matrix = np.hstack([linear, (middle - linear @ center)[:, None]])
+    if scale < 0.5:  # warping alone would leave out pixels
+        smooth = (0, 0), 0.4 / scale
+        pixels = cv2.GaussianBlur(pixels, *smooth).reshape(pixels.shape)
+    alpha = cv2.warpAffine(mask.astype(np.float32), matrix, (width, height))
+    pixels = cv2.warpAffine(
+        pixels, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    ).reshape(image.shape)
+    pixels = np.clip(pixels * rng.uniform(1 - _GAIN, 1 + _GAIN), 0, 255)
+    soft = cv2.GaussianBlur(alpha, (3, 3), 0)[..., None]
+    blended = image + soft * (pixels - image.astype(np.float32))
+    return np.rint(blended).astype(np.uint8), alpha >= 0.5
