@@ -70,7 +70,10 @@ def _one_of(*choices: Any) -> tuple[Callable[[Any], bool], str]:
 
 # Rules on one setting alone: (test, what to say when it fails).
 _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "NAME": (lambda v: v is None or isinstance(v, str), "must be a string"),
+    "NAME": (
+        lambda v: v is None or (isinstance(v, str) and not set(v) & set("/\\")),
+        "must be a string without slashes: log folders and weight files are named after it",
+    ),
     "GPU_COUNT": _COUNT,
     "IMAGES_PER_GPU": _COUNT,
     # A fraction of a step, from a division, means the step that holds it.

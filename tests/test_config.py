@@ -190,6 +190,7 @@ def test_sound_values_pass(name, value):
 
 WRONG = [
     ("NAME", 5, "string"),
+    ("NAME", "ships/large", "without slashes"),
     ("NUM_CLASSES", 1, "at least 2"),
     ("NUM_CLASSES", 3.0, "whole number"),
     ("NUM_CLASSES", True, "whole number"),
