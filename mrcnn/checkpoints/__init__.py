@@ -8,6 +8,7 @@ included, and datasets `<layer>/<layer>/<weight>:0`; the region proposal network
 Models are used through `layers`, `name`, `weights`, `assign` alone: no Keras is imported here.
 """
 
+from mrcnn.checkpoints.class_rows import load_class_rows
 from mrcnn.checkpoints.files import WeightsInfo, is_keras3_weights_file, verify
 from mrcnn.checkpoints.load import LoadReport, load_weights, read_squeezenet
 from mrcnn.checkpoints.names import matterport_layer_names
@@ -17,6 +18,7 @@ __all__ = [
     "LoadReport",
     "WeightsInfo",
     "is_keras3_weights_file",
+    "load_class_rows",
     "load_weights",
     "matterport_layer_names",
     "read_squeezenet",

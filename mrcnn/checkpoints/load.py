@@ -136,7 +136,7 @@ def load_weights(
         if not plan.pairs:
             raise ValueError(_no_overlap_message(file, layers, stored, excluded, plan))
         _warn_of_little_use(file, layers, plan)
-        values = [_read_value(file.path, *pair) for pair in plan.pairs]
+        values = [read_value(file.path, *pair) for pair in plan.pairs]
     for (_, weight, _, _), value in zip(plan.pairs, values, strict=True):
         weight.variable.assign(value)
     return LoadReport(
@@ -223,7 +223,7 @@ def _make_plan(
             plan.mismatches.append((layer, "", *counts))
             continue
         pairs, mismatches = [], []
-        for weight, source in zip(weights, _match_weights(weights, stored), strict=True):
+        for weight, source in zip(weights, match_weights(weights, stored), strict=True):
             adapt = adapt_channels and layer == first and _differs_in_channels(weight, source)
             if weight.shape == source.shape or adapt:
                 pairs.append((layer, weight, source, adapt))
@@ -235,7 +235,7 @@ def _make_plan(
     return plan
 
 
-def _match_weights(weights: list[ModelWeight], stored: list[StoredWeight]) -> list[StoredWeight]:
+def match_weights(weights: list[ModelWeight], stored: list[StoredWeight]) -> list[StoredWeight]:
     """A layer's stored weights in the model's order: by name, by role, or else as they stand."""
     depth = weights[0].name.count("/") + 1
     for key in (str, lambda name: _role(name, depth)):
@@ -266,9 +266,14 @@ def _differs_in_channels(weight: ModelWeight, source: StoredWeight) -> bool:
     return stored[2] == 3 and model[:2] == stored[:2] and model[3] == stored[3]
 
 
-def _read_value(
-    path: Path, layer: str, weight: ModelWeight, source: StoredWeight, adapt: bool
+def read_value(
+    path: str | os.PathLike,
+    layer: str,
+    weight: ModelWeight,
+    source: StoredWeight,
+    adapt: bool = False,
 ) -> np.ndarray:
+    """A stored weight, float32 if it is of a floating type; an error if it cannot be used."""
     try:
         value = source.read()
     except (OSError, RuntimeError) as error:

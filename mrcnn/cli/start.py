@@ -10,9 +10,11 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mrcnn.checkpoints import load_class_rows
 from mrcnn.cli.train import CLASS_LAYERS, last_checkpoint
 from mrcnn.cli.weights import IncompleteWeightsError, describe_weights
 from mrcnn.datasets.coco_names import COCO_CLASS_NAMES
+from mrcnn.downloads import resolve_weights
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,7 +73,12 @@ def sample_parser(description: str, commands: Sequence[str], logs: str) -> argpa
 
 
 def start_model(
-    mode: str, config: Config, weights: str, logs: str, follow: Sequence[str] = NETWORK
+    mode: str,
+    config: Config,
+    weights: str,
+    logs: str,
+    follow: Sequence[str] = NETWORK,
+    names: Sequence[str] | None = None,
 ) -> Any:
     """Build a model and load the weights that a sample's command line names.
 
@@ -84,6 +91,8 @@ def start_model(
         logs: folder of trainings.
         follow: names of settings, at least `NETWORK`; `(*NETWORK, *INPUT)` for a sample whose
             pictures may have any size.
+        names: the sample's class names, the background first: where the weights have another
+            number of classes, those of the same name are taken over.
 
     Returns:
         A `mrcnn.model.MaskRCNN`.
@@ -115,6 +124,10 @@ def start_model(
     report = model.load_weights(weights, by_name=True, exclude=exclude)
     if report is not None:
         print(report.summary())
+    if other_classes and names:
+        known = load_class_rows(model.keras_model, resolve_weights(weights), class_names, names)
+        if known:
+            print("Classes that the weights know:", ", ".join(known))
     if mode == "inference" and getattr(report, "missing_in_file", ()):
         raise ValueError(f"weights is {weights}, which lacks layers: {_NOISE}")
     return model

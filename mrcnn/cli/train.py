@@ -200,11 +200,13 @@ def fit_to_data(
 def build_model(start: Start, class_names: Sequence[str], output: Path) -> Any:
     """Build the model for training and load what it starts from.
 
-    The heads are left random where the weights know other classes.
+    Where the weights know other classes, those that both know keep what the weights know of them,
+    and the others start with random heads.
     """
     from mrcnn.cli.lean_start import import_backend
 
     import_backend()
+    from mrcnn.checkpoints import load_class_rows
     from mrcnn.model import MaskRCNN
 
     model = MaskRCNN(mode="training", config=start.config, model_dir=str(output))
@@ -219,6 +221,12 @@ def build_model(start: Start, class_names: Sequence[str], output: Path) -> Any:
     report = model.load_weights(start.weights, by_name=True, exclude=None if same else CLASS_LAYERS)
     if report is not None:
         typer.echo(f"Weights   {report.summary()}")
+    if not same:
+        known = load_class_rows(model.keras_model, start.weights, start.class_names, class_names)
+        new = [name for name in class_names[1:] if name not in known]
+        for what, some in (("known to the weights", known), ("new", new)):
+            if some:
+                typer.echo(f"Classes   {what}: {', '.join(some)}")
     if not start.resumed:
         # A checkpoint's name makes the model go on in its folder and epoch; this is a new start.
         model.set_log_dir()

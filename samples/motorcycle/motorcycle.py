@@ -168,7 +168,7 @@ def build_model(mode, args, weights=None):
     Its pictures have the size that the weights were trained with, so that the small model stays
     small. The classes are those of the weights if a motorcycle is among them; with
     --no-keep-classes, or where the weights know none, the two classes of ("BG", "motorcycle"),
-    whose heads start anew.
+    of which the weights may know the motorcycle.
     """
     weights = weights or args.weights
     known = weights_class_names(weights, args.logs, NAME)
@@ -188,7 +188,7 @@ def build_model(mode, args, weights=None):
         config.IMAGES_PER_GPU = 1
     if weights == "imagenet":
         config.BACKBONE = "resnet50"
-    model = start_model(mode, config, weights, args.logs, follow=(*NETWORK, *INPUT))
+    model = start_model(mode, config, weights, args.logs, follow=(*NETWORK, *INPUT), names=names)
     return model, names
 
 

@@ -39,6 +39,8 @@ class FakeMaskRCNN:
     def train(self, train_dataset, val_dataset, learning_rate, epochs, layers, **options):
         self.trained.append((train_dataset, val_dataset, learning_rate, epochs, layers, options))
 
+    keras_model = None
+
     def detect(self, images, verbose=0, refiner=None):
         self.refiner = refiner
         return [self._detect(image) for image in images]

@@ -175,7 +175,8 @@ class LowerHalf:
 def fake_model(sample, monkeypatch, tmp_path):
     """Builds the fake instead of a model; yields the working directory."""
 
-    def start_model(mode, config, weights, logs, follow):
+    def start_model(mode, config, weights, logs, follow, names):
+        assert len(names) == config.NUM_CLASSES
         assert "IMAGE_MAX_DIM" in follow and "BACKBONE" in follow
         config.validate()
         built.append((mode, weights, FakeModel(config)))
