@@ -407,15 +407,16 @@ class MaskRCNN:
         refiner = None if refiner is None else open_refiner(refiner)
         if not images:
             return []
-        molded, metas, _ = detecting.mold_inputs(images, self.config)
+        inputs, metas, _ = detecting.mold_inputs(images, self.config, keep_bytes=True)
         if verbose:
             log(f"Processing {len(images)} images")
             for image in images:
                 log("image", image)
-            for image in molded:
-                log("molded_images", image)
+            for image in inputs:
+                is_molded = image.dtype != np.uint8
+                log("molded_images", image if is_molded else mold_image(image, self.config))
             log("image_metas", metas)
-        outputs = self._infer(molded, metas, max(int(self.config.BATCH_SIZE), 1))
+        outputs = self._infer(inputs, metas, max(int(self.config.BATCH_SIZE), 1))
 
         def result(output, meta, image):
             return self._result(output, meta, image, mask_probabilities, refiner, rle)
@@ -469,7 +470,7 @@ class MaskRCNN:
         refiner = None if refiner is None else open_refiner(refiner)
 
         def mold(image):
-            (molded,), (meta,), _ = detecting.mold_inputs([image], self.config)
+            (molded,), (meta,), _ = detecting.mold_inputs([image], self.config, keep_bytes=True)
             return molded, meta, image
 
         def infer(inputs):
@@ -554,6 +555,7 @@ class MaskRCNN:
             height, width = image.shape[:2]
             meta[1:4] = image.shape
             meta[7:11] = 0, 0, height, width
+        molded_images = [np.asarray(image, np.float32) for image in molded_images]
         outputs = self._infer(molded_images, metas, max(int(self.config.BATCH_SIZE), 1))
         return [
             detecting.unmold(*output, detecting.places_of(meta), mask_probabilities)
@@ -571,19 +573,19 @@ class MaskRCNN:
             result["rles"] = encode_rle(result.pop("masks"))
         return result
 
-    def _infer(self, molded, metas, batch_size):
-        """`(detections [N, 6], masks [N, h, w])` of each molded picture, in the order given; equal
+    def _infer(self, inputs, metas, batch_size):
+        """`(detections [N, 6], masks [N, h, w])` of each network input, in the order given; equal
         shapes run together.
         """
         by_shape = OrderedDict()
-        for i, image in enumerate(molded):
-            by_shape.setdefault(image.shape, []).append(i)
-        outputs = [None] * len(molded)
-        for shape, indices in by_shape.items():
+        for i, image in enumerate(inputs):
+            by_shape.setdefault((image.shape, image.dtype), []).append(i)
+        outputs = [None] * len(inputs)
+        for (shape, _), indices in by_shape.items():
             anchors = self.get_anchors(shape)
             for start in range(0, len(indices), batch_size):
                 batch = indices[start : start + batch_size]
-                found = self.engine.run(np.stack([molded[i] for i in batch]), metas[batch], anchors)
+                found = self.engine.run(np.stack([inputs[i] for i in batch]), metas[batch], anchors)
                 for i, *output in zip(batch, *found):
                     outputs[i] = output
         return outputs

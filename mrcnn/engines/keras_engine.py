@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops
 
 from mrcnn import graphs
+from mrcnn.geometry.images import mold_image
 
 
 def compiled(model):
@@ -31,18 +32,16 @@ def compiled(model):
     if backend == "jax":
         import jax
 
-        run = jax.jit(
-            lambda trainable, fixed, inputs: model.stateless_call(
-                trainable, fixed, inputs, training=False
-            )[0]
-        )
+        # Not `stateless_call`, which wants the variables sorted by what is being trained; to ask
+        # Keras for that list at every call takes milliseconds.
+        variables = list(model.variables)
 
-        def call(inputs):
-            trainable = [v.value for v in model.trainable_variables]
-            fixed = [v.value for v in model.non_trainable_variables]
-            return run(trainable, fixed, inputs)
+        @jax.jit
+        def run(values, inputs):
+            with keras.StatelessScope(state_mapping=zip(variables, values)):
+                return model(inputs, training=False)
 
-        return call
+        return lambda inputs: run([v.value for v in variables], inputs)
     import torch
 
     def call(inputs):
@@ -65,6 +64,7 @@ class KerasEngine:
     def __init__(self, shared):
         self._detect = compiled(graphs.detection_graph(shared))
         self._masks = compiled(graphs.mask_graph(shared))
+        self._config = shared.config
         self._mask_shape = tuple(shared.config.MASK_SHAPE)
         self.precision = shared.config.PRECISION
 
@@ -75,7 +75,8 @@ class KerasEngine:
         """Detections and their masks.
 
         Args:
-            images: `[batch, height, width, channels]` float32, mean subtracted.
+            images: `[batch, height, width, channels]` float32, mean subtracted, or uint8 as they
+                are.
             image_metas: `[batch, 12 + num_classes]`.
             anchors: `[anchors, (y1, x1, y2, x2)]` normalised.
 
@@ -85,7 +86,7 @@ class KerasEngine:
             masks: `[batch, most detections of a picture, mask height, mask width]` float32
                 probabilities of each detection's class.
         """
-        images = np.asarray(images, np.float32)
+        images = self._mold(np.asarray(images))
         image_metas = np.asarray(image_metas, np.float32)
         anchors = np.broadcast_to(np.asarray(anchors, np.float32), (len(images), *anchors.shape))
         detections, *pyramid = self._detect([images, image_metas, anchors])
@@ -96,6 +97,15 @@ class KerasEngine:
         rows = _round_up(count, detections.shape[1])
         masks = self._masks([detections[:, :rows], image_metas, *pyramid])
         return detections, ops.convert_to_numpy(masks)[:, :count]
+
+    def _mold(self, images):
+        """Subtract the mean where the pictures still have it."""
+        if images.dtype != np.uint8:
+            return images.astype(np.float32, copy=False)
+        if keras.backend.backend() != "jax":
+            return mold_image(images, self._config)
+        images = ops.cast(ops.convert_to_tensor(images), "float32")  # on the GPU
+        return images - np.asarray(self._config.MEAN_PIXEL, np.float32)
 
 
 def most_detections(detections):

@@ -90,29 +90,66 @@ def _nms_tensorflow(boxes, scores, max_outputs, iou_threshold, class_ids):
     return tf.map_fn(by_class, (boxes, scores, class_ids), fn_output_signature=spec)
 
 
+def _rivals(boxes, others, classes, other_classes, iou_threshold):
+    """`[M, N]` bool: which of the others each box, if it survives, suppresses."""
+    rivals = overlaps_graph(boxes, others) > iou_threshold
+    if classes is None:
+        return rivals
+    same_class = classes[:, None] == other_classes[None, :]
+    return (rivals | _has_no_area(boxes)[:, None]) & same_class
+
+
+# Boxes in order of score are taken so many at a time. One box at a time is a thousand steps that
+# leave a GPU idle; all at once is a matrix of 6000 x 6000 overlaps, of which few count.
+_TILE = 256
+
+
 def _nms_jax(boxes, scores, max_outputs, iou_threshold, class_ids):
     import jax
     import jax.numpy as jnp
 
-    def one_image(image_boxes, image_scores, image_classes):
-        def step(i, state):
-            alive, selected = state
-            best = jnp.argmax(alive)
-            overlaps = overlaps_graph(image_boxes[best][None], image_boxes)[0]
-            rivals = overlaps > iou_threshold
-            if class_ids is not None:
-                rivals |= _has_no_area(image_boxes[best])
-                rivals &= image_classes == image_classes[best]
-            found = alive[best] >= 0
-            selected = selected.at[i].set(jnp.where(found, best.astype(jnp.int32), -1))
-            alive = jnp.where(rivals, -1.0, alive).at[best].set(-1.0)
-            return alive, selected
+    by_class = class_ids is not None
+    size = min(_TILE, scores.shape[1])
+    earlier = jnp.arange(size)[:, None] < jnp.arange(size)[None, :]
 
-        start = (image_scores, jnp.full((max_outputs,), -1, jnp.int32))
-        return jax.lax.fori_loop(0, max_outputs, step, start)[1]
+    def one_image(boxes, scores, classes):
+        order = jnp.argsort(-scores, stable=True).astype(jnp.int32)
+        order = jnp.pad(order, (0, -len(order) % size))
+        present = jnp.pad(scores[order[: len(scores)]] >= 0, (0, len(order) - len(scores)))
 
-    classes = jnp.zeros(scores.shape, jnp.int32) if class_ids is None else class_ids
-    return jax.vmap(one_image)(boxes, scores, classes)
+        def is_unfinished(state):
+            begin, count, _ = state
+            is_left = (begin < len(order)) & (count < max_outputs)
+            return is_left & jax.lax.dynamic_index_in_dim(present, begin, keepdims=False)
+
+        def add_tile(state):
+            begin, count, chosen = state
+            rows = jax.lax.dynamic_slice_in_dim(order, begin, size)
+            tile, kept = boxes[rows], boxes[chosen]
+            mine, theirs = (classes[rows], classes[chosen]) if by_class else (None, None)
+            beaten = _rivals(kept, tile, theirs, mine, iou_threshold)
+            beaten &= (jnp.arange(max_outputs) < count)[:, None]
+            free = jax.lax.dynamic_slice_in_dim(present, begin, size) & ~beaten.any(axis=0)
+            # Within the tile: who is beaten depends on who survives. The first is settled at once,
+            # and every round settles at least the next; in practice a few rounds settle all.
+            rivals = _rivals(tile, tile, mine, mine, iou_threshold) & earlier
+
+            def settle(pair):
+                return pair[1], free & ~(rivals & pair[1][:, None]).any(axis=0)
+
+            start = (free, free & ~(rivals & free[:, None]).any(axis=0))
+            stays = jax.lax.while_loop(lambda pair: (pair[0] != pair[1]).any(), settle, start)[1]
+            place = jnp.where(stays, count + jnp.cumsum(stays) - 1, max_outputs)
+            chosen = chosen.at[place].set(rows, mode="drop")
+            return begin + size, jnp.minimum(count + stays.sum(), max_outputs), chosen
+
+        start = (jnp.int32(0), jnp.int32(0), jnp.zeros(max_outputs, jnp.int32))
+        _, count, chosen = jax.lax.while_loop(is_unfinished, add_tile, start)
+        return jnp.where(jnp.arange(max_outputs) < count, chosen, -1)
+
+    classes = class_ids if by_class else jnp.zeros(scores.shape, jnp.int32)
+    # The choice has no gradient, and loops of unknown length could give none.
+    return jax.vmap(one_image)(*map(jax.lax.stop_gradient, (boxes, scores)), classes)
 
 
 def _nms_torch(boxes, scores, max_outputs, iou_threshold, class_ids):
@@ -121,17 +158,25 @@ def _nms_torch(boxes, scores, max_outputs, iou_threshold, class_ids):
     selected = torch.full(
         (scores.shape[0], max_outputs), -1, dtype=torch.int32, device=scores.device
     )
-    for image, (image_boxes, image_scores) in enumerate(zip(boxes, scores)):
+    for image, (image_boxes, image_scores) in enumerate(zip(boxes.detach(), scores.detach())):
+        classes = None if class_ids is None else class_ids[image]
+
+        def rivals(rows, others, boxes=image_boxes, classes=classes):
+            pair = (None, None) if classes is None else (classes[rows], classes[others])
+            return _rivals(boxes[rows], boxes[others], *pair, iou_threshold)
+
         order = torch.argsort(image_scores, descending=True, stable=True)
         order = order[image_scores[order] >= 0]
-        count = 0
-        while count < max_outputs and order.numel():
-            best, order = order[0], order[1:]
-            selected[image, count] = best
-            count += 1
-            rivals = overlaps_graph(image_boxes[best][None], image_boxes[order])[0] > iou_threshold
-            if class_ids is not None:
-                rivals |= _has_no_area(image_boxes[best])
-                rivals &= class_ids[image][order] == class_ids[image][best]
-            order = order[~rivals]
+        chosen = order[:0]
+        for tile in order.split(_TILE):
+            if len(chosen) >= max_outputs:
+                break
+            tile = tile[~rivals(chosen, tile).any(0)]
+            beats = rivals(tile, tile).triu(1)
+            stays, before = ~beats.any(0), torch.ones_like(tile, dtype=torch.bool)
+            while not torch.equal(stays, before):  # see `_nms_jax`
+                stays, before = ~(beats & stays[:, None]).any(0), stays
+            chosen = torch.cat([chosen, tile[stays]])
+        chosen = chosen[:max_outputs]
+        selected[image, : len(chosen)] = chosen.to(torch.int32)
     return selected

@@ -12,6 +12,7 @@ if importlib.util.find_spec("openvino") is None:
 if keras.backend.backend() != "tensorflow":
     pytest.skip("OpenVINO reads Keras on TensorFlow", allow_module_level=True)
 
+from mrcnn import detecting
 from mrcnn.engines import openvino_engine
 from mrcnn.engines.keras_engine import KerasEngine
 from mrcnn.model import MaskRCNN
@@ -117,6 +118,17 @@ def test_a_second_start_converts_nothing_unless_the_cache_is_damaged(model, home
     assert_same(detect_with(model, again), expected)
     assert "trunk" in converted
     shutil.rmtree(home / "compiled")
+
+
+def test_every_engine_subtracts_the_mean_itself(model, keras_engine):
+    molded, metas, _ = model.mold_inputs(pictures())
+    inputs, _, _ = detecting.mold_inputs(pictures(), model.config, keep_bytes=True)
+    assert {image.dtype for image in inputs} == {np.dtype(np.uint8)}
+    anchors = model.get_anchors((64, 64, 3))
+    for engine in (model.engine, keras_engine):
+        expected = engine.run(molded, metas, anchors)
+        for found, array in zip(engine.run(np.stack(inputs), metas, anchors), expected):
+            np.testing.assert_array_equal(found, array)
 
 
 def test_int8_needs_pictures(model, monkeypatch):

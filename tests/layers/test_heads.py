@@ -106,3 +106,35 @@ def test_a_full_convolution_is_a_convolution(side):
     full.set_weights(weights), plain.set_weights(weights)
     assert [w.name for w in full.weights] == ["kernel", "bias"]
     np.testing.assert_allclose(numpy(full(x)), numpy(plain(x)), rtol=1e-5)
+
+
+def pair_of_transposed_convolutions(**options):
+    random = np.random.RandomState(0)
+    tiled = heads.TiledConv2DTranspose(6, 2, **options)
+    plain = keras.layers.Conv2DTranspose(6, 2, strides=2, **options)
+    tiled.build((None, 3, 4, 5)), plain.build((None, 3, 4, 5))
+    weights = [random.randn(*w.shape).astype(np.float32) for w in plain.weights]
+    tiled.set_weights(weights), plain.set_weights(weights)
+    return tiled, plain
+
+
+@pytest.mark.parametrize("activation", [None, "relu"])
+def test_a_tiled_transposed_convolution_is_a_transposed_convolution(activation):
+    tiled, plain = pair_of_transposed_convolutions(activation=activation)
+    x = tensor(np.random.RandomState(1).randn(2, 3, 4, 5).astype(np.float32))
+    assert [w.name for w in tiled.weights] == ["kernel", "bias"]
+    assert tuple(tiled.compute_output_shape(x.shape)) == (2, 6, 8, 6)
+    np.testing.assert_allclose(numpy(tiled(x)), numpy(plain(x)), rtol=1e-5, atol=1e-5)
+    again = heads.TiledConv2DTranspose.from_config(tiled.get_config())
+    assert (again.strides, again.filters, again.activation) == ((2, 2), 6, tiled.activation)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="differentiates TensorFlow")
+def test_the_bias_of_a_tiled_transposed_convolution_learns_in_16_bits():
+    import tensorflow as tf
+
+    tiled, _ = pair_of_transposed_convolutions(dtype="mixed_bfloat16")
+    with tf.GradientTape() as tape:
+        total = tf.reduce_sum(tf.cast(tiled(tf.ones((100, 3, 4, 5))), tf.float32))
+    gradient = tape.gradient(total, tiled.bias.value)
+    np.testing.assert_allclose(gradient.numpy(), 100 * 6 * 8, rtol=0.01)
