@@ -61,7 +61,8 @@ def tame_weights(model) -> None:
             elif variable.name == "kernel":
                 limit = np.sqrt(6 / (np.prod(shape[:-1]) + shape[-1]))
                 values = random.uniform(-limit, limit, shape)
-                values *= 0.01 if "bbox" in layer.name else 1.0
+                # Small steps of boxes, and scores of proposals that are not all 1.
+                values *= 0.01 if "bbox" in layer.name or layer.name == "rpn_class_raw" else 1.0
             else:
                 continue
             variable.assign(values.astype(np.float32))

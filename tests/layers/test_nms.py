@@ -108,10 +108,10 @@ def test_against_the_slow_one(with_classes):
 @pytest.mark.parametrize("with_classes", [False, True])
 def test_more_boxes_than_are_compared_at_once(with_classes):
     random = np.random.RandomState(1)
-    corners = random.randint(0, 60, (2, 700, 2))
-    boxes = np.concatenate([corners, corners + random.randint(5, 19, (2, 700, 2))], axis=-1)
-    scores = np.stack([random.permutation(700), random.permutation(700) - 340]) / 700
-    classes = random.randint(1, 3, (2, 700))
+    corners = random.randint(0, 90, (2, 1100, 2))
+    boxes = np.concatenate([corners, corners + random.randint(5, 19, (2, 1100, 2))], axis=-1)
+    scores = np.stack([random.permutation(1100), random.permutation(1100) - 540]) / 1100
+    classes = random.randint(1, 3, (2, 1100))
     classes_or_none = tensor(classes, "int32") if with_classes else None
     for max_outputs in (100, 600):
         chosen = non_max_suppression(
@@ -124,9 +124,9 @@ def test_more_boxes_than_are_compared_at_once(with_classes):
 
 
 def test_a_chain_of_boxes_of_which_each_suppresses_the_next():
-    boxes = [[0, i, 10, i + 10] for i in range(400)]  # neighbours overlap by 9 / 11, others by less
-    chosen = found(boxes, [1 - i / 400 for i in range(400)], 400, 0.7)
-    assert chosen == [*range(0, 400, 2), *[-1] * 200]
+    boxes = [[0, i, 10, i + 10] for i in range(700)]  # neighbours overlap by 9 / 11, others by less
+    chosen = found(boxes, [1 - i / 700 for i in range(700)], 400, 0.7)
+    assert chosen == [*range(0, 700, 2), *[-1] * 50]
 
 
 def test_gather_rows_gives_zeros_for_minus_one():
