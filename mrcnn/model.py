@@ -30,6 +30,7 @@ from mrcnn.geometry.anchors import compute_backbone_shapes
 from mrcnn.geometry.images import (
     compose_image_meta,
     mold_image,
+    molded_floats,
     parse_image_meta,
     unmold_image,
 )
@@ -413,8 +414,7 @@ class MaskRCNN:
             for image in images:
                 log("image", image)
             for image in inputs:
-                is_molded = image.dtype != np.uint8
-                log("molded_images", image if is_molded else mold_image(image, self.config))
+                log("molded_images", molded_floats(image, self.config))
             log("image_metas", metas)
         outputs = self._infer(inputs, metas, max(int(self.config.BATCH_SIZE), 1))
 

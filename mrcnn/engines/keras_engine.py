@@ -5,7 +5,7 @@ import numpy as np
 from keras import ops
 
 from mrcnn import graphs
-from mrcnn.geometry.images import mold_image
+from mrcnn.geometry.images import molded_floats
 
 
 def compiled(model):
@@ -100,10 +100,8 @@ class KerasEngine:
 
     def _mold(self, images):
         """Subtract the mean where the pictures still have it."""
-        if images.dtype != np.uint8:
-            return images.astype(np.float32, copy=False)
-        if keras.backend.backend() != "jax":
-            return mold_image(images, self._config)
+        if images.dtype != np.uint8 or keras.backend.backend() != "jax":
+            return molded_floats(images, self._config)
         images = ops.cast(ops.convert_to_tensor(images), "float32")  # on the GPU
         return images - np.asarray(self._config.MEAN_PIXEL, np.float32)
 

@@ -23,7 +23,7 @@ from mrcnn import __version__
 from mrcnn.engines import model_cache, pieces
 from mrcnn.engines.keras_engine import compiled, most_detections
 from mrcnn.engines.openvino_package import import_openvino
-from mrcnn.geometry.images import mold_image
+from mrcnn.geometry.images import molded_floats
 
 PRECISIONS = ("float32", "bfloat16", "int8")
 # Settings that neither the pieces nor their weights depend on.
@@ -120,9 +120,7 @@ class OpenVINOEngine:
 
     def run(self, images, image_metas, anchors):
         """Detections and their masks; see `mrcnn.engines.keras_engine.KerasEngine.run`."""
-        if images.dtype == np.uint8:
-            images = mold_image(images, self._config)
-        images = np.ascontiguousarray(images, np.float32)
+        images = np.ascontiguousarray(molded_floats(images, self._config))
         image_metas = np.ascontiguousarray(image_metas, np.float32)
         with self._lock:
             self._follow_weights()

@@ -212,6 +212,21 @@ def mold_image(images: np.ndarray, config: Config, out: np.ndarray | None = None
     return out
 
 
+def molded_floats(images: np.ndarray, config: Config) -> np.ndarray:
+    """Float32 images without the mean pixel, of images that may have it: those of 8 bits.
+
+    Args:
+        images: [..., height, width, channels], uint8 as they are or mold_image's result.
+        config: ``MEAN_PIXEL``.
+
+    Returns:
+        float32 array of the same shape; ``images`` itself where it is one.
+    """
+    if images.dtype == np.uint8:
+        return mold_image(images, config)
+    return images.astype(np.float32, copy=False)
+
+
 def unmold_image(normalized_images: np.ndarray, config: Config) -> np.ndarray:
     """Undo mold_image.
 

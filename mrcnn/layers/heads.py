@@ -53,7 +53,8 @@ class TiledConv2DTranspose(layers.Conv2DTranspose):
         filters: channels of the output.
         kernel_size: side of a tile, by which height and width grow.
 
-    Weights and further arguments are those of `keras.layers.Conv2DTranspose`.
+    Weights, activation and initial values are those of `keras.layers.Conv2DTranspose`. There is
+    always a bias; padding and dilation have no meaning here.
     """
 
     def __init__(self, filters, kernel_size, **kwargs):

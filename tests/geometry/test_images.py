@@ -10,6 +10,7 @@ from mrcnn.geometry.images import (
     as_rgb,
     compose_image_meta,
     mold_image,
+    molded_floats,
     parse_image_meta,
     resize,
     resize_image,
@@ -238,3 +239,12 @@ def test_as_rgb_to_grey():
 def test_as_rgb_refuses(image, channels, message):
     with pytest.raises(ValueError, match=message):
         as_rgb(image, channels)
+
+
+def test_molded_floats_subtracts_the_mean_from_bytes_alone():
+    config = Config()
+    image = np.random.RandomState(0).randint(0, 256, (4, 5, 3)).astype(np.uint8)
+    molded = mold_image(image, config)
+    np.testing.assert_array_equal(molded_floats(image, config), molded)
+    assert molded_floats(molded, config) is molded
+    assert molded_floats(molded.astype(np.float64), config).dtype == np.float32
