@@ -19,10 +19,12 @@ says "background", and the least score lies at the tenth-best detection's: ten o
 many that a random network finds.
 
 all: reading the photograph and `detect`. bare: backbone, pyramid and RPN alone in the same engine;
-"all" has the two heads besides. /ref: over the bare network in Keras float32, the fixed reference;
-for ResNet-101 it took 2.78 s where Matterport's package took 3.66. /peer: over torchvision's "all".
-floor: operations of all convolutions and matrix products over the rate of a large matrix product
-of the same precision in this run. "detections" is box arithmetic: proposals, suppression.
+"all" has the two heads besides. /ref: over the bare network in TensorFlow float32 with direct
+convolutions, the fixed reference; for ResNet-101 it took 2.78 s where Matterport's package took
+3.66. /peer: over torchvision's "all". floor: operations of all convolutions and matrix products, as
+this precision computes them, over the rate of a large matrix product of the same precision in this
+run. /direct: over the same with all convolutions direct, of which float32 does some by Winograd's
+algorithm. "detections" is box arithmetic: proposals, suppression.
 """
 
 from __future__ import annotations
@@ -170,7 +172,7 @@ class Benchmark:
                 name: float(np.median([run[name] for run in runs[label]]))
                 for name in runs[label][0]
             }
-        reference = rows.get(REFERENCE, {}).get("seconds", {}).get("bare")
+        reference = rows.get(REFERENCE, {}).get("seconds", {}).get("reference")
         peer = rows.get(PEER, {}).get("seconds", {}).get("all")
         for row in rows.values():
             seconds = row["seconds"]
@@ -188,6 +190,9 @@ class Benchmark:
             if floor:
                 row["floor_seconds"] = floor.seconds(row["engine"])
                 row["all_over_floor"] = over(row["seconds"]["all"], row["floor_seconds"])
+                row["all_over_direct"] = over(
+                    row["seconds"]["all"], floor.seconds(row["engine"], "direct")
+                )
         self.report.setdefault(section, {"rows": []})["rows"] += rows
         if floor:
             self.report[section].update(gflop=floor.gflop, peak_gflops=floor.peaks)
@@ -367,18 +372,22 @@ class Floor:
                 gflop = worker.ask("gflop", objects=OBJECTS)
                 self.gflop = {} if "failed" in gflop else gflop
 
-    def seconds(self, label):
-        peak = self.peaks.get(label.split(":")[1])
-        # torchvision's network is the same but for ten classes; the small one's peer is another.
-        return self.gflop["all"] / peak if peak and self.gflop and label != PEER else None
+    def seconds(self, label, way=None):
+        """`way`: "direct", or as the precision of `label` computes."""
+        precision = label.split(":")[1]
+        peak = self.peaks.get(precision)
+        if not (peak and self.gflop) or label == PEER:
+            return None  # torchvision's network is another
+        way = way or ("float32" if precision == "float32" else "direct")
+        return self.gflop[way] / peak
 
     def describe(self):
         if not self.gflop or not self.peaks:
             return "no floor: it needs OpenVINO to count operations"
         rates = ", ".join(f"{rate:.0f} in {name}" for name, rate in self.peaks.items())
         return (
-            f"{self.gflop['all']:.0f} billion operations, {self.gflop['trunk']:.0f} of them in the "
-            f"bare network; billions a second: {rates}"
+            f"{self.gflop['direct']:.0f} billion operations, {self.gflop['trunk']:.0f} of them in "
+            f"the bare network; {self.gflop['float32']:.0f} in float32; billions a second: {rates}"
         )
 
 
@@ -405,6 +414,7 @@ def print_table(title, rows):
         "all/peer": lambda row: ratio(row["all_over_peer"]),
         "floor": lambda row: ms(row.get("floor_seconds")),
         "/floor": lambda row: ratio(row.get("all_over_floor")),
+        "/direct": lambda row: ratio(row.get("all_over_direct")),
         "objects": lambda row: str(row["objects"]),
     }
     cells = {name: [cell(row) for row in rows] for name, cell in columns.items()}

@@ -40,7 +40,7 @@ class Detection:
         self._model = MaskRCNN("inference", config, "logs", **how)
         tame_weights(self._model.keras_model)
         tell_scores_apart(self._model.keras_model)
-        self._chosen = self._bare = None
+        self._chosen = self._bare = self._reference = None
         self._boxes = []
 
     def prepare(self, photo, objects, batch=1, confidence=None):
@@ -51,7 +51,7 @@ class Detection:
                 leaves so many objects of those that a random network finds.
         """
         self._model._calibration = [photo, photo]  # for int8 alone, and enough to time it
-        self._photo, self._batch, self._bare = photo, batch, None
+        self._photo, self._batch, self._bare, self._reference = photo, batch, None, None
         answer = {}
         if confidence is None and objects:
             self._choose(0.0, objects)
@@ -96,6 +96,10 @@ class Detection:
             begun = time.perf_counter()
             self._bare()
             seconds["bare"] = time.perf_counter() - begun
+            if self._reference:
+                begun = time.perf_counter()
+                self._reference()
+                seconds["reference"] = time.perf_counter() - begun
             if self._boxes:  # a part of Keras' one graph, so it is timed by itself
                 begun = time.perf_counter()
                 for box_arithmetic in self._boxes:
@@ -105,10 +109,13 @@ class Detection:
         return seconds
 
     def _make_bare(self, images):
-        """Backbone, pyramid and RPN of the same engine as a function."""
+        """Backbone, pyramid and RPN of the same engine as a function. With Keras in float32 also
+        `_reference`, the same with direct convolutions.
+        """
         from mrcnn import detecting
         from mrcnn.engines import pieces
         from mrcnn.engines.keras_engine import compiled
+        from mrcnn.layers.winograd import winograd
 
         molded, metas, _ = detecting.mold_inputs(images, self._model.config)
         molded, metas = np.stack(molded), metas.astype(np.float32)
@@ -129,6 +136,11 @@ class Detection:
             functools.partial(parts["proposals"], to_rois),
             functools.partial(parts["detections"], to_detections),
         ]
+        if self._model.engine.precision == "float32":
+            reference = compiled(pieces.trunk_graph(self._model._shared))
+            with winograd(False):
+                reference([molded])  # traced here
+            self._reference = functools.partial(reference, [molded])
         return functools.partial(parts["trunk"], [molded])
 
     def memory(self):
@@ -145,15 +157,25 @@ class Detection:
         return {"engine": check_choice("auto", None, "inference"), "precision": "float32"}
 
     def gflop(self, objects):
-        """Billions of operations of the trunk, and of all networks with so many detections."""
+        """Billions of operations of the networks with so many detections, "direct" with direct
+        convolutions, "float32" as they are computed in float32, and "trunk", the part of "direct"
+        in backbone, pyramid and RPN.
+        """
+        from mrcnn.engines.openvino_engine import convert
+        from mrcnn.layers.winograd import winograd
+
         config = self._model.config
         sizes = {"trunk": [1, *(int(side) for side in config.IMAGE_SHAPE)]}
         sizes["classifier"] = [1, config.POST_NMS_ROIS_INFERENCE]
         if objects:
             sizes["mask"] = [1, objects]
-        models = self._model.engine._float_models(self._model.engine._key())
-        counts = {name: operations(models[name], size) / 1e9 for name, size in sizes.items()}
-        return {"trunk": counts["trunk"], "all": sum(counts.values())}
+        answer = {}
+        for name, on in (("float32", True), ("direct", False)):
+            with winograd(on):
+                models = {name: convert(self._model.engine._models[name]) for name in sizes}
+            counts = {name: operations(models[name], size) / 1e9 for name, size in sizes.items()}
+            answer[name], answer["trunk"] = sum(counts.values()), counts["trunk"]
+        return answer
 
 
 def network_config(network, size):

@@ -24,6 +24,7 @@ from mrcnn.engines import model_cache, pieces
 from mrcnn.engines.keras_engine import compiled, most_detections
 from mrcnn.engines.openvino_package import import_openvino
 from mrcnn.geometry.images import molded_floats
+from mrcnn.layers.winograd import winograd
 
 PRECISIONS = ("float32", "bfloat16", "int8")
 # Settings that neither the pieces nor their weights depend on.
@@ -99,6 +100,10 @@ class OpenVINOEngine:
         if precision not in PRECISIONS:
             raise ValueError(f"precision is {precision!r}; OpenVINO computes in {PRECISIONS}")
         self.precision = precision
+        # Winograd's algorithm is for float32: 16 bits round too much, and int8 wants convolutions.
+        self._in_float32 = precision == "float32" or (
+            precision == "bfloat16" and not has_bfloat16()
+        )
         self._config = shared.config
         self._calibration = calibration
         self._mask_shape = tuple(shared.config.MASK_SHAPE)
@@ -114,7 +119,7 @@ class OpenVINOEngine:
         ov = import_openvino()
 
         precision = self.precision
-        if precision == "bfloat16" and not has_bfloat16():
+        if precision == "bfloat16" and self._in_float32:
             precision = "float32 (this CPU has no bfloat16 instructions)"
         return f"OpenVINO {ov.__version__.split('-')[0]}, {precision}"
 
@@ -207,7 +212,8 @@ class OpenVINOEngine:
         if entry:
             with contextlib.suppress(RuntimeError):  # written by an OpenVINO that went astray
                 return self._read(entry[0])
-        models = {name: convert(self._models[name]) for name in self._converted()}
+        with winograd(self._in_float32):
+            models = {name: convert(self._models[name]) for name in self._converted()}
         folder = model_cache.store(key, lambda folder: save(models, folder)) if key else None
         return self._read(folder) if folder else models
 
@@ -276,7 +282,7 @@ class OpenVINOEngine:
         versions = [__version__, ov.__version__, keras.__version__, model_cache.source_digest()]
         weights = [np.ascontiguousarray(x).data for x in self._watch.arrays()]
         names = [[v.name, list(v.shape)] for v in self._variables()]
-        return model_cache.cache_key(settings, versions, names, *weights)
+        return model_cache.cache_key(settings, versions, names, self._in_float32, *weights)
 
     def _read(self, folder: Path):
         ov = import_openvino()

@@ -8,6 +8,7 @@ from keras import layers
 
 from mrcnn.checkpoints.names import SQUEEZENET_INPUT_SCALE
 from mrcnn.layers.normalization import BatchNorm
+from mrcnn.layers.winograd import WinogradConv2D
 
 # Blocks in the fourth stage; the other stages are the same in both.
 _STAGE4_BLOCKS = {"resnet50": 6, "resnet101": 23}
@@ -15,9 +16,11 @@ _STAGE4_BLOCKS = {"resnet50": 6, "resnet101": 23}
 
 def _conv_bn(x, filters, kernel_size, stage_block, branch, train_bn, strides=1):
     """A convolution and its batch normalisation, named as in the weight files."""
-    padding = "same" if kernel_size == 3 else "valid"
     name = f"{stage_block}_branch{branch}"
-    x = layers.Conv2D(filters, kernel_size, strides, padding=padding, name=f"res{name}")(x)
+    if kernel_size == 3:
+        x = WinogradConv2D(filters, strides=strides, name=f"res{name}")(x)
+    else:
+        x = layers.Conv2D(filters, kernel_size, strides, name=f"res{name}")(x)
     return BatchNorm(name=f"bn{name}")(x, training=train_bn)
 
 

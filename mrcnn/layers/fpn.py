@@ -3,6 +3,8 @@
 import keras
 from keras import layers
 
+from mrcnn.layers.winograd import WinogradConv2D
+
 
 class DoubleSides(layers.UpSampling2D):
     """Every cell four times: `[batch, h, w, channels]` to `[batch, 2 h, 2 w, channels]`.
@@ -45,8 +47,8 @@ def fpn_graph(feature_maps, size):
         lateral = layers.Conv2D(size, 1, name=f"fpn_c{level}p{level}")(lateral)
         merged[level] = layers.Add(name=f"fpn_p{level}add")([above, lateral])
     pyramid = [
-        layers.Conv2D(size, 3, padding="same", name=f"fpn_p{level}")(merged[level])
-        for level in (2, 3, 4, 5)
+        WinogradConv2D(size, max_blocks=max_blocks, name=f"fpn_p{level}")(merged[level])
+        for level, max_blocks in ((2, 4), (3, 1), (4, 1), (5, 1))
     ]
     pyramid.append(layers.MaxPooling2D(1, 2, name="fpn_p6")(pyramid[-1]))
     return pyramid

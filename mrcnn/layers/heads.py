@@ -10,6 +10,7 @@ from keras import layers, ops
 
 from mrcnn.layers.normalization import BatchNorm
 from mrcnn.layers.roi_align import PyramidROIAlign
+from mrcnn.layers.winograd import WinogradConv2D
 
 
 class MergeRois(keras.layers.Layer):
@@ -213,13 +214,7 @@ class MaskHead:
         # He's initial values: with frozen batch normalisation nothing else keeps the signal of
         # a head that is trained anew from fading, by a third with each layer.
         self.convs = [
-            layers.Conv2D(
-                channels,
-                3,
-                padding="same",
-                kernel_initializer="he_normal",
-                name=f"mrcnn_mask_conv{i}",
-            )
+            WinogradConv2D(channels, kernel_initializer="he_normal", name=f"mrcnn_mask_conv{i}")
             for i in range(1, 5)
         ]
         self.bns = [BatchNorm(name=f"mrcnn_mask_bn{i}") for i in range(1, 5)]

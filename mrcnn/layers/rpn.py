@@ -3,6 +3,8 @@
 import keras
 from keras import layers
 
+from mrcnn.layers.winograd import WinogradConv2D
+
 
 def rpn_graph(feature_map, anchors_per_location, anchor_stride, channels=512):
     """The RPN on one pyramid level.
@@ -18,13 +20,8 @@ def rpn_graph(feature_map, anchors_per_location, anchor_stride, channels=512):
         `[rpn_class_logits, rpn_probs, rpn_bbox]`: `[batch, anchors, (bg, fg)]` before and after the
         softmax and `[batch, anchors, (dy, dx, log(dh), log(dw))]` in standard deviations; float32.
     """
-    shared = layers.Conv2D(
-        channels,
-        3,
-        anchor_stride,
-        padding="same",
-        activation="relu",
-        name="rpn_conv_shared",
+    shared = WinogradConv2D(
+        channels, strides=anchor_stride, max_blocks=4, activation="relu", name="rpn_conv_shared"
     )(feature_map)
     logits = layers.Conv2D(2 * anchors_per_location, 1, name="rpn_class_raw")(shared)
     logits = layers.Reshape((-1, 2), name="rpn_class_logits_rows")(logits)
