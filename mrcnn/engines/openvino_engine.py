@@ -33,6 +33,7 @@ _IRRELEVANT_PREFIXES = ("DETECTION_", "LEARNING_", "TRAIN_ROI", "STEPS_", "VALID
 # Boxes that are classified at a time: the features of a thousand, four times over in ROIAlign, took
 # a quarter of a gigabyte.
 _BOXES_AT_A_TIME = 256
+BATCH = int(os.environ.get("BB", "0")) or None
 _HINTS = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
 
 
@@ -308,14 +309,21 @@ def is_cacheable(config):
     return not callable(config.BACKBONE)
 
 
-def convert(model):
-    """An OpenVINO model of a Keras model on TensorFlow: float32, any batch, any size."""
+def convert(model, sides=None):
+    """An OpenVINO model of a Keras model on TensorFlow in float32, for any batch.
+
+    Args:
+        model: Keras model.
+        sides: `(height, width)` of pictures, of a model that takes those; None for any size.
+    """
     import tensorflow as tf
 
     ov = import_openvino()
 
+    shapes = [(BATCH, *sides, x.shape[-1]) if sides else x.shape for x in model.inputs]
     signature = [
-        tf.TensorSpec(x.shape, x.dtype, name=f"input_{i}") for i, x in enumerate(model.inputs)
+        tf.TensorSpec(shape, x.dtype, name=f"input_{i}")
+        for i, (x, shape) in enumerate(zip(model.inputs, shapes))
     ]
     run = tf.function(lambda *inputs: model(list(inputs), training=False), autograph=False)
     function = run.get_concrete_function(*signature)

@@ -16,6 +16,7 @@ and 16 bits are too few for the sums, so GPUs and bfloat16 keep the direct convo
 
 import contextlib
 import contextvars
+import itertools
 
 import keras
 import numpy as np
@@ -149,84 +150,104 @@ def winograd_conv(inputs, kernel, max_blocks=1):
 
 
 def _convolve(inputs, kernel, max_blocks):
-    batch_size, height, width, _ = ops.shape(inputs)
     kernel = _matmul(_KERNEL, kernel)
-    inputs = _pad_to_tiles(inputs, border=1)
-    blocks = []
-    for first, rows, block_height in _blocks(height, max_blocks):
-        tiles = _matmul(_INPUTS, _squares(inputs, 6, first, rows))
-        tiles = _matmul(_OUTPUTS, ops.matmul(tiles, kernel))
-        blocks.append(_assemble(tiles, (batch_size, block_height, width)))
-    return ops.concatenate(blocks, axis=1) if len(blocks) > 1 else blocks[0]
-
-
-def _kernel_gradient(inputs, upstream, max_blocks):
-    height = ops.shape(inputs)[1]
-    inputs, upstream = _pad_to_tiles(inputs, border=1), _pad_to_tiles(upstream, border=0)
-    total = 0.0
-    for first, rows, _ in _blocks(height, max_blocks):
-        tiles = _matmul(_INPUTS, _squares(inputs, 6, first, rows))
-        upstream_tiles = _matmul(_OUTPUTS.T, _squares(upstream, 4, first, rows))
-        total += ops.matmul(ops.transpose(tiles, (0, 2, 1)), upstream_tiles)
-    return _matmul(_KERNEL.T, total)
-
-
-def _blocks(height, max_blocks):
-    """Blocks of tile rows: the first, how many, and how many rows of the map they hold. Where the
-    height is known only at run time, the later ones can be empty.
-    """
-    rows = -(-height // 4)
-    if max_blocks == 1:
-        return [(0, rows, height)]
-    is_known = isinstance(rows, int)
-    smaller, larger = (min, max) if is_known else (ops.minimum, ops.maximum)
-    step = larger(-(-rows // max_blocks), _ROWS_AT_A_TIME)
-    starts = [0, *(smaller(i * step, rows) for i in range(1, max_blocks + 1))]
-    return [
-        (first, last - first, smaller(4 * last, height) - smaller(4 * first, height))
-        for first, last in zip(starts, starts[1:])
-        if not is_known or first < last
-    ]
-
-
-def _pad_to_tiles(maps, border):
-    """Zeros around, `border` wide, and after the last row and column until all tiles are whole."""
-    _, height, width, _ = ops.shape(maps)
-    return ops.pad(
-        maps, [[0, 0], [border, border + -height % 4], [border, border + -width % 4], [0, 0]]
+    tiling = _Tiling(inputs, max_blocks)
+    return tiling.assemble(
+        _matmul(_OUTPUTS, ops.matmul(_matmul(_INPUTS, squares), kernel))
+        for squares in tiling.squares(inputs, border=1)
     )
 
 
-def _squares(maps, side, first, rows):
-    """Every tile of some tile rows with its surroundings: `[side * side, tiles, channels]`."""
-    batch_size, height, width, channels = ops.shape(maps)
-    columns = (width - side) // 4 + 1
-    y, x, image, row, column = _open_grid(side, side, batch_size, rows, columns)
-    index = (image * height + 4 * (first + row) + y) * width + 4 * column + x
-    squares = ops.take(ops.reshape(maps, (-1, channels)), index, axis=0)
-    return ops.reshape(squares, (side * side, -1, channels))
-
-
-def _assemble(tiles, shape):
-    """Maps `shape`, `(batch, height, width)`, from their tiles `[16, tiles, filters]`."""
-    batch_size, height, width = shape
-    rows, columns = -(-height // 4), -(-width // 4)
-    image, y, x = _open_grid(*shape)
-    tile = (image * rows + y // 4) * columns + x // 4
-    index = (y % 4 * 4 + x % 4) * (batch_size * rows * columns) + tile
-    return ops.take(ops.reshape(tiles, (-1, tiles.shape[-1])), index, axis=0)
-
-
-def _open_grid(*sizes):
-    """As `numpy.ogrid`: for each axis its numbers, along that axis."""
-    ones = [1] * len(sizes)
-    return [
-        ops.reshape(ops.arange(size, dtype="int32"), (*ones[:i], -1, *ones[i + 1 :]))
-        for i, size in enumerate(sizes)
-    ]
+def _kernel_gradient(inputs, upstream, max_blocks):
+    tiling = _Tiling(inputs, max_blocks)
+    total = 0.0
+    for squares, tiles in zip(tiling.squares(inputs, border=1), tiling.squares(upstream, border=0)):
+        squares = ops.transpose(_matmul(_INPUTS, squares), (0, 2, 1))
+        total += ops.matmul(squares, _matmul(_OUTPUTS.T, tiles))
+    return _matmul(_KERNEL.T, total)
 
 
 def _matmul(matrix, x):
-    """`matrix [n, m]` times `x [m, ...]`."""
+    """`matrix [n, m]` times `x [m, ..., channels]`: `[n, k, channels]`."""
     product = ops.matmul(ops.convert_to_tensor(matrix), ops.reshape(x, (len(matrix[0]), -1)))
-    return ops.reshape(product, (len(matrix), *ops.shape(x)[1:]))
+    return ops.reshape(product, (len(matrix), -1, x.shape[-1]))
+
+
+class _Tiling:
+    """How maps `[batch, height, width, ...]` are cut into tiles of 4x4, and the rows of tiles into
+    blocks. Sizes are numbers, or tensors where they are known only at run time.
+    """
+
+    def __init__(self, maps, max_blocks):
+        self._batch_size, self._height, self._width = ops.shape(maps)[:3]
+        self._rows, self._columns = (self._height + 3) // 4, (self._width + 3) // 4
+        self._blocks = self._cut(max_blocks)
+
+    def _cut(self, max_blocks):
+        """The first and last tile row of each block. Without known sizes some can be empty."""
+        rows = self._rows
+        if max_blocks == 1:
+            return [(0, rows)]
+        smaller, larger = (min, max) if _is_known(rows) else (ops.minimum, ops.maximum)
+        step = larger((rows + max_blocks - 1) // max_blocks, _ROWS_AT_A_TIME)
+        ends = [0, *(smaller(i * step, rows) for i in range(1, max_blocks)), rows]
+        blocks = itertools.pairwise(ends)
+        return [(first, last) for first, last in blocks if not _is_known(rows) or first < last]
+
+    def squares(self, maps, border):
+        """Of each block the tiles with a border of so many cells around,
+        `[cells, batch, rows, columns, channels]`.
+        """
+        side, channels = 4 + 2 * border, maps.shape[-1]
+        height, width = 4 * self._rows + 2 * border, 4 * self._columns + 2 * border
+        below, right = height - self._height - border, width - self._width - border
+        maps = ops.pad(maps, [[0, 0], [border, below], [border, right], [0, 0]])
+        table = ops.reshape(maps, (-1, channels))
+        y, x = np.divmod(np.arange(side * side, dtype=np.int32), side)
+        index = _along(y * width + x, 0)
+        index = index + _along(_multiples(height * width, self._batch_size), 1)
+        index = index + (
+            _along(_multiples(4 * width, self._rows), 2) + _along(_multiples(4, self._columns), 3)
+        )
+        for first, last in self._blocks:
+            is_all = len(self._blocks) == 1
+            yield _take_rows(table, index if is_all else index[:, :, first:last])
+
+    def assemble(self, blocks):
+        """Maps from the tiles of each block, `[16, tiles, channels]`."""
+        maps = []
+        for tiles, (first, last) in zip(blocks, self._blocks):
+            size, channels = (self._batch_size, last - first, self._columns), tiles.shape[-1]
+            tiles = ops.transpose(ops.reshape(tiles, (4, 4, *size, channels)), (2, 3, 0, 4, 1, 5))
+            maps.append(ops.reshape(tiles, (size[0], 4 * size[1], 4 * size[2], channels)))
+        maps = ops.concatenate(maps, axis=1) if len(maps) > 1 else maps[0]
+        if _is_known(self._height, self._width) and self._height % 4 == self._width % 4 == 0:
+            return maps
+        return maps[:, : self._height, : self._width]
+
+
+def _is_known(*sizes):
+    return all(isinstance(size, int) for size in sizes)
+
+
+def _multiples(step, count):
+    """`[0, step, 2 step, ...]`, so many: an array where both are known."""
+    if _is_known(step, count):
+        return step * np.arange(count, dtype=np.int32)
+    return step * ops.arange(count, dtype="int32")
+
+
+def _along(numbers, axis):
+    """One row of numbers along this axis of four."""
+    shape = [1, 1, 1, 1]
+    shape[axis] = -1
+    return (np if isinstance(numbers, np.ndarray) else ops).reshape(numbers, shape)
+
+
+def _take_rows(table, index):
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        # Without the operations by which Keras lets indices be negative.
+        return tf.gather(table, index)
+    return ops.take(table, index, axis=0)

@@ -99,7 +99,8 @@ def twins(**kwargs):
     theirs = layers.Conv2D(128, 3, padding="same", name="conv", **kwargs)
     for layer in (ours, theirs):
         layer.build((None, None, None, 128))
-    theirs.set_weights([np.random.default_rng(i).normal(size=w.shape) for i, w in enumerate(theirs.get_weights())])
+    rng = np.random.default_rng(0)
+    theirs.set_weights([rng.normal(size=w.shape) for w in theirs.get_weights()])
     ours.set_weights(theirs.get_weights())
     return ours, theirs
 
