@@ -120,7 +120,8 @@ class Detection:
         molded, metas, _ = detecting.mold_inputs(images, self._model.config)
         molded, metas = np.stack(molded), metas.astype(np.float32)
         if self._model.engine.name == "openvino":
-            return functools.partial(self._model.engine._infer, "trunk", molded)
+            infer = self._model.engine._infer  # one picture at a time
+            return lambda: [infer("trunk", image[None]) for image in molded]
         parts = pieces.pieces(self._model._shared)
         parts = {name: compiled(graph) for name, graph in parts.items()}
         anchors = self._model.get_anchors(molded.shape[1:])

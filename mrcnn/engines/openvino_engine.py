@@ -33,7 +33,7 @@ _IRRELEVANT_PREFIXES = ("DETECTION_", "LEARNING_", "TRAIN_ROI", "STEPS_", "VALID
 # Boxes that are classified at a time: the features of a thousand, four times over in ROIAlign, took
 # a quarter of a gigabyte.
 _BOXES_AT_A_TIME = 256
-BATCH = int(os.environ.get("BB", "0")) or None
+_TRUNK_FOR_ANY_SIZE = "trunk for any size"
 _HINTS = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
 
 
@@ -82,8 +82,8 @@ class OpenVINOEngine:
         shared: `mrcnn.graphs.SharedLayers`.
         precision: "float32", "bfloat16" or "int8" of the network between the boxes.
         calibration: for int8, a function that gives a list of `(images, image_metas, anchors)` as
-            `run` takes them, of typical pictures; None takes what an earlier call has left in the
-            cache for these weights.
+            `run` takes them, each of one typical picture; None takes what an earlier call has left
+            in the cache for these weights.
 
     Raises:
         ValueError: for another precision, or int8 without anything to calibrate with (at the first
@@ -106,6 +106,7 @@ class OpenVINOEngine:
             precision == "bfloat16" and not has_bfloat16()
         )
         self._config = shared.config
+        self._sides = fixed_sides(shared.config)
         self._calibration = calibration
         self._mask_shape = tuple(shared.config.MASK_SHAPE)
         self._models = pieces.pieces(shared)
@@ -130,14 +131,15 @@ class OpenVINOEngine:
         image_metas = np.ascontiguousarray(image_metas, np.float32)
         with self._lock:
             self._follow_weights()
-            detections, pyramid = self._detect(images, image_metas, anchors)
-            count = most_detections(detections)
-            if count == 0:
-                return detections, np.zeros((len(images), 0, *self._mask_shape), np.float32)
-            pooled = self._mask_features(detections[:, :count], image_metas, pyramid)
-            (masks,) = self._infer("mask", pooled)
-            class_ids = detections[:, :count, 4].astype(np.intp)[..., None, None, None]
-            return detections, np.take_along_axis(masks.data, class_ids, axis=4)[..., 0]
+            one_by_one = (slice(i, i + 1) for i in range(len(images)))
+            found = [self._run_one(images[i], image_metas[i], anchors) for i in one_by_one]
+        detections, masks = zip(*found)
+        detections = np.concatenate(detections)
+        count = most_detections(detections)
+        all_masks = np.zeros((len(images), count, *self._mask_shape), np.float32)
+        for rows, mask in zip(all_masks, masks):
+            rows[: len(mask)] = mask
+        return detections, all_masks
 
     def prepare(self):
         """Convert and compile now, not at the first picture."""
@@ -150,31 +152,53 @@ class OpenVINOEngine:
         self._requests = {}
         self._prepare()
 
-    def _detect(self, images, image_metas, anchors, on_features=None):
-        """Detections `[batch, N, 6]` as an array, and the pyramid as the aligners take it, good
-        until the next call. `on_features` is called with the classifier's inputs, arrays good until
-        it returns.
+    def _run_one(self, image, image_meta, anchors):
+        """Detections `[1, N, 6]` and masks `[count, height, width]` of a batch of one.
+
+        A CPU gains nothing from more pictures at a time, and the pyramid of each takes 90 MB.
         """
-        anchors = np.broadcast_to(np.asarray(anchors, np.float32), (len(images), *anchors.shape))
-        table, rpn_class, rpn_bbox = self._infer("trunk", images)
-        pyramid = table, pieces.pyramid_sizes(self._config, images.shape[1:])
+        detections, pyramid = self._detect(image, image_meta, anchors)
+        count = most_detections(detections)
+        if count == 0:
+            return detections, np.zeros((0, *self._mask_shape), np.float32)
+        pooled = self._mask_features(detections[:, :count], image_meta, pyramid)
+        (masks,) = self._infer("mask", pooled)
+        class_ids = detections[0, :count, 4].astype(np.intp)
+        return detections, masks.data[0, np.arange(count), :, :, class_ids]
+
+    def _detect(self, image, image_meta, anchors, on_features=None):
+        """Detections `[1, N, 6]` as an array, and the pyramid as the aligners take it, good until
+        the next call. `on_features` is called with the classifier's inputs, arrays good until it
+        returns.
+        """
+        anchors = np.asarray(anchors, np.float32)[None]
+        table, rpn_class, rpn_bbox = self._infer(self._trunk_for(image), image)
+        pyramid = table, pieces.pyramid_sizes(self._config, image.shape[1:])
         rois = self._proposals([rpn_class.data, rpn_bbox.data, anchors])
         boxes = keras.ops.convert_to_numpy(rois)
         classified = []
         for i in range(0, boxes.shape[1], _BOXES_AT_A_TIME):
             some = np.ascontiguousarray(boxes[:, i : i + _BOXES_AT_A_TIME])
-            (pooled,) = self._infer("classifier_align", some, image_metas, *pyramid)
+            (pooled,) = self._infer("classifier_align", some, image_meta, *pyramid)
             if on_features:
                 on_features(pooled.data)
             classified.append([output.data.copy() for output in self._infer("classifier", pooled)])
         probabilities, deltas = (np.concatenate(parts, axis=1) for parts in zip(*classified))
-        detections = self._detections([rois, probabilities, deltas, image_metas])
+        detections = self._detections([rois, probabilities, deltas, image_meta])
         return keras.ops.convert_to_numpy(detections), pyramid
 
-    def _mask_features(self, detections, image_metas, pyramid):
+    def _trunk_for(self, image):
+        """The name of the trunk that takes pictures of this size."""
+        if self._sides in (None, image.shape[1:3]):
+            return "trunk"
+        if _TRUNK_FOR_ANY_SIZE not in self._requests:
+            self._compile({_TRUNK_FOR_ANY_SIZE: self._convert("trunk", sides=None)})
+        return _TRUNK_FOR_ANY_SIZE
+
+    def _mask_features(self, detections, image_meta, pyramid):
         """The mask head's input for the boxes of detections, a tensor good until the next call."""
         boxes = np.ascontiguousarray(detections[..., :4], np.float32)
-        (pooled,) = self._infer("mask_align", boxes, image_metas, *pyramid)
+        (pooled,) = self._infer("mask_align", boxes, image_meta, *pyramid)
         return pooled
 
     def _infer(self, name, *inputs):
@@ -213,10 +237,15 @@ class OpenVINOEngine:
         if entry:
             with contextlib.suppress(RuntimeError):  # written by an OpenVINO that went astray
                 return self._read(entry[0])
-        with winograd(self._in_float32):
-            models = {name: convert(self._models[name]) for name in self._converted()}
+        models = {name: self._convert(name, self._sides) for name in self._converted()}
         folder = model_cache.store(key, lambda folder: save(models, folder)) if key else None
         return self._read(folder) if folder else models
+
+    def _convert(self, name, sides):
+        """The OpenVINO model of a piece; `sides` of the pictures as in `convert`, for the trunk."""
+        of_any_size = name == "trunk" and sides is None
+        with winograd(self._in_float32 and not of_any_size):
+            return convert(self._models[name], sides if name == "trunk" else None)
 
     def _prepare_int8(self, key):
         """As `_prepare`, with networks quantised by the calibration pictures."""
@@ -249,14 +278,14 @@ class OpenVINOEngine:
     def _samples(self, inputs):
         """Inputs of each network, from runs on the calibration pictures."""
         samples = {name: [] for name in pieces.NETWORKS}
-        for images, image_metas, anchors in inputs:
-            images = np.ascontiguousarray(images, np.float32)
-            image_metas = np.ascontiguousarray(image_metas, np.float32)
-            samples["trunk"].append(images)
+        for image, image_meta, anchors in inputs:
+            image = np.ascontiguousarray(image, np.float32)
+            image_meta = np.ascontiguousarray(image_meta, np.float32)
+            samples["trunk"].append(image)
             features = []
             detections, pyramid = self._detect(
-                images,
-                image_metas,
+                image,
+                image_meta,
                 anchors,
                 lambda pooled, kept=features: kept.append(pooled[:, :100].copy()),
             )
@@ -264,7 +293,7 @@ class OpenVINOEngine:
             samples["classifier"].append(features[0])
             count = most_detections(detections)
             if count:
-                pooled = self._mask_features(detections[:, :count], image_metas, pyramid)
+                pooled = self._mask_features(detections[:, :count], image_meta, pyramid)
                 samples["mask"].append(pooled.data.copy())
         return samples
 
@@ -297,7 +326,7 @@ class OpenVINOEngine:
 
         core = ov.Core()
         for name, model in models.items():
-            hint = _HINTS[self.precision] if name in pieces.NETWORKS else "f32"
+            hint = "f32" if name in pieces.ALIGNERS else _HINTS[self.precision]
             settings = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
             if threads := _threads():
                 settings["INFERENCE_NUM_THREADS"] = threads
@@ -309,18 +338,27 @@ def is_cacheable(config):
     return not callable(config.BACKBONE)
 
 
+def fixed_sides(config):
+    """`(height, width)` of all pictures of these settings; None where each has its own."""
+    if config.IMAGE_RESIZE_MODE in ("square", "crop"):
+        return tuple(int(side) for side in config.IMAGE_SHAPE[:2])
+    return None
+
+
 def convert(model, sides=None):
-    """An OpenVINO model of a Keras model on TensorFlow in float32, for any batch.
+    """An OpenVINO model of a Keras model on TensorFlow, in float32 and for one picture.
 
     Args:
         model: Keras model.
-        sides: `(height, width)` of pictures, of a model that takes those; None for any size.
+        sides: `(height, width)` of the pictures that the model takes. None for any: a network as
+            deep as ResNet-101 takes a fifth more memory then, and with Winograd's algorithm ten
+            times as long to compile.
     """
     import tensorflow as tf
 
     ov = import_openvino()
 
-    shapes = [(BATCH, *sides, x.shape[-1]) if sides else x.shape for x in model.inputs]
+    shapes = [(1, *(sides or x.shape[1:-1]), x.shape[-1]) for x in model.inputs]
     signature = [
         tf.TensorSpec(shape, x.dtype, name=f"input_{i}")
         for i, (x, shape) in enumerate(zip(model.inputs, shapes))

@@ -84,10 +84,27 @@ def test_it_finds_what_keras_finds_also_after_the_weights_have_changed(model, ke
 
 def test_other_sizes_than_the_first(model, keras_engine, monkeypatch):
     monkeypatch.setattr(model.config, "IMAGE_RESIZE_MODE", "none")
-    image = np.random.RandomState(5).randint(0, 256, (128, 192, 3)).astype(np.uint8)
-    found = model.detect([image])
+    sizes = (128, 192), (64, 64), (192, 128)
+    images = [np.random.RandomState(5).randint(0, 256, (*s, 3)).astype(np.uint8) for s in sizes]
+    found = [model.detect([image])[0] for image in images]
     monkeypatch.setattr(model, "_engine", keras_engine)
-    assert_same(found * 3, model.detect([image]) * 3)
+    assert_same(found, [model.detect([image])[0] for image in images])
+
+
+def test_the_trunk_is_of_the_size_of_all_pictures_if_there_is_one():
+    config = tiny_config()
+    assert openvino_engine.fixed_sides(config) == (64, 64)
+    config.IMAGE_RESIZE_MODE = "pad64"
+    assert openvino_engine.fixed_sides(config) is None
+
+
+@pytest.mark.parametrize("mode", ["square", "pad64"])
+def test_sizes_of_the_converted_trunk(mode, model, monkeypatch):
+    engine = openvino_engine.OpenVINOEngine(model._shared)
+    monkeypatch.setattr(engine, "_sides", (64, 64) if mode == "square" else None)
+    trunk = engine._convert("trunk", engine._sides)
+    sides = "64,64" if mode == "square" else "?,?"
+    assert str(trunk.input(0).partial_shape) == f"[1,{sides},3]"
 
 
 def test_nothing_found(model, monkeypatch):
@@ -102,9 +119,9 @@ def test_a_second_start_converts_nothing_unless_the_cache_is_damaged(model, home
     converted = []
     convert = openvino_engine.convert
 
-    def counting(part):
+    def counting(part, sides):
         converted.append(part.name)
-        return convert(part)
+        return convert(part, sides)
 
     monkeypatch.setattr(openvino_engine, "convert", counting)
     again = openvino_engine.OpenVINOEngine(model._shared)
