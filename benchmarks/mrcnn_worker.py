@@ -163,17 +163,20 @@ class Detection:
         in backbone, pyramid and RPN.
         """
         from mrcnn.engines.openvino_engine import convert
-        from mrcnn.layers.winograd import winograd
 
         config = self._model.config
-        sizes = {"trunk": [1, *(int(side) for side in config.IMAGE_SHAPE)]}
+        sides = [int(side) for side in config.IMAGE_SHAPE[:2]]
+        sizes = {"trunk": [1, *sides]}
         sizes["classifier"] = [1, config.POST_NMS_ROIS_INFERENCE]
         if objects:
             sizes["mask"] = [1, objects]
         answer = {}
-        for name, on in (("float32", True), ("direct", False)):
-            with winograd(on):
-                models = {name: convert(self._model.engine._models[name]) for name in sizes}
+        parts = self._model.engine._models
+        for name, by_winograd in (("float32", True), ("direct", False)):
+            models = {
+                part: convert(parts[part], sides if part == "trunk" else None, by_winograd)
+                for part in sizes
+            }
             counts = {name: operations(models[name], size) / 1e9 for name, size in sizes.items()}
             answer[name], answer["trunk"] = sum(counts.values()), counts["trunk"]
         return answer

@@ -9,6 +9,7 @@ have changed; the converted network is kept on disk. Box arithmetic stays with K
 from __future__ import annotations
 
 import contextlib
+import mmap
 import os
 import threading
 import zlib
@@ -24,7 +25,7 @@ from mrcnn.engines import model_cache, pieces
 from mrcnn.engines.keras_engine import compiled, most_detections
 from mrcnn.engines.openvino_package import import_openvino
 from mrcnn.geometry.images import molded_floats
-from mrcnn.layers.winograd import winograd
+from mrcnn.layers.winograd import KERNEL_BASIS, winograd
 
 PRECISIONS = ("float32", "bfloat16", "int8")
 # Settings that neither the pieces nor their weights depend on.
@@ -34,6 +35,7 @@ _IRRELEVANT_PREFIXES = ("DETECTION_", "LEARNING_", "TRAIN_ROI", "STEPS_", "VALID
 # a quarter of a gigabyte.
 _BOXES_AT_A_TIME = 256
 _TRUNK_FOR_ANY_SIZE = "trunk for any size"
+_KERNEL_BASIS = "kernel_basis"
 _HINTS = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
 
 
@@ -114,6 +116,7 @@ class OpenVINOEngine:
         self._detections = compiled(self._models["detections"])
         self._watch = WeightsWatch(self._variables())
         self._requests: dict[str, Any] = {}
+        self._mapped: list[np.memmap] = []
         # Requests own the memory of their outputs: one picture, or batch, at a time.
         self._lock = threading.Lock()
 
@@ -243,9 +246,8 @@ class OpenVINOEngine:
 
     def _convert(self, name, sides):
         """The OpenVINO model of a piece; `sides` of the pictures as in `convert`, for the trunk."""
-        of_any_size = name == "trunk" and sides is None
-        with winograd(self._in_float32 and not of_any_size):
-            return convert(self._models[name], sides if name == "trunk" else None)
+        by_winograd = self._in_float32 and not (name == "trunk" and sides is None)
+        return convert(self._models[name], sides if name == "trunk" else None, by_winograd)
 
     def _prepare_int8(self, key):
         """As `_prepare`, with networks quantised by the calibration pictures."""
@@ -318,7 +320,14 @@ class OpenVINOEngine:
         ov = import_openvino()
 
         core = ov.Core()
-        return {name: core.read_model(folder / f"{name}.xml") for name in self._converted()}
+        models = {}
+        for name in self._converted():
+            # Writable, or OpenVINO does not take it; nobody writes.
+            weights = np.memmap(folder / f"{name}.bin", np.uint8, "c")
+            xml = (folder / f"{name}.xml").read_bytes()
+            models[name] = core.read_model(xml, ov.Tensor(weights, shared_memory=True))
+            self._mapped.append(weights)
+        return models
 
     def _compile(self, models):
         """Make the models ready to run."""
@@ -330,7 +339,19 @@ class OpenVINOEngine:
             settings = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
             if threads := _threads():
                 settings["INFERENCE_NUM_THREADS"] = threads
-            self._requests[name] = core.compile_model(model, "CPU", settings).create_infer_request()
+            request = core.compile_model(model, "CPU", settings).create_infer_request()
+            if any(_KERNEL_BASIS in tensor.names for tensor in model.inputs):
+                request.set_tensor(_KERNEL_BASIS, ov.Tensor(KERNEL_BASIS))
+            self._requests[name] = request
+        self._forget_pages()
+
+    def _forget_pages(self):
+        """Give back the memory of the files: compiled networks have their own copy of the weights,
+        and what they should still look at is read again.
+        """
+        for array in self._mapped:
+            if hasattr(mmap, "MADV_DONTNEED"):  # not on Windows
+                array._mmap.madvise(mmap.MADV_DONTNEED)
 
 
 def is_cacheable(config):
@@ -345,7 +366,7 @@ def fixed_sides(config):
     return None
 
 
-def convert(model, sides=None):
+def convert(model, sides=None, by_winograd=False):
     """An OpenVINO model of a Keras model on TensorFlow, in float32 and for one picture.
 
     Args:
@@ -353,6 +374,8 @@ def convert(model, sides=None):
         sides: `(height, width)` of the pictures that the model takes. None for any: a network as
             deep as ResNet-101 takes a fifth more memory then, and with Winograd's algorithm ten
             times as long to compile.
+        by_winograd: compute 3x3 convolutions by Winograd's algorithm, see `mrcnn.layers.winograd`.
+            The model then has one more input, "kernel_basis", for `KERNEL_BASIS`.
     """
     import tensorflow as tf
 
@@ -363,11 +386,20 @@ def convert(model, sides=None):
         tf.TensorSpec(shape, x.dtype, name=f"input_{i}")
         for i, (x, shape) in enumerate(zip(model.inputs, shapes))
     ]
-    run = tf.function(lambda *inputs: model(list(inputs), training=False), autograph=False)
-    function = run.get_concrete_function(*signature)
+    if by_winograd:
+        signature.append(tf.TensorSpec(KERNEL_BASIS.shape, "float32", name=_KERNEL_BASIS))
+
+    def run(*inputs):
+        inputs, basis = (inputs[:-1], inputs[-1]) if by_winograd else (inputs, None)
+        with winograd(by_winograd, basis):
+            return model(list(inputs), training=False)
+
+    function = tf.function(run, autograph=False).get_concrete_function(*signature)
     converted = ov.convert_model(function, share_weights=False)
-    # Inputs come in any order, and loose ends of the shape arithmetic as further outputs.
-    parameters = [converted.input(f"input_{i}").node for i in range(len(model.inputs))]
+    # Inputs come in any order, and without one that no layer asked for.
+    given = {name: tensor.node for tensor in converted.inputs for name in tensor.names}
+    parameters = [given[spec.name] for spec in signature if spec.name in given]
+    # Loose ends of the shape arithmetic come as further outputs.
     outputs = [converted.output(tensor.name) for tensor in function.outputs]
     outputs = [output.node.input_value(0) for output in outputs]
     converted = ov.Model(outputs, parameters, model.name)

@@ -41,7 +41,7 @@ _G = [
 ]
 _A = [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]]
 # Both directions at once.
-_INPUTS, _KERNEL, _OUTPUTS = (np.kron(m, m).astype(np.float32) for m in (_B, _G, _A))
+_INPUTS, KERNEL_BASIS, _OUTPUTS = (np.kron(m, m).astype(np.float32) for m in (_B, _G, _A))
 
 # Narrower layers spend more on the change of basis than they save: channels * filters / (channels +
 # filters), which is 64 for 128 and 128.
@@ -50,13 +50,21 @@ _LEAST_WIDTH = 64
 # outputs: for the RPN on P2 450 MB without such blocks.
 _ROWS_AT_A_TIME = 16
 
-_forced = contextvars.ContextVar("winograd", default=None)
+# What `winograd` said: whether to use the algorithm, and the matrix for kernels.
+_forced = contextvars.ContextVar("winograd", default=(None, KERNEL_BASIS))
 
 
 @contextlib.contextmanager
-def winograd(on):
-    """What is traced inside uses Winograd's algorithm wherever it applies (`on`), or nowhere."""
-    token = _forced.set(on)
+def winograd(on, kernel_basis=KERNEL_BASIS):
+    """What is traced inside uses Winograd's algorithm wherever it applies, or nowhere.
+
+    Args:
+        on: whether it does.
+        kernel_basis: the value of `KERNEL_BASIS` as a tensor whose value comes with every run.
+            Compilers that compute all they can in advance then leave kernels as they are; in the
+            basis they take four times the memory.
+    """
+    token = _forced.set((on, kernel_basis))
     try:
         yield
     finally:
@@ -98,7 +106,7 @@ class WinogradConv2D(layers.Conv2D):
             or channels * filters < _LEAST_WIDTH * (channels + filters)
         ):
             return False
-        forced = _forced.get()
+        forced, _ = _forced.get()
         return _is_on_cpu(inputs) if forced is None else forced
 
     def get_config(self):
@@ -150,7 +158,8 @@ def winograd_conv(inputs, kernel, max_blocks=1):
 
 
 def _convolve(inputs, kernel, max_blocks):
-    kernel = _matmul(_KERNEL, kernel)
+    _, kernel_basis = _forced.get()
+    kernel = _matmul(kernel_basis, kernel)
     tiling = _Tiling(inputs, max_blocks)
     return tiling.assemble(
         _matmul(_OUTPUTS, ops.matmul(_matmul(_INPUTS, squares), kernel))
@@ -164,13 +173,14 @@ def _kernel_gradient(inputs, upstream, max_blocks):
     for squares, tiles in zip(tiling.squares(inputs, border=1), tiling.squares(upstream, border=0)):
         squares = ops.transpose(_matmul(_INPUTS, squares), (0, 2, 1))
         total += ops.matmul(squares, _matmul(_OUTPUTS.T, tiles))
-    return _matmul(_KERNEL.T, total)
+    return _matmul(KERNEL_BASIS.T, total)
 
 
 def _matmul(matrix, x):
     """`matrix [n, m]` times `x [m, ..., channels]`: `[n, k, channels]`."""
-    product = ops.matmul(ops.convert_to_tensor(matrix), ops.reshape(x, (len(matrix[0]), -1)))
-    return ops.reshape(product, (len(matrix), -1, x.shape[-1]))
+    rows, columns = matrix.shape
+    product = ops.matmul(ops.convert_to_tensor(matrix), ops.reshape(x, (columns, -1)))
+    return ops.reshape(product, (rows, -1, x.shape[-1]))
 
 
 class _Tiling:
