@@ -198,6 +198,9 @@ def operations(op) -> float:
     if op.type == "MatMul":
         inner = op.inputs[0].shape[0 if op.get_attr("transpose_a") else 1]
         return 2.0 * inner * np.prod(op.outputs[0].shape.as_list())
+    if op.type in ("BatchMatMul", "BatchMatMulV2"):
+        inner = op.inputs[0].shape[-2 if op.get_attr("adj_x") else -1]
+        return 2.0 * inner * np.prod(op.outputs[0].shape.as_list(), dtype=float)
     # All three of a convolution meet every output with every weight of its window once.
     if op.type == "Conv2D":
         return 2.0 * np.prod([*op.outputs[0].shape, *op.inputs[1].shape[:3]], dtype=float)

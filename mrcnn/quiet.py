@@ -14,6 +14,8 @@ import sys
 import tempfile
 from collections.abc import Iterator
 
+from mrcnn.allocation import keep_freed_memory
+
 # Informational lines of abseil's log, and the two lines that come with them.
 _CHATTER = re.compile(
     rb"I\d{4} \d\d:\d\d:[\d.]+ "
@@ -24,11 +26,13 @@ _STDERR = 2
 
 
 def import_backend() -> None:
-    """Import Keras and its backend without the start-up chatter and the garbage collector.
+    """Import Keras and its backend without the start-up chatter and the garbage collector, after
+    `mrcnn.allocation.keep_freed_memory`.
 
     Warnings and errors still appear, a moment later. What the user has set in
     TF_CPP_MIN_LOG_LEVEL wins; 0 shows everything.
     """
+    keep_freed_memory()
     shows_all = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") == "0"
     with paused_collection(), contextlib.nullcontext() if shows_all else without_chatter():
         import keras  # noqa: F401
