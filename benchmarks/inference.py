@@ -19,12 +19,13 @@ says "background", and the least score lies at the tenth-best detection's: ten o
 many that a random network finds.
 
 all: reading the photograph and `detect`. bare: backbone, pyramid and RPN alone in the same engine;
-"all" has the two heads besides. /ref: over the bare network in TensorFlow float32 with direct
-convolutions, the fixed reference; for ResNet-101 it took 2.78 s where Matterport's package took
-3.66. /peer: over torchvision's "all". floor: operations of all convolutions and matrix products, as
-this precision computes them, over the rate of a large matrix product of the same precision in this
-run. /direct: over the same with all convolutions direct, of which float32 does some by Winograd's
-algorithm. "detections" is box arithmetic: proposals, suppression.
+"all" has the two heads besides. reference: the bare network in plain TensorFlow float32, with
+direct convolutions and glibc's own way with memory; for ResNet-101 it took 2.78 s where
+Matterport's package took 3.66. /ref: over it. /peer: over torchvision's "all". floor: operations of
+all convolutions and matrix products, as this precision computes them, over the rate of a large
+matrix product of the same precision in this run. /direct: over the same with all convolutions
+direct, of which float32 does some by Winograd's algorithm.
+"detections" is box arithmetic: proposals, suppression.
 """
 
 from __future__ import annotations
@@ -47,10 +48,10 @@ from workers import Worker
 HERE = Path(__file__).resolve().parent
 OBJECTS = 10
 STAGES = ("decode", "mold", "network", "detections", "paste")
-REFERENCE = "keras:float32"
+REFERENCE = "reference:float32"
 PEER = "torchvision:float32"
-ALL_ENGINES = (REFERENCE, "openvino:float32", "keras:bfloat16", "openvino:bfloat16", PEER)
-FEW_ENGINES = (REFERENCE, "openvino:float32", "openvino:bfloat16", PEER)
+FEW_ENGINES = ("keras:float32", "openvino:float32", "openvino:bfloat16", PEER)
+ALL_ENGINES = (*FEW_ENGINES, "keras:bfloat16", REFERENCE)
 LATENCY = ("resnet101", "resnet50", "small")
 SECTIONS = (*LATENCY, "batch", "area", "objects", "memory", "start")
 PHOTO = (640, 480)
@@ -105,7 +106,7 @@ class Benchmark:
     # ---- tables of detection ---------------------------------------------------------------------
 
     def _latency(self, network):
-        with self._workers(network, ALL_ENGINES) as workers:
+        with self._workers(network, ALL_ENGINES, (PEER, REFERENCE)) as workers:
             floor = Floor(workers)
             job = {"photo": self._photo(PHOTO), "objects": OBJECTS}
             rows = self._measure(workers, job, floor=floor)
@@ -172,7 +173,7 @@ class Benchmark:
                 name: float(np.median([run[name] for run in runs[label]]))
                 for name in runs[label][0]
             }
-        reference = rows.get(REFERENCE, {}).get("seconds", {}).get("reference")
+        reference = rows.get(REFERENCE, {}).get("seconds", {}).get("all")
         peer = rows.get(PEER, {}).get("seconds", {}).get("all")
         for row in rows.values():
             seconds = row["seconds"]
@@ -295,12 +296,14 @@ class Benchmark:
 
     # ---- processes and photographs ---------------------------------------------------------------
 
-    def _labels(self, usual):
+    def _labels(self, usual, always=(PEER,)):
+        """The usual engines, or those of the command line and what is beside them always."""
         chosen = self.arguments.engines
-        return [*chosen, PEER] if chosen and PEER not in chosen else chosen or usual
+        return list(dict.fromkeys([*chosen, *always])) if chosen else usual
 
-    def _workers(self, network, usual):
-        return Workers({label: self._worker(network, label) for label in self._labels(usual)})
+    def _workers(self, network, usual, always=(PEER,)):
+        labels = self._labels(usual, always)
+        return Workers({label: self._worker(network, label) for label in labels})
 
     def _worker(self, network, label):
         engine, precision = label.split(":")
@@ -313,7 +316,10 @@ class Benchmark:
         else:
             command = [sys.executable, HERE / "mrcnn_worker.py", network, engine, precision, size]
         log = self.folder / f"worker-{next(self._logs)}.log"
-        return Worker(command, self._environment(self.folder / "home"), log)
+        environment = self._environment(self.folder / "home")
+        if label == REFERENCE:
+            environment["MRCNN_KEEP_MEMORY"] = "0"
+        return Worker(command, environment, log)
 
     def _environment(self, home):
         threads = str(self.arguments.threads)
@@ -357,7 +363,7 @@ class Floor:
 
     def __init__(self, workers):
         self._workers = workers
-        self._rater = next((w for label, w in workers.items() if label != PEER), None)
+        self._rater = next((w for label, w in workers.items() if is_ours(label)), None)
         self.peaks: dict[str, float] = {}
         self.gflop: dict[str, float] = {}
 
@@ -376,7 +382,7 @@ class Floor:
         """`way`: "direct", or as the precision of `label` computes."""
         precision = label.split(":")[1]
         peak = self.peaks.get(precision)
-        if not (peak and self.gflop) or label == PEER:
+        if not (peak and self.gflop) or not is_ours(label):
             return None  # torchvision's network is another
         way = way or ("float32" if precision == "float32" else "direct")
         return self.gflop[way] / peak
@@ -391,9 +397,14 @@ class Floor:
         )
 
 
+def is_ours(label):
+    """Whether it is `MaskRCNN.detect` with one of its engines."""
+    return label not in (PEER, REFERENCE)
+
+
 def default_engine(workers):
     for label, worker in workers.items():
-        if label != PEER:
+        if is_ours(label):
             answer = worker.ask("default_engine")
             if "failed" not in answer:
                 return f"the default here: {answer['engine']} {answer['precision']}"

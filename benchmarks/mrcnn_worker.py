@@ -2,7 +2,8 @@
 
     python benchmarks/mrcnn_worker.py NETWORK ENGINE PRECISION SIZE
 
-NETWORK is resnet50, resnet101 or small; the last has its own size. Answers what `workers.py` asks.
+NETWORK is resnet50, resnet101 or small; the last has its own size. ENGINE is one of `MaskRCNN`, or
+"reference" for the bare network in plain TensorFlow. Answers what `workers.py` asks.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class Detection:
         self._model = MaskRCNN("inference", config, "logs", **how)
         tame_weights(self._model.keras_model)
         tell_scores_apart(self._model.keras_model)
-        self._chosen = self._bare = self._reference = None
+        self._chosen = self._bare = None
         self._boxes = []
 
     def prepare(self, photo, objects, batch=1, confidence=None):
@@ -51,7 +52,7 @@ class Detection:
                 leaves so many objects of those that a random network finds.
         """
         self._model._calibration = [photo, photo]  # for int8 alone, and enough to time it
-        self._photo, self._batch, self._bare, self._reference = photo, batch, None, None
+        self._photo, self._batch, self._bare = photo, batch, None
         answer = {}
         if confidence is None and objects:
             self._choose(0.0, objects)
@@ -96,10 +97,6 @@ class Detection:
             begun = time.perf_counter()
             self._bare()
             seconds["bare"] = time.perf_counter() - begun
-            if self._reference:
-                begun = time.perf_counter()
-                self._reference()
-                seconds["reference"] = time.perf_counter() - begun
             if self._boxes:  # a part of Keras' one graph, so it is timed by itself
                 begun = time.perf_counter()
                 for box_arithmetic in self._boxes:
@@ -109,13 +106,10 @@ class Detection:
         return seconds
 
     def _make_bare(self, images):
-        """Backbone, pyramid and RPN of the same engine as a function. With Keras in float32 also
-        `_reference`, the same with direct convolutions.
-        """
+        """Backbone, pyramid and RPN of the same engine as a function."""
         from mrcnn import detecting
         from mrcnn.engines import pieces
         from mrcnn.engines.keras_engine import compiled
-        from mrcnn.layers.winograd import winograd
 
         molded, metas, _ = detecting.mold_inputs(images, self._model.config)
         molded, metas = np.stack(molded), metas.astype(np.float32)
@@ -137,11 +131,6 @@ class Detection:
             functools.partial(parts["proposals"], to_rois),
             functools.partial(parts["detections"], to_detections),
         ]
-        if self._model.engine.precision == "float32":
-            reference = compiled(pieces.trunk_graph(self._model._shared))
-            with winograd(False):
-                reference([molded])  # traced here
-            self._reference = functools.partial(reference, [molded])
         return functools.partial(parts["trunk"], [molded])
 
     def memory(self):
@@ -180,6 +169,37 @@ class Detection:
             counts = {name: operations(models[name], size) / 1e9 for name, size in sizes.items()}
             answer[name], answer["trunk"] = sum(counts.values()), counts["trunk"]
         return answer
+
+
+class Reference:
+    """Backbone, pyramid and RPN in plain TensorFlow float32, with direct convolutions."""
+
+    def __init__(self, network, size):
+        from mrcnn.quiet import import_backend
+
+        import_backend()
+        from mrcnn.engines import pieces
+        from mrcnn.engines.keras_engine import compiled
+        from mrcnn.model import MaskRCNN
+
+        config = network_config(network, size)
+        model = MaskRCNN("inference", config, "logs", engine="keras", precision="float32")
+        tame_weights(model.keras_model)
+        self._trunk = compiled(pieces.trunk_graph(model._shared))
+        self._picture = np.zeros((1, *config.IMAGE_SHAPE), np.float32)
+
+    def prepare(self, **job):
+        from mrcnn.layers.winograd import winograd
+
+        with winograd(False):
+            self._trunk([self._picture])  # traced here
+        return {"objects": 0}
+
+    def run(self, bare=True):
+        begun = time.perf_counter()
+        self._trunk([self._picture])
+        seconds = time.perf_counter() - begun
+        return {"all": seconds, "bare": seconds}
 
 
 def network_config(network, size):
@@ -230,4 +250,7 @@ def operations(model, size):
 
 if __name__ == "__main__":
     network, engine, precision, size = sys.argv[1:]
-    serve(lambda: Detection(network, engine, precision, int(size)))
+    if engine == "reference":
+        serve(lambda: Reference(network, int(size)))
+    else:
+        serve(lambda: Detection(network, engine, precision, int(size)))
