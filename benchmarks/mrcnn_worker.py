@@ -144,7 +144,8 @@ class Detection:
         """What `engine="auto"` takes on this machine."""
         from mrcnn.engines.choose import check_choice
 
-        return {"engine": check_choice("auto", None, "inference"), "precision": "float32"}
+        engine = check_choice("auto", None, "inference", self._model.config)
+        return {"engine": engine, "precision": "float32"}
 
     def gflop(self, objects):
         """Billions of operations of the networks with so many detections, "direct" with direct

@@ -123,7 +123,7 @@ class MaskRCNN:
         self._anchor_cache = {}
         self._engine = None
         self._engine_wish = engine
-        self._engine_name = check_choice(engine, precision, mode)
+        self._engine_name = check_choice(engine, precision, mode, config)
         self._precision = precision or config.PRECISION
         self._calibration = calibration
         self.set_log_dir()

@@ -11,12 +11,13 @@ from typing import Any
 import keras
 
 from mrcnn.engines.keras_engine import KerasEngine
+from mrcnn.engines.openvino_package import import_openvino
 
 ENGINES = ("auto", "keras", "openvino")
 PRECISIONS = ("float32", "bfloat16", "float16", "int8")
 
 
-def check_choice(engine: str, precision: str | None, mode: str) -> str:
+def check_choice(engine: str, precision: str | None, mode: str, config: Any) -> str:
     """The engine that will run: "keras" or "openvino".
 
     Args:
@@ -25,6 +26,7 @@ def check_choice(engine: str, precision: str | None, mode: str) -> str:
         precision: one of `PRECISIONS`, or None for the settings' own.
         mode: "training" or "inference". The weights of a model in training change all the time,
             and each change means a conversion, so there "auto" is Keras.
+        config: `Config`.
 
     Raises:
         ValueError: for another name, or a precision that the engine does not have.
@@ -43,9 +45,8 @@ def check_choice(engine: str, precision: str | None, mode: str) -> str:
         chosen = "keras"
         if precision == "int8":
             chosen = "openvino"
-        elif mode == "inference" and precision != "float16" and not problem:
-            # Where the CPU has no bfloat16, OpenVINO computes it in float32: faster than Keras.
-            wanted = precision == "bfloat16" or _openvino_is_faster()
+        elif mode == "inference" and not problem and _openvino_runs():
+            wanted = _openvino_is_faster(precision or config.PRECISION, config)
             chosen = "openvino" if wanted else "keras"
     if chosen == "openvino" and problem:
         wanted = 'engine "openvino"' if engine == "openvino" else 'precision "int8"'
@@ -71,20 +72,28 @@ def _why_no_openvino() -> str | None:
     return None
 
 
-def _openvino_is_faster() -> bool:
-    """Whether OpenVINO beats TensorFlow on this CPU.
-
-    With bfloat16 instructions it does in float32 too, or is as fast: with AMX 1.81 s for the
-    ResNet-101 trunk at 1024 x 1024 where TensorFlow took 2.78 s, with AVX-512 BF16 3.04 and 3.19 s,
-    and 77 and 89 ms for a detection of the small model. Without them TensorFlow's float32 was 1.3
-    to 1.4 times as fast as OpenVINO's (benchmarks/README.md, November 2026).
-    """
-    from mrcnn.engines.openvino_engine import has_bfloat16
-
+def _openvino_runs() -> bool:
     try:
-        return has_bfloat16()
+        import_openvino()
     except (ImportError, RuntimeError):  # installed, but it does not run here
         return False
+    return True
+
+
+def _openvino_is_faster(precision: str, config: Any) -> bool:
+    """Whether OpenVINO beats TensorFlow on a CPU.
+
+    In float32 it does where all pictures have one size: 1.2 times as fast with ResNet-101, with and
+    without AVX-512. The network for any size takes longer, as it has direct convolutions
+    (`mrcnn.engines.openvino_engine.convert` says why), and then Keras is as fast or faster. Where a
+    CPU has no bfloat16, OpenVINO computes in float32, TensorFlow in a slow imitation
+    (benchmarks/README.md, November 2026).
+    """
+    from mrcnn.engines.openvino_engine import fixed_sides
+
+    if precision == "float32":
+        return fixed_sides(config) is not None
+    return precision == "bfloat16"
 
 
 def make_engine(

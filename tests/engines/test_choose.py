@@ -4,6 +4,7 @@ import importlib.util
 
 import pytest
 
+from mrcnn.config import Config
 from mrcnn.engines import choose
 
 
@@ -19,8 +20,15 @@ def installed(monkeypatch):
 
     monkeypatch.setattr(choose.importlib.util, "find_spec", find_spec)
     monkeypatch.setattr(choose.keras.backend, "backend", lambda: "tensorflow")
-    monkeypatch.setattr(choose, "_openvino_is_faster", lambda: True)
+    monkeypatch.setattr(choose, "_openvino_runs", lambda: present["openvino"])
     return present
+
+
+def check_choice(engine, precision=None, mode="inference", **settings):
+    config = Config()
+    for name, value in settings.items():
+        setattr(config, name, value)
+    return choose.check_choice(engine, precision, mode, config)
 
 
 @pytest.mark.parametrize(
@@ -36,30 +44,36 @@ def installed(monkeypatch):
     ],
 )
 def test_the_fastest_that_fits(engine, precision, mode, chosen):
-    assert choose.check_choice(engine, precision, mode) == chosen
+    assert check_choice(engine, precision, mode) == chosen
 
 
-def test_keras_where_openvino_is_slower(monkeypatch):
-    monkeypatch.setattr(choose, "_openvino_is_faster", lambda: False)
-    assert choose.check_choice("auto", None, "inference") == "keras"
-    assert choose.check_choice("auto", "bfloat16", "inference") == "openvino"
-    assert choose.check_choice("auto", "int8", "inference") == "openvino"
-    assert choose.check_choice("openvino", None, "inference") == "openvino"
+@pytest.mark.parametrize("settings", [{"IMAGE_RESIZE_MODE": "pad64"}, {"PRECISION": "float16"}])
+def test_keras_where_openvino_is_slower(settings, monkeypatch):
+    assert check_choice("auto", **settings) == "keras"
+    assert check_choice("auto", "bfloat16", **settings) == "openvino"
+    assert check_choice("auto", "int8", **settings) == "openvino"
+    assert check_choice("openvino", **settings) == "openvino"
+    monkeypatch.setattr(choose, "_openvino_runs", lambda: False)
+    assert check_choice("auto") == check_choice("auto", "bfloat16") == "keras"
+
+
+def test_the_precision_of_the_settings_counts():
+    assert check_choice("auto", PRECISION="bfloat16", IMAGE_RESIZE_MODE="pad64") == "openvino"
 
 
 def test_without_openvino(installed):
     installed["openvino"] = False
-    assert choose.check_choice("auto", None, "inference") == "keras"
+    assert check_choice("auto") == "keras"
     for wish in (("openvino", None), ("auto", "int8")):
         with pytest.raises(ImportError, match=r"pip install .*fast"):
-            choose.check_choice(*wish, "inference")
+            check_choice(*wish)
 
 
 def test_on_another_backend(monkeypatch):
     monkeypatch.setattr(choose.keras.backend, "backend", lambda: "jax")
-    assert choose.check_choice("auto", None, "inference") == "keras"
+    assert check_choice("auto") == "keras"
     with pytest.raises(ImportError, match="needs Keras on TensorFlow; this is Keras on jax"):
-        choose.check_choice("openvino", None, "inference")
+        check_choice("openvino")
 
 
 @pytest.mark.parametrize(
@@ -73,16 +87,16 @@ def test_on_another_backend(monkeypatch):
 )
 def test_wishes_that_cannot_be_met(engine, precision, words):
     with pytest.raises(ValueError, match=words):
-        choose.check_choice(engine, precision, "inference")
+        check_choice(engine, precision)
 
 
 def test_the_environment_says_what_auto_means(monkeypatch):
     monkeypatch.setenv("MRCNN_ENGINE", "keras")
-    assert choose.check_choice("auto", None, "inference") == "keras"
-    assert choose.check_choice("openvino", None, "inference") == "openvino"
+    assert check_choice("auto") == "keras"
+    assert check_choice("openvino") == "openvino"
     monkeypatch.setenv("MRCNN_ENGINE", "fast")
     with pytest.raises(ValueError, match="MRCNN_ENGINE is 'fast'"):
-        choose.check_choice("auto", None, "inference")
+        check_choice("auto")
 
 
 def test_what_counts_as_a_free_choice(monkeypatch):
