@@ -246,8 +246,13 @@ class OpenVINOEngine:
 
     def _convert(self, name, sides):
         """The OpenVINO model of a piece; `sides` of the pictures as in `convert`, for the trunk."""
-        by_winograd = self._in_float32 and not (name == "trunk" and sides is None)
-        return convert(self._models[name], sides if name == "trunk" else None, by_winograd)
+        if name != "trunk":
+            return convert(self._models[name], None, self._in_float32)
+        # With OpenVINO 2026.4 a map by Winograd's algorithm that goes into the table loses its bias
+        # on the way into a direct convolution, which an RPN that is narrow or strides has.
+        rpn = self._models["trunk"].get_layer("rpn_model")
+        by_winograd = sides is not None and rpn.get_layer("rpn_conv_shared").is_wide_enough
+        return convert(self._models[name], sides, self._in_float32 and by_winograd)
 
     def _prepare_int8(self, key):
         """As `_prepare`, with networks quantised by the calibration pictures."""

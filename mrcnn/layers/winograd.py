@@ -91,23 +91,22 @@ class WinogradConv2D(layers.Conv2D):
         self.max_blocks = max_blocks
 
     def convolution_op(self, inputs, kernel):
-        if not self._is_faster(inputs, kernel):
-            return super().convolution_op(inputs, kernel)
-        return winograd_conv(inputs, kernel, self.max_blocks)
+        on, _ = _forced.get()
+        if self.is_wide_enough and (_is_on_cpu(inputs) if on is None else on):
+            return winograd_conv(inputs, kernel, self.max_blocks)
+        return super().convolution_op(inputs, kernel)
 
-    def _is_faster(self, inputs, kernel):
-        *_, channels, filters = kernel.shape
-        if (
-            keras.backend.standardize_dtype(inputs.dtype) != "float32"
-            or self.strides != (1, 1)
-            or self.dilation_rate != (1, 1)
-            or self.groups != 1
-            or self.data_format != "channels_last"
-            or channels * filters < _LEAST_WIDTH * (channels + filters)
-        ):
-            return False
-        forced, _ = _forced.get()
-        return _is_on_cpu(inputs) if forced is None else forced
+    @property
+    def is_wide_enough(self):
+        """Whether the algorithm applies and is faster on a CPU; of a layer that has weights."""
+        *_, channels, filters = self.kernel.shape
+        return (
+            self.compute_dtype == "float32"
+            and self.strides == self.dilation_rate == (1, 1)
+            and self.groups == 1
+            and self.data_format == "channels_last"
+            and channels * filters >= _LEAST_WIDTH * (channels + filters)
+        )
 
     def get_config(self):
         return {**super().get_config(), "max_blocks": self.max_blocks}

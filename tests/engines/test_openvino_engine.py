@@ -107,6 +107,29 @@ def test_sizes_of_the_converted_trunk(mode, model, monkeypatch):
     assert str(trunk.input(0).partial_shape) == f"[1,{sides},3]"
 
 
+@pytest.mark.parametrize("stride, rpn_channels", [(1, 128), (1, 8), (2, 128)])
+def test_a_network_that_is_wide_enough_for_winograds_algorithm(stride, rpn_channels, tmp_path):
+    config = tiny_config()
+    config.TOP_DOWN_PYRAMID_SIZE = config.MASK_CHANNELS = 128
+    config.RPN_ANCHOR_STRIDE, config.RPN_CHANNELS = stride, rpn_channels
+    model = MaskRCNN("inference", config, str(tmp_path), engine="openvino")
+    randomize(model.keras_model)
+    molded, metas, _ = model.mold_inputs(pictures())
+    anchors = model.get_anchors((64, 64, 3))
+    engine = model.engine
+    found = engine.run(molded, metas, anchors)
+    is_wide = [
+        any("kernel_basis" in tensor.names for tensor in request.get_compiled_model().inputs)
+        for request in (engine._requests["trunk"], engine._requests["mask"])
+    ]
+    assert is_wide == [(stride, rpn_channels) == (1, 128), True]
+    (detections, masks), expected = found, KerasEngine(model._shared).run(molded, metas, anchors)
+    np.testing.assert_allclose(detections, expected[0], atol=1e-3)
+    is_one = detections[:, : masks.shape[1], 4] > 0
+    assert is_one.sum() > 5
+    np.testing.assert_allclose(masks[is_one], expected[1][is_one], atol=1e-3)
+
+
 def test_nothing_found(model, monkeypatch):
     engine = model.engine
     monkeypatch.setattr(engine, "_detections", lambda inputs: np.zeros((1, 6, 6), np.float32))
