@@ -377,7 +377,7 @@ def convert(model, sides=None, by_winograd=False):
     Args:
         model: Keras model.
         sides: `(height, width)` of the pictures that the model takes. None for any: a network as
-            deep as ResNet-101 takes a fifth more memory then, and with Winograd's algorithm ten
+            deep as ResNet-101 takes a fifth more memory then, and with Winograd's algorithm six
             times as long to compile.
         by_winograd: compute 3x3 convolutions by Winograd's algorithm, see `mrcnn.layers.winograd`.
             The model then has one more input, "kernel_basis", for `KERNEL_BASIS`.

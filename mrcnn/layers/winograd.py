@@ -9,9 +9,10 @@ that basis and back is linear and the same for every channel, so three matrix pr
     36 products of  tiles x channels  times  channels x filters
     16 x 36      times  36 x (tiles * filters)          outputs back
 
-On two cores the widest convolution of the network, the RPN's on P2, takes 0.28 s instead of 0.73.
-The results differ from those of the direct sum by 1e-5 of the largest. cuDNN does this by itself,
-and 16 bits are too few for the sums, so GPUs and bfloat16 keep the direct convolution.
+On two cores with AVX-512 the widest convolution, the RPN's on P2, takes 0.28 s instead of 0.73, and
+ResNet-101's network has half the operations (benchmarks/README.md). The results differ from those
+of the direct sum by 1e-5 of the largest. cuDNN does this by itself, and 16 bits are too few for the
+sums, so GPUs and bfloat16 keep the direct convolution.
 """
 
 import contextlib
