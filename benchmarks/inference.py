@@ -24,8 +24,8 @@ direct convolutions and glibc's own way with memory; for ResNet-101 it took 2.78
 Matterport's package took 3.66. /ref: over it. /peer: over torchvision's "all". floor: operations of
 all convolutions and matrix products, as this precision computes them, over the rate of a large
 matrix product of the same precision in this run. /direct: over the same with all convolutions
-direct, of which float32 does some by Winograd's algorithm.
-"detections" is box arithmetic: proposals, suppression.
+direct, of which float32 does some by Winograd's algorithm. "detections" is box arithmetic:
+proposals, suppression.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class Benchmark:
     # ---- tables of detection ---------------------------------------------------------------------
 
     def _latency(self, network):
-        with self._workers(network, ALL_ENGINES, (PEER, REFERENCE)) as workers:
+        with self._workers(network, ALL_ENGINES) as workers:
             floor = Floor(workers)
             job = {"photo": self._photo(PHOTO), "objects": OBJECTS}
             rows = self._measure(workers, job, floor=floor)
@@ -296,14 +296,14 @@ class Benchmark:
 
     # ---- processes and photographs ---------------------------------------------------------------
 
-    def _labels(self, usual, always=(PEER,)):
-        """The usual engines, or those of the command line and what is beside them always."""
+    def _labels(self, usual):
+        """The usual engines, or those of the command line and what is beside the usual ones."""
+        beside = [label for label in usual if not is_ours(label)]
         chosen = self.arguments.engines
-        return list(dict.fromkeys([*chosen, *always])) if chosen else usual
+        return list(dict.fromkeys([*chosen, *beside])) if chosen else usual
 
-    def _workers(self, network, usual, always=(PEER,)):
-        labels = self._labels(usual, always)
-        return Workers({label: self._worker(network, label) for label in labels})
+    def _workers(self, network, usual):
+        return Workers({label: self._worker(network, label) for label in self._labels(usual)})
 
     def _worker(self, network, label):
         engine, precision = label.split(":")

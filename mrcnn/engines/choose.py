@@ -83,11 +83,12 @@ def _openvino_runs() -> bool:
 def _openvino_is_faster(precision: str, config: Any) -> bool:
     """Whether OpenVINO beats TensorFlow on a CPU.
 
-    In float32 it does where all pictures have one size: 1.2 times as fast with ResNet-101, with and
-    without AVX-512. The network for any size takes longer, as it has direct convolutions
-    (`mrcnn.engines.openvino_engine.convert` says why), and then Keras is as fast or faster. Where a
-    CPU has no bfloat16, OpenVINO computes in float32, TensorFlow in a slow imitation
-    (benchmarks/README.md, November 2026).
+    In float32 it does where all pictures have one size: 1.2 times as fast with the ResNets on AVX2,
+    1.1 times with ResNet-101's trunk on AVX-512. With the small model Keras was 1.1 times as fast
+    on AVX2 and OpenVINO on AVX-512. The network for any size takes longer, as it has direct
+    convolutions (`mrcnn.engines.openvino_engine.convert` says why), and then Keras is as fast or
+    faster. Where a CPU has no bfloat16, OpenVINO computes in float32, TensorFlow in a slow
+    imitation (benchmarks/README.md, November 2026).
     """
     from mrcnn.engines.openvino_engine import fixed_sides
 

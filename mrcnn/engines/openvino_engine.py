@@ -116,7 +116,8 @@ class OpenVINOEngine:
         self._detections = compiled(self._models["detections"])
         self._watch = WeightsWatch(self._variables())
         self._requests: dict[str, Any] = {}
-        self._mapped: list[np.memmap] = []
+        # Files of weights that compiled models may look at.
+        self._mapped: list[mmap.mmap] = []
         # Requests own the memory of their outputs: one picture, or batch, at a time.
         self._lock = threading.Lock()
 
@@ -152,7 +153,7 @@ class OpenVINOEngine:
     def _follow_weights(self):
         if not self._watch.changed() and self._requests:
             return
-        self._requests = {}
+        self._requests, self._mapped = {}, []
         self._prepare()
 
     def _run_one(self, image, image_meta, anchors):
@@ -328,10 +329,11 @@ class OpenVINOEngine:
         models = {}
         for name in self._converted():
             # Writable, or OpenVINO does not take it; nobody writes.
-            weights = np.memmap(folder / f"{name}.bin", np.uint8, "c")
+            with open(folder / f"{name}.bin", "rb") as file:
+                self._mapped.append(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))
+            weights = np.frombuffer(self._mapped[-1], np.uint8)
             xml = (folder / f"{name}.xml").read_bytes()
             models[name] = core.read_model(xml, ov.Tensor(weights, shared_memory=True))
-            self._mapped.append(weights)
         return models
 
     def _compile(self, models):
@@ -354,9 +356,9 @@ class OpenVINOEngine:
         """Give back the memory of the files: compiled networks have their own copy of the weights,
         and what they should still look at is read again.
         """
-        for array in self._mapped:
-            if hasattr(mmap, "MADV_DONTNEED"):  # not on Windows
-                array._mmap.madvise(mmap.MADV_DONTNEED)
+        if hasattr(mmap, "MADV_DONTNEED"):  # not on Windows
+            for file in self._mapped:
+                file.madvise(mmap.MADV_DONTNEED)
 
 
 def is_cacheable(config):
@@ -395,9 +397,9 @@ def convert(model, sides=None, by_winograd=False):
         signature.append(tf.TensorSpec(KERNEL_BASIS.shape, "float32", name=_KERNEL_BASIS))
 
     def run(*inputs):
-        inputs, basis = (inputs[:-1], inputs[-1]) if by_winograd else (inputs, None)
-        with winograd(by_winograd, basis):
-            return model(list(inputs), training=False)
+        count = len(model.inputs)
+        with winograd(by_winograd, *inputs[count:]):
+            return model(list(inputs[:count]), training=False)
 
     function = tf.function(run, autograph=False).get_concrete_function(*signature)
     converted = ov.convert_model(function, share_weights=False)

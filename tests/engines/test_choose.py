@@ -20,7 +20,7 @@ def installed(monkeypatch):
 
     monkeypatch.setattr(choose.importlib.util, "find_spec", find_spec)
     monkeypatch.setattr(choose.keras.backend, "backend", lambda: "tensorflow")
-    monkeypatch.setattr(choose, "_openvino_runs", lambda: present["openvino"])
+    monkeypatch.setattr(choose, "import_openvino", lambda: None)
     return present
 
 
@@ -48,12 +48,19 @@ def test_the_fastest_that_fits(engine, precision, mode, chosen):
 
 
 @pytest.mark.parametrize("settings", [{"IMAGE_RESIZE_MODE": "pad64"}, {"PRECISION": "float16"}])
-def test_keras_where_openvino_is_slower(settings, monkeypatch):
+def test_keras_where_openvino_is_slower(settings):
     assert check_choice("auto", **settings) == "keras"
     assert check_choice("auto", "bfloat16", **settings) == "openvino"
     assert check_choice("auto", "int8", **settings) == "openvino"
     assert check_choice("openvino", **settings) == "openvino"
-    monkeypatch.setattr(choose, "_openvino_runs", lambda: False)
+
+
+@pytest.mark.parametrize("error", [ImportError, RuntimeError])
+def test_keras_where_openvino_is_installed_and_does_not_run(error, monkeypatch):
+    def fail():
+        raise error
+
+    monkeypatch.setattr(choose, "import_openvino", fail)
     assert check_choice("auto") == check_choice("auto", "bfloat16") == "keras"
 
 

@@ -160,6 +160,19 @@ def test_a_second_start_converts_nothing_unless_the_cache_is_damaged(model, home
     shutil.rmtree(home / "compiled")
 
 
+def test_files_of_former_weights_are_let_go(model):
+    engine = openvino_engine.OpenVINOEngine(model._shared)
+    engine.prepare()
+    files = list(engine._mapped)
+    bias = model.keras_model.get_layer("mrcnn_class_logits").bias
+    before = bias.numpy()
+    bias.assign(before + 1)
+    engine.prepare()
+    bias.assign(before)
+    assert len(engine._mapped) == len(files) > 0
+    assert not set(map(id, files)) & set(map(id, engine._mapped))
+
+
 def test_every_engine_subtracts_the_mean_itself(model, keras_engine):
     molded, metas, _ = model.mold_inputs(pictures())
     inputs, _, _ = detecting.mold_inputs(pictures(), model.config, keep_bytes=True)
