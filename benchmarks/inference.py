@@ -239,7 +239,7 @@ class Benchmark:
         """Seconds and memory of one picture from the shell, with an empty cache and with a full."""
         photo = self._photo(PHOTO)
         detect = ["-m", "mrcnn", "detect", photo]
-        importing = "from mrcnn.quiet import import_backend; import_backend()"
+        importing = "from mrcnn.startup.backend import import_backend; import_backend()"
         peer = [HERE / "torchvision_peer.py", "resnet50", 384, self.arguments.threads, photo]
         commands = {"imports alone": [sys.executable, "-c", importing]}
         for engine in ("keras", "openvino"):

@@ -24,17 +24,17 @@ class Detection:
     """`MaskRCNN.detect`, with clocks around its stages."""
 
     def __init__(self, network, engine, precision, size):
-        from mrcnn.quiet import import_backend
+        from mrcnn.startup.backend import import_backend
 
         import_backend()
-        from mrcnn import detecting
         from mrcnn.datasets.image_files import read_image
+        from mrcnn.detection import molding
         from mrcnn.model import MaskRCNN
 
         self._clock = Clock()
         # `detect` looks these up when it runs.
-        detecting.mold_inputs = self._clock.timed("mold", detecting.mold_inputs)
-        detecting.unmold = self._clock.timed("paste", detecting.unmold)
+        molding.mold_inputs = self._clock.timed("mold", molding.mold_inputs)
+        molding.unmold = self._clock.timed("paste", molding.unmold)
         self._read = self._clock.timed("decode", read_image)
         config = network_config(network, size)
         how = {"engine": engine, "precision": precision}
@@ -107,11 +107,11 @@ class Detection:
 
     def _make_bare(self, images):
         """Backbone, pyramid and RPN of the same engine as a function."""
-        from mrcnn import detecting
+        from mrcnn.detection import molding
         from mrcnn.engines import pieces
         from mrcnn.engines.keras_engine import compiled
 
-        molded, metas, _ = detecting.mold_inputs(images, self._model.config)
+        molded, metas, _ = molding.mold_inputs(images, self._model.config)
         molded, metas = np.stack(molded), metas.astype(np.float32)
         if self._model.engine.name == "openvino":
             infer = self._model.engine._infer  # one picture at a time
@@ -176,7 +176,7 @@ class Reference:
     """Backbone, pyramid and RPN in plain TensorFlow float32, with direct convolutions."""
 
     def __init__(self, network, size):
-        from mrcnn.quiet import import_backend
+        from mrcnn.startup.backend import import_backend
 
         import_backend()
         from mrcnn.engines import pieces
@@ -207,7 +207,7 @@ def network_config(network, size):
     from mrcnn.config import Config
 
     if network == "small":
-        from mrcnn.cli.weights import describe_weights
+        from mrcnn.checkpoints.description import describe_weights
 
         config = describe_weights("small").config
     else:

@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write all figures to this file")
     arguments = parser.parse_args()
 
-    from mrcnn.quiet import import_backend
+    from mrcnn.startup.backend import import_backend
 
     import_backend()
     import small
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def open_model(arguments, engine, precision):
-    from mrcnn.cli.weights import describe_weights, inference_model
+    from mrcnn.checkpoints.description import describe_weights, inference_model
 
     described = describe_weights(arguments.weights)
     described.config.DETECTION_MIN_CONFIDENCE = 0.05

@@ -103,7 +103,7 @@ def work(pipe, network, layers, precision, steps, threads, train_bn) -> None:
         MRCNN_QUIET="1",
         TF_CPP_MIN_LOG_LEVEL="3",
     )
-    from mrcnn.quiet import import_backend
+    from mrcnn.startup.backend import import_backend
 
     import_backend()
     import resource

@@ -11,10 +11,9 @@ Example:
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
-
 from mrcnn.loading.imgaug_numpy2 import watch_for_imgaug
+from mrcnn.startup.lazy import lazy_names
+from mrcnn.startup.moved import keep_old_paths
 
 __version__ = "3.0.0"
 __all__ = ["Config", "Dataset", "MaskRCNN", "__version__"]
@@ -27,16 +26,5 @@ _HOMES = {
 
 # A script that trains with imgaug imports both packages; NumPy 2 needs help with the second.
 watch_for_imgaug()
-
-
-def __getattr__(name: str) -> Any:
-    """Import a public name from its module when it is first asked for (PEP 562)."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'mrcnn' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOMES[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+keep_old_paths()
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -11,14 +11,15 @@ import warnings
 
 import keras
 import numpy as np
-from keras import layers, ops
+from keras import layers
 
-from mrcnn import checkpoints
+from mrcnn.checkpoints.keras_model import NamedWeightsModel
+from mrcnn.checkpoints.names import matterport_layer_names
 from mrcnn.config_rules import SIDE_MULTIPLE
 from mrcnn.geometry.anchors import compute_backbone_shapes, generate_pyramid_anchors
 from mrcnn.geometry.boxes import norm_boxes
+from mrcnn.layers.adapters import ActiveClassIds, Anchors, ClassMasks, NormBoxes
 from mrcnn.layers.backbones import backbone_graph
-from mrcnn.layers.boxes import norm_boxes_graph, parse_image_meta_graph
 from mrcnn.layers.detection_targets import DetectionTargetLayer, max_positives
 from mrcnn.layers.detections import DetectionLayer
 from mrcnn.layers.fpn import fpn_graph
@@ -48,98 +49,6 @@ def precision_policy(precision):
         yield
     finally:
         keras.config.set_dtype_policy(previous)
-
-
-class NamedWeightsModel(keras.Model):
-    """A Keras model whose `.h5` weight files have Matterport's layout.
-
-    `save_weights("x.h5")`, which Keras 3 itself refuses, writes that layout; a name that ends in
-    `.weights.h5` means Keras 3's own. `load_weights` reads both.
-    """
-
-    # The order of layers in the file; None means the order of the model.
-    file_layer_names = None
-
-    def save_weights(self, filepath, overwrite=True, **kwargs):
-        if str(filepath).endswith(".h5") and not str(filepath).endswith(".weights.h5"):
-            checkpoints.save_weights(self, filepath, layer_names=self.file_layer_names)
-        else:
-            super().save_weights(filepath, overwrite=overwrite, **kwargs)
-
-    def load_weights(self, filepath, by_name=True, exclude=None, skip_mismatch=False, **kwargs):
-        return checkpoints.load_weights(
-            self,
-            filepath,
-            by_name=by_name,
-            exclude=exclude,
-            skip_mismatch=skip_mismatch,
-            keras_loader=super().load_weights,
-            **kwargs,
-        )
-
-
-class Anchors(keras.layers.Layer):
-    """The same anchors for every picture of a batch: `[batch, anchors, 4]`, normalised.
-
-    Args:
-        anchors: `[anchors, (y1, x1, y2, x2)]` normalised.
-    """
-
-    def __init__(self, anchors, **kwargs):
-        super().__init__(autocast=False, **{"dtype": "float32", **kwargs})
-        self.anchors = np.asarray(anchors, np.float32)
-
-    def call(self, image):
-        return ops.broadcast_to(
-            ops.convert_to_tensor(self.anchors), (ops.shape(image)[0], *self.anchors.shape)
-        )
-
-    def compute_output_spec(self, image):
-        return keras.KerasTensor((image.shape[0], *self.anchors.shape), dtype="float32")
-
-
-class NormBoxes(keras.layers.Layer):
-    """Pixel boxes to normalised ones, by the size of the picture: call with `[boxes, image]`."""
-
-    def __init__(self, **kwargs):
-        super().__init__(autocast=False, **{"dtype": "float32", **kwargs})
-
-    def call(self, inputs):
-        boxes, image = inputs
-        height, width = ops.shape(image)[1:3]
-        shape = ops.stack([ops.cast(height, "float32"), ops.cast(width, "float32")])
-        return norm_boxes_graph(boxes, shape)
-
-    def compute_output_spec(self, inputs):
-        return keras.KerasTensor(inputs[0].shape, dtype="float32")
-
-
-class ActiveClassIds(keras.layers.Layer):
-    """The `active_class_ids` out of `image_meta`."""
-
-    def call(self, image_meta):
-        return parse_image_meta_graph(image_meta)["active_class_ids"]
-
-    def compute_output_spec(self, image_meta):
-        return keras.KerasTensor((image_meta.shape[0], image_meta.shape[1] - 12), dtype="float32")
-
-
-class ClassMasks(keras.layers.Layer):
-    """The mask of each detection's own class: `[batch, N, h, w]` from
-    `[masks [batch, N, h, w, num_classes], class_ids [batch, N]]`.
-    """
-
-    def __init__(self, **kwargs):
-        super().__init__(autocast=False, **{"dtype": "float32", **kwargs})
-
-    def call(self, inputs):
-        masks, class_ids = inputs
-        index = ops.cast(class_ids, "int32")
-        index = ops.reshape(index, (*ops.shape(index), 1, 1, 1))
-        return ops.squeeze(ops.take_along_axis(masks, index, axis=4), axis=4)
-
-    def compute_output_spec(self, inputs):
-        return keras.KerasTensor(inputs[0].shape[:-1], dtype="float32")
 
 
 def normalized_anchors(config, image_shape):
@@ -244,7 +153,7 @@ def _model(inputs, outputs, name, config, mode, model_class=NamedWeightsModel):
     """A model that knows the order of layers in its weight file."""
     model = model_class(inputs, outputs, name=name)
     if not callable(config.BACKBONE) and re.fullmatch(r"resnet\d+", config.BACKBONE):
-        model.file_layer_names = checkpoints.matterport_layer_names(config.BACKBONE, mode)
+        model.file_layer_names = matterport_layer_names(config.BACKBONE, mode)
     return model
 
 

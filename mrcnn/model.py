@@ -17,14 +17,16 @@ import os
 from collections import OrderedDict
 
 # ruff: noqa: E402
-from mrcnn.quiet import import_backend
+from mrcnn.startup.backend import import_backend
 
 import_backend()  # without TensorFlow's chatter, and so before anything else imports it
 
 import keras
 import numpy as np
 
-from mrcnn import checkpoints, detecting, downloads, graphs, streaming, tiling, utils
+from mrcnn import checkpoints, graphs, utils
+from mrcnn.checkpoints import known
+from mrcnn.detection import molding, streaming, tiling
 from mrcnn.engines.choose import check_choice, is_free, make_engine
 from mrcnn.geometry.anchors import compute_backbone_shapes
 from mrcnn.geometry.images import (
@@ -172,7 +174,7 @@ class MaskRCNN:
             ValueError: for a file that does not fit, with a table of the differences. Nothing is
                 loaded then.
         """
-        path = downloads.resolve_weights(filepath)
+        path = known.resolve_weights(filepath)
         report = self.keras_model.load_weights(
             path, by_name=by_name, exclude=exclude, skip_mismatch=skip_mismatch
         )
@@ -181,7 +183,7 @@ class MaskRCNN:
 
     def get_imagenet_weights(self):
         """Download ResNet-50's ImageNet weights if they are not there yet; returns the path."""
-        return downloads.get_imagenet_weights()
+        return known.get_imagenet_weights()
 
     def find_last(self):
         """Path of the newest checkpoint of the newest training of this `NAME` in `model_dir`.
@@ -353,10 +355,10 @@ class MaskRCNN:
     # ---- detection ---------------------------------------------------------------------------
 
     def mold_inputs(self, images):
-        """Network inputs of pictures; see `mrcnn.detecting.mold_inputs`. The molded pictures are
-        stacked when they have one shape.
+        """Network inputs of images; see `mrcnn.detection.molding.mold_inputs`. Molded images of one
+        shape are stacked.
         """
-        molded, metas, windows = detecting.mold_inputs(images, self.config)
+        molded, metas, windows = molding.mold_inputs(images, self.config)
         if len({image.shape for image in molded}) == 1:
             molded = np.stack(molded)
         return molded, metas, windows
@@ -377,7 +379,7 @@ class MaskRCNN:
         class_ids = detections[:, 4].astype(int)
         masks = np.asarray(mrcnn_mask)[np.arange(len(detections)), :, :, class_ids]
         meta = (original_image_shape, image_shape, window)
-        result = detecting.unmold(np.asarray(detections), masks, meta)
+        result = molding.unmold(np.asarray(detections), masks, meta)
         return result["rois"], result["class_ids"], result["scores"], result["masks"]
 
     def detect(self, images, verbose=0, *, mask_probabilities=False, refiner=None, rle=False):
@@ -404,11 +406,11 @@ class MaskRCNN:
                 allow, with its number; for a file that is no refiner.
             FileNotFoundError: for a refiner that does not exist.
         """
-        images = detecting.as_list(images)
+        images = molding.as_list(images)
         refiner = None if refiner is None else open_refiner(refiner)
         if not images:
             return []
-        inputs, metas, _ = detecting.mold_inputs(images, self.config, keep_bytes=True)
+        inputs, metas, _ = molding.mold_inputs(images, self.config, keep_bytes=True)
         if verbose:
             log(f"Processing {len(images)} images")
             for image in images:
@@ -423,7 +425,7 @@ class MaskRCNN:
 
         if refiner:  # a network, which takes all cores by itself
             return list(map(result, outputs, metas, images))
-        return detecting.each_picture(result, outputs, metas, images)
+        return molding.each_picture(result, outputs, metas, images)
 
     def detect_stream(
         self,
@@ -470,7 +472,7 @@ class MaskRCNN:
         refiner = None if refiner is None else open_refiner(refiner)
 
         def mold(image):
-            (molded,), (meta,), _ = detecting.mold_inputs([image], self.config, keep_bytes=True)
+            (molded,), (meta,), _ = molding.mold_inputs([image], self.config, keep_bytes=True)
             return molded, meta, image
 
         def infer(inputs):
@@ -497,7 +499,7 @@ class MaskRCNN:
         refiner=None,
         rle=False,
     ):
-        """Find the objects in a large picture, tile by tile; see `mrcnn.tiling`.
+        """Find the objects in a large picture, tile by tile; see `mrcnn.detection.tiling`.
 
         Args:
             image: a picture, as for `detect`.
@@ -545,7 +547,7 @@ class MaskRCNN:
                 "there must be one for each"
             )
         for i, image in enumerate(molded_images):
-            detecting.check_sides(image.shape, f"molded_images[{i}]")
+            molding.check_sides(image.shape, f"molded_images[{i}]")
         if verbose:
             log(f"Processing {len(molded_images)} images")
             for image in molded_images:
@@ -558,16 +560,16 @@ class MaskRCNN:
         molded_images = [np.asarray(image, np.float32) for image in molded_images]
         outputs = self._infer(molded_images, metas, max(int(self.config.BATCH_SIZE), 1))
         return [
-            detecting.unmold(*output, detecting.places_of(meta), mask_probabilities)
+            molding.unmold(*output, molding.places_of(meta), mask_probabilities)
             for output, meta in zip(outputs, metas)
         ]
 
     def _result(self, output, meta, image, mask_probabilities, refiner, rle):
         """The result dictionary of one picture, refined where there is a refiner."""
-        places = detecting.places_of(meta)
+        places = molding.places_of(meta)
         if refiner is None:
-            return detecting.unmold(*output, places, mask_probabilities, rle)
-        result = detecting.unmold(*output, places, probabilities=True)
+            return molding.unmold(*output, places, mask_probabilities, rle)
+        result = molding.unmold(*output, places, probabilities=True)
         result = refine_result(image, result, refiner, mask_probabilities)
         if rle:
             result["rles"] = encode_rle(result.pop("masks"))
@@ -606,8 +608,8 @@ class MaskRCNN:
     def _calibration_inputs(self):
         """What the engine's `run` takes, for each picture of `calibration`."""
         inputs = []
-        for image in detecting.calibration_images(self._calibration):
-            (molded,), metas, _ = detecting.mold_inputs([image], self.config)
+        for image in molding.calibration_images(self._calibration):
+            (molded,), metas, _ = molding.mold_inputs([image], self.config)
             inputs.append((molded[None], metas, self.get_anchors(molded.shape)))
         return inputs
 

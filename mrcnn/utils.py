@@ -6,7 +6,6 @@ Importing this loads neither TensorFlow nor Keras. ``box_refinement_graph`` and
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -31,18 +30,19 @@ from mrcnn.geometry.boxes import (
 )
 from mrcnn.geometry.images import resize, resize_image
 from mrcnn.geometry.masks import expand_mask, minimize_mask, resize_mask, unmold_mask
+from mrcnn.startup.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from mrcnn.checkpoints.known import COCO_MODEL_URL, download_trained_weights
     from mrcnn.datasets.dataset import Dataset
-    from mrcnn.downloads import COCO_MODEL_URL, download_trained_weights
     from mrcnn.layers.boxes import box_refinement_graph
 
 # Imported when first asked for: they bring more along than plain array functions do.
 _HOMES = {
-    "COCO_MODEL_URL": "mrcnn.downloads",
+    "COCO_MODEL_URL": "mrcnn.checkpoints.known",
     "Dataset": "mrcnn.datasets.dataset",
     "box_refinement_graph": "mrcnn.layers.boxes",
-    "download_trained_weights": "mrcnn.downloads",
+    "download_trained_weights": "mrcnn.checkpoints.known",
 }
 
 __all__ = [
@@ -75,18 +75,7 @@ __all__ = [
     "unmold_mask",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    """Import a name of ``_HOMES`` from its module (PEP 562)."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'mrcnn.utils' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOMES[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)
 
 
 def batch_slice(

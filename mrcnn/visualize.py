@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mrcnn.figure_parts import as_canvas, connect, frame, outline, rectangle, show, window, write
-from mrcnn.rendering import Color, draw_instances, fixed_colors, save_instances
-from mrcnn.tables import display_table, display_weight_stats
+from mrcnn.drawing.figures import as_canvas, connect, frame, outline, rectangle, show, window, write
+from mrcnn.drawing.rendering import Color, draw_instances, fixed_colors, save_instances
+from mrcnn.drawing.tables import display_table, display_weight_stats
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

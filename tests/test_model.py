@@ -9,8 +9,8 @@ import time
 import numpy as np
 import pytest
 
-from mrcnn import detecting
 from mrcnn import model as modellib
+from mrcnn.detection import molding
 from mrcnn.geometry.images import compose_image_meta
 from mrcnn.geometry.rle import decode_rle
 from mrcnn.model import MaskRCNN, log
@@ -529,8 +529,8 @@ def test_each_picture_keeps_the_order_and_raises_the_first_error():
             raise ValueError(f"number {i}")
         return 10 * i
 
-    assert detecting.each_picture(slow_first, [0, 1, 4]) == [0, 10, 40]
-    assert detecting.each_picture(slow_first, [1]) == [10]
-    assert detecting.each_picture(slow_first, []) == []
+    assert molding.each_picture(slow_first, [0, 1, 4]) == [0, 10, 40]
+    assert molding.each_picture(slow_first, [1]) == [10]
+    assert molding.each_picture(slow_first, []) == []
     with pytest.raises(ValueError, match="number 2"):
-        detecting.each_picture(slow_first, [0, 1, 2, 3])
+        molding.each_picture(slow_first, [0, 1, 2, 3])

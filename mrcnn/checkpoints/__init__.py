@@ -5,23 +5,24 @@ included, and datasets `<layer>/<layer>/<weight>:0`; the region proposal network
 `load_weights` matches layers by name and checks everything before the first value is set.
 `verify` says what a file is.
 
-Models are used through `layers`, `name`, `weights`, `assign` alone: no Keras is imported here.
+Models are used through `layers`, `name`, `weights`, `assign` alone: no Keras is imported here,
+and h5py only by the names that need it, which load on first use.
 """
 
-from mrcnn.checkpoints.class_rows import load_class_rows
-from mrcnn.checkpoints.files import WeightsInfo, is_keras3_weights_file, verify
-from mrcnn.checkpoints.load import LoadReport, load_weights, read_squeezenet
-from mrcnn.checkpoints.names import matterport_layer_names
-from mrcnn.checkpoints.save import save_weights
+from __future__ import annotations
 
-__all__ = [
-    "LoadReport",
-    "WeightsInfo",
-    "is_keras3_weights_file",
-    "load_class_rows",
-    "load_weights",
-    "matterport_layer_names",
-    "read_squeezenet",
-    "save_weights",
-    "verify",
-]
+from mrcnn.startup.lazy import lazy_names
+
+_HOMES = {
+    "LoadReport": ".load",
+    "WeightsInfo": ".files",
+    "is_keras3_weights_file": ".files",
+    "load_class_rows": ".class_rows",
+    "load_weights": ".load",
+    "matterport_layer_names": ".names",
+    "read_squeezenet": ".load",
+    "save_weights": ".save",
+    "verify": ".files",
+}
+__all__ = sorted(_HOMES)
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

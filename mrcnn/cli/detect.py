@@ -67,9 +67,9 @@ def detect(
     output folder. A picture that cannot be read is reported, the others go on, and the exit
     code is 1.
     """
-    from mrcnn import results
+    from mrcnn.checkpoints.description import describe_weights, inference_model
     from mrcnn.cli.image_paths import find_images
-    from mrcnn.cli.weights import describe_weights, inference_model
+    from mrcnn.detection import results
 
     started = time.perf_counter()
     if segmentation not in results.SEGMENTATIONS:
@@ -120,11 +120,11 @@ def find_refiner(name_or_path: str | None) -> Any:
     """Return the mask refiner that `--refine` asks for, None where it was left out."""
     if name_or_path is None:
         return None
-    from mrcnn import downloads
-    from mrcnn.cli.lean_start import import_backend
+    from mrcnn.checkpoints.known import resolve_weights
     from mrcnn.refinement import open_refiner
+    from mrcnn.startup.lean_start import import_backend
 
-    downloads.resolve_weights(name_or_path, kind="refiner")  # a wrong name is told at once
+    resolve_weights(name_or_path, kind="refiner")  # a wrong name is told at once
     import_backend()
     return open_refiner(name_or_path)
 
@@ -291,9 +291,9 @@ class DetectionRun:
         number: int,
     ) -> list[dict[str, Any]]:
         """Write one annotated picture; returns its COCO entries."""
-        from mrcnn import results
-        from mrcnn.datasets.coco_names import COCO_CATEGORY_IDS, COCO_CLASS_NAMES
-        from mrcnn.rendering import save_instances
+        from mrcnn.checkpoints.coco_names import COCO_CATEGORY_IDS, COCO_CLASS_NAMES
+        from mrcnn.detection import results
+        from mrcnn.drawing.rendering import save_instances
 
         begun = time.perf_counter()
         if self.draw:

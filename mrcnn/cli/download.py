@@ -54,8 +54,8 @@ def open_images(
 
     May be interrupted: run the same command again and it goes on where it was.
     """
-    from mrcnn.datasets import open_images_download as source
-    from mrcnn.fetch import FetchError
+    from mrcnn.datasets.open_images import download as source
+    from mrcnn.files.fetch import FetchError
 
     with _Display() as progress:
         try:

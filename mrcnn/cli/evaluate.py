@@ -52,9 +52,9 @@ def evaluate(
 
     Classes are matched by name. Objects of classes that the data set lacks are left out.
     """
+    from mrcnn.checkpoints.description import describe_weights, inference_model
     from mrcnn.cli.data import VALIDATION_NAMES, find_part, open_data, split_names, subsets_of
     from mrcnn.cli.detect import find_refiner
-    from mrcnn.cli.weights import describe_weights, inference_model
     from mrcnn.evaluation.coco import evaluate_coco
 
     if subset is None:

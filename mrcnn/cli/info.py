@@ -17,11 +17,12 @@ def info(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say what a weight file holds and whether it can be used."""
-    from mrcnn import checkpoints, downloads
-    from mrcnn.cli.weights import describe_weights
-    from mrcnn.tables import display_table
+    from mrcnn import checkpoints
+    from mrcnn.checkpoints.description import describe_weights
+    from mrcnn.checkpoints.known import resolve_weights
+    from mrcnn.drawing.tables import display_table
 
-    path = Path(downloads.resolve_weights(weights))
+    path = Path(resolve_weights(weights))
     found = checkpoints.verify(path)
     complete = found.has_rpn and found.has_heads
     described = describe_weights(str(path)) if complete and found.backbone != "other" else None

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mrcnn.checkpoints import load_class_rows
+from mrcnn.checkpoints.coco_names import COCO_CLASS_NAMES
+from mrcnn.checkpoints.description import IncompleteWeightsError, describe_weights
+from mrcnn.checkpoints.known import resolve_weights
 from mrcnn.cli.train import CLASS_LAYERS, last_checkpoint
-from mrcnn.cli.weights import IncompleteWeightsError, describe_weights
-from mrcnn.datasets.coco_names import COCO_CLASS_NAMES
-from mrcnn.downloads import resolve_weights
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -110,7 +110,7 @@ def start_model(
     if mode == "inference":
         _check_complete(config, weights, class_names)
     config.display()
-    from mrcnn.quiet import import_backend
+    from mrcnn.startup.backend import import_backend
 
     import_backend()
     from mrcnn.model import MaskRCNN

@@ -153,7 +153,11 @@ def plan_start(
             start anew.
         name: Name of the training.
     """
-    from mrcnn.cli.weights import IncompleteWeightsError, describe_weights, read_description
+    from mrcnn.checkpoints.description import (
+        IncompleteWeightsError,
+        describe_weights,
+        read_description,
+    )
     from mrcnn.config import Config
 
     if resume_from is not None:
@@ -203,7 +207,7 @@ def build_model(start: Start, class_names: Sequence[str], output: Path) -> Any:
     Where the weights know other classes, those that both know keep what the weights know of them,
     and the others start with random heads.
     """
-    from mrcnn.cli.lean_start import import_backend
+    from mrcnn.startup.lean_start import import_backend
 
     import_backend()
     from mrcnn.checkpoints import load_class_rows

@@ -10,24 +10,22 @@ Example:
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
-
 from mrcnn.datasets.dataset import Dataset
 from mrcnn.datasets.registry import READERS, find_format, open_dataset, register_reader
 from mrcnn.datasets.views import DatasetView, merge
+from mrcnn.startup.lazy import lazy_names
 
-_READER_MODULES = {
-    "CocoDataset": "coco",
-    "CopyPasteDataset": "copy_paste",
-    "LabelmeDataset": "labelme",
-    "MaskImageDataset": "mask_png",
-    "NucleusDataset": "nucleus",
-    "OpenImagesDataset": "open_images",
-    "ShapesDataset": "shapes",
-    "ViaDataset": "via",
-    "VocDataset": "voc",
-    "YoloDataset": "yolo",
+_HOMES = {
+    "CocoDataset": ".coco",
+    "CopyPasteDataset": ".copy_paste",
+    "LabelmeDataset": ".labelme",
+    "MaskImageDataset": ".mask_png",
+    "NucleusDataset": ".nucleus",
+    "OpenImagesDataset": ".open_images",
+    "ShapesDataset": ".shapes",
+    "ViaDataset": ".via",
+    "VocDataset": ".voc",
+    "YoloDataset": ".yolo",
 }
 
 __all__ = [
@@ -50,9 +48,4 @@ __all__ = [
     "register_reader",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    """Imports a reader class when it is first asked for (PEP 562)."""
-    if name not in _READER_MODULES:
-        raise AttributeError(f"module 'mrcnn.datasets' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"mrcnn.datasets.{_READER_MODULES[name]}"), name)
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

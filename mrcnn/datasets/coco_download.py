@@ -6,7 +6,7 @@ import logging
 import zipfile
 from pathlib import Path
 
-from mrcnn.fetch import fetch
+from mrcnn.files.fetch import fetch
 
 logger = logging.getLogger("mrcnn.datasets")
 
@@ -37,7 +37,7 @@ def download_coco(root: str | Path, subset: str, year: str | int) -> None:
 
     Raises:
         ValueError: there is no such part.
-        mrcnn.fetch.FetchError: a file could not be fetched.
+        mrcnn.files.fetch.FetchError: a file could not be fetched.
     """
     root, year = Path(root), str(year)
     if year not in SUBSETS_BY_YEAR:

@@ -13,7 +13,7 @@ from mrcnn.datasets.reader import DatasetReader
 # Format -> "module:class". The order is that of the automatic detection: formats with an
 # unmistakable file come first, plain folders of pictures and masks last.
 READERS: dict[str, str] = {
-    "open_images": "mrcnn.datasets.open_images:OpenImagesDataset",
+    "open_images": "mrcnn.datasets.open_images.reader:OpenImagesDataset",
     "nucleus": "mrcnn.datasets.nucleus:NucleusDataset",
     "coco": "mrcnn.datasets.coco:CocoDataset",
     "via": "mrcnn.datasets.via:ViaDataset",

@@ -5,8 +5,7 @@ Nothing here but ``TrainingBatches`` needs Keras; the names load on first use.
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from mrcnn.startup.lazy import lazy_names
 
 _HOMES = {
     "BrokenImageError": "mrcnn.loading.batches",
@@ -21,16 +20,4 @@ _HOMES = {
     "load_image_gt": "mrcnn.loading.image_gt",
 }
 __all__ = sorted(_HOMES)
-
-
-def __getattr__(name: str) -> Any:
-    """Import a public name from its module when it is first asked for (PEP 562)."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'mrcnn.loading' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOMES[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES})
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

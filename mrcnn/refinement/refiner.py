@@ -223,7 +223,7 @@ class Refiner:
 
 def build_from_recipe(recipe: Recipe):
     """Build one untrained network of a recipe."""
-    from mrcnn.quiet import import_backend
+    from mrcnn.startup.backend import import_backend
 
     import_backend()
     from mrcnn.refinement.unet import build_network

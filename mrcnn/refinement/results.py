@@ -39,9 +39,9 @@ def open_refiner(refiner: Refiner | str | os.PathLike) -> Refiner:
             f"refiner is {type(refiner).__name__}; it must be a mrcnn.refinement.Refiner, the "
             "path of its file, or the name of one that comes with mrcnn"
         )
-    from mrcnn import downloads
+    from mrcnn.checkpoints.known import resolve_weights
 
-    path = Path(downloads.resolve_weights(refiner, kind="refiner")).resolve()
+    path = Path(resolve_weights(refiner, kind="refiner")).resolve()
     if path.is_dir():
         raise ValueError(f"refiner is {path}, a folder; it must be the file of a refiner")
     status = path.stat()

@@ -3,8 +3,8 @@
 import keras
 from keras import ops
 
+from mrcnn.checkpoints.keras_model import NamedWeightsModel
 from mrcnn.config_rules import LOSS_NAMES
-from mrcnn.graphs import NamedWeightsModel
 from mrcnn.layers.replicas import num_replicas
 from mrcnn.training import devices
 from mrcnn.training.spread_optimizer import spread_optimizer

@@ -59,10 +59,10 @@ ROOT_DIR = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 sys.path.append(ROOT_DIR)  # To find a local version of the library
 
 from mrcnn import refinement
+from mrcnn.checkpoints.coco_names import COCO_CLASS_NAMES
 from mrcnn.cli.start import INPUT, NETWORK, start_model, weights_class_names
 from mrcnn.config import Config
 from mrcnn.datasets import MaskImageDataset, OpenImagesDataset
-from mrcnn.datasets.coco_names import COCO_CLASS_NAMES
 from mrcnn.evaluation.coco import evaluate_coco
 from mrcnn.evaluation.instances import evaluate_single_object
 from mrcnn.geometry.images import as_rgb

@@ -32,7 +32,7 @@ from mrcnn import datasets
 from mrcnn.cli.start import sample_parser, start_model
 from mrcnn.config import Config
 from mrcnn.datasets.nucleus import SUBSETS, VAL_IDS
-from mrcnn.rendering import save_instances
+from mrcnn.drawing.rendering import save_instances
 
 DEFAULT_LOGS_DIR = os.path.join(ROOT_DIR, "logs")
 RESULTS_DIR = os.path.join(ROOT_DIR, "results", "nucleus")

@@ -29,8 +29,8 @@ sys.path.append(ROOT_DIR)  # To find a local version of the library
 from mrcnn import datasets
 from mrcnn.cli.start import start_model
 from mrcnn.config import Config
+from mrcnn.drawing.rendering import save_instances
 from mrcnn.evaluation.coco import evaluate_coco
-from mrcnn.rendering import save_instances
 
 DEFAULT_LOGS_DIR = os.path.join(ROOT_DIR, "logs")
 # Each set has pictures of its own.

@@ -6,7 +6,7 @@ from mrcnn.checkpoints.load import LoadReport
 from mrcnn.cli.start import start_model
 from mrcnn.cli.train import CLASS_LAYERS
 from mrcnn.config import Config
-from tests.cli.conftest import describe
+from tests.fake_model import describe
 
 
 class ToyConfig(Config):

@@ -7,8 +7,8 @@ import pytest
 
 from mrcnn import checkpoints
 from mrcnn.cli.train import CLASS_LAYERS, experiment_name, flip, last_checkpoint, open_parts
-from tests.cli.conftest import describe
-from tests.cli.test_weights import info
+from tests.checkpoints.test_description import info
+from tests.fake_model import describe
 
 SHAPES = ("train", "10", "--format", "shapes")
 

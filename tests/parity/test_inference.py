@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from mrcnn import detecting
+from mrcnn.detection import molding
 from tests.parity.networks import need_engine, recorded_case, sliced
 from tests.parity.reference import available, unpack_bits
 
@@ -133,7 +133,7 @@ def detect_recorded_inputs(arrays, model):
     metas = arrays["image_metas"]
     outputs = model._infer(list(arrays["molded_images"]), metas, 1)
     return [
-        detecting.unmold(*output, detecting.places_of(meta)) for output, meta in zip(outputs, metas)
+        molding.unmold(*output, molding.places_of(meta)) for output, meta in zip(outputs, metas)
     ]
 
 

@@ -9,12 +9,12 @@ import cv2
 import numpy as np
 import pytest
 
-from mrcnn.datasets import open_images_tables as tables
-from mrcnn.datasets.coco_names import COCO_CLASS_NAMES
-from mrcnn.datasets.open_images_download import download_open_images
+from mrcnn.checkpoints.coco_names import COCO_CLASS_NAMES
+from mrcnn.datasets.open_images import tables
+from mrcnn.datasets.open_images.download import download_open_images
 from mrcnn.evaluation.instances import SingleObjectReport, SingleObjectScores
 from mrcnn.refinement import MaskPair, Recipe, Refiner
-from tests.datasets.open_images_site import IMAGES, jpeg, make_site, png
+from tests.datasets.open_images.fake_site import IMAGES, jpeg, make_site, png
 from tests.local_server import LocalServer
 
 

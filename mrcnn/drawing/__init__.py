@@ -1,0 +1,1 @@
+"""Draw results with OpenCV, and parts of matplotlib figures."""

@@ -1,0 +1,1 @@
+"""Files: resumable downloads, atomic writes, the cache folder."""

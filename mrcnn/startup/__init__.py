@@ -1,0 +1,1 @@
+"""How the backend is imported, and how the process keeps memory."""

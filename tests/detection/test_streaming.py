@@ -1,0 +1,162 @@
+"""The pipeline of `detect_stream`: order, bounds, errors, and stopping early."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from mrcnn.detection.streaming import stream
+
+
+def image(value):
+    return np.full((2, 2, 3), value, np.uint8)
+
+
+def run(items, *, batch_size=1, ahead=3, errors="raise", infer=None, mold=None):
+    """Values of pictures through the stages: 10 for 1, 20 for 2."""
+    return stream(
+        items,
+        mold or (lambda picture: int(picture[0, 0, 0])),
+        infer or (lambda values: [10 * value for value in values]),
+        lambda value, output: (value, output),
+        batch_size=batch_size,
+        ahead=ahead,
+        errors=errors,
+    )
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 10])
+@pytest.mark.parametrize("ahead", [1, 4])
+def test_every_picture_in_its_order(batch_size, ahead):
+    def slow_when_even(picture):
+        value = int(picture[0, 0, 0])
+        time.sleep(0.003 * (value % 2 == 0))
+        return value
+
+    results = run(map(image, range(7)), batch_size=batch_size, ahead=ahead, mold=slow_when_even)
+    assert [result for _, result in results] == [(i, 10 * i) for i in range(7)]
+
+
+def test_pictures_paths_and_callables(tmp_path):
+    import cv2
+
+    path = tmp_path / "two.png"
+    cv2.imwrite(str(path), image(2))
+    results = list(run([image(1), path, str(path), lambda: image(3)]))
+    assert [result for _, result in results] == [(1, 10), (2, 20), (2, 20), (3, 30)]
+    assert [picture[0, 0, 0] for picture, _ in results] == [1, 2, 2, 3]
+
+
+def test_batches_and_their_stragglers():
+    sizes = []
+
+    def infer(values):
+        sizes.append(len(values))
+        return values
+
+    assert len(list(run(map(image, range(5)), batch_size=2, infer=infer))) == 5
+    assert sizes == [2, 2, 1]
+
+
+def test_no_more_is_read_than_fits():
+    taken = []
+
+    def source():
+        for i in range(100):
+            taken.append(i)
+            yield image(i)
+
+    results = run(source(), batch_size=2, ahead=3)
+    next(results)
+    assert len(taken) == 6
+    next(results)
+    next(results)
+    assert len(taken) <= 8
+    results.close()
+
+
+def broken():
+    raise OSError("no picture")
+
+
+def bad_network(values):
+    if 2 in values:
+        raise RuntimeError("out of order")
+    return values
+
+
+def test_errors_end_the_stream_where_they_happened():
+    results = run([image(1), broken, image(2)])
+    assert next(results)[1] == (1, 10)
+    with pytest.raises(OSError, match="no picture"):
+        next(results)
+    with pytest.raises(StopIteration):
+        next(results)
+
+
+def test_errors_in_place_of_results():
+    results = list(run([image(1), broken, image(2), image(3)], errors="return", infer=bad_network))
+    assert [type(result).__name__ for _, result in results] == [
+        *("tuple", "OSError", "RuntimeError", "tuple")
+    ]
+    assert results[1][0] is None and results[2][0][0, 0, 0] == 2
+
+
+def test_errors_told_to_the_caller():
+    told = []
+    items = [image(1), broken, image(3)]
+    results = run(items, errors=lambda *error: told.append(error), batch_size=3)
+    assert [result for _, result in results] == [(1, 10), (3, 30)]
+    ((index, item, error),) = told
+    assert (index, item, str(error)) == (1, broken, "no picture")
+
+
+def test_what_came_before_a_broken_iterable_is_finished():
+    def source():
+        yield image(1)
+        yield image(2)
+        raise OSError("camera unplugged")
+
+    results = run(source(), batch_size=4)
+    assert [next(results)[1][0] for _ in range(2)] == [1, 2]
+    with pytest.raises(OSError, match="camera unplugged"):
+        next(results)
+
+
+def test_stopping_early_leaves_no_thread():
+    release = threading.Event()
+
+    def slow(values):
+        release.wait(0.2)
+        return values
+
+    results = run(map(image, range(50)), infer=slow, ahead=4)
+    next(results)
+    begun = time.perf_counter()
+    results.close()
+    assert time.perf_counter() - begun < 5
+    assert not [t for t in threading.enumerate() if t.name.startswith("mrcnn-")]
+
+
+def test_nothing():
+    assert list(run([])) == []
+
+
+def test_stages_work_at_the_same_time():
+    # The network takes the second picture only when the third is being read.
+    third_is_read = threading.Event()
+
+    def mold(picture):
+        value = int(picture[0, 0, 0])
+        if value == 3:
+            third_is_read.set()
+        return value
+
+    def infer(values):
+        if 2 in values:
+            assert third_is_read.wait(20)
+        return values
+
+    results = run(map(image, (1, 2, 3)), mold=mold, infer=infer)
+    assert [result for _, result in results] == [(1, 1), (2, 2), (3, 3)]
