@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mrcnn.files.cache_dir import cache_dir
 from mrcnn.files.fetch import Progress, fetch, file_digest
 
 COCO_MODEL_URL = "https://github.com/matterport/Mask_RCNN/releases/download/v2.0/mask_rcnn_coco.h5"
@@ -130,12 +131,6 @@ def get_imagenet_weights(verbose: int = 1) -> str:
     if not path.exists() or _checksum_problem(path, known):
         _download(known, path, verbose)
     return str(path)
-
-
-def cache_dir() -> Path:
-    """Where downloads are kept: the environment variable MRCNN_HOME, else `~/.mrcnn`."""
-    home = os.environ.get("MRCNN_HOME")
-    return Path(home).expanduser() if home else Path.home() / ".mrcnn"
 
 
 @functools.cache

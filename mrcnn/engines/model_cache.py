@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from mrcnn.checkpoints.known import cache_dir
+from mrcnn.files.cache_dir import cache_dir
 
 # A ResNet-101 takes 250 MB. What was used longest ago goes first.
 MAX_BYTES = 3 << 30
