@@ -28,6 +28,7 @@ from mrcnn import checkpoints, graphs, utils
 from mrcnn.checkpoints import known
 from mrcnn.detection import molding, streaming, tiling
 from mrcnn.engines.choose import check_choice, is_free, make_engine
+from mrcnn.geometry import image_meta
 from mrcnn.geometry.anchors import compute_backbone_shapes
 from mrcnn.geometry.images import (
     compose_image_meta,
@@ -555,8 +556,8 @@ class MaskRCNN:
         metas = np.array(image_metas, np.float64)
         for meta, image in zip(metas, molded_images):
             height, width = image.shape[:2]
-            meta[1:4] = image.shape
-            meta[7:11] = 0, 0, height, width
+            meta[image_meta.ORIGINAL_IMAGE_SHAPE] = image.shape
+            meta[image_meta.WINDOW] = 0, 0, height, width
         molded_images = [np.asarray(image, np.float32) for image in molded_images]
         outputs = self._infer(molded_images, metas, max(int(self.config.BATCH_SIZE), 1))
         return [

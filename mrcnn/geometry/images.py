@@ -1,4 +1,4 @@
-"""Images on their way into the network: size, mean, and the image_meta that goes along."""
+"""Images on their way into the network: size, channels and mean."""
 
 from __future__ import annotations
 
@@ -8,10 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mrcnn.geometry.image_meta import compose_image_meta, parse_image_meta
 from mrcnn.geometry.interpolation import resize_linear, resize_linear_uint8
 
 if TYPE_CHECKING:
     from mrcnn.config import Config
+
+__all__ = [
+    "as_rgb",
+    "compose_image_meta",
+    "mold_image",
+    "molded_floats",
+    "parse_image_meta",
+    "resize",
+    "resize_image",
+    "unmold_image",
+]
 
 Padding = list[tuple[int, int]]
 Crop = tuple[int, int, int, int]
@@ -238,54 +250,6 @@ def unmold_image(normalized_images: np.ndarray, config: Config) -> np.ndarray:
         uint8 array of the same shape.
     """
     return (normalized_images + np.asarray(config.MEAN_PIXEL)).astype(np.uint8)
-
-
-def compose_image_meta(
-    image_id: int,
-    original_image_shape: Sequence[int],
-    image_shape: Sequence[int],
-    window: Sequence[int],
-    scale: float,
-    active_class_ids: Sequence[int],
-) -> np.ndarray:
-    """Put what is known about an image into one vector.
-
-    Args:
-        image_id: Number of the image within its data set.
-        original_image_shape: (height, width, channels) before resizing.
-        image_shape: (height, width, channels) after resizing and padding.
-        window: (y1, x1, y2, x2) of the image within the padding, pixels.
-        scale: Factor the image was resized by.
-        active_class_ids: [classes] 1 for a class the image's data set labels, else 0.
-            Data sets trained on together may have different classes.
-
-    Returns:
-        [12 + classes] float64.
-    """
-    return np.array(
-        [image_id, *original_image_shape, *image_shape, *window, scale, *active_class_ids]
-    )
-
-
-def parse_image_meta(meta: np.ndarray) -> dict[str, np.ndarray]:
-    """Take the vectors of compose_image_meta apart.
-
-    Args:
-        meta: [batch, 12 + classes].
-
-    Returns:
-        ``image_id`` [batch], ``original_image_shape`` and ``image_shape`` [batch, 3],
-        ``window`` [batch, 4], ``active_class_ids`` [batch, classes]: all int32; ``scale``
-        [batch] float32.
-    """
-    return {
-        "image_id": meta[:, 0].astype(np.int32),
-        "original_image_shape": meta[:, 1:4].astype(np.int32),
-        "image_shape": meta[:, 4:7].astype(np.int32),
-        "window": meta[:, 7:11].astype(np.int32),
-        "scale": meta[:, 11].astype(np.float32),
-        "active_class_ids": meta[:, 12:].astype(np.int32),
-    }
 
 
 def as_rgb(image: np.ndarray, channels: int = 3) -> np.ndarray:

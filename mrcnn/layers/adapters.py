@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from mrcnn.geometry.image_meta import NUM_ATTRIBUTES
 from mrcnn.layers.boxes import norm_boxes_graph, parse_image_meta_graph
 
 
@@ -52,7 +53,8 @@ class ActiveClassIds(keras.layers.Layer):
         return parse_image_meta_graph(image_meta)["active_class_ids"]
 
     def compute_output_spec(self, image_meta):
-        return keras.KerasTensor((image_meta.shape[0], image_meta.shape[1] - 12), dtype="float32")
+        num_classes = image_meta.shape[1] - NUM_ATTRIBUTES
+        return keras.KerasTensor((image_meta.shape[0], num_classes), dtype="float32")
 
 
 class ClassMasks(keras.layers.Layer):

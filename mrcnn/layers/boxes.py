@@ -8,6 +8,8 @@ works in float32 and runs on each Keras backend. Boxes are `(y1, x1, y2, x2)`; d
 import numpy as np
 from keras import ops
 
+from mrcnn.geometry.image_meta import FIELDS
+
 # A degenerate box (zero height or width) has no logarithm: its size is taken as this small number,
 # far below the size of any real box in normalised coordinates, so that deltas stay finite.
 _SMALLEST_SIDE = 1e-7
@@ -167,7 +169,7 @@ def batch_pack_graph(x, counts, num_rows):
 
 
 def parse_image_meta_graph(meta):
-    """Take the image attributes apart; `mrcnn.geometry.images.compose_image_meta` made them.
+    """Take the image attributes apart; `mrcnn.geometry.image_meta.compose_image_meta` made them.
 
     Args:
         meta: `[batch, 12 + num_classes]` float32.
@@ -177,11 +179,4 @@ def parse_image_meta_graph(meta):
         `[batch, (h, w, c)]` of the network's input, `window` `[batch, (y1, x1, y2, x2)]` of the
         picture within it in pixels, `scale` `[batch]`, `active_class_ids` `[batch, num_classes]`.
     """
-    return {
-        "image_id": meta[:, 0],
-        "original_image_shape": meta[:, 1:4],
-        "image_shape": meta[:, 4:7],
-        "window": meta[:, 7:11],
-        "scale": meta[:, 11],
-        "active_class_ids": meta[:, 12:],
-    }
+    return {name: meta[:, index] for name, index in FIELDS.items()}

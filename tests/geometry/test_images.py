@@ -8,10 +8,8 @@ import pytest
 from mrcnn.config import Config
 from mrcnn.geometry.images import (
     as_rgb,
-    compose_image_meta,
     mold_image,
     molded_floats,
-    parse_image_meta,
     resize,
     resize_image,
     unmold_image,
@@ -160,23 +158,6 @@ def test_mold_and_unmold():
     restored = unmold_image(molded, config)
     assert restored.dtype == np.uint8
     np.testing.assert_array_equal(restored, image)
-
-
-def test_image_meta_round_trip():
-    metas = np.stack(
-        [
-            compose_image_meta(i, (90, 120, 3), (128, 128, 3), (16, 0, 112, 128), 1.5, [1, 0, 1])
-            for i in (4, 7)
-        ]
-    )
-    assert metas.shape == (2, 15) and metas.dtype == np.float64
-    parts = parse_image_meta(metas)
-    assert parts["image_id"].tolist() == [4, 7]
-    assert parts["original_image_shape"].tolist() == [[90, 120, 3]] * 2
-    assert parts["image_shape"].tolist() == [[128, 128, 3]] * 2
-    assert parts["window"].tolist() == [[16, 0, 112, 128]] * 2
-    assert parts["scale"].tolist() == [1.5, 1.5]
-    assert parts["active_class_ids"].tolist() == [[1, 0, 1]] * 2
 
 
 GREY = np.uint8([[0, 128, 255]])
