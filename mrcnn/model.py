@@ -71,7 +71,7 @@ from mrcnn.loading.rpn_targets import build_rpn_targets
 from mrcnn.refinement.results import open_refiner, refine_result
 from mrcnn.training import callbacks as named_callbacks
 from mrcnn.training import devices, layer_selection, log_folders, trainer
-from mrcnn.training.training_model import TrainingModel
+from mrcnn.training.training_model import build_training_model
 
 # Anchors of so many input shapes are kept; those of a large picture take 10 MB.
 _MAX_CACHED_ANCHORS = 16
@@ -142,7 +142,7 @@ class MaskRCNN:
             return graphs.inference_graph(self._shared)
         with devices.scope(devices.choose(config.GPU_COUNT, config.BATCH_SIZE)):
             self._shared = graphs.SharedLayers(layer_config)
-            return graphs.training_graph(self._shared, TrainingModel)
+            return build_training_model(self._shared)
 
     def _with_layer_precision(self, mode, config):
         """Settings whose `PRECISION` is what the Keras layers shall compute in."""

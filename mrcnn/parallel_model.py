@@ -50,9 +50,7 @@ class ParallelModel(TrainingModel):
         self.__dict__["inner_model"] = keras_model
         self.gpu_count = gpu_count
         self.file_layer_names = getattr(keras_model, "file_layer_names", None)
-
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """The loss of the training graph, or that of `compile`."""
-        # Set by `configure`, which only the training graph is given.
-        own = TrainingModel if hasattr(self, "loss_weights") else keras.Model
-        return own.compute_loss(self, x, y, y_pred, sample_weight, training)
+        # The losses of the training graph, or else those given to `compile`.
+        self.has_own_losses = isinstance(keras_model, TrainingModel)
+        if self.has_own_losses and keras_model.weight_decay_rate is not None:
+            self.configure(keras_model.loss_weights, keras_model.weight_decay_rate)

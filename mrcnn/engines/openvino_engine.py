@@ -252,7 +252,7 @@ class OpenVINOEngine:
         # With OpenVINO 2026.4 a map by Winograd's algorithm that goes into the table loses its bias
         # on the way into a direct convolution, which an RPN that is narrow or strides has.
         rpn = self._models["trunk"].get_layer("rpn_model")
-        by_winograd = sides is not None and rpn.get_layer("rpn_conv_shared").is_wide_enough
+        by_winograd = sides is not None and rpn.get_layer("rpn_conv_shared").suits_winograd
         return convert(self._models[name], sides, self._in_float32 and by_winograd)
 
     def _prepare_int8(self, key):

@@ -152,6 +152,6 @@ def test_half_precision_predictions_give_float32_losses():
 def test_loss_layer_is_a_named_scalar_in_a_graph():
     match = keras.Input((None, 1), dtype="int32")
     logits = keras.Input((None, 2))
-    layer = losses.LossLayer(losses.rpn_class_loss_graph, name="rpn_class_loss")
+    layer = losses.LossLayer("rpn_class_loss")
     output = layer([match, logits])
     assert (layer.name, tuple(output.shape), output.dtype) == ("rpn_class_loss", (), "float32")
