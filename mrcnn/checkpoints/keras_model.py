@@ -22,23 +22,16 @@ class NamedWeightsModel(keras.Model):
     model, for `keras.saving.load_model`.
 
     Args:
-        inputs: as for `keras.Model`.
-        outputs: as for `keras.Model`.
-        name: as for `keras.Model`.
+        *args: inputs and outputs, as for `keras.Model`.
         file_layer_names: the order of layers in weight files; None for the order of the model.
         **kwargs: as for `keras.Model`.
     """
 
+    # All versions of Keras 3 save, load and copy a functional model whose class has this signature.
     def __init__(
-        self,
-        inputs: Any,
-        outputs: Any,
-        name: str | None = None,
-        *,
-        file_layer_names: Sequence[str] | None = None,
-        **kwargs: Any,
+        self, *args: Any, file_layer_names: Sequence[str] | None = None, **kwargs: Any
     ) -> None:
-        super().__init__(inputs, outputs, name=name, **kwargs)
+        super().__init__(*args, **kwargs)
         self.file_layer_names = None if file_layer_names is None else list(file_layer_names)
 
     def get_config(self) -> dict[str, Any]:

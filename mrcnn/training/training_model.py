@@ -56,9 +56,7 @@ class TrainingModel(NamedWeightsModel):
     progress bar, TensorBoard and callbacks see them all.
 
     Args:
-        inputs: as for `keras.Model`.
-        outputs: as for `keras.Model`.
-        name: as for `keras.Model`.
+        *args: inputs and outputs, as for `keras.Model`.
         loss_weights: factor of each loss by its name; a missing name counts 1.
         weight_decay_rate: factor of the penalty on weights, see `weight_decay`. None leaves both to
             `configure`, without which the model cannot be compiled.
@@ -73,15 +71,12 @@ class TrainingModel(NamedWeightsModel):
 
     def __init__(
         self,
-        inputs: Any,
-        outputs: Any,
-        name: str | None = None,
-        *,
+        *args: Any,
         loss_weights: Mapping[str, float] | None = None,
         weight_decay_rate: float | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(inputs, outputs, name=name, **kwargs)
+        super().__init__(*args, **kwargs)
         # Not through Keras, which would track it as a part with state.
         self.__dict__["distribution"] = devices.current()
         self.weight_decay_rate: float | None = None
