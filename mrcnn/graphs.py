@@ -63,7 +63,7 @@ def precision_policy(precision: str) -> Iterator[None]:
 
 
 def normalized_anchors(
-    config: Config, image_shape: Sequence[int]
+    config: Config, image_shape: Sequence[int] | np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Generate the anchors of a network input.
 

@@ -145,7 +145,9 @@ def test_weight_files_have_matterports_order_for_a_resnet_only(mode, shared):
 @pytest.mark.parametrize("shapes", [lambda s: tiny_shapes(s) + 1, lambda s: tiny_shapes(s)[:4]])
 def test_backbone_and_its_shapes_must_agree(shapes):
     config = tiny_config(COMPUTE_BACKBONE_SHAPE=shapes)
-    with pytest.raises(ValueError, match=r"COMPUTE_BACKBONE_SHAPE is .* must give .*\[\(16, 16\), \("):
+    with pytest.raises(
+        ValueError, match=r"COMPUTE_BACKBONE_SHAPE is .* must give .*\[\(16, 16\), \("
+    ):
         graphs.SharedLayers(config)
 
 

@@ -143,7 +143,9 @@ def test_the_losses_belong_to_what_a_clone_is_compiled_with(training):
     _, model = training
     model.compile(keras.optimizers.SGD(0.25))
     clone = keras.models.clone_model(model)
-    clone.compile_from_config(model.get_compile_config())  # later versions of Keras do so themselves
+    clone.compile_from_config(
+        model.get_compile_config()
+    )  # later versions of Keras do so themselves
     assert clone.compiled and float(clone.optimizer.learning_rate) == 0.25
     assert (clone.loss_weights, clone.weight_decay_rate) == ({"rpn_class_loss": 3.0}, 0.5)
 
@@ -228,7 +230,7 @@ def test_compiled_by_hand_it_has_the_losses_of_its_config(training, loss):
 
 @pytest.mark.parametrize("loss", ["mse", ["mse"] * 14, {"rpn_class_loss": "mse"}])
 def test_a_loss_that_would_be_ignored_is_an_error(training, loss):
-    with pytest.raises(ValueError, match="loss is .*; it must be None: the graph computes"):
+    with pytest.raises(ValueError, match=r"loss is .*; it must be None: the graph computes"):
         training[1].compile("sgd", loss=loss)
 
 
@@ -251,7 +253,7 @@ def test_fit_by_hand_with_matterports_generator(training, eagerly):
 
 
 def test_a_training_goes_on_from_a_saved_model(training, tmp_path):
-    config, model = training
+    _, model = training
     model.compile(keras.optimizers.SGD(1e-4, momentum=0.9), run_eagerly=True)
     model.train_on_batch(batch(model))
     model.save(tmp_path / "model.keras")

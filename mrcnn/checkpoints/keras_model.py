@@ -47,7 +47,9 @@ class NamedWeightsModel(keras.Model):
             **kwargs: as for `keras.Model.save`.
         """
         path = os.fspath(filepath)
-        is_one_file = path.endswith((".keras", ".h5", ".hdf5")) and kwargs.get("zipped") is not False
+        is_one_file = (
+            path.endswith((".keras", ".h5", ".hdf5")) and kwargs.get("zipped") is not False
+        )
         if "://" in path or not is_one_file or (os.path.exists(path) and not overwrite):
             super().save(filepath, overwrite=overwrite, **kwargs)
             return

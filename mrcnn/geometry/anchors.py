@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from mrcnn.config import Config
 
 
-def compute_backbone_shapes(config: Config, image_shape: Sequence[int]) -> np.ndarray:
+def compute_backbone_shapes(config: Config, image_shape: Sequence[int] | np.ndarray) -> np.ndarray:
     """Compute the height and width of each level of the feature pyramid.
 
     Args:
@@ -31,7 +31,7 @@ def compute_backbone_shapes(config: Config, image_shape: Sequence[int]) -> np.nd
     )
 
 
-def anchors_for_image(config: Config, image_shape: Sequence[int]) -> np.ndarray:
+def anchors_for_image(config: Config, image_shape: Sequence[int] | np.ndarray) -> np.ndarray:
     """Generate the anchors of a network input, in the order of the RPN's outputs.
 
     Args:
@@ -56,7 +56,7 @@ def generate_anchors(
     scales: float | Sequence[float],
     ratios: Sequence[float],
     shape: Sequence[int],
-    feature_stride: int,
+    feature_stride: float,
     anchor_stride: int,
 ) -> np.ndarray:
     """Generate the anchors of one feature map.
@@ -73,8 +73,8 @@ def generate_anchors(
         fastest, then ratio, column, row. Centers are the upper left corners of the cells.
     """
     ratio_roots = np.sqrt(np.asarray(ratios, np.float64))[:, None]
-    scales = np.atleast_1d(np.asarray(scales, np.float64))[None, :]
-    sizes = np.stack([scales / ratio_roots, scales * ratio_roots], axis=-1).reshape(-1, 2)
+    sides = np.atleast_1d(np.asarray(scales, np.float64))[None, :]
+    sizes = np.stack([sides / ratio_roots, sides * ratio_roots], axis=-1).reshape(-1, 2)
     ys = np.arange(0, shape[0], anchor_stride) * feature_stride
     xs = np.arange(0, shape[1], anchor_stride) * feature_stride
     centers = np.stack(np.meshgrid(ys, xs, indexing="ij"), axis=-1)[:, :, None, :]
@@ -85,7 +85,7 @@ def generate_pyramid_anchors(
     scales: Sequence[float],
     ratios: Sequence[float],
     feature_shapes: Sequence[Sequence[int]] | np.ndarray,
-    feature_strides: Sequence[int],
+    feature_strides: Sequence[float],
     anchor_stride: int,
 ) -> np.ndarray:
     """Generate the anchors of all pyramid levels, the finest level first (FPN, section 4.1).

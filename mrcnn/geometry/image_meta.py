@@ -25,7 +25,7 @@ SCALE = 11
 NUM_ATTRIBUTES = 12
 ACTIVE_CLASS_IDS = slice(NUM_ATTRIBUTES, None)
 
-FIELDS = {
+FIELDS: dict[str, int | slice] = {
     "image_id": IMAGE_ID,
     "original_image_shape": ORIGINAL_IMAGE_SHAPE,
     "image_shape": IMAGE_SHAPE,

@@ -196,8 +196,8 @@ def _nms_torch(
             boxes: Tensor = image_boxes,
             classes: Tensor | None = classes,
         ) -> Tensor:
-            pair = (None, None) if classes is None else (classes[rows], classes[others])
-            return _rivals(boxes[rows], boxes[others], *pair, iou_threshold)
+            mine, theirs = (None, None) if classes is None else (classes[rows], classes[others])
+            return _rivals(boxes[rows], boxes[others], mine, theirs, iou_threshold)
 
         order = torch.argsort(image_scores, descending=True, stable=True)
         order = order[image_scores[order] >= 0]

@@ -48,7 +48,9 @@ _G = [
 ]
 _A = [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]]
 # Both directions at once.
-_INPUTS, KERNEL_BASIS, _OUTPUTS = (np.kron(m, m).astype(np.float32) for m in (_B, _G, _A))
+_INPUTS, KERNEL_BASIS, _OUTPUTS = (
+    np.kron(np.array(m), np.array(m)).astype(np.float32) for m in (_B, _G, _A)
+)
 
 # The least channels * filters / (channels + filters), which is 64 for 128 and 128: narrower layers
 # spend more on the change of basis than they save.

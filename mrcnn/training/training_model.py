@@ -183,8 +183,8 @@ class TrainingModel(NamedWeightsModel):
     def train_step(self, *args: Any) -> Any:
         """Run Keras's training step.
 
-        On TensorFlow, where the step itself takes its batch from the queue, note when it had it; see
-        `data_ready_time`.
+        On TensorFlow, where the step itself takes its batch from the queue, note when it had it,
+        for `data_ready_time`.
         """
         if keras.backend.backend() == "tensorflow":
             import tensorflow as tf
@@ -243,7 +243,7 @@ class TrainingModel(NamedWeightsModel):
         """
         if not self.has_own_losses:
             return super().compute_loss(x, y, y_pred, sample_weight, training)
-        total = weight_decay(self.trainable_variables, self.weight_decay_rate)
+        total = weight_decay(self.trainable_variables, self.weight_decay_rate or 0.0)
         for name, value, tracker in zip(LOSS_NAMES, y_pred[-len(LOSS_NAMES) :], self.loss_trackers):
             tracker.update_state(value)
             total = total + value * self.loss_weights.get(name, 1.0)

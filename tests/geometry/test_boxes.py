@@ -102,7 +102,7 @@ def test_overlaps_masks_match_a_count_of_pixels():
 
 
 def test_overlaps_masks_of_other_size_are_refused():
-    with pytest.raises(ValueError, match=r"\(4, 5, 1\).*\(5, 4, 1\)"):
+    with pytest.raises(ValueError, match=r"masks2 .*\(5, 4, 1\).*\(4, 5, 1\)"):
         b.compute_overlaps_masks(np.ones((4, 5, 1)), np.ones((5, 4, 1)))
 
 
@@ -162,11 +162,3 @@ def test_the_shift_stays_a_shift_for_boxes_of_integers():
     corner = np.zeros((1, 4), np.int32)
     np.testing.assert_array_equal(b.norm_boxes(corner, (11, 11)), np.float32([[0, 0, -0.1, -0.1]]))
     assert b.denorm_boxes(np.array([[0, 0, 1, 1]]), (11, 21)).tolist() == [[0, 0, 11, 21]]
-
-
-@pytest.mark.parametrize("dtype", [np.int32, np.float32])
-def test_clip_boxes(dtype):
-    boxes = np.array([[-5, 2, 8, 30], [2, 3, 4, 5], [50, 60, 70, 80]], dtype)
-    clipped = b.clip_boxes(boxes, (0, 1, 10, 20))
-    assert clipped.dtype == dtype
-    assert clipped.tolist() == [[0, 2, 8, 20], [2, 3, 4, 5], [10, 20, 10, 20]]

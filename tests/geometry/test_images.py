@@ -103,10 +103,10 @@ def test_any_number_of_channels(channels):
 
 WRONG = [
     ({"mode": "squre"}, "'squre'"),
-    ({"mode": "square", "max_dim": None}, "max_dim = None"),
-    ({"mode": "pad64", "min_dim": 100}, "min_dim = 100: must be a multiple of 64"),
-    ({"mode": "pad64", "min_dim": None}, "min_dim = None"),
-    ({"mode": "crop", "min_dim": None}, "min_dim = None"),
+    ({"mode": "square", "max_dim": None}, "max_dim is None"),
+    ({"mode": "pad64", "min_dim": 100}, "min_dim is 100; it must be a multiple of 64"),
+    ({"mode": "pad64", "min_dim": None}, "min_dim is None"),
+    ({"mode": "crop", "min_dim": None}, "min_dim is None"),
     ({"image": np.zeros((0, 5, 3), np.uint8)}, r"\(0, 5, 3\)"),
     ({"image": np.zeros((2, 5, 5, 3), np.uint8)}, r"\(2, 5, 5, 3\)"),
 ]
@@ -211,7 +211,7 @@ def test_as_rgb_to_grey():
         (np.full((2, 2), 300, np.int32), 3, "from 300 to 300"),
         (np.full((2, 2), np.nan), 3, "from nan to nan"),
         (np.zeros((2, 2, 5), np.uint8), 3, "5 channels"),
-        (RGB, 4, "3 channels: cannot be turned into 4"),
+        (RGB, 4, "3 channels; it must have 4"),
         (np.zeros(5), 3, r"\(5,\)"),
         (np.array([["a"]]), 3, "<U1"),
     ],
