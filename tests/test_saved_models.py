@@ -124,6 +124,13 @@ def test_save_and_load(settings, mode, tmp_path):
     assert_equal_models(found, model)
 
 
+@pytest.mark.parametrize("mode", ["inference", "training"])
+def test_save_and_load_in_keras_2s_format(mode, tmp_path):
+    model = build(mode, {})
+    model.save(tmp_path / "model.h5")
+    assert_equal_models(keras.saving.load_model(tmp_path / "model.h5"), model)
+
+
 @pytest.fixture(scope="module", params=["inference", "training"])
 def model(request):
     return build(request.param, SETTINGS["plain"])

@@ -36,7 +36,8 @@ class NamedWeightsModel(keras.Model):
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments from which `from_config` builds the model again."""
-        return {**super().get_config(), "file_layer_names": self.file_layer_names}
+        names = self.file_layer_names
+        return {**super().get_config(), "file_layer_names": None if names is None else list(names)}
 
     def save(self, filepath: str | os.PathLike[str], overwrite: bool = True, **kwargs: Any) -> None:
         """Write the whole model to a `.keras` file; nothing is left of a file that fails.
@@ -83,3 +84,7 @@ class NamedWeightsModel(keras.Model):
             keras_loader=super().load_weights,
             **kwargs,
         )
+
+
+# Keras's `.h5` files of whole models name the class without its package.
+keras.saving.get_custom_objects()["NamedWeightsModel"] = NamedWeightsModel

@@ -45,11 +45,11 @@ class Anchors(keras.layers.Layer):
     ) -> None:
         super().__init__(autocast=False, **{"dtype": "float32", **kwargs})
         self._arguments = {
-            "image_shape": [int(side) for side in image_shape],
-            "scales": [float(scale) for scale in scales],
-            "ratios": [float(ratio) for ratio in ratios],
-            "feature_shapes": [[int(side) for side in shape] for shape in feature_shapes],
-            "feature_strides": [float(stride) for stride in feature_strides],
+            "image_shape": tuple(int(side) for side in image_shape),
+            "scales": tuple(float(scale) for scale in scales),
+            "ratios": tuple(float(ratio) for ratio in ratios),
+            "feature_shapes": tuple(tuple(int(side) for side in shape) for shape in feature_shapes),
+            "feature_strides": tuple(float(stride) for stride in feature_strides),
             "anchor_stride": int(anchor_stride),
         }
         anchors = generate_pyramid_anchors(

@@ -32,8 +32,8 @@ def _target_settings(config: Any) -> dict[str, Any]:
     return {
         "rois_per_image": int(config.TRAIN_ROIS_PER_IMAGE),
         "positive_ratio": float(config.ROI_POSITIVE_RATIO),
-        "bbox_std_dev": [float(v) for v in config.BBOX_STD_DEV],
-        "mask_shape": [int(side) for side in config.MASK_SHAPE],
+        "bbox_std_dev": tuple(float(v) for v in config.BBOX_STD_DEV),
+        "mask_shape": tuple(int(side) for side in config.MASK_SHAPE),
         "use_mini_mask": bool(config.USE_MINI_MASK),
     }
 
@@ -88,8 +88,8 @@ class DetectionTargetLayer(keras.layers.Layer):
             self._settings = {
                 "rois_per_image": rois_per_image,
                 "positive_ratio": positive_ratio,
-                "bbox_std_dev": list(bbox_std_dev),
-                "mask_shape": list(mask_shape),
+                "bbox_std_dev": tuple(bbox_std_dev),
+                "mask_shape": tuple(mask_shape),
                 "use_mini_mask": use_mini_mask,
             }
         self.rois_per_image = self._settings["rois_per_image"]
@@ -184,7 +184,7 @@ class DetectionTargetLayer(keras.layers.Layer):
             size * height,
             size * width,
             boxes,
-            tuple(self._settings["mask_shape"]),
+            self._settings["mask_shape"],
         )
         masks = ops.round(crops[..., 0])
         keep = ops.reshape(is_positive[:, :limit], (-1, limit, 1, 1))

@@ -14,7 +14,7 @@ from mrcnn.layers.boxes import (
     norm_boxes_graph,
     parse_image_meta_graph,
 )
-from mrcnn.layers.nms import gather_rows, non_max_suppression
+from mrcnn.layers.nms import gather_rows, non_max_suppression_graph
 from mrcnn.layers.types import Shape, Tensor
 
 
@@ -56,7 +56,7 @@ def refine_detections_batch(
     wanted = class_ids > 0
     if min_confidence:
         wanted = ops.logical_and(wanted, scores >= min_confidence)
-    chosen = non_max_suppression(
+    chosen = non_max_suppression_graph(
         boxes,
         ops.where(wanted, scores, -1.0),
         max_instances,
@@ -77,7 +77,7 @@ def refine_detections_batch(
 def _detection_settings(config: Any) -> dict[str, Any]:
     """The keyword arguments of `refine_detections_batch` from a `Config`."""
     return {
-        "bbox_std_dev": [float(v) for v in config.BBOX_STD_DEV],
+        "bbox_std_dev": tuple(float(v) for v in config.BBOX_STD_DEV),
         "max_instances": int(config.DETECTION_MAX_INSTANCES),
         "min_confidence": float(config.DETECTION_MIN_CONFIDENCE or 0),
         "nms_threshold": float(config.DETECTION_NMS_THRESHOLD),
@@ -134,7 +134,7 @@ class DetectionLayer(keras.layers.Layer):
             self._settings = _detection_settings(config)
         else:
             self._settings = {
-                "bbox_std_dev": list(bbox_std_dev),
+                "bbox_std_dev": tuple(bbox_std_dev),
                 "max_instances": max_instances,
                 "min_confidence": min_confidence,
                 "nms_threshold": nms_threshold,

@@ -18,7 +18,7 @@ from mrcnn.layers.boxes import overlaps_graph
 from mrcnn.layers.types import Tensor
 
 
-def non_max_suppression(
+def non_max_suppression_graph(
     boxes: Tensor,
     scores: Tensor,
     max_outputs: int,

@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 
 from mrcnn.layers.boxes import apply_box_deltas_graph, clip_boxes_graph
-from mrcnn.layers.nms import gather_rows, non_max_suppression
+from mrcnn.layers.nms import gather_rows, non_max_suppression_graph
 from mrcnn.layers.types import Shape, Tensor
 
 
@@ -49,7 +49,7 @@ class ProposalLayer(keras.layers.Layer):
             pre_nms_limit = getattr(config, "PRE_NMS_LIMIT", 6000)
         self.proposal_count = int(proposal_count)
         self.nms_threshold = float(nms_threshold)
-        self.bbox_std_dev = [float(v) for v in bbox_std_dev]
+        self.bbox_std_dev = tuple(float(v) for v in bbox_std_dev)
         self.pre_nms_limit = int(pre_nms_limit)
 
     def call(self, inputs: Sequence[Tensor]) -> Tensor:
@@ -84,7 +84,7 @@ class ProposalLayer(keras.layers.Layer):
         pre_nms_anchors = gather_rows(anchors, best)
         refined = apply_box_deltas_graph(pre_nms_anchors, deltas)
         clipped = clip_boxes_graph(refined, np.array([0, 0, 1, 1], np.float32))
-        kept = non_max_suppression(
+        kept = non_max_suppression_graph(
             ops.stop_gradient(clipped),
             ops.stop_gradient(scores),
             self.proposal_count,

@@ -90,7 +90,10 @@ class TrainingModel(NamedWeightsModel):
     def _loss_settings(self) -> dict[str, Any]:
         if self.weight_decay_rate is None:
             return {}
-        return {"loss_weights": self.loss_weights, "weight_decay_rate": self.weight_decay_rate}
+        return {
+            "loss_weights": dict(self.loss_weights),
+            "weight_decay_rate": self.weight_decay_rate,
+        }
 
     def configure(self, loss_weights: Mapping[str, float], weight_decay_rate: float) -> None:
         """Set the factors of the losses, for the next `compile`.
@@ -248,6 +251,10 @@ class TrainingModel(NamedWeightsModel):
             tracker.update_state(value)
             total = total + value * self.loss_weights.get(name, 1.0)
         return total / num_replicas()
+
+
+# Keras's `.h5` files of whole models name the class without its package.
+keras.saving.get_custom_objects()["TrainingModel"] = TrainingModel
 
 
 def build_training_model(shared: SharedLayers) -> TrainingModel:

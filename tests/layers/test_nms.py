@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from mrcnn.layers.nms import gather_rows, non_max_suppression
+from mrcnn.layers.nms import gather_rows, non_max_suppression_graph
 from tests.layers.arrays import numpy, tensor
 
 
@@ -42,7 +42,7 @@ def found(boxes, scores, max_outputs, threshold, class_ids=None):
     """The function under test on one picture."""
     if class_ids is not None:
         class_ids = tensor([class_ids], "int32")
-    chosen = non_max_suppression(
+    chosen = non_max_suppression_graph(
         tensor([boxes]), tensor([scores]), max_outputs, threshold, class_ids
     )
     return numpy(chosen)[0].tolist()
@@ -93,7 +93,7 @@ def test_against_the_slow_one(with_classes):
     if with_classes:
         boxes[:, ::9, 2] = boxes[:, ::9, 0]
     # 0.43 is the overlap of no two boxes with such sides.
-    chosen = non_max_suppression(
+    chosen = non_max_suppression_graph(
         tensor(boxes), tensor(scores), 30, 0.43, tensor(classes, "int32") if with_classes else None
     )
     assert tuple(chosen.shape) == (3, 30)
@@ -114,7 +114,7 @@ def test_more_boxes_than_are_compared_at_once(with_classes):
     classes = random.randint(1, 3, (2, 1100))
     classes_or_none = tensor(classes, "int32") if with_classes else None
     for max_outputs in (100, 600):
-        chosen = non_max_suppression(
+        chosen = non_max_suppression_graph(
             tensor(boxes), tensor(scores), max_outputs, 0.3, classes_or_none
         )
         for image, rows in enumerate(numpy(chosen).tolist()):

@@ -55,7 +55,7 @@ def test_config_round_trip():
     again = ProposalLayer.from_config(layer.get_config())
     assert again.get_config() == layer.get_config()
     assert (again.proposal_count, again.nms_threshold) == (7, 0.6)
-    assert (again.bbox_std_dev, again.pre_nms_limit) == ([0.1, 0.1, 0.2, 0.2], 6000)
+    assert (again.bbox_std_dev, again.pre_nms_limit) == ((0.1, 0.1, 0.2, 0.2), 6000)
 
 
 def step_inputs():
