@@ -402,7 +402,7 @@ def convert(model, sides=None, by_winograd=False):
             return model(list(inputs[:count]), training=False)
 
     function = tf.function(run, autograph=False).get_concrete_function(*signature)
-    converted = ov.convert_model(function, share_weights=False)
+    converted = read_function(function)
     # Inputs come in any order, and without one that no layer asked for.
     given = {name: tensor.node for tensor in converted.inputs for name in tensor.names}
     parameters = [given[spec.name] for spec in signature if spec.name in given]
@@ -412,6 +412,30 @@ def convert(model, sides=None, by_winograd=False):
     converted = ov.Model(outputs, parameters, model.name)
     drop_transpose_pairs(converted)
     return converted
+
+
+def read_function(function: Any) -> Any:
+    """Convert a concrete function of TensorFlow to an OpenVINO model.
+
+    These are the steps of `openvino.convert_model`, without its guesses about the framework: one of
+    them runs `exec("del tensorflow")`, which raises NameError on Python 3.13, where `exec` no
+    longer changes a function's variables (PEP 667).
+
+    Args:
+        function: `tf.types.experimental.ConcreteFunction`.
+
+    Returns:
+        `openvino.Model` with its own copy of the weights.
+    """
+    from openvino._offline_transformations import apply_moc_transformations
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.tensorflow.utils import create_tf_graph_iterator
+
+    frontend = FrontEndManager().load_by_framework("tf")
+    graph = create_tf_graph_iterator(function, None, None, None, share_weights=False)
+    model = frontend.convert(frontend.load(graph, False))
+    apply_moc_transformations(model, cf=False, smart_reshape=True)
+    return model
 
 
 def drop_transpose_pairs(model):
