@@ -31,6 +31,7 @@ def take_along_axis(values: Tensor, indices: Tensor, axis: int) -> Tensor:
     values, indices = tf.convert_to_tensor(values), ops.cast(indices, "int32")
     rank = len(values.shape)
     axis %= rank
-    indices = indices[(..., *[0] * (rank - axis - 1))]
+    first = (..., *[0] * (rank - axis - 1))  # without the axes of size 1 at the end
+    indices = indices[first]
     shape = tf.concat([tf.shape(values)[:axis], tf.shape(indices)[axis:]], axis=0)
     return tf.gather(values, tf.broadcast_to(indices, shape), axis=axis, batch_dims=axis)
