@@ -55,7 +55,7 @@ def lower_bound(line: str) -> str:
     Raises:
         ValueError: the requirement has no lower bound.
     """
-    match = re.fullmatch(r"([\w.\-\[\]]+)\s*>=\s*([\w.]+)(?:,[^;]*)?(;.*)?", line)
+    match = re.fullmatch(r"([\w.\-\[\]]+)\s*>=\s*([\w.]+)\s*(?:,[^;]*)?(;.*)?", line)
     if match is None:
         raise ValueError(f"requirement is {line!r}; it must have a lower bound, as in 'name>=1.2'")
     name, version, marker = match.groups()

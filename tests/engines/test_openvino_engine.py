@@ -2,18 +2,19 @@
 
 import importlib.util
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
 import pytest
 
 if importlib.util.find_spec("openvino") is None:
-    pytest.skip('needs openvino: pip install openvino nncf', allow_module_level=True)
+    pytest.skip("needs openvino: pip install openvino nncf", allow_module_level=True)
 if keras.backend.backend() != "tensorflow":
     pytest.skip("OpenVINO reads Keras on TensorFlow", allow_module_level=True)
 
 from mrcnn.detection import molding
-from mrcnn.engines import conversion, openvino_engine
+from mrcnn.engines import conversion, model_cache, openvino_engine
 from mrcnn.engines.keras_engine import KerasEngine
 from mrcnn.model import MaskRCNN
 from tests.tiny import randomize, tiny_config
@@ -160,6 +161,55 @@ def test_a_second_start_converts_nothing_unless_the_cache_is_damaged(model, home
     shutil.rmtree(home / "compiled")
 
 
+def test_an_entry_that_openvino_cannot_read_is_converted_again(model, keras_engine):
+    def write(folder):
+        for name in ("trunk", "classifier", "mask", "classifier_align", "mask_align"):
+            (folder / f"{name}.xml").write_text("<net")
+            (folder / f"{name}.bin").write_bytes(b"12345678" if name != "mask" else b"")
+
+    engine = openvino_engine.OpenVINOEngine(model._shared)
+    assert model_cache.store(engine._key(), write)
+    assert_same(detect_with(model, engine), detect_with(model, keras_engine))
+    folder, _ = model_cache.load(engine._key())
+    assert (folder / "mask.bin").stat().st_size > 0
+
+
+def test_without_a_cache_it_runs_from_memory(model, keras_engine, monkeypatch):
+    monkeypatch.setattr(model_cache, "store", lambda *args: None)
+    monkeypatch.setattr(model_cache, "load", lambda key: None)
+    engine = openvino_engine.OpenVINOEngine(model._shared)
+    assert_same(detect_with(model, engine), detect_with(model, keras_engine))
+    assert engine._mapped == []
+
+
+def test_conversion_does_not_depend_on_openvinos_search_for_the_framework(model, monkeypatch):
+    import openvino
+
+    def convert_model(*args, **options):
+        raise NameError("name 'tensorflow' is not defined")  # as on Python 3.13
+
+    monkeypatch.setattr(openvino, "convert_model", convert_model)
+    mask = model.engine._models["mask"]
+    features = np.random.RandomState(0).randn(1, 2, *mask.inputs[0].shape[2:]).astype(np.float32)
+    settings = {"INFERENCE_PRECISION_HINT": "f32"}
+    converted = openvino.Core().compile_model(conversion.convert(mask), "CPU", settings)
+    np.testing.assert_allclose(converted(features)[0], mask([features]), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["openvino", "keras"])
+def test_eight_threads_on_one_engine_find_what_one_finds(name, model, keras_engine):
+    engine = model.engine if name == "openvino" else keras_engine
+    molded, metas, _ = model.mold_inputs(images())
+    anchors = model.get_anchors((64, 64, 3))
+    inputs = [(molded[i : i + 1], metas[i : i + 1], anchors) for i in range(3)] * 8
+    serial = [engine.run(*one) for one in inputs]
+    with ThreadPoolExecutor(8) as pool:
+        parallel = list(pool.map(lambda one: engine.run(*one), inputs))
+    for one, other in zip(serial, parallel, strict=True):
+        for array, expected in zip(one, other, strict=True):
+            np.testing.assert_array_equal(array, expected)
+
+
 def test_files_of_former_weights_are_released(model):
     engine = openvino_engine.OpenVINOEngine(model._shared)
     engine.prepare()
@@ -192,7 +242,7 @@ def test_int8_needs_images(model, monkeypatch):
 
 def test_int8_is_calibrated_once(model, keras_engine, monkeypatch):
     if importlib.util.find_spec("nncf") is None:
-        pytest.skip('needs nncf: pip install openvino nncf')
+        pytest.skip("needs nncf: pip install openvino nncf")
     anchors = model.get_anchors((64, 64, 3))
     molded, metas, _ = model.mold_inputs(images())
     inputs = [(molded[i : i + 1], metas[i : i + 1], anchors) for i in range(3)]

@@ -62,7 +62,7 @@ def test_without_openvino(installed):
     installed["openvino"] = False
     assert check_choice("auto") == "keras"
     for arguments in (("openvino", None), ("auto", "int8")):
-        with pytest.raises(ImportError, match='needs the package openvino: pip install openvino'):
+        with pytest.raises(ImportError, match="needs the package openvino: pip install openvino"):
             check_choice(*arguments)
 
 
