@@ -207,9 +207,9 @@ def build_model(start: Start, class_names: Sequence[str], output: Path) -> Any:
     Where the weights know other classes, those that both know keep what the weights know of them,
     and the others start with random heads.
     """
-    from mrcnn.startup.lean_start import import_backend
+    from mrcnn.startup.lean_start import start_backend
 
-    import_backend()
+    start_backend()
     from mrcnn.checkpoints import load_class_rows
     from mrcnn.model import MaskRCNN
 

@@ -13,6 +13,7 @@ from mrcnn.geometry.anchors import compute_backbone_shapes, generate_pyramid_anc
 from mrcnn.geometry.boxes import norm_boxes
 from mrcnn.geometry.image_meta import NUM_ATTRIBUTES
 from mrcnn.layers.boxes import norm_boxes_graph, parse_image_meta_graph
+from mrcnn.layers.indexing import take_along_axis
 from mrcnn.layers.types import Tensor
 
 
@@ -158,7 +159,7 @@ class ClassMasks(keras.layers.Layer):
         masks, class_ids = inputs
         index = ops.cast(class_ids, "int32")
         index = ops.reshape(index, (*ops.shape(index), 1, 1, 1))
-        return ops.squeeze(ops.take_along_axis(masks, index, axis=4), axis=4)
+        return ops.squeeze(take_along_axis(masks, index, axis=4), axis=4)
 
     def compute_output_spec(self, inputs: Sequence[Tensor]) -> keras.KerasTensor:
         return keras.KerasTensor(inputs[0].shape[:-1], dtype="float32")

@@ -15,6 +15,7 @@ import keras
 from keras import ops
 
 from mrcnn.layers.boxes import overlaps_graph
+from mrcnn.layers.indexing import take_along_axis
 from mrcnn.layers.types import Tensor
 
 
@@ -53,7 +54,7 @@ def gather_rows(values: Tensor, indices: Tensor) -> Tensor:
     present = ops.reshape(indices >= 0, (*ops.shape(indices), *([1] * extra_axes)))
     index = ops.maximum(indices, 0)
     index = ops.reshape(index, (*ops.shape(indices), *([1] * extra_axes)))
-    rows = ops.take_along_axis(values, index, axis=1)
+    rows = take_along_axis(values, index, axis=1)
     return ops.where(present, rows, ops.zeros_like(rows))
 
 
