@@ -1,8 +1,8 @@
-"""What a weight file knows of single classes, for a model of other classes.
+"""Take over the weights of single classes into a model of other classes.
 
 Three layers have numbers of their own for every class. A model that shares classes with the file
-takes those over, wherever they stand, and only its other classes start anew: one for motorcycles
-alone detects them with COCO's weights before any training.
+takes those over, at any position, and only its other classes start from initial values: a model
+for motorcycles alone detects them with COCO's weights before any training.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from mrcnn.checkpoints.files import open_weights
+from mrcnn.checkpoints.weight_file import open_weights
 from mrcnn.checkpoints.load import match_weights, read_value
 from mrcnn.checkpoints.model_weights import model_weights
 

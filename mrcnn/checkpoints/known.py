@@ -200,7 +200,8 @@ def _checksum_problem(path: Path, known: KnownWeights) -> str | None:
 def _content_problem(path: Path, known: KnownWeights, damage: str | None) -> str | None:
     """Why what arrived is not the file, the most telling reason first."""
     # Here, as opening HDF5 files takes h5py, which a mere path does not need.
-    from mrcnn.checkpoints.files import verify, why_not_hdf5
+    from mrcnn.checkpoints.hdf5 import why_not_hdf5
+    from mrcnn.checkpoints.weight_file import verify
 
     if reason := why_not_hdf5(path):
         return f"what arrived is not a weight file: {reason}"
