@@ -118,7 +118,8 @@ def content_errors(path: Path) -> Iterator[None]:
         raise
     except (
         *(OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError),
-        *(OverflowError, IndexError, MemoryError, RecursionError),
+        # h5py's own locks end in a SystemError on some damaged files.
+        *(OverflowError, IndexError, MemoryError, RecursionError, SystemError),
     ) as error:
         raise HDF5ContentError(_unreadable(path, error)) from error
 
@@ -175,12 +176,12 @@ def read_names(path: Path, group: h5py.Group, attribute: str) -> list[str]:
         HDF5ContentError: the attribute holds something else than UTF-8 text.
     """
     if attribute in group.attrs:
-        return _texts(path, attribute, group.attrs[attribute])
+        return _texts(path, attribute, _attribute(path, group, attribute))
     names: list[str] = []
     for number in range(len(group.attrs)):
         if f"{attribute}{number}" not in group.attrs:
             break
-        names += _texts(path, attribute, group.attrs[f"{attribute}{number}"])
+        names += _texts(path, attribute, _attribute(path, group, f"{attribute}{number}"))
     return names
 
 
@@ -188,13 +189,25 @@ def read_text(path: Path, group: h5py.Group, attribute: str) -> str | None:
     """Return the text of an attribute, None where there is none; errors as for `read_names`."""
     if attribute not in group.attrs:
         return None
-    value = group.attrs[attribute]
+    value = _attribute(path, group, attribute)
     if not isinstance(value, bytes | str):
         raise HDF5ContentError(
             f"attribute {attribute} of {printable(path)} is of type {type(value).__name__}; it "
             "must be one text"
         )
     return _text(path, attribute, value)
+
+
+def _attribute(path: Path, group: h5py.Group, name: str) -> Any:
+    """Return the value of an attribute, after its claimed size has been compared with the file."""
+    attribute = group.attrs.get_id(name)
+    num_bytes = math.prod(attribute.shape or ()) * attribute.dtype.itemsize
+    if num_bytes > path.stat().st_size:
+        raise HDF5ContentError(
+            f"attribute {name} of {printable(path)} has the shape {attribute.shape}; it must fit "
+            "into the file. The file is damaged"
+        )
+    return group.attrs[name]
 
 
 def _texts(path: Path, attribute: str, value: Any) -> list[str]:
@@ -221,29 +234,31 @@ def _check_stands_alone(path: Path, file: h5py.File) -> None:
 
     A group with two names makes a tree into a graph, which may contain itself.
     """
-    root = h5py.h5o.get_info(file.id).addr
-    groups, arrays = {root}, []
+    links: list[tuple[bytes, int]] = []
 
-    def check_link(name: bytes, info: Any) -> None:
-        if info.type not in (h5py.h5l.TYPE_HARD, h5py.h5l.TYPE_SOFT):
+    def note(name: bytes, info: Any) -> None:  # an exception in here would upset h5py's locks
+        links.append((bytes(name), info.type))
+
+    file.id.links.visit(note, info=True)
+    groups, arrays = {h5py.h5o.get_info(file.id).addr}, []
+    for name, link_type in links:
+        if link_type == h5py.h5l.TYPE_SOFT:
+            continue
+        if link_type != h5py.h5l.TYPE_HARD:
             raise HDF5ContentError(
                 f"{printable(path)}: {_shown(name)} is a link to another file; a weight file must "
                 "hold everything itself"
             )
-        if info.type != h5py.h5l.TYPE_HARD:
-            return
-        kind = h5py.h5o.get_info(file.id, name)
-        if kind.type == h5py.h5o.TYPE_GROUP:
-            if kind.addr in groups:
+        entry = h5py.h5o.get_info(file.id, name)
+        if entry.type == h5py.h5o.TYPE_DATASET:
+            arrays.append(name)
+        elif entry.type == h5py.h5o.TYPE_GROUP:
+            if entry.addr in groups:
                 raise HDF5ContentError(
                     f"{printable(path)}: {_shown(name)} is a second name of a group; every group "
                     "must have one name"
                 )
-            groups.add(kind.addr)
-        elif kind.type == h5py.h5o.TYPE_DATASET:
-            arrays.append(name)
-
-    file.id.links.visit(check_link, info=True)
+            groups.add(entry.addr)
     for name in arrays:
         creation = h5py.h5d.open(file.id, name).get_create_plist()
         if creation.get_external_count() or creation.get_layout() == h5py.h5d.VIRTUAL:
