@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ import h5py
 import numpy as np
 
 from mrcnn.files.names import printable
+from mrcnn.files.reading import check_regular_file
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 # The best that gzip can do is about 1:1032.
@@ -30,31 +30,6 @@ MAX_ARRAY_BYTES = 2**34
 
 class HDF5ContentError(ValueError):
     """An HDF5 file whose content cannot be used; the message names file and entry."""
-
-
-def check_regular_file(path: Path, kind: str = "weight file") -> None:
-    """Raise unless the path is an ordinary file.
-
-    Reading a named pipe or a device would block or never end.
-
-    Args:
-        path: what is to be read; a symbolic link is followed.
-        kind: what the file should be, for the message.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is a folder, a named pipe, a device or a socket.
-    """
-    try:
-        mode = path.stat().st_mode
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise FileNotFoundError(f"{kind} not found: {printable(path)}") from error
-    except ValueError as error:  # a null character
-        raise ValueError(f"path is {printable(path)!r}; it must be the path of a file") from error
-    if stat.S_ISDIR(mode):
-        raise ValueError(f"{printable(path)} is a folder; it must be a {kind}")
-    if not stat.S_ISREG(mode):
-        raise ValueError(f"{printable(path)} is a pipe, device or socket; it must be a {kind}")
 
 
 def why_not_hdf5(path: Path) -> str | None:
