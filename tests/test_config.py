@@ -335,6 +335,7 @@ def test_a_network_of_too_many_parameters():
 @pytest.mark.parametrize("make", [list, tuple, np.array])
 def test_image_shape_assigned_for_n_channels(make):
     """Matterport's network takes its channels from IMAGE_SHAPE."""
+
     class Depth(ThreeClasses):
         MEAN_PIXEL = np.array([1.0, 2.0, 3.0, 4.0])
 

@@ -119,8 +119,8 @@ def check_array(path: Path, name: str, item: Any) -> h5py.Dataset:
     is_number = dtype.kind in "fiu" and dtype.itemsize <= 8 and dtype.metadata is None
     if not is_number or dtype.subdtype is not None:
         raise HDF5ContentError(
-            f"{entry} is of type {printable(dtype)}; it must be an array of real numbers of at most "
-            "64 bits"
+            f"{entry} is of type {printable(dtype)}; it must be an array of real numbers of at "
+            "most 64 bits"
         )
     num_bytes = math.prod(item.shape) * dtype.itemsize
     stored = item.id.get_storage_size()

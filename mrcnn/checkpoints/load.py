@@ -231,7 +231,8 @@ def _match_layers(
     missing = [name for name in wanted if name not in common]
     unused = [name for name in in_file if name not in common]
     raise ValueError(
-        f"{printable(file.path)} and the model do not have the same layers, as by_name=False demands. "
+        f"{printable(file.path)} and the model do not have the same layers, as by_name=False "
+        "demands. "
         f"Not in the file: {some(missing)}. Not in the model: {some(unused)}. "
         f"Nothing was loaded; by_name=True loads the {len(common)} layers they share"
     )
@@ -287,7 +288,7 @@ def _role(name: str, depth: int) -> str | None:
 
 
 def _differs_in_channels(weight: ModelWeight, source: StoredWeight) -> bool:
-    """Return whether these are the same image convolution, for another number of channels than 3."""
+    """Return whether these are one image convolution, for 3 and for another number of channels."""
     model, stored = weight.shape, source.shape
     if len(model) != 4 or len(stored) != 4 or model == stored:
         return False

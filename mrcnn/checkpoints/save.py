@@ -11,9 +11,9 @@ from typing import Any
 import h5py
 import numpy as np
 
-from mrcnn.checkpoints.weight_file import METADATA_ATTRIBUTE
 from mrcnn.checkpoints.model_weights import ModelWeight, model_weights, some
 from mrcnn.checkpoints.names import expects_weights
+from mrcnn.checkpoints.weight_file import METADATA_ATTRIBUTE
 from mrcnn.files.atomic import atomic_path
 
 # Keras split longer attributes into NAME0, NAME1, ...: HDF5 refuses object headers of 64 KiB.

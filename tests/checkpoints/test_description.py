@@ -87,7 +87,10 @@ def test_config_option_overrules(weights, tmp_path):
     [
         ("{", "mine.json is not valid JSON"),
         ("[1]", "holds a JSON list; it must hold an object"),
-        ('{"class_names": ["BG", "cat"]}', "class_names has 2 entries; it must have NUM_CLASSES = 3"),
+        (
+            '{"class_names": ["BG", "cat"]}',
+            "class_names has 2 entries; it must have NUM_CLASSES = 3",
+        ),
     ],
 )
 def test_bad_config_options_are_refused(weights, tmp_path, text, message):

@@ -23,7 +23,8 @@ MAX_BYTES = 2**26
 
 ODD_VALUES = [
     None, True, False, 0, -1, 1, 3.5, 1e9, 10**9, 10**18, 10**400, -(10**30), float("nan"),
-    float("inf"), "", "x", "resnet50", "../../x", "\x1b[2J", "\ud800", [], [1], [0] * 5, [[1, 2], [3]],
+    float("inf"), "", "x", "resnet50", "../../x", "\x1b[2J", "\ud800", [], [1], [0] * 5,
+    [[1, 2], [3]],
     [10**9] * 3, [1e308] * 3, ["a", "b", "c"], {}, {"a": 1}, {"rpn_class_loss": "x"}, [None] * 4,
     [[[[1]]]], "1" * 1000, [1] * 1000,
 ]  # fmt: skip
@@ -88,9 +89,7 @@ def mutated(rng):
 
 @pytest.mark.filterwarnings("ignore")
 def test_mutated_settings(path):
-    refused = sum(
-        describe(path, mutated(random.Random(seed))) is not None for seed in range(COUNT)
-    )
+    refused = sum(describe(path, mutated(random.Random(seed))) is not None for seed in range(COUNT))
     assert COUNT / 4 < refused < COUNT
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -170,5 +169,7 @@ def test_unknown_settings_of_a_given_file_are_named(path, tmp_path):
         describe_weights(str(path), mine)
     texts = sorted(str(warning.message) for warning in warned)
     assert texts[0].endswith("mine.json has entries that are no settings: CONFIDENCE")
-    assert texts[1].startswith("RPN_NMS_TRESHOLD is not a setting") and "RPN_NMS_THRESHOLD" in texts[1]
+    assert (
+        texts[1].startswith("RPN_NMS_TRESHOLD is not a setting") and "RPN_NMS_THRESHOLD" in texts[1]
+    )
     assert {warning.filename for warning in warned} == {__file__}

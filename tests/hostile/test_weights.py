@@ -177,11 +177,11 @@ MAKERS = [
 ]
 
 
-def outcome(function):
+def outcome(function, *args, **kwargs):
     """The class of the expected error, or None; bounded in time."""
     began = time.process_time()
     try:
-        function()
+        function(*args, **kwargs)
     except (ValueError, OSError) as error:
         assert not isinstance(error, UnicodeError), error
         assert type(error).__module__ != "h5py", error
@@ -202,16 +202,16 @@ def test_mutated_weight_files(tmp_path, recwarn):
         mutation = rng.choice(MUTATIONS)
         mutation(rng, path)
         for function in (verify, is_keras3_weights_file, non_finite_layers, read_squeezenet):
-            outcome(lambda function=function: function(path))
+            outcome(function, path)
         model = tiny()
         model.load_weights = lambda *_, **__: None
-        failed = outcome(lambda: load_weights(model, path, skip_mismatch=rng.random() < 0.3))
+        failed = outcome(load_weights, model, path, skip_mismatch=rng.random() < 0.3)
         if failed:
             refused += 1
             assert all(v.assigned == 0 for v in variables(model).values()), (seed, mutation)
         rows = tiny()
         names = ["BG", "a", "b"]
-        if outcome(lambda: load_class_rows(rows, path, names, names)):
+        if outcome(load_class_rows, rows, path, names, names):
             assert all(v.assigned == 0 for v in variables(rows).values()), (seed, mutation)
     growth = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert growth * 1024 < MAX_GROWTH
