@@ -22,20 +22,20 @@ _MAX_CHANNELS = 64
 def mask_to_boundary(mask: np.ndarray, dilation_ratio: float = 0.02) -> np.ndarray:
     """Pixels of a mask within a distance of its outline.
 
-    A pixel belongs to the boundary if the mask ends (or the picture does) at most ``d``
-    pixels from it in any of the eight directions; ``d = round(dilation_ratio *
-    sqrt(H^2 + W^2))``, at least 1.
+    A pixel belongs to the boundary if the mask ends (or the picture does) at most `d`
+    pixels from it in any of the eight directions; `d = round(dilation_ratio *
+    sqrt(H^2 + W^2))`, at least 1.
 
     Args:
-        mask: ``[H, W]`` or ``[H, W, N]``, bool or 0 and one positive value.
-        dilation_ratio: Width of the band as a share of the diagonal; the paper uses 0.02
+        mask: `[H, W]` or `[H, W, N]`, bool or 0 and one positive value.
+        dilation_ratio: width of the band as a share of the diagonal; the paper uses 0.02
             (COCO, LVIS) and 0.005 for Cityscapes.
 
     Returns:
         Bool array of the same shape.
 
     Raises:
-        ValueError: If the mask is not binary, has another rank, or the ratio is not
+        ValueError: if the mask is not binary, has another rank, or the ratio is not
             positive.
     """
     import cv2
@@ -72,16 +72,16 @@ def boundary_iou(
     """Intersection over union of the boundaries of two masks.
 
     Args:
-        predicted: ``[H, W]`` or ``[H, W, N]``, bool or 0 and one positive value.
-        true: The same shape.
-        dilation_ratio: As for ``mask_to_boundary``.
+        predicted: `[H, W]` or `[H, W, N]`, bool or 0 and one positive value.
+        true: the same shape.
+        dilation_ratio: as for `mask_to_boundary`.
 
     Returns:
-        A float in 0..1, or ``[N]`` for stacked masks; 1 where both masks are empty, 0
+        A float in 0..1, or `[N]` for stacked masks; 1 where both masks are empty, 0
         where only one is.
 
     Raises:
-        ValueError: As for ``mask_to_boundary``, or if the shapes differ.
+        ValueError: as for `mask_to_boundary`, or if the shapes differ.
     """
     predicted, true = np.asarray(predicted), np.asarray(true)
     if predicted.shape != true.shape:

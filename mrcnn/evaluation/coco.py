@@ -1,7 +1,7 @@
 """COCO's average precision and recall of a model on any data set.
 
-The figures are pycocotools' own. ``evaluate_coco`` runs a model over a data set;
-``CocoEvaluator`` takes detections from anywhere, one picture at a time, and keeps them as
+The figures are pycocotools' own. `evaluate_coco` runs a model over a data set;
+`CocoEvaluator` takes detections from anywhere, one picture at a time, and keeps them as
 run lengths, so a whole data set fits into memory.
 
 Lin et al.: Microsoft COCO: Common Objects in Context, ECCV 2014,
@@ -49,17 +49,17 @@ class CocoEvaluator:
         >>> print(evaluator.summarize())  # doctest: +SKIP
 
     Args:
-        dataset: A prepared ``Dataset``, the path of a COCO json, its content as a dict, or
-            a ``GroundTruth``. With a json the class ids of detections are the positions of
+        dataset: A prepared `Dataset`, the path of a COCO json, its content as a dict, or
+            a `GroundTruth`. With a json the class ids of detections are the positions of
             its categories sorted by id (from 1) and image ids are the json's.
-        image_ids: Pictures to evaluate; None (the default) for all. A picture for which
+        image_ids: pictures to evaluate; None (the default) for all. A picture for which
             nothing was added counts as one without detections.
         masks: False evaluates boxes only, for models and data sets without masks.
-        use_annotations: Whether a Dataset's own COCO annotations are the truth (True), or
-            ``load_mask`` (False); None decides picture by picture (see ``DatasetTruth``).
+        use_annotations: whether a Dataset's own COCO annotations are the truth (True), or
+            `load_mask` (False); None decides picture by picture (see `DatasetTruth`).
 
     Raises:
-        ValueError: If an image id is not in the data set.
+        ValueError: if an image id is not in the data set.
     """
 
     def __init__(
@@ -85,13 +85,13 @@ class CocoEvaluator:
         """Add the detections of one picture; a second call for a picture replaces the first.
 
         Args:
-            image_id: Id of the picture in the data set.
-            result: One entry of what ``MaskRCNN.detect`` returns: ``rois`` ``[N, (y1, x1,
-                y2, x2)]`` in pixels, ``class_ids`` ``[N]``, ``scores`` ``[N]`` and, unless
-                only boxes are evaluated, ``masks`` ``[H, W, N]`` bool.
+            image_id: id of the picture in the data set.
+            result: one entry of what `MaskRCNN.detect` returns: `rois` `[N, (y1, x1,
+                y2, x2)]` in pixels, `class_ids` `[N]`, `scores` `[N]` and, unless
+                only boxes are evaluated, `masks` `[H, W, N]` bool.
 
         Raises:
-            ValueError: If the picture is not evaluated, or the result does not fit it.
+            ValueError: if the picture is not evaluated, or the result does not fit it.
         """
         image_id = image_id.item() if isinstance(image_id, np.generic) else image_id
         if image_id not in self._chosen:
@@ -104,12 +104,12 @@ class CocoEvaluator:
         """Add detections in COCO's results format (ids are those of the source).
 
         Args:
-            results: List of ``{"image_id", "category_id", "bbox", "score",
-                "segmentation"}``, or the path of a json with it. Entries of pictures that
+            results: list of `{"image_id", "category_id", "bbox", "score",
+                "segmentation"}`, or the path of a json with it. Entries of pictures that
                 are not evaluated are skipped.
 
         Raises:
-            ValueError: If an entry lacks a field or has an unknown category.
+            ValueError: if an entry lacks a field or has an unknown category.
         """
         if isinstance(results, (str, os.PathLike)):
             with open(results, encoding="utf-8") as file:
@@ -136,14 +136,14 @@ class CocoEvaluator:
         return ImageDetections(none.astype(int), none, np.zeros((0, 4)), [])
 
     def to_coco(self) -> list[dict[str, Any]]:
-        """All detections in COCO's results format, ready for ``json.dump``."""
+        """All detections in COCO's results format, ready for `json.dump`."""
         entries = []
         for image_id in self.image_ids:
             entries += detections_to_coco(self.truth, image_id, self.detections(image_id))
         return entries
 
     def save_results(self, path: str | os.PathLike) -> None:
-        """Write ``to_coco`` as json, the file that COCO's server takes."""
+        """Write `to_coco` as json, the file that COCO's server takes."""
         with open(path, "w", encoding="utf-8") as file:
             json.dump(self.to_coco(), file)
 
@@ -191,17 +191,17 @@ class CocoEvaluator:
         )
 
     def run(self, kind: str = "mask", iou_thresholds: Sequence[float] | None = None) -> Any:
-        """The evaluated and accumulated ``pycocotools.cocoeval.COCOeval``.
+        """The evaluated and accumulated `pycocotools.cocoeval.COCOeval`.
 
-        Its image ids are positions in ``truth.sorted_image_ids``; its category ids are
+        Its image ids are positions in `truth.sorted_image_ids`; its category ids are
         class ids, only those that have true objects.
 
         Args:
-            kind: ``"box"`` or ``"mask"``: what overlaps are computed from.
+            kind: `"box"` or `"mask"`: what overlaps are computed from.
             iou_thresholds: IoU thresholds; None for COCO's 0.50, 0.55 .. 0.95.
 
         Raises:
-            ValueError: If ``kind`` is neither, or masks were not collected.
+            ValueError: if `kind` is neither, or masks were not collected.
         """
         from pycocotools.cocoeval import COCOeval
 
@@ -272,22 +272,22 @@ def evaluate_coco(
     """Detect on every picture of a data set and compute COCO's figures, boxes and masks.
 
     Args:
-        model: A ``MaskRCNN`` in any mode (its ``detect`` is called).
-        dataset: A prepared ``Dataset`` that can load its pictures.
-        image_ids: Pictures to evaluate; None for all.
-        batch_size: Pictures a call of ``detect``; None for ``model.config.BATCH_SIZE``.
-        limit: Evaluate only the first so many pictures; None or 0 for all.
-        progress: Show a progress bar.
-        evaluator: Take this evaluator (and its pictures) instead of a new one; its
+        model: A `MaskRCNN` in any mode (its `detect` is called).
+        dataset: A prepared `Dataset` that can load its pictures.
+        image_ids: pictures to evaluate; None for all.
+        batch_size: pictures a call of `detect`; None for `model.config.BATCH_SIZE`.
+        limit: evaluate only the first so many pictures; None or 0 for all.
+        progress: show a progress bar.
+        evaluator: take this evaluator (and its pictures) instead of a new one; its
             detections are forgotten first.
-        results_path: Write the detections there as a COCO results json.
-        refiner: Sharpens the masks: what ``MaskRCNN.detect`` takes as ``refiner``.
+        results_path: write the detections there as a COCO results json.
+        refiner: sharpens the masks: what `MaskRCNN.detect` takes as `refiner`.
 
     Returns:
-        The figures; ``print`` shows a table.
+        The figures; `print` shows a table.
 
     Raises:
-        ValueError: If ``batch_size`` or ``limit`` is negative or an image id unknown.
+        ValueError: if `batch_size` or `limit` is negative or an image id unknown.
     """
     if limit is not None and limit < 0:
         raise ValueError(f"limit must be at least 0, got {limit}")
@@ -317,7 +317,7 @@ def _detect_all(
     progress: bool,
     options: Mapping[str, Any],
 ) -> float:
-    """Fill the evaluator, with ``options`` of ``detect``; returns the seconds spent in ``detect``.
+    """Fill the evaluator, with `options` of `detect`; returns the seconds spent in `detect`.
 
     One thread loads the next pictures and encodes the last results while the model works;
     only one, so that the data set is never asked for two things at a time.
@@ -356,7 +356,7 @@ def _detect_all(
 
 
 def _coco_index(annotations: Iterator[dict[str, Any]], class_ids: set[int], num_images: int) -> Any:
-    """A ``pycocotools.coco.COCO`` of annotations made in memory."""
+    """A `pycocotools.coco.COCO` of annotations made in memory."""
     from pycocotools.coco import COCO
 
     index = COCO()

@@ -1,6 +1,6 @@
 """Precision-recall curves and the confusion matrix of collected detections.
 
-Both start from a ``CocoEvaluator``. Pictures of them are in ``mrcnn.evaluation.plots``.
+Both start from a `CocoEvaluator`. Pictures of them are in `mrcnn.evaluation.plots`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """What keeping the detections of at least ``score_threshold`` gives, each 0..1."""
+    """What keeping the detections of at least `score_threshold` gives, each 0..1."""
 
     score_threshold: float
     precision: float
@@ -43,15 +43,15 @@ class PrecisionRecallCurve:
     not the non-increasing envelope that average precision is computed from.
 
     Attributes:
-        class_id: Class id.
-        class_name: Name of the class.
-        kind: ``"box"`` or ``"mask"``.
-        iou_threshold: Overlap from which a detection counts as correct.
-        scores: ``[N]`` scores, falling. Detections that hit crowds are left out.
-        precision: ``[N]`` correct detections over all detections so far, 0..1.
-        recall: ``[N]`` objects found so far over all objects, 0..1.
+        class_id: class id.
+        class_name: name of the class.
+        kind: `"box"` or `"mask"`.
+        iou_threshold: overlap from which a detection counts as correct.
+        scores: `[N]` scores, falling. Detections that hit crowds are left out.
+        precision: `[N]` correct detections over all detections so far, 0..1.
+        recall: `[N]` objects found so far over all objects, 0..1.
         num_objects: True objects that are not crowds, at least 1.
-        average_precision: COCO's (101 recall values) at ``iou_threshold``.
+        average_precision: COCO's (101 recall values) at `iou_threshold`.
     """
 
     class_id: int
@@ -66,7 +66,7 @@ class PrecisionRecallCurve:
 
     @property
     def f1(self) -> np.ndarray:
-        """``[N]`` harmonic mean of precision and recall (0 where both are 0)."""
+        """`[N]` harmonic mean of precision and recall (0 where both are 0)."""
         total = self.precision + self.recall
         return 2 * self.precision * self.recall / np.where(total > 0, total, 1.0)
 
@@ -106,15 +106,15 @@ def precision_recall_curves(
     in a picture; detections matched to crowds count neither for nor against.
 
     Args:
-        evaluator: Detections and true objects.
-        iou_threshold: Overlap from which a detection counts as correct, 0..1.
-        kind: ``"mask"`` or ``"box"`` overlap.
+        evaluator: detections and true objects.
+        iou_threshold: overlap from which a detection counts as correct, 0..1.
+        kind: `"mask"` or `"box"` overlap.
 
     Returns:
         Class id -> curve.
 
     Raises:
-        ValueError: If the threshold is not in (0, 1] or the kind not available.
+        ValueError: if the threshold is not in (0, 1] or the kind not available.
     """
     _check_iou_threshold(iou_threshold)
     evaluation = evaluator.run(kind, [iou_threshold])
@@ -164,13 +164,13 @@ class ConfusionMatrix:
     """How often an object of one class was taken for another.
 
     Attributes:
-        counts: ``[C, C]`` int64. Row: true class; column: detected class; index 0 is the
-            background. ``counts[i, 0]`` objects of class i were missed and ``counts[0, j]``
+        counts: `[C, C]` int64. Row: true class; column: detected class; index 0 is the
+            background. `counts[i, 0]` objects of class i were missed and `counts[0, j]`
             detections of class j met no object (or a second detection of one).
-        class_ids: ``[C]`` class id of each row and column, from 0, the background.
+        class_ids: `[C]` class id of each row and column, from 0, the background.
         class_names: C names.
-        iou_threshold: Overlap from which a detection belongs to an object.
-        score_threshold: Detections below it were left out.
+        iou_threshold: overlap from which a detection belongs to an object.
+        score_threshold: detections below it were left out.
     """
 
     counts: np.ndarray
@@ -181,21 +181,21 @@ class ConfusionMatrix:
 
     @property
     def precision(self) -> np.ndarray:
-        """``[C]`` share of each class's detections that are right; nan without detections."""
+        """`[C]` share of each class's detections that are right; nan without detections."""
         return self._share(self.counts.sum(axis=0))
 
     @property
     def recall(self) -> np.ndarray:
-        """``[C]`` share of each class's objects found as such; nan without objects."""
+        """`[C]` share of each class's objects found as such; nan without objects."""
         return self._share(self.counts.sum(axis=1))
 
     @property
     def f1(self) -> np.ndarray:
-        """``[C]`` ``2 TP / (objects + detections)``; nan where there is neither."""
+        """`[C]` `2 TP / (objects + detections)`; nan where there is neither."""
         return 2 * self._share(self.counts.sum(axis=0) + self.counts.sum(axis=1))
 
     def normalized(self) -> np.ndarray:
-        """``[C, C]`` counts as shares of their row (of the true class); 0 in empty rows."""
+        """`[C, C]` counts as shares of their row (of the true class); 0 in empty rows."""
         return self.counts / np.maximum(self.counts.sum(axis=1, keepdims=True), 1)
 
     def present(self) -> ConfusionMatrix:
@@ -241,16 +241,16 @@ def confusion_matrix(
     missed.
 
     Args:
-        evaluator: Detections and true objects.
-        iou_threshold: Overlap from which a detection belongs to an object, 0..1.
-        score_threshold: Lowest score of a detection that counts, 0..1.
-        kind: ``"mask"`` or ``"box"`` overlap.
+        evaluator: detections and true objects.
+        iou_threshold: overlap from which a detection belongs to an object, 0..1.
+        score_threshold: lowest score of a detection that counts, 0..1.
+        kind: `"mask"` or `"box"` overlap.
 
     Returns:
         The matrix over the background and all classes of the data set.
 
     Raises:
-        ValueError: If a threshold is out of range or the kind not available.
+        ValueError: if a threshold is out of range or the kind not available.
     """
     _check_iou_threshold(iou_threshold)
     if not 0 <= score_threshold <= 1:
@@ -303,7 +303,7 @@ def _pair_classes(
 
 
 def _overlaps(objects: list[dict], found: Any, order: list[int], kind: str) -> np.ndarray:
-    """``[detections, objects]`` IoU; for a crowd the share of the detection inside it."""
+    """`[detections, objects]` IoU; for a crowd the share of the detection inside it."""
     from pycocotools import mask as mask_utils
 
     if not objects or not order:

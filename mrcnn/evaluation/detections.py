@@ -19,9 +19,9 @@ class ImageDetections:
     """Detections of one picture.
 
     Attributes:
-        class_ids: ``[N]`` int, from 1.
-        scores: ``[N]`` float.
-        boxes: ``[N, (x, y, width, height)]`` float in pixels.
+        class_ids: `[N]` int, from 1.
+        scores: `[N]` float.
+        boxes: `[N, (x, y, width, height)]` float in pixels.
         masks: N compressed run lengths, or None for boxes only.
     """
 
@@ -34,22 +34,22 @@ class ImageDetections:
 def results_to_coco(
     dataset: Any, image_ids: Sequence[Any], results: Sequence[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
-    """Results of ``MaskRCNN.detect`` in COCO's results format.
+    """Results of `MaskRCNN.detect` in COCO's results format.
 
     Image and category ids are those of the source (for COCO its own), so the list can go
-    to ``json.dump`` and to ``pycocotools.coco.COCO.loadRes``.
+    to `json.dump` and to `pycocotools.coco.COCO.loadRes`.
 
     Args:
-        dataset: As for ``CocoEvaluator``.
-        image_ids: Ids of the pictures in the data set.
-        results: One result a picture; ``masks`` may be missing (boxes only).
+        dataset: as for `CocoEvaluator`.
+        image_ids: ids of the pictures in the data set.
+        results: one result a picture; `masks` may be missing (boxes only).
 
     Returns:
-        List of ``{"image_id", "category_id", "bbox": [x, y, width, height], "score",
-        "segmentation": {"size": [H, W], "counts": str}}``.
+        List of `{"image_id", "category_id", "bbox": [x, y, width, height], "score",
+        "segmentation": {"size": [H, W], "counts": str}}`.
 
     Raises:
-        ValueError: If the lengths differ, an image id is not in the data set, or a class
+        ValueError: if the lengths differ, an image id is not in the data set, or a class
             id is not.
     """
     if len(image_ids) != len(results):
@@ -69,7 +69,7 @@ def results_to_coco(
 def detections_from_result(
     result: Mapping[str, Any], size: tuple[int, int] | None, masks: bool, image_id: Any
 ) -> ImageDetections:
-    """A checked result of ``detect`` with its masks as run lengths."""
+    """A checked result of `detect` with its masks as run lengths."""
     needed = ["rois", "class_ids", "scores"] + (["masks"] if masks else [])
     missing = [name for name in needed if result.get(name) is None]
     if missing:

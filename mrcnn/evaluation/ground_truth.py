@@ -1,7 +1,7 @@
 """The true objects of a data set in the form COCO's evaluation wants.
 
-They come from any ``Dataset`` through ``load_mask``, or, without a detour through pixels,
-from original COCO annotations: those a COCO ``Dataset`` keeps, or a json file. The detour
+They come from any `Dataset` through `load_mask`, or, without a detour through pixels,
+from original COCO annotations: those a COCO `Dataset` keeps, or a json file. The detour
 would change areas (COCO's are polygon areas) and boxes (COCO's have fractions of pixels),
 and with them AP in the third decimal.
 """
@@ -26,11 +26,11 @@ class ImageTruth:
     """The true objects of one picture.
 
     Attributes:
-        size: ``(height, width)`` in pixels, or None where only masks could tell and the
+        size: `(height, width)` in pixels, or None where only masks could tell and the
             picture has none.
-        objects: One dict an object: ``class_id`` (this package's, from 1), ``bbox``
-            ``[x, y, width, height]`` in pixels, ``area`` in pixels, ``iscrowd`` 0 or 1,
-            and ``segmentation`` (compressed RLE) unless only boxes were asked for.
+        objects: one dict an object: `class_id` (this package's, from 1), `bbox`
+            `[x, y, width, height]` in pixels, `area` in pixels, `iscrowd` 0 or 1,
+            and `segmentation` (compressed RLE) unless only boxes were asked for.
     """
 
     size: tuple[int, int] | None
@@ -41,11 +41,11 @@ class GroundTruth:
     """True objects picture by picture, read once and kept as run lengths.
 
     Attributes:
-        image_ids: Ids of all pictures, as ``add`` and ``load`` take them.
-        class_names: Class id -> name, without the background.
-        category_ids: Class id -> id of the class in its source (COCO's 1..90).
-        source_image_ids: Image id -> id of the picture in its source.
-        masks: Whether objects carry a segmentation.
+        image_ids: ids of all pictures, as `add` and `load` take them.
+        class_names: class id -> name, without the background.
+        category_ids: class id -> id of the class in its source (COCO's 1..90).
+        source_image_ids: image id -> id of the picture in its source.
+        masks: whether objects carry a segmentation.
     """
 
     def __init__(
@@ -63,14 +63,14 @@ class GroundTruth:
         self._loaded: dict[Any, ImageTruth] = {}
 
     def load(self, image_id: Any) -> ImageTruth:
-        """True objects of one picture; ValueError where ``image_id`` is not known."""
+        """True objects of one picture; ValueError where `image_id` is not known."""
         if image_id not in self._loaded:
             self.check_image_id(image_id)
             self._loaded[image_id] = self._read(image_id)
         return self._loaded[image_id]
 
     def check_image_id(self, image_id: Any) -> None:
-        """Raise ValueError unless the data set has a picture ``image_id``."""
+        """Raise ValueError unless the data set has a picture `image_id`."""
         if image_id not in self.source_image_ids:
             raise ValueError(
                 f"image_id {image_id!r} is not one of the data set's "
@@ -78,11 +78,11 @@ class GroundTruth:
             )
 
     def class_name(self, class_id: int) -> str:
-        """Name of a class; ``class_7`` for an id that the data set does not list."""
+        """Name of a class; `class_7` for an id that the data set does not list."""
         return self.class_names.get(class_id, f"class_{class_id}")
 
     def sorted_image_ids(self, image_ids: Sequence[Any]) -> list[Any]:
-        """``image_ids`` in the order of their source ids, COCO's order.
+        """`image_ids` in the order of their source ids, COCO's order.
 
         Detections of equal score are ranked by picture; the same order gives the same
         figures as COCO's own tools. Sources without such an order keep the given one.
@@ -97,16 +97,16 @@ class GroundTruth:
 
 
 class DatasetTruth(GroundTruth):
-    """True objects of a ``Dataset``.
+    """True objects of a `Dataset`.
 
     Negative class ids are crowds, as in Matterport's loaders. Objects without a pixel are
     left out. The area of an object is its number of mask pixels, its box the tight one.
 
     Args:
-        dataset: A prepared ``Dataset``.
+        dataset: A prepared `Dataset`.
         masks: False keeps boxes only.
         use_annotations: True takes boxes, areas and outlines from the COCO annotations in
-            ``image_info[image_id]["annotations"]``, False from ``load_mask``. None (the
+            `image_info[image_id]["annotations"]`, False from `load_mask`. None (the
             default) takes annotations where every one of the picture's has COCO's fields
             and a category that the data set lists.
     """
@@ -153,7 +153,7 @@ class JsonTruth(GroundTruth):
     1..80 of Matterport's weights. Image ids are the file's own.
 
     Args:
-        source: Path of the json, or its content as a dict.
+        source: path of the json, or its content as a dict.
         masks: False keeps boxes only.
     """
 
@@ -191,12 +191,12 @@ class JsonTruth(GroundTruth):
 def open_ground_truth(
     source: Any, masks: bool = True, use_annotations: bool | None = None
 ) -> GroundTruth:
-    """Ground truth of a ``Dataset``, a COCO json path, or a COCO dict.
+    """Ground truth of a `Dataset`, a COCO json path, or a COCO dict.
 
     Args:
-        source: One of the three, or a ``GroundTruth``, which is returned as it is.
+        source: one of the three, or a `GroundTruth`, which is returned as it is.
         masks: False keeps boxes only.
-        use_annotations: As for ``DatasetTruth``.
+        use_annotations: as for `DatasetTruth`.
     """
     if isinstance(source, GroundTruth):
         return source
@@ -260,7 +260,7 @@ def _from_annotations(
 def _outline(annotation: dict, size: tuple[int, int]) -> dict[str, Any] | None:
     """Run lengths of an annotation, or None where its polygons enclose nothing.
 
-    Odd annotations mean what they mean to the COCO ``Dataset``: without a segmentation the
+    Odd annotations mean what they mean to the COCO `Dataset`: without a segmentation the
     box is the mask, and a crowd recorded for another size is the whole picture.
     """
     segmentation = annotation.get("segmentation")

@@ -28,13 +28,13 @@ class SingleObjectScores:
     """Scores of one picture, each 0..1; all but pixel_accuracy are 0 where nothing was found.
 
     Attributes:
-        image_id: Id of the picture in the data set.
-        found: Whether there was a prediction.
-        iou: ``pixels.iou`` of the mask (probabilities thresholded at 0.5).
-        soft_iou: ``pixels.soft_iou``, of the probabilities where they were given.
-        dice: ``pixels.dice_coefficient``.
-        boundary_iou: ``boundary.boundary_iou``.
-        pixel_accuracy: ``pixels.pixel_accuracy`` (of the empty mask where nothing was found).
+        image_id: id of the picture in the data set.
+        found: whether there was a prediction.
+        iou: `pixels.iou` of the mask (probabilities thresholded at 0.5).
+        soft_iou: `pixels.soft_iou`, of the probabilities where they were given.
+        dice: `pixels.dice_coefficient`.
+        boundary_iou: `boundary.boundary_iou`.
+        pixel_accuracy: `pixels.pixel_accuracy` (of the empty mask where nothing was found).
     """
 
     image_id: int
@@ -51,10 +51,10 @@ _METRICS = ("iou", "soft_iou", "dice", "boundary_iou", "pixel_accuracy")
 
 @dataclass(frozen=True)
 class SingleObjectReport:
-    """Result of ``evaluate_single_object``.
+    """Result of `evaluate_single_object`.
 
     Attributes:
-        images: Scores picture by picture.
+        images: scores picture by picture.
     """
 
     images: list[SingleObjectScores]
@@ -73,7 +73,7 @@ class SingleObjectReport:
         """Mean of a score over pictures; nan over none.
 
         Args:
-            metric: ``iou``, ``soft_iou``, ``dice``, ``boundary_iou`` or ``pixel_accuracy``.
+            metric: `iou`, `soft_iou`, `dice`, `boundary_iou` or `pixel_accuracy`.
             found_only: True leaves out pictures without a prediction instead of counting
                 them as 0.
         """
@@ -81,7 +81,7 @@ class SingleObjectReport:
         return float(np.mean(values)) if values else float("nan")
 
     def median(self, metric: str = "iou", found_only: bool = False) -> float:
-        """Median of a score over pictures; arguments as for ``mean``."""
+        """Median of a score over pictures; arguments as for `mean`."""
         values = self._values(metric, found_only)
         return float(np.median(values)) if values else float("nan")
 
@@ -95,7 +95,7 @@ class SingleObjectReport:
         return {**content, "images": [asdict(one) for one in self.images]}
 
     def save_json(self, path: str | os.PathLike) -> None:
-        """Write ``to_dict`` as json."""
+        """Write `to_dict` as json."""
         with open(path, "w", encoding="utf-8") as file:
             json.dump(self.to_dict(), file, indent=2, allow_nan=False)
 
@@ -126,8 +126,8 @@ def largest_object(result: Mapping[str, Any], class_id: int | None = None) -> in
     """Index of the detection of a class whose box is largest.
 
     Args:
-        result: One entry of what ``MaskRCNN.detect`` returns.
-        class_id: The model's class id; None for any class.
+        result: one entry of what `MaskRCNN.detect` returns.
+        class_id: the model's class id; None for any class.
 
     Returns:
         Index into the result (the first among equals), or None where there is no such
@@ -153,22 +153,22 @@ def evaluate_single_object(
     """Compare one predicted mask a picture with the one true mask.
 
     Args:
-        predictor: A ``MaskRCNN`` (its largest detection of ``class_id`` is taken, see
-            ``largest_object``), or a function of the picture ``[H, W, 3]`` uint8 that
-            returns a mask ``[H, W]`` (bool, or probabilities 0..1), or None.
-        dataset: A prepared ``Dataset``. The true mask of a picture is the union of its
+        predictor: A `MaskRCNN` (its largest detection of `class_id` is taken, see
+            `largest_object`), or a function of the picture `[H, W, 3]` uint8 that
+            returns a mask `[H, W]` (bool, or probabilities 0..1), or None.
+        dataset: A prepared `Dataset`. The true mask of a picture is the union of its
             masks, so an object in several parts is one object.
-        class_id: Class id of the *model* (with COCO's weights 4 is the motorcycle); None
+        class_id: class id of the *model* (with COCO's weights 4 is the motorcycle); None
             for any. Used only with a model.
-        image_ids: Pictures to evaluate; None for all.
-        progress: Show a progress bar.
-        refiner: Sharpens the masks of a model: what ``MaskRCNN.detect`` takes as ``refiner``.
+        image_ids: pictures to evaluate; None for all.
+        progress: show a progress bar.
+        refiner: sharpens the masks of a model: what `MaskRCNN.detect` takes as `refiner`.
 
     Returns:
         Scores of every picture and their means.
 
     Raises:
-        ValueError: If ``class_id`` or ``refiner`` is given with a function, a predicted mask
+        ValueError: if `class_id` or `refiner` is given with a function, a predicted mask
             has another size than its picture, or holds values outside 0..1.
     """
     from tqdm import tqdm

@@ -1,8 +1,8 @@
 """Matterport's measures for one image: matches, average precision, recall of boxes.
 
-``compute_ap`` is the average precision of a single image over all its classes together.
+`compute_ap` is the average precision of a single image over all its classes together.
 Averaged over images it is the mAP of Matterport's samples; it is not COCO's, for which see
-``mrcnn.evaluation.coco``.
+`mrcnn.evaluation.coco`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def trim_zeros(x: np.ndarray) -> np.ndarray:
         [rows kept, columns].
 
     Raises:
-        ValueError: ``x`` has not two axes.
+        ValueError: `x` has not two axes.
     """
     if np.ndim(x) != 2:
         raise ValueError(f"x has shape {np.shape(x)}: must be [rows, columns].")
@@ -55,8 +55,8 @@ def compute_matches(
         pred_class_ids: [N].
         pred_scores: [N].
         pred_masks: [height, width, N] bool.
-        iou_threshold: Least mask IoU of a pair.
-        score_threshold: Instances whose IoU is below this are not looked at. (Not compared
+        iou_threshold: least mask IoU of a pair.
+        score_threshold: instances whose IoU is below this are not looked at. (Not compared
             with scores, for all its name: this is Matterport's behaviour.)
 
     Returns:
@@ -135,9 +135,9 @@ def compute_ap(
     """Average precision of one image at one mask IoU.
 
     Args:
-        gt_boxes, gt_class_ids, gt_masks: Ground truth, see compute_matches.
-        pred_boxes, pred_class_ids, pred_scores, pred_masks: Predictions, see compute_matches.
-        iou_threshold: Least mask IoU of a hit.
+        gt_boxes, gt_class_ids, gt_masks: ground truth, see compute_matches.
+        pred_boxes, pred_class_ids, pred_scores, pred_masks: predictions, see compute_matches.
+        iou_threshold: least mask IoU of a hit.
 
     Returns:
         mAP: Area below the curve of precision over recall; 0 where there are no
@@ -185,8 +185,8 @@ def compute_ap_range(
     """Average precision of one image, averaged over several mask IoU.
 
     Args:
-        gt_box, gt_class_id, gt_mask: Ground truth, see compute_matches.
-        pred_box, pred_class_id, pred_score, pred_mask: Predictions, see compute_matches.
+        gt_box, gt_class_id, gt_mask: ground truth, see compute_matches.
+        pred_box, pred_class_id, pred_score, pred_mask: predictions, see compute_matches.
         iou_thresholds: IoU of a hit; None for 0.5, 0.55, ... 0.95.
         verbose: 1 to print the precision at each threshold, 0 for nothing.
 
@@ -223,7 +223,7 @@ def compute_recall(
     Args:
         pred_boxes: [N, (y1, x1, y2, x2)].
         gt_boxes: [M, (y1, x1, y2, x2)] in the same units.
-        iou: Least IoU of boxes that belong together.
+        iou: least IoU of boxes that belong together.
 
     Returns:
         recall: 0 to 1; 0 where either set is empty.

@@ -1,8 +1,8 @@
 """Pixel scores of a predicted mask against the true one.
 
-Every function takes one pair of masks ``[H, W]`` and returns a float, or N pairs stacked
-as ``[H, W, N]`` (pair i is ``[..., i]``, this package's layout of masks) and returns a
-float64 array ``[N]``. A mean over pictures is therefore ``iou(predicted, true).mean()``
+Every function takes one pair of masks `[H, W]` and returns a float, or N pairs stacked
+as `[H, W, N]` (pair i is `[..., i]`, this package's layout of masks) and returns a
+float64 array `[N]`. A mean over pictures is therefore `iou(predicted, true).mean()`
 for stacked masks, or the mean of single calls where pictures differ in size.
 
 With TP, FP, FN and TN the counts of pixels (predicted, true) = (1, 1), (1, 0), (0, 1) and
@@ -49,15 +49,15 @@ def pixel_accuracy(predicted: np.ndarray, true: np.ndarray) -> float | np.ndarra
     """Share of pixels, background included, on which two masks agree.
 
     Args:
-        predicted: ``[H, W]`` or ``[H, W, N]``, bool, or integers that are 0 or one
+        predicted: `[H, W]` or `[H, W, N]`, bool, or integers that are 0 or one
             positive value (0/1, 0/255).
-        true: The same shape.
+        true: the same shape.
 
     Returns:
-        A float in 0..1, or ``[N]`` for stacked masks.
+        A float in 0..1, or `[N]` for stacked masks.
 
     Raises:
-        ValueError: If the shapes differ, or a mask is not binary.
+        ValueError: if the shapes differ, or a mask is not binary.
     """
     tp, fp, fn, tn = _counts(predicted, true)
     return _unwrap((tp + tn) / (tp + fp + fn + tn))
@@ -66,8 +66,8 @@ def pixel_accuracy(predicted: np.ndarray, true: np.ndarray) -> float | np.ndarra
 def mean_pixel_accuracy(predicted: np.ndarray, true: np.ndarray) -> float | np.ndarray:
     """Pixel accuracy within the true foreground and background, averaged over the two.
 
-    Unlike ``pixel_accuracy`` it does not reward an empty prediction for a small object.
-    Arguments, result and errors as for ``pixel_accuracy``.
+    Unlike `pixel_accuracy` it does not reward an empty prediction for a small object.
+    Arguments, result and errors as for `pixel_accuracy`.
     """
     tp, fp, fn, tn = _counts(predicted, true)
     return _unwrap(_mean_of_defined(tp, tp + fn, tn, tn + fp))
@@ -76,7 +76,7 @@ def mean_pixel_accuracy(predicted: np.ndarray, true: np.ndarray) -> float | np.n
 def iou(predicted: np.ndarray, true: np.ndarray) -> float | np.ndarray:
     """Intersection over union of the foreground; 1 where both masks are empty.
 
-    Arguments, result and errors as for ``pixel_accuracy``.
+    Arguments, result and errors as for `pixel_accuracy`.
     """
     tp, fp, fn, _ = _counts(predicted, true)
     return _unwrap(_ratio(tp, tp + fp + fn, empty=1.0))
@@ -86,8 +86,8 @@ def mean_iou(predicted: np.ndarray, true: np.ndarray) -> float | np.ndarray:
     """Mean of the foreground's and the background's intersection over union.
 
     This is the mean over *classes* of one picture. The mean over *pictures* of the
-    foreground is ``numpy.mean`` of ``iou``. Arguments, result and errors as for
-    ``pixel_accuracy``.
+    foreground is `numpy.mean` of `iou`. Arguments, result and errors as for
+    `pixel_accuracy`.
     """
     tp, fp, fn, tn = _counts(predicted, true)
     return _unwrap(_mean_of_defined(tp, tp + fp + fn, tn, tn + fp + fn))
@@ -96,7 +96,7 @@ def mean_iou(predicted: np.ndarray, true: np.ndarray) -> float | np.ndarray:
 def dice_coefficient(predicted: np.ndarray, true: np.ndarray) -> float | np.ndarray:
     """Twice the intersection over the sum of areas (F1); 1 where both masks are empty.
 
-    Arguments, result and errors as for ``pixel_accuracy``.
+    Arguments, result and errors as for `pixel_accuracy`.
     """
     tp, fp, fn, _ = _counts(predicted, true)
     return _unwrap(_ratio(2 * tp, 2 * tp + fp + fn, empty=1.0))
@@ -109,15 +109,15 @@ def soft_iou(predicted: np.ndarray, true: np.ndarray) -> float | np.ndarray:
     the pixelwise maxima.
 
     Args:
-        predicted: ``[H, W]`` or ``[H, W, N]`` of any non-negative number type: bool,
+        predicted: `[H, W]` or `[H, W, N]` of any non-negative number type: bool,
             probabilities 0..1, grey values 0..255.
-        true: The same shape; the types may differ.
+        true: the same shape; the types may differ.
 
     Returns:
-        A float in 0..1, or ``[N]`` for stacked masks; 1 where both masks are all zero.
+        A float in 0..1, or `[N]` for stacked masks; 1 where both masks are all zero.
 
     Raises:
-        ValueError: If the shapes differ, or a value is negative or not finite.
+        ValueError: if the shapes differ, or a value is negative or not finite.
     """
     p, t = _same_shape(predicted, true)
     p, t = _scaled_to_one(p, "predicted"), _scaled_to_one(t, "true")
@@ -138,7 +138,7 @@ def _same_shape(predicted: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, np
 
 
 def binary_mask(mask: np.ndarray, name: str) -> np.ndarray:
-    """``mask`` as bool; ValueError naming ``name`` where it is not binary."""
+    """`mask` as bool; ValueError naming `name` where it is not binary."""
     if mask.dtype == bool:
         return mask
     foreground = mask > 0
@@ -153,7 +153,7 @@ def binary_mask(mask: np.ndarray, name: str) -> np.ndarray:
 
 
 def _counts(predicted: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, ...]:
-    """TP, FP, FN and TN as int64, each of the masks' shape after ``[H, W]``."""
+    """TP, FP, FN and TN as int64, each of the masks' shape after `[H, W]`."""
     predicted, true = _same_shape(predicted, true)
     predicted, true = binary_mask(predicted, "predicted"), binary_mask(true, "true")
     tp = np.asarray(np.count_nonzero(predicted & true, axis=(0, 1)))
@@ -173,7 +173,7 @@ def _scaled_to_one(mask: np.ndarray, name: str) -> np.ndarray:
 
 
 def _ratio(numerator: np.ndarray, denominator: np.ndarray, empty: float) -> np.ndarray:
-    """``numerator / denominator``, and ``empty`` where the denominator is zero."""
+    """`numerator / denominator`, and `empty` where the denominator is zero."""
     denominator = np.asarray(denominator)
     return np.where(denominator > 0, numerator / np.maximum(denominator, 1e-300), empty)
 

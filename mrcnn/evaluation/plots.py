@@ -28,15 +28,15 @@ def plot_precision_recall_curves(
     the five best and five worst classes.
 
     Args:
-        curves: What ``precision_recall_curves`` returns, not empty.
-        path: Write the picture there (the suffix chooses the format).
+        curves: what `precision_recall_curves` returns, not empty.
+        path: write the picture there (the suffix chooses the format).
         ax: Matplotlib axes to draw into; None makes a figure.
 
     Returns:
         The axes.
 
     Raises:
-        ValueError: If there is no curve.
+        ValueError: if there is no curve.
     """
     if not curves:
         raise ValueError("curves is empty: there is no class with true objects")
@@ -74,8 +74,8 @@ def plot_confusion_matrix(
     detected are left out; numbers are written for up to 30 classes.
 
     Args:
-        matrix: What ``confusion_matrix`` returns.
-        path: Write the picture there (the suffix chooses the format).
+        matrix: what `confusion_matrix` returns.
+        path: write the picture there (the suffix chooses the format).
         ax: Matplotlib axes to draw into; None makes a figure.
 
     Returns:
@@ -116,7 +116,7 @@ def _line(curve: PrecisionRecallCurve) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _envelope(curve: PrecisionRecallCurve, grid: np.ndarray) -> np.ndarray:
-    """Best precision at each recall of ``grid`` or beyond, 0 where it is not reached."""
+    """Best precision at each recall of `grid` or beyond, 0 where it is not reached."""
     envelope = np.append(np.maximum.accumulate(curve.precision[::-1])[::-1], 0.0)
     return envelope[np.searchsorted(curve.recall, grid, side="left")]
 

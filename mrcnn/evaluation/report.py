@@ -48,14 +48,14 @@ class ClassReport:
     """Figures of one class.
 
     Attributes:
-        class_id: Class id in this package (1 is the first class).
-        name: Name of the class.
+        class_id: class id in this package (1 is the first class).
+        name: name of the class.
         num_objects: True objects that are not crowds.
-        num_detections: Detections of the class.
+        num_detections: detections of the class.
         box_AP: AP of the boxes over IoU 0.50..0.95; nan where there is no true object.
-        box_AP50: The same at IoU 0.50.
+        box_AP50: the same at IoU 0.50.
         mask_AP: AP of the masks over IoU 0.50..0.95; nan where masks were not evaluated.
-        mask_AP50: The same at IoU 0.50.
+        mask_AP50: the same at IoU 0.50.
     """
 
     class_id: int
@@ -70,20 +70,20 @@ class ClassReport:
 
 @dataclass(frozen=True)
 class CocoReport:
-    """Result of ``CocoEvaluator.summarize``.
+    """Result of `CocoEvaluator.summarize`.
 
-    ``report.mask.AP50`` and ``report["mask_AP50"]`` are the same number; ``print(report)``
-    shows a table, ``report.save(path)`` writes json.
+    `report.mask.AP50` and `report["mask_AP50"]` are the same number; `print(report)`
+    shows a table, `report.save(path)` writes json.
 
     Attributes:
-        box: Figures of the boxes.
-        mask: Figures of the masks, or None where only boxes were evaluated.
-        classes: One entry a class that has true objects or detections, by class id.
-        num_images: Pictures evaluated.
+        box: figures of the boxes.
+        mask: figures of the masks, or None where only boxes were evaluated.
+        classes: one entry a class that has true objects or detections, by class id.
+        num_images: pictures evaluated.
         num_objects: True objects that are not crowds.
         num_crowds: True crowds.
-        num_detections: Detections.
-        seconds_per_image: Wall time of ``detect`` a picture, or None where not measured.
+        num_detections: detections.
+        seconds_per_image: wall time of `detect` a picture, or None where not measured.
     """
 
     box: CocoMetrics
@@ -96,7 +96,7 @@ class CocoReport:
     seconds_per_image: float | None = None
 
     def metrics(self) -> dict[str, float]:
-        """Flat figures, ``box_AP`` .. ``box_ARl`` and ``mask_AP`` .. ``mask_ARl``."""
+        """Flat figures, `box_AP` .. `box_ARl` and `mask_AP` .. `mask_ARl`."""
         kinds = {"box": self.box, "mask": self.mask}
         return {
             f"{kind}_{name}": getattr(metrics, name)
@@ -106,7 +106,7 @@ class CocoReport:
         }
 
     def __getitem__(self, name: str) -> float:
-        """A flat figure by name (``"mask_AP"``)."""
+        """A flat figure by name (`"mask_AP"`)."""
         metrics = self.metrics()
         if name not in metrics:
             raise KeyError(f"{name!r} is not one of {', '.join(metrics)}")
@@ -129,11 +129,11 @@ class CocoReport:
         return {name: _none_for_nan(value) for name, value in content.items()}
 
     def to_json(self, indent: int | None = 2) -> str:
-        """``to_dict`` as json text."""
+        """`to_dict` as json text."""
         return json.dumps(self.to_dict(), indent=indent, allow_nan=False)
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write ``to_json`` to ``path``."""
+        """Write `to_json` to `path`."""
         with open(path, "w", encoding="utf-8") as file:
             file.write(self.to_json() + "\n")
 
