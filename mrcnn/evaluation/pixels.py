@@ -2,8 +2,8 @@
 
 Every function takes one pair of masks `[H, W]` and returns a float, or N pairs stacked
 as `[H, W, N]` (pair i is `[..., i]`, this package's layout of masks) and returns a
-float64 array `[N]`. A mean over pictures is therefore `iou(predicted, true).mean()`
-for stacked masks, or the mean of single calls where pictures differ in size.
+float64 array `[N]`. A mean over images is therefore `iou(predicted, true).mean()`
+for stacked masks, or the mean of single calls where images differ in size.
 
 With TP, FP, FN and TN the counts of pixels (predicted, true) = (1, 1), (1, 0), (0, 1) and
 (0, 0), the scores are
@@ -27,7 +27,7 @@ either mask for mean_iou) is left out of the mean.
     background and foreground.
 [2] Jaccard: The Distribution of the Flora in the Alpine Zone, New Phytologist 11, 1912.
 [3] Dice: Measures of the Amount of Ecologic Association Between Species, Ecology 26, 1945.
-[4] The generalised Jaccard index (Ruzicka 1958) with the product in place of the minimum;
+[4] The generalized Jaccard index (Ruzicka 1958) with the product in place of the minimum;
     equal to iou for masks that hold only 0 and their maximum.
 """
 
@@ -46,7 +46,7 @@ __all__ = [
 
 
 def pixel_accuracy(predicted: np.ndarray, true: np.ndarray) -> float | np.ndarray:
-    """Share of pixels, background included, on which two masks agree.
+    """Return the share of pixels, background included, on which two masks agree.
 
     Args:
         predicted: `[H, W]` or `[H, W, N]`, bool, or integers that are 0 or one
@@ -64,7 +64,7 @@ def pixel_accuracy(predicted: np.ndarray, true: np.ndarray) -> float | np.ndarra
 
 
 def mean_pixel_accuracy(predicted: np.ndarray, true: np.ndarray) -> float | np.ndarray:
-    """Pixel accuracy within the true foreground and background, averaged over the two.
+    """Return the pixel accuracy within the true foreground and background, averaged over the two.
 
     Unlike `pixel_accuracy` it does not reward an empty prediction for a small object.
     Arguments, result and errors as for `pixel_accuracy`.
@@ -74,7 +74,7 @@ def mean_pixel_accuracy(predicted: np.ndarray, true: np.ndarray) -> float | np.n
 
 
 def iou(predicted: np.ndarray, true: np.ndarray) -> float | np.ndarray:
-    """Intersection over union of the foreground; 1 where both masks are empty.
+    """Return the intersection over union of the foreground; 1 where both masks are empty.
 
     Arguments, result and errors as for `pixel_accuracy`.
     """
@@ -83,9 +83,9 @@ def iou(predicted: np.ndarray, true: np.ndarray) -> float | np.ndarray:
 
 
 def mean_iou(predicted: np.ndarray, true: np.ndarray) -> float | np.ndarray:
-    """Mean of the foreground's and the background's intersection over union.
+    """Return the mean of the foreground's and the background's intersection over union.
 
-    This is the mean over *classes* of one picture. The mean over *pictures* of the
+    This is the mean over *classes* of one image. The mean over *images* of the
     foreground is `numpy.mean` of `iou`. Arguments, result and errors as for
     `pixel_accuracy`.
     """
@@ -94,7 +94,7 @@ def mean_iou(predicted: np.ndarray, true: np.ndarray) -> float | np.ndarray:
 
 
 def dice_coefficient(predicted: np.ndarray, true: np.ndarray) -> float | np.ndarray:
-    """Twice the intersection over the sum of areas (F1); 1 where both masks are empty.
+    """Return twice the intersection over the sum of areas (F1); 1 where both masks are empty.
 
     Arguments, result and errors as for `pixel_accuracy`.
     """
@@ -103,14 +103,14 @@ def dice_coefficient(predicted: np.ndarray, true: np.ndarray) -> float | np.ndar
 
 
 def soft_iou(predicted: np.ndarray, true: np.ndarray) -> float | np.ndarray:
-    """Intersection over union of masks in shades of grey, without a threshold.
+    """Intersection over union of masks in shades of gray, without a threshold.
 
     Each mask is divided by its maximum; then the sum of products is divided by the sum of
     the pixelwise maxima.
 
     Args:
         predicted: `[H, W]` or `[H, W, N]` of any non-negative number type: bool,
-            probabilities 0..1, grey values 0..255.
+            probabilities 0..1, gray values 0..255.
         true: the same shape; the types may differ.
 
     Returns:
@@ -129,11 +129,13 @@ def _same_shape(predicted: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, np
     predicted, true = np.asarray(predicted), np.asarray(true)
     if predicted.shape != true.shape:
         raise ValueError(
-            "predicted and true masks must have the same shape, "
-            f"got {predicted.shape} and {true.shape}"
+            f"the predicted mask has shape {predicted.shape}; it must be that of the true one, "
+            f"{true.shape}"
         )
     if predicted.ndim not in (2, 3) or 0 in predicted.shape[:2]:
-        raise ValueError(f"masks must be [H, W] or [H, W, N] with pixels, got {predicted.shape}")
+        raise ValueError(
+            f"masks have shape {predicted.shape}; it must be [H, W] or [H, W, N] with pixels"
+        )
     return predicted, true
 
 
@@ -142,12 +144,12 @@ def binary_mask(mask: np.ndarray, name: str) -> np.ndarray:
     if mask.dtype == bool:
         return mask
     foreground = mask > 0
-    # A grey mask (probabilities, a lossy picture file) needs a threshold that only the
+    # A gray mask (probabilities, a lossy image file) needs a threshold that only the
     # caller can choose; taking "not zero" would silently grow it.
     if mask.size and not np.array_equal(foreground * mask.max(), mask):
         raise ValueError(
-            f"the {name} mask must be bool or hold only 0 and one positive value; "
-            f"got {mask.dtype} with other values: threshold it first (mask >= 128, say)"
+            f"the {name} mask is {mask.dtype} with several positive values; it must be bool or "
+            "hold only 0 and one positive value: threshold it first, as by mask >= 128"
         )
     return foreground
 
@@ -167,7 +169,10 @@ def _scaled_to_one(mask: np.ndarray, name: str) -> np.ndarray:
     scaled = mask.astype(np.float64)
     # "not (x >= 0)" is true for nan as well.
     if scaled.size and (not (scaled.min() >= 0) or not np.isfinite(scaled.max())):
-        raise ValueError(f"the {name} mask must hold finite values of at least 0")
+        raise ValueError(
+            f"the {name} mask holds negative or infinite values or NaN; it must hold values of at "
+            "least 0"
+        )
     maximum = scaled.max(axis=(0, 1), keepdims=True)
     return scaled / np.where(maximum > 0, maximum, 1.0)
 

@@ -221,7 +221,7 @@ class Refiner:
                 results[start : start + len(batch)] += predicted
         results /= np.float32(len(self.networks))
         if self.recipe.flip:
-            results = (results[:count] + results[count:, :, ::-1]) / 2
+            return (results[:count] + results[count:, :, ::-1]) / np.float32(2)
         return results
 
 
