@@ -18,7 +18,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from mrcnn.files.names import printable
+from mrcnn.files.names import printable, shown
 from mrcnn.files.reading import check_regular_file
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -193,7 +193,7 @@ def _texts(path: Path, attribute: str, value: Any) -> list[str]:
 def _text(path: Path, attribute: str, value: Any) -> str:
     entry = f"attribute {attribute} of {printable(path)}"
     if not isinstance(value, bytes | str):
-        raise HDF5ContentError(f"{entry} holds {printable(repr(value))[:60]}; it must hold text")
+        raise HDF5ContentError(f"{entry} holds {shown(value, 60)}; it must hold text")
     # h5py gives undecodable bytes of a variable-length text as lone surrogates.
     raw = value if isinstance(value, bytes) else value.encode("utf-8", "surrogateescape")
     try:

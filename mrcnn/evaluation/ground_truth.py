@@ -9,18 +9,16 @@ and with them AP in the third decimal.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mrcnn.evaluation.rle import encode_masks, segmentation_to_rle
-from mrcnn.files.names import printable
-from mrcnn.files.reading import check_regular_file
+from mrcnn.files.names import shown
+from mrcnn.files.reading import read_json_object
 
 __all__ = ["DatasetTruth", "GroundTruth", "ImageTruth", "JsonTruth", "open_ground_truth"]
 
@@ -162,7 +160,9 @@ class JsonTruth(GroundTruth):
     """
 
     def __init__(self, source: str | os.PathLike[str] | dict[str, Any], masks: bool = True) -> None:
-        content = source if isinstance(source, dict) else _read_json(source)
+        content = (
+            source if isinstance(source, dict) else read_json_object(source, "COCO json", None)
+        )
         categories = sorted(
             _entries(content, "categories", ("name",)), key=lambda category: str(category["id"])
         )
@@ -192,20 +192,6 @@ class JsonTruth(GroundTruth):
         return _from_annotations(annotations, class_ids, size, self.masks)
 
 
-def _read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Return the object that a COCO json file holds."""
-    check_regular_file(path, "COCO json")
-    try:
-        content = json.loads(Path(path).read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{printable(path)} is not valid JSON: {printable(error)}") from error
-    if not isinstance(content, dict):
-        raise ValueError(
-            f"{printable(path)} holds a {type(content).__name__}; it must be an object"
-        )
-    return content
-
-
 def _entries(content: dict[str, Any], part: str, keys: Sequence[str]) -> list[dict[str, Any]]:
     """Return a list of a COCO json after checking each entry.
 
@@ -216,15 +202,15 @@ def _entries(content: dict[str, Any], part: str, keys: Sequence[str]) -> list[di
     """
     entries = content.get(part)
     if not isinstance(entries, list):
-        raise ValueError(f"{part} of the COCO json is {_shown(entries)}; it must be a list")
+        raise ValueError(f"{part} of the COCO json is {shown(entries)}; it must be a list")
     needed = list(keys) if part == "annotations" else ["id", *keys]
     for number, entry in enumerate(entries):
         where = f"{part}[{number}]"
         if not isinstance(entry, dict):
-            raise ValueError(f"{where} is {_shown(entry)}; it must be an object")
+            raise ValueError(f"{where} is {shown(entry)}; it must be an object")
         for key in needed:
             if not _RULES[key][0](entry.get(key)):
-                value = _shown(entry[key]) if key in entry else "missing"
+                value = shown(entry[key]) if key in entry else "missing"
                 raise ValueError(f"{where}[{key!r}] is {value}; it must be {_RULES[key][1]}")
     return entries
 
@@ -263,10 +249,6 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "width": _SIDE,
     "bbox": (is_box, "four numbers: x, y, width, height"),
 }
-
-
-def _shown(value: Any) -> str:
-    return printable(repr(value))[:100]
 
 
 def open_ground_truth(
@@ -323,7 +305,7 @@ def _from_annotations(
     for annotation, class_id in zip(annotations, class_ids, strict=True):
         if not is_box(annotation["bbox"]):
             raise ValueError(
-                f"bbox of annotation {annotation.get('id')} is {_shown(annotation['bbox'])}; it "
+                f"bbox of annotation {annotation.get('id')} is {shown(annotation['bbox'])}; it "
                 "must be four numbers: x, y, width, height"
             )
         x, y, width, height = (float(value) for value in annotation["bbox"])

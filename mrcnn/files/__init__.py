@@ -10,8 +10,10 @@ _HOMES = {
     "atomic_path": ".atomic",
     "check_regular_file": ".reading",
     "printable": ".names",
+    "read_json": ".reading",
     "read_json_object": ".reading",
     "remove_stale": ".atomic",
+    "shown": ".names",
     "write_json": ".atomic",
     "write_text": ".atomic",
 }
