@@ -35,6 +35,7 @@ class Unshowable:
         (10**5000, "of type in..."),
         (Unshowable(), "of type Un..."),
     ],
+    ids=["number", "control", "long", "huge", "broken"],
 )
 def test_shown(value, expected):
     assert shown(value, 10) == expected
