@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mrcnn.checkpoints.description import CLASS_LAYERS
+
 if TYPE_CHECKING:
     import numpy as np
 
     from mrcnn.config import Config
     from mrcnn.datasets import Dataset
 
-# The layers whose shapes depend on the number of classes.
-CLASS_LAYERS = ["mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_bbox", "mrcnn_mask"]
 MAX_VALIDATION_STEPS = 50
 
 
