@@ -9,12 +9,15 @@ for, a warning says so and those that exist get the whole batch.
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 
 from mrcnn.training import devices
 from mrcnn.training.training_model import TrainingModel
 
 
+@keras.saving.register_keras_serializable(package="mrcnn")
 class ParallelModel(TrainingModel):
     """A model with the inputs, outputs and weights of another.
 
@@ -54,3 +57,14 @@ class ParallelModel(TrainingModel):
         self.has_own_losses = isinstance(keras_model, TrainingModel)
         if self.has_own_losses and keras_model.weight_decay_rate is not None:
             self.configure(keras_model.loss_weights, keras_model.weight_decay_rate)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments from which `from_config` builds the model again."""
+        inner = keras.saving.serialize_keras_object(self.inner_model)
+        return {"keras_model": inner, "gpu_count": self.gpu_count}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> ParallelModel:
+        """Build the model from what `get_config` returned."""
+        inner = keras.saving.deserialize_keras_object(config["keras_model"], custom_objects)
+        return cls(inner, config["gpu_count"])

@@ -85,6 +85,9 @@ class NamedWeightsModel(keras.Model):
             **kwargs,
         )
 
+    def _make_predict_function(self) -> None:
+        """Do nothing: servers call this before `predict` of Keras 2 in several threads."""
+
 
 # Keras's `.h5` files of whole models name the class without its package.
 keras.saving.get_custom_objects()["NamedWeightsModel"] = NamedWeightsModel
