@@ -159,3 +159,24 @@ def test_anchors_beside_their_cells():
 
 def test_shapes_are_compared_at_sides_that_the_network_takes():
     graphs.SharedLayers(tiny_config(IMAGE_RESIZE_MODE="none", IMAGE_MAX_DIM=100))
+
+
+@pytest.mark.parametrize("channels, by_hand", [(1, False), (4, False), (4, True)])
+def test_images_of_other_channels(channels, by_hand):
+    config = tiny_config(MEAN_PIXEL=np.zeros(channels))
+    if by_hand:  # as scripts for versions without IMAGE_CHANNEL_COUNT do
+        config.IMAGE_SHAPE = np.array([64, 64, channels])
+    else:
+        config.IMAGE_CHANNEL_COUNT = channels
+    shared = graphs.SharedLayers(config)
+    for model in (graphs.training_graph(shared), graphs.inference_graph(shared)):
+        assert tuple(model.inputs[0].shape) == (None, None, None, channels)
+
+
+@pytest.mark.parametrize("scales", [(8, 16, 24, 32, 64), [8, 16, 24, 32], np.array([8, 16])])
+def test_one_anchor_for_each_row_of_the_rpn(scales):
+    config = tiny_config(RPN_ANCHOR_SCALES=scales)
+    shared = graphs.SharedLayers(config)
+    model = keras.Model(shared.image, shared.rpn_class)
+    rows = model(np.zeros((1, 64, 128, 3), np.float32)).shape[1]
+    assert rows == len(graphs.normalized_anchors(config, (64, 128, 3))[0])
