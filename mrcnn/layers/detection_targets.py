@@ -175,17 +175,20 @@ class DetectionTargetLayer(keras.layers.Layer):
         boxes = _relative_boxes(rois, gt_boxes) if self._settings["use_mini_mask"] else rois
         batch_size, height, width = (ops.shape(gt_masks)[axis] for axis in range(3))
         num_objects = ops.shape(gt_masks)[3]
-        table = ops.reshape(ops.transpose(gt_masks, (0, 3, 1, 2)), (-1, 1))
+        # The masks of an image are interleaved. To transpose them would take a copy, and oneDNN has
+        # no transpose for bool and reports that on stderr.
+        table = ops.reshape(gt_masks, (-1, 1))
         image = ops.expand_dims(ops.arange(batch_size, dtype="int32"), -1)
-        map_index = image * num_objects + ops.maximum(assigned[:, :limit], 0)
-        size = ops.ones_like(map_index)
+        assigned = ops.maximum(assigned[:, :limit], 0)
+        size = ops.ones_like(assigned)
         crops = bilinear_crops(
             table,
-            map_index * (height * width),
+            image * (height * width * num_objects) + assigned,
             size * height,
             size * width,
             boxes,
             self._settings["mask_shape"],
+            step=num_objects,
         )
         masks = ops.round(crops[..., 0])
         keep = ops.reshape(is_positive[:, :limit], (-1, limit, 1, 1))

@@ -73,6 +73,7 @@ def bilinear_crops(
     boxes: Tensor,
     crop_shape: Sequence[int],
     slack: float = 0.0,
+    step: Any = 1,
 ) -> Tensor:
     """Cut boxes out of maps that lie row by row in one table, as `crop_and_resize` would.
 
@@ -84,6 +85,7 @@ def bilinear_crops(
         boxes: `[..., (y1, x1, y2, x2)]`, 0..1 from the map's first to its last row or column.
         crop_shape: `(height, width)` of a crop.
         slack: how far past the map's border, in rows, a sample still counts as inside.
+        step: table rows from one element of a map to the next; above 1 for interleaved maps.
 
     Returns:
         `[..., crop height, crop width, channels]`, in the table's type (float32 for a bool table).
@@ -99,11 +101,11 @@ def bilinear_crops(
     top, left = ops.cast(top, "int32"), ops.cast(left, "int32")
     bottom = ops.minimum(top + 1, ops.expand_dims(heights, -1) - 1)
     right = ops.minimum(left + 1, ops.expand_dims(widths, -1) - 1)
-    stride = ops.expand_dims(widths, -1)
+    stride = ops.expand_dims(widths, -1) * step
     first_row = ops.expand_dims(first_row, -1)
     upper = ops.expand_dims(first_row + top * stride, -1)
     lower = ops.expand_dims(first_row + bottom * stride, -1)
-    left, right = ops.expand_dims(left, -2), ops.expand_dims(right, -2)
+    left, right = ops.expand_dims(left, -2) * step, ops.expand_dims(right, -2) * step
 
     dtype = keras.backend.standardize_dtype(table.dtype)
     dtype = "float32" if dtype in ("bool", "uint8") else dtype

@@ -123,7 +123,7 @@ def test_non_max_suppression_of_nothing():
 
 
 def test_apply_box_deltas():
-    boxes = box(10, 20, 30, 60)  # centre (20, 40), size (20, 40)
+    boxes = box(10, 20, 30, 60)  # center (20, 40), size (20, 40)
     deltas = np.array([[0.5, -0.25, np.log(2), np.log(0.5)]])
     np.testing.assert_allclose(b.apply_box_deltas(boxes, deltas), [[10, 20, 50, 40]], rtol=1e-6)
     assert boxes.tolist() == [[10, 20, 30, 60]]
@@ -143,13 +143,13 @@ def test_box_refinement_is_the_inverse():
 
 
 @pytest.mark.parametrize("shape", [(100, 200), (100, 200, 3), np.array([100, 200])])
-def test_normalised_boxes(shape):
+def test_normalized_boxes(shape):
     boxes = np.array([[0, 0, 100, 200], [0, 0, 1, 1], [33, 66, 67, 199]])
-    normalised = b.norm_boxes(boxes, shape)
-    assert normalised.dtype == np.float32
-    np.testing.assert_allclose(normalised[0], [0, 0, 1, 1])
-    np.testing.assert_allclose(normalised[1], [0, 0, 0, 0])
-    back = b.denorm_boxes(normalised, shape)
+    normalized = b.norm_boxes(boxes, shape)
+    assert normalized.dtype == np.float32
+    np.testing.assert_allclose(normalized[0], [0, 0, 1, 1])
+    np.testing.assert_allclose(normalized[1], [0, 0, 0, 0])
+    back = b.denorm_boxes(normalized, shape)
     assert back.dtype == np.int32 and back.tolist() == boxes.tolist()
 
 

@@ -1,4 +1,4 @@
-"""Resizing by mode, mean pixel, image_meta, and pictures of every kind as RGB."""
+"""Resizing by mode, mean pixel, image_meta, and images of every kind as RGB."""
 
 import random
 
@@ -127,7 +127,7 @@ def test_resize_is_that_of_scikit_image(dtype, shape, preserve_range):
 
     image = picture(11, 13).astype(dtype)
     arguments = {"order": 1, "mode": "constant", "anti_aliasing": False}
-    # A bool picture is not interpolated by newer releases unless it is brought to floats.
+    # A bool image is not interpolated by newer releases unless it is brought to floats.
     source = image.astype(float) if image.dtype == bool else image
     expected = expected_resize(source, shape, preserve_range=preserve_range, **arguments)
     result = resize(image, shape, preserve_range=preserve_range)

@@ -52,7 +52,7 @@ def test_positives_first_then_negatives_then_zeros():
 @pytest.mark.parametrize(
     "gt_class_ids, gt_boxes",
     [
-        ([0, 0], [ZEROS, ZEROS]),  # a picture without objects
+        ([0, 0], [ZEROS, ZEROS]),  # an image without objects
         ([1, 0], [[0.9, 0.0, 1.0, 0.1], ZEROS]),  # no proposal on the object
         ([-1, 0], [CAT, ZEROS]),  # only a crowd
     ],
@@ -120,7 +120,7 @@ def test_whole_masks_without_mini_masks():
     assert masks[0, :, :14].all() and not masks[0, :, 14:].any()
 
 
-def test_pictures_of_a_batch_do_not_mix():
+def test_images_of_a_batch_do_not_mix():
     config = tiny_config()
     masks = np.zeros((2, *config.MINI_MASK_SHAPE, 1), bool)
     masks[1] = True

@@ -64,7 +64,7 @@ def test_a_predicted_class_that_the_data_set_lacks_costs_nothing():
     assert class_loss([[2, 0]], logits, [[1, 0, 0]]) == 0
 
 
-def test_each_picture_has_its_own_classes():
+def test_each_image_has_its_own_classes():
     logits = [[[0, 0, LOG2]], [[0, 0, LOG2]]]
     assert class_loss([[2], [0]], logits, [[1, 1, 0], [1, 1, 1]]) == pytest.approx(np.log(4))
 

@@ -124,7 +124,7 @@ def test_more_boxes_than_are_compared_at_once(with_classes):
 
 
 def test_a_chain_of_boxes_of_which_each_suppresses_the_next():
-    boxes = [[0, i, 10, i + 10] for i in range(700)]  # neighbours overlap by 9 / 11, others by less
+    boxes = [[0, i, 10, i + 10] for i in range(700)]  # neighbors overlap by 9 / 11, others by less
     chosen = found(boxes, [1 - i / 700 for i in range(700)], 400, 0.7)
     assert chosen == [*range(0, 700, 2), *[-1] * 50]
 
