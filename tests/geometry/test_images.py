@@ -16,7 +16,7 @@ from mrcnn.geometry.images import (
 )
 
 
-def picture(height, width, channels=3, dtype=np.uint8):
+def make_image(height, width, channels=3, dtype=np.uint8):
     rng = np.random.default_rng(height * 1000 + width)
     return rng.integers(1, 256, (height, width, channels)).astype(dtype)
 
@@ -46,7 +46,7 @@ MODES = [
     ids=[case[0] for case in MODES],
 )
 def test_resize_image(label, size, min_dim, max_dim, min_scale, mode, shape, window, scale, dtype):
-    image = picture(*size, dtype=dtype)
+    image = make_image(*size, dtype=dtype)
     before = image.copy()
     result, found_window, found_scale, padding, crop = resize_image(
         image, min_dim, max_dim, min_scale, mode
@@ -68,7 +68,7 @@ def test_resize_image(label, size, min_dim, max_dim, min_scale, mode, shape, win
 
 
 def test_integers_are_rounded_down_and_floats_are_not():
-    image = picture(30, 40)
+    image = make_image(30, 40)
     whole = resize_image(image, 64, 128)[0]
     exact = resize_image(image.astype(np.float64), 64, 128)[0]
     np.testing.assert_array_equal(whole, np.floor(exact + 1e-9))
@@ -78,7 +78,7 @@ def test_integers_are_rounded_down_and_floats_are_not():
 
 
 def test_crop_draws_from_random_and_cuts_the_resized_image():
-    image = picture(50, 90)
+    image = make_image(50, 90)
     whole = resize_image(image, 64, 128, mode="pad64")
     y1, x1, y2, x2 = whole[1]
     random.seed(3)
@@ -93,9 +93,9 @@ def test_crop_draws_from_random_and_cuts_the_resized_image():
 
 @pytest.mark.parametrize("channels", [1, 4, 6])
 def test_any_number_of_channels(channels):
-    result, *others = resize_image(picture(30, 40, channels), 64, 128)
+    result, *others = resize_image(make_image(30, 40, channels), 64, 128)
     assert result.shape == (128, 128, channels)
-    first, *others_of_first = resize_image(picture(30, 40, channels)[..., 0], 64, 128)
+    first, *others_of_first = resize_image(make_image(30, 40, channels)[..., 0], 64, 128)
     assert first.shape == (128, 128)
     np.testing.assert_array_equal(first, result[..., 0])
     assert others_of_first == others
@@ -114,7 +114,7 @@ WRONG = [
 
 @pytest.mark.parametrize(("changes", "message"), WRONG, ids=[case[1] for case in WRONG])
 def test_wrong_arguments_are_named(changes, message):
-    arguments = {"image": picture(30, 40), "min_dim": 64, "max_dim": 128} | changes
+    arguments = {"image": make_image(30, 40), "min_dim": 64, "max_dim": 128} | changes
     with pytest.raises(ValueError, match=message):
         resize_image(**arguments)
 
@@ -125,7 +125,7 @@ def test_wrong_arguments_are_named(changes, message):
 def test_resize_is_that_of_scikit_image(dtype, shape, preserve_range):
     from skimage.transform import resize as expected_resize
 
-    image = picture(11, 13).astype(dtype)
+    image = make_image(11, 13).astype(dtype)
     arguments = {"order": 1, "mode": "constant", "anti_aliasing": False}
     # A bool image is not interpolated by newer releases unless it is brought to floats.
     source = image.astype(float) if image.dtype == bool else image

@@ -15,7 +15,7 @@ ZEROS = [0.0] * 4
 
 
 def targets(proposals, gt_class_ids, gt_boxes, gt_masks=None, **settings):
-    """The layer's four results for one picture."""
+    """The layer's four results for one image."""
     config = tiny_config(**{"TRAIN_ROIS_PER_IMAGE": 9, **settings})
     if gt_masks is None:
         gt_masks = np.ones((*config.MINI_MASK_SHAPE, len(gt_boxes)), bool)

@@ -22,7 +22,7 @@ def iou(a, b):
 
 
 def slow_nms(boxes, scores, max_outputs, threshold, class_ids=None):
-    """One picture, rule by rule as the module's text has it."""
+    """One image, rule by rule as the module's text has it."""
     chosen, closed = [], set()
     for i in sorted(range(len(boxes)), key=lambda i: (-scores[i], i)):
         own = None if class_ids is None else class_ids[i]
@@ -39,7 +39,7 @@ def slow_nms(boxes, scores, max_outputs, threshold, class_ids=None):
 
 
 def found(boxes, scores, max_outputs, threshold, class_ids=None):
-    """The function under test on one picture."""
+    """The function under test on one image."""
     if class_ids is not None:
         class_ids = tensor([class_ids], "int32")
     chosen = non_max_suppression_graph(
