@@ -7,6 +7,7 @@ import pytest
 from mrcnn import graphs
 from mrcnn.config_rules import LOSS_NAMES
 from mrcnn.geometry.boxes import denorm_boxes
+from tests.layers.arrays import numpy
 from tests.tiny import randomize, tiny_config, tiny_shapes
 
 
@@ -106,11 +107,11 @@ def test_two_part_detection_equals_the_inference_graph(shared):
     meta = np.array([[0, 64, 128, 3, 64, 128, 3, 0, 0, 64, 128, 1, 0, 0, 0]], np.float32)
     _, anchors = graphs.normalized_anchors(shared.config, (64, 128, 3))
     inputs = [image, meta, anchors[None].astype(np.float32)]
-    whole = [np.array(x) for x in shared.inference(inputs, training=False)]
+    whole = [numpy(x) for x in shared.inference(inputs, training=False)]
     detections, *pyramid = graphs.detection_graph(shared)(inputs, training=False)
     inputs = [detections, keras.ops.convert_to_tensor(meta), *pyramid]
-    masks = np.array(graphs.mask_graph(shared)(inputs, training=False))
-    np.testing.assert_allclose(np.array(detections), whole[0], atol=1e-5)
+    masks = numpy(graphs.mask_graph(shared)(inputs, training=False))
+    np.testing.assert_allclose(numpy(detections), whole[0], atol=1e-5)
     found = np.where(whole[0][0, :, 4] > 0)[0]
     assert len(found) > 1
     class_ids = whole[0][0, found, 4].astype(int)
