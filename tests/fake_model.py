@@ -83,7 +83,7 @@ def fake_model(monkeypatch):
     module = types.ModuleType("mrcnn.model")
     module.MaskRCNN = FakeMaskRCNN
     monkeypatch.setitem(sys.modules, "mrcnn.model", module)
-    monkeypatch.setattr("mrcnn.startup.lean_start.import_backend", lambda: None)
+    monkeypatch.setattr("mrcnn.startup.lean_start.start_backend", lambda: None)
     monkeypatch.setattr(FakeMaskRCNN, "built", [])
     return FakeMaskRCNN
 

@@ -12,42 +12,23 @@ from typing import TYPE_CHECKING, Any
 
 from mrcnn.checkpoints import load_class_rows
 from mrcnn.checkpoints.coco_names import COCO_CLASS_NAMES
-from mrcnn.checkpoints.description import IncompleteWeightsError, describe_weights
+from mrcnn.checkpoints.description import (
+    ANY_NETWORK,
+    CLASS_LAYERS,
+    INPUT,
+    NETWORK,
+    follow_network,
+)
+from mrcnn.checkpoints.description import weights_class_names as class_names_of
 from mrcnn.checkpoints.known import resolve_weights
-from mrcnn.cli.train import CLASS_LAYERS, last_checkpoint
+from mrcnn.cli.train import last_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mrcnn.config import Config
 
-# The settings that decide which layers there are, and of what shape.
-NETWORK = (
-    "BACKBONE",
-    "TOP_DOWN_PYRAMID_SIZE",
-    "RPN_CHANNELS",
-    "MASK_CHANNELS",
-    "CANONICAL_BOX_SIZE",
-    "FPN_CLASSIF_FC_LAYERS_SIZE",
-    "POOL_SIZE",
-)
-# Further settings of a network that was trained at a size of its own: the pictures and anchors.
-INPUT = (
-    "IMAGE_RESIZE_MODE",
-    "IMAGE_MIN_DIM",
-    "IMAGE_MAX_DIM",
-    "IMAGE_MIN_SCALE",
-    "MEAN_PIXEL",
-    "RPN_ANCHOR_SCALES",
-    "RPN_ANCHOR_RATIOS",
-    "PRE_NMS_LIMIT",
-    "POST_NMS_ROIS_TRAINING",
-    "POST_NMS_ROIS_INFERENCE",
-    "TRAIN_ROIS_PER_IMAGE",
-    "DETECTION_NMS_THRESHOLD",
-)
-# Published weights that Matterport's samples load into whatever network they have.
-ANY_NETWORK = ("coco", "imagenet", "none")
+__all__ = ["INPUT", "NETWORK", "sample_parser", "start_model", "weights_class_names"]
 
 
 def sample_parser(description: str, commands: Sequence[str], logs: str) -> argparse.ArgumentParser:
@@ -149,42 +130,16 @@ def _check_complete(config: Config, weights: str, class_names: list[str] | None)
 
 
 def weights_class_names(weights: str, logs: str, name: str) -> list[str] | None:
-    """Class names of the weights that a sample's command line names, the background first.
+    """Return the class names of the weights that a sample's command line names.
 
     Args:
-        weights, logs: as for `start_model`.
+        weights: as for `start_model`.
+        logs: as for `start_model`.
         name: `NAME` of the trainings that `last` looks for.
 
     Returns:
-        None for weights without class heads.
+        The names, the background first; None for weights without class heads.
     """
-    word = str(weights).lower()
-    if word in ("imagenet", "none"):
-        return None
-    if word == "coco":
-        return list(COCO_CLASS_NAMES)
-    if word == "last":
+    if str(weights).lower() == "last":
         weights = str(last_checkpoint(Path(logs), name))
-    try:
-        return describe_weights(weights).class_names
-    except IncompleteWeightsError:
-        return None
-
-
-def follow_network(
-    config: Config, weights: str, follow: Sequence[str] = NETWORK
-) -> list[str] | None:
-    """Give `config` the network of a weight file.
-
-    Returns:
-        The names of the classes of the weights, "BG" first; None for a backbone alone.
-    """
-    try:
-        described = describe_weights(weights)
-    except IncompleteWeightsError as error:
-        if error.info.backbone != "other":
-            config.BACKBONE = error.info.backbone
-        return None
-    for name in follow:
-        setattr(config, name, getattr(described.config, name))
-    return described.class_names
+    return class_names_of(weights)

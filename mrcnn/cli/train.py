@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mrcnn.checkpoints.description import CLASS_LAYERS
+
 if TYPE_CHECKING:
     import numpy as np
 
     from mrcnn.config import Config
     from mrcnn.datasets import Dataset
 
-# The layers whose shapes depend on the number of classes.
-CLASS_LAYERS = ["mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_bbox", "mrcnn_mask"]
 MAX_VALIDATION_STEPS = 50
 
 
@@ -207,9 +207,9 @@ def build_model(start: Start, class_names: Sequence[str], output: Path) -> Any:
     Where the weights know other classes, those that both know keep what the weights know of them,
     and the others start with random heads.
     """
-    from mrcnn.startup.lean_start import import_backend
+    from mrcnn.startup.lean_start import start_backend
 
-    import_backend()
+    start_backend()
     from mrcnn.checkpoints import load_class_rows
     from mrcnn.model import MaskRCNN
 

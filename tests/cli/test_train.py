@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from mrcnn import checkpoints
-from mrcnn.cli.train import CLASS_LAYERS, experiment_name, flip, last_checkpoint, open_parts
+from mrcnn.checkpoints.description import CLASS_LAYERS
+from mrcnn.cli.train import experiment_name, flip, last_checkpoint, open_parts
 from tests.checkpoints.test_description import info
 from tests.fake_model import describe
 
@@ -119,10 +120,10 @@ def test_resume_refuses_other_classes_and_nothing(run, fake_model, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--image-size", 100], "IMAGE_MAX_DIM = 100: must be a multiple of 64"),
+        (["--image-size", 100], "IMAGE_MAX_DIM is 100; it must be a multiple of 64"),
         (["--augment", "colours"], "--augment must be flips or none"),
         (["--best", "--val-fraction", 0], "need pictures to validate on"),
-        (["--backbone", "vgg"], "BACKBONE = 'vgg': must be one of"),
+        (["--backbone", "vgg"], "BACKBONE is 'vgg'; it must be one of"),
     ],
 )
 def test_wrong_settings_stop_before_a_model_is_built(run, fake_model, words, message):
