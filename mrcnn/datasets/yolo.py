@@ -109,7 +109,7 @@ class YoloDataset(DatasetReader):
             corner = x - box_width / 2, y - box_height / 2
             return box_mask(*corner, corner[0] + box_width, corner[1] + box_height, height, width)
         return polygon_mask(
-            numbers[0::2] * width, numbers[1::2] * height, height, width, pixel_centre=0.5
+            numbers[0::2] * width, numbers[1::2] * height, height, width, pixel_center=0.5
         )
 
 
