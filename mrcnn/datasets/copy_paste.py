@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from mrcnn.datasets.dataset import Dataset
-from mrcnn.datasets.views import DatasetView
+from mrcnn.datasets.views import DatasetView, shown_classes
 from mrcnn.geometry.boxes import extract_bboxes
 
 # Square root of a pasted object's area, as a share of the scene's longer side.
@@ -67,7 +67,7 @@ class CopyPasteDataset(DatasetView):
         backgrounds = np.random.default_rng(seed).choice(dataset.image_ids, count)
         super().__init__(
             [(dataset, int(number)) for number in backgrounds],
-            dataset.class_info,
+            shown_classes(dataset),
             dataset._class_aliases,
             dataset._joined_classes,
             {id(dataset): np.arange(dataset.num_classes)},

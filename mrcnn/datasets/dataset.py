@@ -8,6 +8,8 @@ No picture is decoded before it is asked for.
 from __future__ import annotations
 
 import logging
+import warnings
+from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -52,13 +54,33 @@ class Dataset:
     """
 
     exif_orientation: bool = False
+    # Whether `class_names` hold the part before the first comma, as in Matterport's package.
+    cut_names: bool = True
+
+    # Set by `prepare`.
+    num_classes: int
+    class_ids: np.ndarray
+    class_names: list[str]
+    num_images: int
+    class_from_source_map: dict[str, int]
+    image_from_source_map: dict[str, int]
+    sources: list[str]
 
     def __init__(self, class_map: Mapping[str, str] | None = None):
-        """Starts with the background class and no image.
+        """Start with the background class and no image.
 
         Args:
-            class_map: classes that are the same thing under two names, see `prepare`.
+            class_map: classes that are the same thing under two names, see `prepare`. Anything
+                but a mapping is ignored with a warning: Matterport's package ignored this
+                argument, and scripts pass other things, `super().__init__(self)` for instance.
         """
+        if class_map is not None and not isinstance(class_map, Mapping):
+            warnings.warn(
+                f"class_map is a value of the type {type(class_map).__name__}; it must map "
+                "'source.id' to 'source.id', or be None, and is ignored",
+                stacklevel=2,
+            )
+            class_map = None
         self._image_ids: Sequence[int] = []
         self.image_info: list[dict[str, Any]] = []
         self.class_info: list[dict[str, Any]] = [dict(BACKGROUND)]
@@ -129,7 +151,7 @@ class Dataset:
 
         self.num_classes = len(self.class_info)
         self.class_ids = np.arange(self.num_classes)
-        self.class_names = [clean_class_name(c["name"]) for c in self.class_info]
+        self.class_names = self._names_to_show()
         self.num_images = len(self.image_info)
         self._image_ids = np.arange(self.num_images)
 
@@ -152,6 +174,16 @@ class Dataset:
             source: [n for n, names in enumerate(owners) if n == 0 or source in names]
             for source in self.sources
         }
+
+    def _names_to_show(self) -> list[str]:
+        """The names of all classes; cut at the comma where that leaves them distinct."""
+        names = [str(info["name"]) for info in self.class_info]
+        if not self.cut_names:
+            return names
+        cut = [clean_class_name(name) for name in names]
+        same = Counter(cut)
+        # "bolt, short" and "bolt, long" would both be "bolt".
+        return [n if same[c] > 1 else c for n, c in zip(names, cut, strict=True)]
 
     def _apply_class_map(self, class_map: Mapping[str, str] | None) -> None:
         """Takes the left classes of `class_map` out of `class_info` and notes them as aliases."""

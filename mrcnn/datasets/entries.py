@@ -23,7 +23,7 @@ from mrcnn.files.names import printable
 # made from such a number would fill the memory.
 MAX_NUMBER = 1e7
 _MAX_ID = 2**63
-_MAX_JSON_BYTES = 4 * 2**30
+_MAX_TEXT_BYTES = 4 * 2**30
 _MAX_NAME_BYTES = 255
 _TRUE, _FALSE = {"1", "true", "yes"}, {"0", "false", "no", ""}
 # Zero-width space and byte order mark: invisible at the ends of a name.
@@ -318,8 +318,33 @@ def shown(value: Any) -> str:
         return f"a value of the type {type(value).__name__}"
 
 
+def read_text(path: str | os.PathLike[str]) -> str:
+    """Read a text file in UTF-8, UTF-16 or UTF-32, with or without a byte order mark.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        AnnotationError: the file is too large, or in another encoding.
+    """
+    path = Path(path)
+    name = printable(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{name}: no such file")
+    size = path.stat().st_size
+    if size > _MAX_TEXT_BYTES:
+        raise AnnotationError(f"{name} has {size} bytes; it must have at most {_MAX_TEXT_BYTES}")
+    data = path.read_bytes()
+    encoding = json.detect_encoding(data)
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise AnnotationError(
+            f"{name}: byte {error.start} is {data[error.start : error.start + 1]!r}, which is not "
+            f"{encoding.upper()}; it must be saved as UTF-8"
+        ) from error
+
+
 def read_json(path: str | os.PathLike[str]) -> Any:
-    """Parse a JSON file in UTF-8, UTF-16 or UTF-32, with or without a byte order mark.
+    """Parse a JSON file; encodings as for `read_text`.
 
     NaN and Infinity are parsed as Python does; `as_number` refuses them.
 
@@ -327,24 +352,8 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         FileNotFoundError: there is no such file.
         AnnotationError: the file is too large, in another encoding, no JSON, or nested too deeply.
     """
-    path = Path(path)
     name = printable(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{name}: no such file")
-    if path.stat().st_size > _MAX_JSON_BYTES:
-        raise AnnotationError(
-            f"{name}: its size is {path.stat().st_size} bytes; it must be at most {_MAX_JSON_BYTES}"
-        )
-    data = path.read_bytes()
-    encoding = json.detect_encoding(data)
-    try:
-        text = data.decode(encoding)
-    except UnicodeDecodeError as error:
-        raise AnnotationError(
-            f"{name}: byte {error.start} is {data[error.start : error.start + 1]!r}, which is not "
-            f"{encoding.upper()}; it must be saved as UTF-8"
-        ) from error
-    del data
+    text = read_text(path)
     try:
         return json.loads(text)
     except RecursionError as error:

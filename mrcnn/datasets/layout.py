@@ -93,7 +93,8 @@ class ImageFinder:
         self.root = root
         self.folders = list(dict.fromkeys([*folders, root]))
         self._others = {name.lower() for name in other_parts}
-        self._listings: dict[Path, dict[str, list[str]]] = {}
+        # Folder -> (lower-case name -> names) of its files and of its folders.
+        self._listings: dict[Path, tuple[dict[str, list[str]], dict[str, list[str]]]] = {}
         self._index: dict[str, list[Path]] | None = None
 
     def find(self, *recorded: str) -> Path | None:
@@ -106,12 +107,29 @@ class ImageFinder:
                         return path
         return None
 
+    def locate_all(self, recorded: Sequence[str]) -> list[Path]:
+        """Return `locate` of each name; a file that several names would share is not taken.
+
+        "s1/a.png" and "s2/a.png" are not both the only "a.png" there is.
+        """
+        paths = [self.locate(name) for name in recorded]
+        claims: dict[Path, set[str]] = {}
+        for name, path in zip(recorded, paths, strict=True):
+            claims.setdefault(path, set()).add(name)
+        return [
+            self._expected(name)
+            if len(claims[path]) > 1 and not _ends_with(path, _readings(name)[-1])
+            else path
+            for name, path in zip(recorded, paths, strict=True)
+        ]
+
     def locate(self, *recorded: str) -> Path:
         """Return the file as `find` does, else where it should be, for the error message."""
         path = self.find(*recorded)
-        if path is not None:
-            return path
-        parts = [part for part in _readings(recorded[0])[-1] if part != ".."]
+        return self._expected(recorded[0]) if path is None else path
+
+    def _expected(self, recorded: str) -> Path:
+        parts = [part for part in _readings(recorded)[-1] if part != ".."]
         return self.folders[0].joinpath(*(part[:200] for part in parts) or ["unnamed"])
 
     def _find_parts(self, parts: Sequence[str], exact: bool) -> Path | None:
@@ -128,27 +146,32 @@ class ImageFinder:
     def _walk(self, folder: Path, parts: Sequence[str]) -> Path | None:
         """The file at a relative path, without regard to case where that is unambiguous."""
         place = folder
-        for part in parts:
+        for position, part in enumerate(parts):
             if part == "..":
                 if place == self.root or self.root not in place.parents:
                     return None
                 place = place.parent
                 continue
-            names = self._listing(place).get(part.lower(), [])
+            is_last = position == len(parts) - 1
+            names = self._listing(place)[0 if is_last else 1].get(part.lower(), [])
             if part not in names and len(names) != 1:
                 return None
             place = place / (part if part in names else names[0])
-        return place if parts and place.is_file() else None
+            if is_last:
+                return place
+        return None
 
-    def _listing(self, folder: Path) -> dict[str, list[str]]:
+    def _listing(self, folder: Path) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
         if folder not in self._listings:
-            names: dict[str, list[str]] = {}
+            listing: tuple[dict[str, list[str]], dict[str, list[str]]] = {}, {}
             try:
-                for name in os.listdir(folder):
-                    names.setdefault(name.lower(), []).append(name)
+                with os.scandir(folder) as entries:
+                    for entry in entries:
+                        names = listing[0 if entry.is_file() else 1]
+                        names.setdefault(entry.name.lower(), []).append(entry.name)
             except OSError:  # no such folder, or a file
-                names = {}
-            self._listings[folder] = names
+                pass
+            self._listings[folder] = listing
         return self._listings[folder]
 
     def _search(self, names: Sequence[str]) -> Path | None:
@@ -181,6 +204,11 @@ class ImageFinder:
                 if count > _MAX_FILES:
                     break
         return self._index
+
+
+def _ends_with(path: Path, parts: Sequence[str]) -> bool:
+    ending = [part.lower() for part in path.parts[-len(parts) :]]
+    return ending == [part.lower() for part in parts]
 
 
 def _readings(recorded: str) -> list[list[str]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mrcnn.datasets.dataset import Dataset, clean_class_name
+from mrcnn.datasets.dataset import Dataset
 
 
 class DatasetView(Dataset):
@@ -18,8 +18,11 @@ class DatasetView(Dataset):
     same objects as there.
 
     Attributes:
-        origins: for each image, (data set, its number there).
+        origins: for each image, (dataset, its number there).
     """
+
+    # Names are taken as the viewed datasets show them.
+    cut_names = False
 
     def __init__(
         self,
@@ -105,7 +108,7 @@ def subset(dataset: Dataset, image_ids: Iterable[int]) -> DatasetView:
             )
     return DatasetView(
         [(dataset, number) for number in numbers],
-        dataset.class_info,
+        shown_classes(dataset),
         dataset._class_aliases,
         dataset._joined_classes,
         {id(dataset): np.arange(dataset.num_classes)},
@@ -155,7 +158,7 @@ def merge(datasets: Sequence[Dataset]) -> DatasetView:
     class_numbers = {}
     for part in parts:
         _prepared(part)
-        class_numbers[id(part)] = np.array([table.add(info) for info in part.class_info])
+        class_numbers[id(part)] = np.array([table.add(info) for info in shown_classes(part)])
     for part in parts:
         for alias, joined in part._joined_classes.items():
             number = part.class_from_source_map[alias]
@@ -181,7 +184,7 @@ class _MergedClasses:
 
     def add(self, info: dict[str, Any]) -> int:
         """Adds a class, or finds the one of its name; returns its number."""
-        name = clean_class_name(info["name"])
+        name = info["name"]
         if name in self._numbers:
             self.join(info, self._numbers[name])
             return self._numbers[name]
@@ -208,6 +211,14 @@ class _MergedClasses:
             return info["id"]
         used = {key for source, key in self._taken if source == info["source"]}
         return next(number for number in range(1, len(used) + 2) if number not in used)
+
+
+def shown_classes(dataset: Dataset) -> list[dict[str, Any]]:
+    """Return the `class_info` of a prepared dataset with the names of its `class_names`."""
+    return [
+        {**info, "name": name}
+        for info, name in zip(dataset.class_info, dataset.class_names, strict=True)
+    ]
 
 
 def _prepared(dataset: Dataset) -> None:
