@@ -146,8 +146,8 @@ class CvatMaskDataset(DatasetReader):
         classes, objects = _read_colors(class_path), _read_colors(object_path)
         if classes.shape != objects.shape:
             raise ValueError(
-                f"{object_path}: the mask has {objects.shape[1]}x{objects.shape[0]} pixels; it must "
-                f"have those of {class_path}, {classes.shape[1]}x{classes.shape[0]}"
+                f"{object_path}: the mask has {objects.shape[1]}x{objects.shape[0]} pixels; it "
+                f"must have those of {class_path}, {classes.shape[1]}x{classes.shape[0]}"
             )
         colors = np.unique(objects)
         if len(colors) > _MAX_INSTANCES:

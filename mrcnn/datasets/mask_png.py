@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,6 +20,9 @@ from mrcnn.datasets.layout import visible_folders
 from mrcnn.datasets.problems import Problem
 from mrcnn.datasets.reader import DatasetReader, choose_subset
 from mrcnn.datasets.voc_colors import packed_colors
+
+if TYPE_CHECKING:
+    from mrcnn.datasets.report import DatasetReport
 
 DEFAULT_CLASS = "object"
 IMAGE_FOLDERS = ("images", "PNGImages", "JPEGImages", "imgs", "image", "img")
@@ -129,7 +133,8 @@ class MaskImageDataset(DatasetReader):
     @classmethod
     def recognizes(cls, path: Path) -> bool:
         """Return whether a folder has an image folder and a mask folder that belong together."""
-        return path.is_dir() and any(_has_masks(path, name) for name in cls.subsets(path) or [None])
+        parts: list[str] | list[None] = cls.subsets(path) or [None]
+        return path.is_dir() and any(_has_masks(path, name) for name in parts)
 
     @classmethod
     def subsets(cls, path: Path) -> list[str]:
@@ -180,6 +185,13 @@ class MaskImageDataset(DatasetReader):
             count = len(paths)
         class_id = self.map_source_class_id(f"{info['source']}.{info['class_id']}")
         return np.full(count, class_id, np.int32)
+
+    def check(self, max_images: int | None = None) -> DatasetReport:
+        """Look for what would spoil training; see `Dataset.check`."""
+        report = super().check(max_images)
+        # What is noticed of masks is known once they have been read.
+        report.problems += [p for p in self.findings if p not in report.problems]
+        return report
 
 
 def split_instances(path: str | Path, mode: str = "auto") -> list[np.ndarray]:
@@ -366,15 +378,17 @@ def _find_folders(
     """The folder of images and the folder of masks."""
     if not root.is_dir():
         raise FileNotFoundError(f"dataset_dir is '{root}': no such folder")
-    inner = None
+    inner: str | None = None
     if image_dir is not None and mask_dir is not None:
         base = root / subset if subset else root
     else:
         names = _subset_names(root)
         chosen = choose_subset(root, subset, names) if names or subset else None
-        inside = chosen is not None and image_files.first_folder(root / chosen, IMAGE_FOLDERS)
-        base = root / chosen if inside else root
-        inner = chosen if chosen is not None and not inside else None
+        base = root
+        if chosen is not None and image_files.first_folder(root / chosen, IMAGE_FOLDERS):
+            base = root / chosen
+        else:
+            inner = chosen
     folders = []
     for argument, value, usual in (
         ("image_dir", image_dir, IMAGE_FOLDERS),

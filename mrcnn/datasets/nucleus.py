@@ -116,7 +116,8 @@ class NucleusDataset(DatasetReader):
         if stages and subset in ("train", "val"):
             dataset.load_nucleus(path, subset, **options)
         elif stages:
-            dataset.load_folder(path / choose_subset(path, subset, stages), **options)
+            stage = choose_subset(path, subset, stages) or stages[0]
+            dataset.load_folder(path / stage, **options)
         else:
             dataset.load_folder(path, subset, **options)
         dataset.prepare()

@@ -181,7 +181,8 @@ class VocDataset(DatasetReader):
         if not annotation["polygons"]:
             if annotation["box"] is None:
                 return None
-            return box_mask(*annotation["box"], height, width)
+            x1, y1, x2, y2 = annotation["box"]
+            return box_mask(x1, y1, x2, y2, height, width)
         # VOC's own coordinates name pixels from 1; others are positions, pixel 0 covers 0..1.
         shift, center = (1.0, 0.0) if annotation["one_based"] else (0.0, 0.5)
         mask = np.zeros((height, width), bool)
@@ -268,13 +269,14 @@ def _parse(file: Path) -> _Annotation:
         {e.tag: element_content(e) for e in root if isinstance(e.tag, str) and e.tag != "object"},
         file,
     )
-    objects = [_parse_object(item, file, n) for n, item in enumerate(root.iter("object"), start=1)]
+    read = [_parse_object(item, file, n) for n, item in enumerate(root.iter("object"), start=1)]
     origin = (root.findtext("folder") or "") + (root.findtext("source/database") or "")
-    names = [
+    file_name, path = (
         head.file_name(key, default="") if isinstance(head.get(key, ""), str) else ""
         for key in ("filename", "path")
-    ]
-    return _Annotation(*names, "VOC" in origin, [item for item in objects if item is not None])
+    )
+    objects = [item for item in read if item is not None]
+    return _Annotation(file_name, path, "VOC" in origin, objects)
 
 
 def _refuse_other_root(root: ElementTree.Element, file: Path) -> None:
@@ -405,7 +407,7 @@ def _parts(path: Path) -> dict[str, _Part]:
     """The sub-folders with XML files, of the dataset or of its annotation folder."""
     if not path.is_dir():
         return {}
-    parts = {}
+    parts: dict[str, _Part] = {}
     if _xml_folder(path) is None:
         for folder in _xml_folders(path):
             for inner in visible_folders(folder):

@@ -102,8 +102,8 @@ def _decode(data: bytes, name: str) -> str:
     except (UnicodeError, ValueError) as error:
         start = getattr(error, "start", 0)
         raise AnnotationError(
-            f"{name}: byte {start} is {data[start : start + 1]!r}, which is not {encoding}; save it "
-            "as UTF-8 or declare its encoding"
+            f"{name}: byte {start} is {data[start : start + 1]!r}, which is not {encoding}; save "
+            "it as UTF-8 or declare its encoding"
         ) from error
     return _DECLARATION.sub("", text, count=1)
 

@@ -436,9 +436,9 @@ def test_masks_with_alpha(tmp_path, pixels, counts, mode):
     write_picture(tmp_path / "images" / "a.png", 48, 64)
     write_pixels(tmp_path / "masks" / "a.png", pixels)
     dataset = open_dataset(tmp_path, mode=mode)
-    assert dataset.load_mask(0)[0].sum((0, 1)).tolist() == counts
-    noted = [problem.kind for problem in dataset.findings]
+    noted = [problem.kind for problem in dataset.check().problems]
     assert noted == ([] if pixels[..., 3].min() == 255 else ["alpha"])
+    assert dataset.load_mask(0)[0].sum((0, 1)).tolist() == counts
 
 
 @pytest.mark.parametrize("folder", ["masks", "labels", "Labels", "label", "gt", "mask"])
