@@ -75,8 +75,9 @@ class LabelmeDataset(FolderReader):
             ValueError: there is no LabelMe file, or one is broken.
         """
         root = Path(dataset_dir)
-        files = self._read_files(self.part_files(root, subset))
-        read = {file.path for file in files}
+        paths = self.part_files(root, subset)
+        files = self._read_files(paths)
+        read = set(paths)
         others = [] if classes is not None else [f for f in self.all_files(root) if f not in read]
         labels = {
             shape.name("label")

@@ -284,7 +284,7 @@ def segmentation_to_rle(segmentation: Any, height: int, width: int) -> dict[str,
             raise ValueError("segmentation needs polygons of at least 3 points (6 numbers)")
         mask = polygons_to_mask(polygons, height, width)
         return encode_masks(mask[..., None])[0]
-    if not isinstance(segmentation, Mapping) or not {"counts", "size"} <= segmentation.keys():
+    if not isinstance(segmentation, Mapping) or "counts" not in segmentation:
         raise ValueError("segmentation must be a list of polygons or a dict of counts and size")
     size = _read_size(segmentation)
     if size != (height, width):

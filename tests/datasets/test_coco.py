@@ -95,7 +95,8 @@ def test_crowd_of_another_size_covers_the_picture(tmp_path):
     dataset = open_dataset(whole(tmp_path, annotation(1, segmentation=crowd, iscrowd=1)))
     assert dataset.load_mask(0)[0].all()
     dataset.image_info[0]["annotations"][0]["iscrowd"] = 0
-    with pytest.raises(ValueError, match=r"annotation 1: .* \[4, 4\]; it must be the image\'s \[8, 10\]"):
+    rule = r"annotation 1: .* \[4, 4\]; it must be the image's \[8, 10\]"
+    with pytest.raises(ValueError, match=rule):
         dataset.load_mask(0)
 
 
