@@ -24,6 +24,7 @@ READERS: dict[str, str] = {
     "labelme": "mrcnn.datasets.labelme:LabelmeDataset",
     "voc": "mrcnn.datasets.voc:VocDataset",
     "yolo": "mrcnn.datasets.yolo:YoloDataset",
+    "cvat": "mrcnn.datasets.cvat:CvatMaskDataset",
     "masks": "mrcnn.datasets.mask_png:MaskImageDataset",
     "shapes": "mrcnn.datasets.shapes:ShapesDataset",
 }
