@@ -183,7 +183,7 @@ def _read_size(rle: Mapping[str, Any]) -> tuple[int, int]:
     except (TypeError, ValueError, OverflowError):
         fits = False
     if not fits or isinstance(size, str | bytes):
-        value = str(size)[:60] if "size" in rle else "missing"
+        value = repr(size)[:60] if "size" in rle else "missing"
         raise ValueError(
             f"rle size is {value}; it must be [height, width] in pixels, at most "
             f"{MAX_MASK_PIXELS} together"
