@@ -81,7 +81,7 @@ class Dataset:
                 stacklevel=2,
             )
             class_map = None
-        self._image_ids: Sequence[int] = []
+        self._image_ids: Any = []
         self.image_info: list[dict[str, Any]] = []
         self.class_info: list[dict[str, Any]] = [dict(BACKGROUND)]
         self.source_class_ids: dict[str, list[int]] = {}

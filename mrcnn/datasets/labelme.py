@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,13 +153,14 @@ def _draw_shape(shape: Entry, height: int, width: int) -> np.ndarray:
     points = _points(shape)
     kind = shape.text("shape_type", default="polygon")
     if kind == "rectangle" and len(points) == 2:
-        return box_mask(*points[0], *points[1], height, width)
+        (x1, y1), (x2, y2) = points.tolist()
+        return box_mask(x1, y1, x2, y2, height, width)
     if kind == "circle":
         if len(points) != 2:
             raise shape.error("points", "2 points of a circle: its center and one on its outline")
-        center, on_outline = points
-        radius = float(np.hypot(*(on_outline - center)))
-        return ellipse_mask(*center, radius, radius, height, width, pixel_center=0.5)
+        (x, y), (outline_x, outline_y) = points.tolist()
+        radius = math.hypot(outline_x - x, outline_y - y)
+        return ellipse_mask(x, y, radius, radius, height, width, pixel_center=0.5)
     if kind == "mask":
         return _paste_mask(shape, points, height, width)
     return polygon_mask(points[:, 0], points[:, 1], height, width, pixel_center=0.5)

@@ -103,10 +103,10 @@ def find_format(path: str | os.PathLike[str]) -> str:
         if reader.looks_for:
             looked_for.append(f"  {name}: {reader.looks_for}")
     if broken:
-        name, error = broken[0]
+        name, reason = broken[0]
         raise AnnotationError(
-            f"path is {shown_path}: it looks like {name}, but {printable(error)}"
-        ) from error
+            f"path is {shown_path}: it looks like {name}, but {printable(reason)}"
+        ) from reason
     if advice := unsupported_format(path):
         raise ValueError(f"path is {shown_path}: {advice}")
     raise ValueError(

@@ -114,7 +114,7 @@ def read_via(path: Path) -> list[ViaImage]:
 
 def _read_version_2(content: Any, path: Path) -> Iterator[ViaImage]:
     """Exports of versions 1 and 2, and projects of version 2, which wrap them once more."""
-    folder = ""
+    folder: Any = ""
     if isinstance(content, dict) and "_via_img_metadata" in content:
         settings = content.get("_via_settings")
         core = settings.get("core") if isinstance(settings, dict) else None

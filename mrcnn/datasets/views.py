@@ -37,8 +37,9 @@ class DatasetView(Dataset):
         Args:
             origins: see above.
             class_info: the classes, as in `Dataset`.
-            class_aliases, joined_classes: classes that were joined to others, as in `Dataset`.
-            class_numbers: id() of a data set -> [its classes] class numbers here.
+            class_aliases: keys of classes that were joined to others, as in `Dataset`.
+            joined_classes: the entries of these classes.
+            class_numbers: `id()` of a dataset -> [its classes] class numbers here.
         """
         super().__init__()
         self.origins = list(origins)

@@ -138,8 +138,8 @@ DATASETS = {
     ),
     "cvat": (
         "cvat",
-        {"labelmap.txt": CVAT, "SegmentationClass/a.png": png(MASK),
-         "SegmentationObject/a.png": png(MASK), "JPEGImages/a.png": IMAGE},
+        {"labelmap.txt": CVAT, "SegmentationClass/a.png": png(np.dstack([MASK] * 3)),
+         "SegmentationObject/a.png": png(np.dstack([MASK] * 3)), "JPEGImages/a.png": IMAGE},
     ),
     "yolo": ("yolo", {"labels/a.txt": YOLO, "images/a.png": IMAGE, "data.yaml": YOLO_YAML}),
     "yolo names": ("yolo", {"data.yaml": YOLO_YAML, "labels/a.txt": YOLO, "images/a.png": IMAGE}),
