@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from mrcnn.datasets import image_files
 from mrcnn.datasets.dataset import Dataset
 from mrcnn.datasets.entries import (  # re-exported
     AnnotationError,
@@ -49,8 +50,8 @@ SUBSET_SYNONYMS = (
     ("test", "testing"),
 )
 _NUM_PLACES = 5
-# A recorded size beyond this is an error of the file; a mask of it would fill the memory.
-_MAX_SIDE, _MAX_PIXELS = 100_000, 400_000_000
+# A recorded side beyond this is an error of the file.
+_MAX_SIDE = 1_000_000
 
 
 class DatasetReader(Dataset):
@@ -353,8 +354,9 @@ def recorded_size(
     width = entry.integer(width_key, 0, _MAX_SIDE, default=None)
     if not height or not width:
         return None, None
-    if height * width > _MAX_PIXELS:
-        raise entry.error(height_key, f"at most {_MAX_PIXELS} pixels together with {width_key}")
+    limit = image_files.pixel_limit()
+    if height * width > limit:
+        raise entry.error(height_key, f"at most {limit} pixels together with {width_key}")
     return height, width
 
 

@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 MAX_MASK_PIXELS = 2**31
-# pycocotools keeps some 100 bytes for each pixel of an outline.
+# pycocotools allocates some 100 bytes for each pixel of an outline.
 MAX_OUTLINE = 2_000_000
 # Polygons are clipped this far outside the image, where clipping changes no pixel inside it.
 _MARGIN = 4096
