@@ -30,8 +30,6 @@ _HOMES = {
     "ViaDataset": ".via",
     "VocDataset": ".voc",
     "YoloDataset": ".yolo",
-    "parse_options": ".options",
-    "reader_options": ".options",
     "require_learnable": ".report",
 }
 
@@ -56,8 +54,6 @@ __all__ = [
     "find_format",
     "merge",
     "open_dataset",
-    "parse_options",
-    "reader_options",
     "register_reader",
     "require_learnable",
 ]

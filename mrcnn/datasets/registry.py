@@ -51,8 +51,8 @@ def open_dataset(
             that occur in any part of the dataset.
         keep_going: record broken annotation files in the dataset's `findings`, which `check`
             reports, and read the rest; else the first one is raised.
-        **options: further arguments of the reader, such as VIA's `attribute`; see
-            `mrcnn.datasets.options.reader_options`.
+        **options: further arguments of the reader's `load_...` method or `from_path`, such as
+            VIA's `attribute`; on a command line `--option attribute=NAME`.
 
     Returns:
         The reader's dataset, ready for training.
