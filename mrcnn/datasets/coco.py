@@ -269,7 +269,7 @@ class CocoDataset(DatasetReader):
         """Load one part of a dataset; arguments as for `from_path` and `load_annotations`."""
         if not path.exists():
             raise FileNotFoundError(f"path is '{path}'; there is no such file or folder")
-        files = {None: path} if path.is_file() else annotation_files(path)
+        files: dict[str | None, Path] = {None: path} if path.is_file() else annotation_files(path)
         if not files:
             raise ValueError(f"{path}: looked for {self.looks_for}")
         names = [name for name in files if name is not None]

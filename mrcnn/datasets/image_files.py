@@ -140,6 +140,26 @@ def read_pixels(path: str | os.PathLike, *, max_pixels: int | None = None) -> np
         return _decode(_content(stream, max_pixels), header, path)
 
 
+def decode_pixels(data: bytes, name: str, *, max_pixels: int | None = None) -> np.ndarray:
+    """Decode an image that lies in memory, such as a copy inside an annotation file.
+
+    Args:
+        data: the content of an image file.
+        name: what to call it in messages.
+        max_pixels: see `pixel_limit`.
+
+    Returns:
+        As `read_pixels`.
+
+    Raises:
+        ValueError: it cannot be decoded, or has too many pixels.
+    """
+    try:
+        return _decode(data, _checked_header(io.BytesIO(data), max_pixels), name)
+    except (ValueError, MemoryError) as error:
+        raise ValueError(f"{name} is not an image that can be decoded: {error}") from error
+
+
 def read_indices(path: str | os.PathLike, *, max_pixels: int | None = None) -> np.ndarray:
     """Decode the stored numbers of a label image, without applying its palette.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-import io
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from mrcnn.datasets import image_files
 from mrcnn.datasets.entries import AnnotationError, Entry, as_number, read_json, shown
 from mrcnn.datasets.layout import IMAGE_FOLDERS, ImageFinder, dataset_root, visible_files
 from mrcnn.datasets.outline import json_outline
@@ -22,8 +23,6 @@ _SHAPES = ("polygon", "rectangle", "oriented_rectangle", "rotation", "circle", "
 # LabelMe's own names for what is not an object.
 _NO_OBJECTS = ("_background_", "__ignore__")
 _IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
-_EMBEDDED_FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF")
-_MAX_EMBEDDED_PIXELS = 200_000_000
 
 
 @dataclass(frozen=True)
@@ -75,8 +74,9 @@ class LabelmeDataset(FolderReader):
             ValueError: there is no LabelMe file, or one is broken.
         """
         root = Path(dataset_dir)
-        files = self._read_files(self.part_files(root, subset))
-        read = {file.path for file in files}
+        paths = self.part_files(root, subset)
+        files = self._read_files(paths)
+        read = set(paths)
         others = [] if classes is not None else [f for f in self.all_files(root) if f not in read]
         labels = {
             shape.name("label")
@@ -126,8 +126,10 @@ class LabelmeDataset(FolderReader):
         info = self.image_info[image_id]
         if "embedded_in" not in info:
             return super().load_image(image_id)
+        from mrcnn.geometry.images import as_rgb
+
         entry = Entry(read_json(info["embedded_in"]), info["embedded_in"])
-        return _decode_embedded(entry, "imageData", "RGB")
+        return as_rgb(_decode_embedded(entry, "imageData"))
 
     def image_size(self, image_id: int) -> tuple[int, int]:
         """See `Dataset.image_size`."""
@@ -151,13 +153,14 @@ def _draw_shape(shape: Entry, height: int, width: int) -> np.ndarray:
     points = _points(shape)
     kind = shape.text("shape_type", default="polygon")
     if kind == "rectangle" and len(points) == 2:
-        return box_mask(*points[0], *points[1], height, width)
+        (x1, y1), (x2, y2) = points.tolist()
+        return box_mask(x1, y1, x2, y2, height, width)
     if kind == "circle":
         if len(points) != 2:
             raise shape.error("points", "2 points of a circle: its center and one on its outline")
-        center, on_outline = points
-        radius = float(np.hypot(*(on_outline - center)))
-        return ellipse_mask(*center, radius, radius, height, width, pixel_center=0.5)
+        (x, y), (outline_x, outline_y) = points.tolist()
+        radius = math.hypot(outline_x - x, outline_y - y)
+        return ellipse_mask(x, y, radius, radius, height, width, pixel_center=0.5)
     if kind == "mask":
         return _paste_mask(shape, points, height, width)
     return polygon_mask(points[:, 0], points[:, 1], height, width, pixel_center=0.5)
@@ -176,7 +179,8 @@ def _paste_mask(shape: Entry, points: np.ndarray, height: int, width: int) -> np
     """The small image of a "mask" shape at its first point, clipped at the edges."""
     if not len(points):
         raise shape.error("points", "the corners of the mask")
-    part = _decode_embedded(shape, "mask", "L") > 0
+    pixels = _decode_embedded(shape, "mask")
+    part = np.asarray(pixels if pixels.ndim == 2 else pixels[..., :3].max(axis=2)) > 0
     left, top = np.floor(points[0]).astype(int).tolist()
     mask = np.zeros((height, width), bool)
     part = part[max(-top, 0) : max(height - top, 0), max(-left, 0) : max(width - left, 0)]
@@ -185,20 +189,13 @@ def _paste_mask(shape: Entry, points: np.ndarray, height: int, width: int) -> np
     return mask
 
 
-def _decode_embedded(entry: Entry, key: str, mode: str) -> np.ndarray:
-    """An image inside a JSON file: [height, width] for the mode "L", [height, width, 3] for RGB."""
-    from PIL import Image, UnidentifiedImageError
-
+def _decode_embedded(entry: Entry, key: str) -> np.ndarray:
+    """The pixels of an image inside a JSON file, as `image_files.read_pixels`."""
+    text = entry.text(key)
     try:
-        data = base64.b64decode(entry.text(key))
-        with Image.open(io.BytesIO(data), formats=_EMBEDDED_FORMATS) as image:
-            if image.width * image.height > _MAX_EMBEDDED_PIXELS:
-                raise entry.error(key, f"an image of at most {_MAX_EMBEDDED_PIXELS} pixels")
-            return np.asarray(image.convert(mode))
-    except AnnotationError:
-        raise
-    except (UnidentifiedImageError, Image.DecompressionBombError, ValueError, OSError) as error:
-        raise entry.error(key, "an image in base64") from error
+        return image_files.decode_pixels(base64.b64decode(text), key)
+    except ValueError as error:
+        raise entry.error(key, f"an image in base64 ({printable(error)[:200]})") from error
 
 
 def _group_shapes(
@@ -230,7 +227,7 @@ def _group_shapes(
 
 
 def _read(path: Path) -> _LabelmeFile:
-    """Parse a file; its copy of the image is not kept."""
+    """Parse a file without its copy of the image."""
     content = Entry(read_json(path), path)
     if not isinstance(content.get("shapes", None), list):
         raise AnnotationError(f'{printable(path)}: not a LabelMe file, it has no list "shapes"')

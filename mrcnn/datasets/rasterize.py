@@ -165,7 +165,7 @@ def ellipse_mask(
     dx = np.arange(left, right)[None, :] - cx
     along = dx * np.cos(angle) + dy * np.sin(angle)
     across = dy * np.cos(angle) - dx * np.sin(angle)
-    # The slack keeps points on the outline in, whatever the rounding of the division.
+    # The slack includes points on the outline in spite of rounding.
     with np.errstate(over="ignore"):  # radii of 1e-300: far outside is far outside
         inside = (along / rx) ** 2 + (across / ry) ** 2 <= 1 + 1e-9
     mask[top:bottom, left:right] = inside

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from mrcnn.datasets import image_files
 from mrcnn.datasets.dataset import Dataset
 from mrcnn.datasets.entries import (  # re-exported
     AnnotationError,
@@ -49,8 +50,8 @@ SUBSET_SYNONYMS = (
     ("test", "testing"),
 )
 _NUM_PLACES = 5
-# A recorded size beyond this is an error of the file; a mask of it would fill the memory.
-_MAX_SIDE, _MAX_PIXELS = 100_000, 400_000_000
+# A recorded side beyond this is an error of the file.
+_MAX_SIDE = 1_000_000
 
 
 class DatasetReader(Dataset):
@@ -140,22 +141,29 @@ class DatasetReader(Dataset):
         except (ValueError, FileNotFoundError) as error:
             if not self.keep_going:
                 raise
-            self.findings.append(
-                Problem("error", "broken_file", printable(error), reference=printable(place))
-            )
+            message, place = printable(error), printable(place)
+            reference = "" if place in message else place
+            self.findings.append(Problem("error", "broken_file", message, reference=reference))
 
-    def leave_out(self, reason: str, places: Sequence[str], severity: str = "warning") -> None:
+    def leave_out(
+        self,
+        reason: str,
+        places: Sequence[str],
+        severity: str = "warning",
+        noun: str = "annotations",
+    ) -> None:
         """Say that annotations are left out: one line in the log, one finding for `check`.
 
         Args:
             reason: why, such as "they have no box".
             places: the annotations, such as "a.json shape 2"; nothing happens when it is empty.
             severity: "warning", or "note" where that is what the file asks for.
+            noun: what is left out.
         """
         if not places:
             return
         listed = ", ".join(places[:_NUM_PLACES]) + (", ..." if len(places) > _NUM_PLACES else "")
-        message = printable(f"{len(places)} annotations left out: {reason} ({listed})")
+        message = printable(f"{len(places)} {noun} left out: {reason} ({listed})")
         logger.log(logging.WARNING if severity == "warning" else logging.INFO, "%s", message)
         self.findings.append(Problem(severity, "left_out", message))
 
@@ -268,9 +276,8 @@ class FolderReader(DatasetReader):
             raise FileNotFoundError(f"dataset_dir is '{path}': no such file or folder")
         parts = self.subsets(path)
         if parts and (stray := self.own_files(path)):
-            self.leave_out(
-                f"their files lie beside the parts {', '.join(parts)}", [f.name for f in stray]
-            )
+            reason = f"they lie beside the parts {', '.join(parts)}"
+            self.leave_out(reason, [file.name for file in stray], noun="annotation files")
         name = choose_subset(path, subset, parts) if parts or subset is not None else None
         files = self.own_files(path / name if name else path)
         if not files:
@@ -347,8 +354,9 @@ def recorded_size(
     width = entry.integer(width_key, 0, _MAX_SIDE, default=None)
     if not height or not width:
         return None, None
-    if height * width > _MAX_PIXELS:
-        raise entry.error(height_key, f"at most {_MAX_PIXELS} pixels together with {width_key}")
+    limit = image_files.pixel_limit()
+    if height * width > limit:
+        raise entry.error(height_key, f"at most {limit} pixels together with {width_key}")
     return height, width
 
 

@@ -51,8 +51,8 @@ def open_dataset(
             that occur in any part of the dataset.
         keep_going: record broken annotation files in the dataset's `findings`, which `check`
             reports, and read the rest; else the first one is raised.
-        **options: further arguments of the reader, such as VIA's `attribute`; see
-            `mrcnn.datasets.options.reader_options`.
+        **options: further arguments of the reader's `load_...` method or `from_path`, such as
+            VIA's `attribute`; on a command line `--option attribute=NAME`.
 
     Returns:
         The reader's dataset, ready for training.
@@ -103,10 +103,10 @@ def find_format(path: str | os.PathLike[str]) -> str:
         if reader.looks_for:
             looked_for.append(f"  {name}: {reader.looks_for}")
     if broken:
-        name, error = broken[0]
+        name, reason = broken[0]
         raise AnnotationError(
-            f"path is {shown_path}: it looks like {name}, but {printable(error)}"
-        ) from error
+            f"path is {shown_path}: it looks like {name}, but {printable(reason)}"
+        ) from reason
     if advice := unsupported_format(path):
         raise ValueError(f"path is {shown_path}: {advice}")
     raise ValueError(

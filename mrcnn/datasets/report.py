@@ -316,7 +316,7 @@ class _ImageCheck:
         except Exception as error:
             self._add("error", "undecodable", f"load_image failed: {_describe(error)}")
             return None
-        shape = getattr(image, "shape", ())
+        shape: tuple[int, ...] = getattr(image, "shape", ())
         if len(shape) != 3 or shape[2] != 3 or image.dtype != np.uint8:
             dtype = getattr(image, "dtype", type(image).__name__)
             message = f"the image is {list(shape)} {dtype}: it must be [height, width, 3] uint8"
@@ -328,7 +328,7 @@ class _ImageCheck:
             message = f"recorded as {width}x{height}, but is {shape[1]}x{shape[0]}"
             self._add("error", "size_mismatch", message)
         self._check_orientation()
-        return shape[:2]
+        return shape[0], shape[1]
 
     def _check_orientation(self) -> None:
         dataset, number = self.dataset, self.image_id

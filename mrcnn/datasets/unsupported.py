@@ -77,8 +77,8 @@ def unsupported_format(path: Path) -> str | None:
         suffix = file.suffix.lower()
         if suffix in (".json", ".ndjson"):
             outline = json_outline(file)
-            for name, test, advice in _JSON_FORMATS if outline is not None else ():
-                if test(outline):
+            for name, test, advice in _JSON_FORMATS:
+                if outline is not None and test(outline):
                     return f"{file.name} is {name}, which is not read; {advice}"
         elif suffix == ".csv" and "CSV_HEADER" in _head(file):
             return f"{file.name} is VIA 3's CSV, which is not read; save the project as JSON in VIA"

@@ -185,7 +185,8 @@ def _class_attribute(regions: Sequence[Region], path: Path) -> str | None:
         )
         raise ValueError(
             f"attribute is None: the regions of {path} have the attributes {found}; name the one "
-            "that holds the class (attribute=NAME), or one class for all (class_name=NAME)"
+            "that holds the class with the option attribute=NAME, or one class for all regions "
+            "with class_name=NAME"
         )
     return next(iter(values), None)
 

@@ -43,11 +43,13 @@ class Region:
     """One region of an image.
 
     Attributes:
+        file: the annotation file.
         place: "a.png region 3", for error messages.
         shape: VIA's "shape_attributes"; {} where it has none.
         attributes: region attribute -> value as in the file.
     """
 
+    file: Path
     place: str
     shape: Mapping[str, Any]
     attributes: Mapping[str, Any]
@@ -62,9 +64,10 @@ class Region:
         if isinstance(value, Mapping):  # a group of check boxes: {"cat": true}
             ticked = [name for name, on in value.items() if on]
             value = ticked[0] if len(ticked) == 1 else None
-        if value is None or not as_text(value, self.place, attribute):
+        where = f"{self.file}, {self.place}"
+        if value is None or not as_text(value, where, attribute):
             return ""
-        return as_name(value, self.place, attribute)
+        return as_name(value, where, attribute)
 
 
 @dataclass(frozen=True)
@@ -105,13 +108,13 @@ def read_via(path: Path) -> list[ViaImage]:
         return list(_read_csv(path))
     content = read_json(path)
     if isinstance(content, dict) and {"project", "metadata"} <= content.keys():
-        return _read_version_3(Entry(content, path))
+        return _read_version_3(Entry(content, path), path)
     return list(_read_version_2(content, path))
 
 
 def _read_version_2(content: Any, path: Path) -> Iterator[ViaImage]:
     """Exports of versions 1 and 2, and projects of version 2, which wrap them once more."""
-    folder = ""
+    folder: Any = ""
     if isinstance(content, dict) and "_via_img_metadata" in content:
         settings = content.get("_via_settings")
         core = settings.get("core") if isinstance(settings, dict) else None
@@ -126,10 +129,10 @@ def _read_version_2(content: Any, path: Path) -> Iterator[ViaImage]:
             raise AnnotationError(f'{entry.where}: not a VIA file, the entry has no "filename"')
         name = entry.file_name("filename")
         recorded = [f"{folder}{name}", name] if isinstance(folder, str) and folder else [name]
-        yield ViaImage(name, recorded, list(_read_regions(entry, name)))
+        yield ViaImage(name, recorded, list(_read_regions(entry, name, path)))
 
 
-def _read_regions(entry: Entry, name: str) -> Iterator[Region]:
+def _read_regions(entry: Entry, name: str, path: Path) -> Iterator[Region]:
     regions = entry.get("regions", [])
     if isinstance(regions, dict):  # version 1
         regions = list(regions.values())
@@ -138,7 +141,9 @@ def _read_regions(entry: Entry, name: str) -> Iterator[Region]:
     for number, data in enumerate(regions):
         region = Entry(data, f"{entry.where}, region {number}")
         shape = _inner_object(region, "shape_attributes")
-        yield Region(f"{name} region {number}", shape, _inner_object(region, "region_attributes"))
+        yield Region(
+            path, f"{name} region {number}", shape, _inner_object(region, "region_attributes")
+        )
 
 
 def _inner_object(entry: Entry, key: str) -> Mapping[str, Any]:
@@ -166,13 +171,13 @@ def _read_csv(path: Path) -> Iterator[ViaImage]:
             if shape:
                 place = f"{name} region {len(image.regions)}"
                 attributes = _inner_object(entry, "region_attributes")
-                image.regions.append(Region(place, shape, attributes))
+                image.regions.append(Region(path, place, shape, attributes))
     except csv.Error as error:
         raise AnnotationError(f"{printable(path)}: not valid CSV ({error})") from error
     return iter(images.values())
 
 
-def _read_version_3(content: Entry) -> list[ViaImage]:
+def _read_version_3(content: Entry, path: Path) -> list[ViaImage]:
     """A project of version 3: files, views of files, and regions that refer to a view."""
     images: dict[str, ViaImage] = {}
     files = content.entry("file", default={})
@@ -195,7 +200,7 @@ def _read_version_3(content: Entry) -> list[ViaImage]:
         if image is None or not region.list("xy", default=[]):
             continue  # a label of a stretch of time, or of a whole file
         place = f"{image.name} region {len(image.regions)}"
-        image.regions.append(Region(place, _shape_v3(region), _values_v3(region, attributes)))
+        image.regions.append(Region(path, place, _shape_v3(region), _values_v3(region, attributes)))
     return list(images.values())
 
 

@@ -496,7 +496,7 @@ def listed(lines: Sequence[str], known: Collection[str], list_file: Path, noun: 
             found.append(name)
     if missing:
         raise ValueError(
-            f"{list_file}: {len(missing)} names have no {noun} ({printable(missing[0])})"
+            f"{list_file}: {len(missing)} names have no {noun} ({printable(missing[0][:80])})"
         )
     return list(dict.fromkeys(found))
 

@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 MAX_MASK_PIXELS = 2**31
-# pycocotools keeps some 100 bytes for each pixel of an outline.
+# pycocotools allocates some 100 bytes for each pixel of an outline.
 MAX_OUTLINE = 2_000_000
 # Polygons are clipped this far outside the image, where clipping changes no pixel inside it.
 _MARGIN = 4096
@@ -183,7 +183,7 @@ def _read_size(rle: Mapping[str, Any]) -> tuple[int, int]:
     except (TypeError, ValueError, OverflowError):
         fits = False
     if not fits or isinstance(size, str | bytes):
-        value = str(size)[:60] if "size" in rle else "missing"
+        value = repr(size)[:60] if "size" in rle else "missing"
         raise ValueError(
             f"rle size is {value}; it must be [height, width] in pixels, at most "
             f"{MAX_MASK_PIXELS} together"
@@ -284,7 +284,7 @@ def segmentation_to_rle(segmentation: Any, height: int, width: int) -> dict[str,
             raise ValueError("segmentation needs polygons of at least 3 points (6 numbers)")
         mask = polygons_to_mask(polygons, height, width)
         return encode_masks(mask[..., None])[0]
-    if not isinstance(segmentation, Mapping) or not {"counts", "size"} <= segmentation.keys():
+    if not isinstance(segmentation, Mapping) or "counts" not in segmentation:
         raise ValueError("segmentation must be a list of polygons or a dict of counts and size")
     size = _read_size(segmentation)
     if size != (height, width):

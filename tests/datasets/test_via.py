@@ -99,7 +99,8 @@ def test_class_from_the_only_attribute(tmp_path, attributes):
 
 def test_several_attributes_need_a_choice(tmp_path):
     write(tmp_path, entry("a.png", region(RECT, kind="cat", colour="red")))
-    with pytest.raises(ValueError, match=r"attributes 'colour' \('red'\), 'kind' \('cat'\); name the one"):
+    found = r"attributes 'colour' \('red'\), 'kind' \('cat'\); name the one"
+    with pytest.raises(ValueError, match=found):
         open_dataset(tmp_path)
     assert open_dataset(tmp_path, attribute="kind").class_names == ["BG", "cat"]
     assert open_dataset(tmp_path, class_name="animal").class_names == ["BG", "animal"]

@@ -132,7 +132,7 @@ def packed(counts, size=(48, 64)):
         ({"counts": [490, -20, 2602], "size": [48, 64]}, "hold -20; a length must not be neg"),
         ({"counts": [490, 20, 2562]}, "size is missing"),
         ({"counts": [490, 20, 2562], "size": [48]}, r"size is \[48\]"),
-        ({"counts": [490, 20, 2562], "size": "48"}, "size is 48"),
+        ({"counts": [490, 20, 2562], "size": "48"}, "size is '48'"),
         ({"counts": [10**18], "size": [10**9, 10**9]}, "size is .* at most"),
         ({"counts": packed([9]), "size": [10**9, 10**9]}, "size is .* at most"),
         ({"counts": [9], "size": [-3, -3]}, "size is "),

@@ -42,7 +42,8 @@ def test_all_forms_of_a_segmentation():
         ([], "at least 3 points"),
         ([[0, 0, 4, 4]], "at least 3 points"),
         ({"size": [5, 8], "counts": [40]}, r"\[5, 8\]; it must be the image's \[6, 8\]"),
-        ({"counts": [48]}, "list of polygons or a dict"),
+        ({"counts": [48]}, "size is missing"),
+        ({"size": [6, 8]}, "list of polygons or a dict"),
         ("13", "list of polygons or a dict"),
     ],
 )
