@@ -39,6 +39,8 @@ _MAX_BYTES_A_PIXEL = 16
 _MIN_FILE_LIMIT = 1 << 26
 # Sides beyond this one are left to Pillow: OpenCV refuses them.
 _MAX_OPENCV_SIDE = 1 << 20
+# Images of this size are converted in parts.
+_LARGE_BYTES = 1 << 26
 # More channels than this are taken for the pages of a stack.
 _MAX_CHANNELS = 64
 _URL = re.compile(r"https?://", re.IGNORECASE)
@@ -51,6 +53,12 @@ _UPRIGHT = {
     6: (True, False, True),
     7: (True, True, True),
     8: (True, True, False),
+}
+# Formats that OpenCV decodes, and tests for files that it decodes without remarks on stderr.
+_SOUND = {
+    "JPEG": image_headers.jpeg_has_end,
+    "PNG": image_headers.png_is_sound,
+    "WEBP": image_headers.webp_is_plain,
 }
 _told_of_depth = False
 _fetched: dict[str, Path] = {}
@@ -317,10 +325,8 @@ def _decode(
     if not as_indices and max(header.height, header.width) <= _MAX_OPENCV_SIDE:
         # OpenCV decodes about 1.6 times faster than Pillow to the same values. Damaged files
         # are left to Pillow, which says what is wrong; OpenCV writes that to stderr.
-        sound = (header.format == "JPEG" and image_headers.jpeg_has_end(data)) or (
-            header.format == "PNG" and image_headers.png_is_sound(data)
-        )
-        image = _decode_with_opencv(data) if sound else None
+        test = _SOUND.get(header.format)
+        image = _decode_with_opencv(data) if test is not None and test(data) else None
         if image is not None and image.shape[:2] == (header.height, header.width):
             return image
     try:
@@ -362,7 +368,13 @@ def _decode_with_opencv(data: bytes) -> np.ndarray | None:
         return None
     if image is None or image.ndim == 2:
         return image
-    return cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA if image.shape[2] == 4 else cv2.COLOR_BGR2RGB)
+    code = cv2.COLOR_BGRA2RGBA if image.shape[2] == 4 else cv2.COLOR_BGR2RGB
+    if image.nbytes < _LARGE_BYTES:
+        return cv2.cvtColor(image, code)
+    for start in range(0, len(image), 256):  # a copy would take as much memory again
+        rows = image[start : start + 256]
+        rows[...] = cv2.cvtColor(rows, code)
+    return image
 
 
 def _decode_with_pillow(data: bytes, header: ImageHeader, as_indices: bool = False) -> np.ndarray:
@@ -377,6 +389,12 @@ def _decode_with_pillow(data: bytes, header: ImageHeader, as_indices: bool = Fal
                 return np.array(image)
             if image.mode in ("La", "RGBa"):  # colors multiplied by alpha
                 return np.asarray(image.convert(image.mode.upper()))
+            if image.mode == "P" and image.palette is not None:
+                colors = np.zeros((256, 3), np.uint8)
+                colors[: len(image.getpalette("RGB")) // 3] = np.reshape(
+                    image.getpalette("RGB"), (-1, 3)
+                )
+                return colors[np.asarray(image)]
             return np.asarray(image.convert("L" if image.mode == "1" else "RGB"))
     # Pillow's decoders raise about any exception on damaged files.
     except Exception as error:
