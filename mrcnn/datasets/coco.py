@@ -31,7 +31,7 @@ from mrcnn.datasets.rasterize import box_mask
 from mrcnn.datasets.reader import (
     DatasetReader,
     choose_subset,
-    class_names_argument,
+    class_table,
     recorded_size,
 )
 from mrcnn.geometry.rle import decode_rle, polygons_to_mask, read_polygons, segmentation_to_rle
@@ -240,7 +240,7 @@ class CocoDataset(DatasetReader):
                 {subset}/_annotations.coco.json, annotations.json and the like.
             subset: "train", "val", ...
             classes: names of the categories to load, with the images that have one of them; None
-                loads all.
+                loads all. Names that no part has become classes without instances.
             image_dir: the folder of the images; None looks for them.
             keep_going: see `DatasetReader.from_path`.
             **options: class_ids, class_map and source as for `load_annotations`.
@@ -280,15 +280,12 @@ class CocoDataset(DatasetReader):
             with self.tolerate(file):
                 others.append(CocoFile.table_only(file))
         table = common_classes([content, *others])
-        wanted = class_names_argument(classes)
-        for name in wanted or []:
-            if name not in table:
-                raise ValueError(f"classes holds {name!r}: {content.path} has {sorted(table)}")
+        wanted = list(table) if classes is None else list(class_table(table, classes, path))
         if class_ids:
             rows, only_with_objects = _listed_classes(content, class_ids), True
         else:
-            rows = part_classes(content, table, wanted or list(table))
-            only_with_objects = wanted is not None and set(wanted) != set(table)
+            rows = part_classes(content, table, wanted)
+            only_with_objects = not set(table).issubset(wanted)
         self._add_classes(rows, class_map, source)
         finder = _image_finder(content.path, path, image_dir)
         self._add_images(content, rows, only_with_objects, finder, source)

@@ -132,10 +132,11 @@ def part_classes(
     rows: list[ClassRow] = []
     for name in wanted:
         own = sorted((i for i, n in content.categories if n == name), key=id_order)
-        if own and own[0] == 0 and table[name] != 0:
+        if own and own[0] == 0 and table.get(name) != 0:
             own = own[1:] or own  # the unused category 0
         if not own:
-            free = table[name] if table[name] not in taken else 1
+            free = table.get(name, 1)
+            free = 1 if free in taken else free
             while free in taken:
                 free += 1  # type: ignore[operator]
             taken.add(free)
