@@ -129,8 +129,9 @@ class ImageFinder:
         return self._expected(recorded[0]) if path is None else path
 
     def _expected(self, recorded: str) -> Path:
-        parts = [part for part in _readings(recorded)[-1] if part != ".."]
-        return self.folders[0].joinpath(*(part[:200] for part in parts) or ["unnamed"])
+        """Where a file that was not found should be; inside the first folder in any case."""
+        parts = [part[:200] for part in _readings(recorded)[-1] if part != ".."]
+        return self.folders[0].joinpath(*(parts or ["unnamed"]))
 
     def _find_parts(self, parts: Sequence[str], exact: bool) -> Path | None:
         if exact:
