@@ -58,6 +58,7 @@ FOUND = [
     ("two cases, neither exact", ["A.png", "a.png"], "a.PNG", None),
     ("case of a folder", ["Images/a.png"], "images/A.PNG", "Images/a.png"),
     ("prefix of another computer", ["x/s/a.png", "x/t/a.png"], "D:\\old\\t\\a.png", "x/t/a.png"),
+    ("composed letters", ["cafe\u0301.png"], "caf\u00e9.PNG", "cafe\u0301.png"),
     ("URL", ["s/a b.png"], "https://h.org:80/q/s/a%20b.png?w=1#x", "s/a b.png"),
     ("query", ["s/a.png"], "/data/local-files/?d=s%2Fa.png", "s/a.png"),
     ("no address", ["a.png"], "http://[", None),
