@@ -23,6 +23,8 @@ from mrcnn.datasets.coco_file import (
     common_classes,
     id_order,
     image_folders,
+    is_plain,
+    normalize_annotation,
     part_classes,
 )
 from mrcnn.datasets.entries import AnnotationError, Entry
@@ -191,14 +193,14 @@ class CocoDataset(DatasetReader):
         by_image = defaultdict(list)
         strays, short = [], []
         for position, annotation in enumerate(content.data["annotations"]):
-            if not _is_plain(annotation):
+            if not is_plain(annotation):
                 place = content.place("annotation", annotation, position)
-                normalized = None
+                plain = None
                 with self.tolerate(content.path):
-                    normalized = _normalize(Entry(annotation, place))
-                if normalized is None:
+                    plain = normalize_annotation(annotation, place)
+                if plain is None:
                     continue
-                annotation = normalized
+                annotation = plain
                 if _has_short_polygons(annotation["segmentation"]):
                     short.append(place)
                     continue
@@ -397,57 +399,6 @@ def _image_finder(file: Path, path: Path, image_dir: str | Path | None) -> Image
     if file.parent.name in others:
         others.remove(file.parent.name)
     return ImageFinder(root, image_folders(file, root), others)
-
-
-def _is_plain(annotation: Any) -> bool:
-    """Whether an annotation has the form that COCO itself writes; coordinates are not read."""
-    if type(annotation) is not dict:
-        return False
-    flag, box = annotation.get("iscrowd", 0), annotation.get("bbox", [0, 0, 0, 0])
-    polygons = annotation.get("segmentation")
-    return (
-        type(annotation.get("image_id")) is int
-        and type(annotation.get("category_id")) is int
-        and type(flag) is int
-        and flag in (0, 1)
-        and type(box) is list
-        and len(box) == 4
-        and all(type(side) in (int, float) for side in box)
-        and (type(polygons) is dict or _are_plain_polygons(polygons))
-    )
-
-
-def _are_plain_polygons(polygons: Any) -> bool:
-    return (
-        type(polygons) is list
-        and len(polygons) > 0
-        and all(
-            type(polygon) is list and len(polygon) >= 6 and type(polygon[0]) in (int, float)
-            for polygon in polygons
-        )
-    )
-
-
-def _normalize(entry: Entry) -> dict[str, Any]:
-    """An annotation with ids, flag, box and polygons in COCO's own form."""
-    annotation = dict(entry.data)
-    annotation["image_id"] = entry.identifier("image_id")
-    annotation["category_id"] = entry.identifier("category_id")
-    annotation["iscrowd"] = int(entry.flag("iscrowd", default=False))
-    segmentation = entry.get("segmentation", [])
-    if isinstance(segmentation, list):
-        try:
-            segmentation = [polygon.ravel().tolist() for polygon in read_polygons(segmentation)]
-        except ValueError:
-            pass  # drawing it names what is wrong
-    elif not isinstance(segmentation, dict):
-        raise entry.error("segmentation", "a list of polygons or run lengths")
-    annotation["segmentation"] = segmentation
-    if "bbox" in entry or not segmentation:
-        annotation["bbox"] = entry.numbers("bbox", count=4)
-    if "area" in annotation:
-        annotation["area"] = entry.number("area", 0, 1e14, default=0.0)
-    return annotation
 
 
 def _has_short_polygons(segmentation: Any) -> bool:
