@@ -36,7 +36,13 @@ from mrcnn.datasets.reader import (
     class_table,
     recorded_size,
 )
-from mrcnn.geometry.rle import decode_rle, polygons_to_mask, read_polygons, segmentation_to_rle
+from mrcnn.geometry.rle import (
+    decode_rle,
+    polygons_to_mask,
+    read_polygons,
+    read_size,
+    segmentation_to_rle,
+)
 
 DEFAULT_DATASET_YEAR = "2017"
 _MINIVAL_SUBSETS = ("minival", "valminusminival")
@@ -349,11 +355,10 @@ class CocoDataset(DatasetReader):
             return box_mask(x, y, x + box_width, y + box_height, height, width)
         if not isinstance(segmentation, dict):
             raise entry.error("segmentation", "a list of polygons or run lengths")
-        size = segmentation.get("size")
-        other_size = isinstance(size, list) and len(size) == 2 and size != [height, width]
-        if other_size and entry.flag("iscrowd", default=False):
-            return np.ones((height, width), bool)
         with _naming(ann):
+            other_size = read_size(segmentation) != (height, width)
+            if other_size and entry.flag("iscrowd", default=False):
+                return np.ones((height, width), bool)
             return decode_rle(segmentation_to_rle(segmentation, height, width))
 
     def image_reference(self, image_id: int) -> str:

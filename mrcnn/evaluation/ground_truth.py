@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from mrcnn.geometry.rle import encode_masks, read_polygons, segmentation_to_rle
+from mrcnn.geometry.rle import encode_masks, read_polygons, read_size, segmentation_to_rle
 
 __all__ = ["DatasetTruth", "GroundTruth", "ImageTruth", "JsonTruth", "open_ground_truth"]
 
@@ -286,9 +286,10 @@ def _outline(annotation: dict, size: tuple[int, int]) -> dict[str, Any] | None:
         segmentation = [polygon.ravel().tolist() for polygon in polygons]
         if not segmentation:
             return None
-    elif annotation.get("iscrowd") and list(segmentation.get("size", [])) != list(size):
-        return encode_masks(np.ones((*size, 1), bool))[0]
     try:
+        if isinstance(segmentation, Mapping) and annotation.get("iscrowd"):
+            if read_size(segmentation) != size:
+                return encode_masks(np.ones((*size, 1), bool))[0]
         return segmentation_to_rle(segmentation, *size)
     except ValueError as error:
         raise ValueError(f"annotation {annotation.get('id')}: {error}") from error
