@@ -8,7 +8,6 @@ and with them AP in the third decimal.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from mrcnn.geometry.rle import encode_masks, segmentation_to_rle
+from mrcnn.geometry.rle import encode_masks, read_polygons, read_size, segmentation_to_rle
 
 __all__ = ["DatasetTruth", "GroundTruth", "ImageTruth", "JsonTruth", "open_ground_truth"]
 
@@ -158,23 +157,34 @@ class JsonTruth(GroundTruth):
     """
 
     def __init__(self, source: str | os.PathLike | dict, masks: bool = True) -> None:
-        if not isinstance(source, dict):
-            with open(source, encoding="utf-8") as file:
-                source = json.load(file)
-        missing = {"images", "annotations", "categories"} - source.keys()
+        from mrcnn.datasets.coco_file import id_order, is_plain, normalize_annotation
+        from mrcnn.datasets.entries import Entry, read_json
+
+        where = "COCO json" if isinstance(source, dict) else os.fspath(source)
+        content = Entry(source if isinstance(source, dict) else read_json(source), where)
+        missing = {"images", "annotations", "categories"} - content.data.keys()
         if missing:
-            raise ValueError(f"COCO json lacks {sorted(missing)}")
-        categories = sorted(source["categories"], key=lambda category: category["id"])
+            raise ValueError(f"{where}: COCO json lacks {sorted(missing)}")
+        categories = [
+            (entry.identifier("id"), entry.text("name"))
+            for entry in content.entries("categories", "category")
+        ]
+        categories.sort(key=lambda category: id_order(category[0]))
+        self._images = {
+            entry.identifier("id"): entry for entry in content.entries("images", "image")
+        }
         super().__init__(
-            {index: str(category["name"]) for index, category in enumerate(categories, 1)},
-            {index: category["id"] for index, category in enumerate(categories, 1)},
-            {image["id"]: image["id"] for image in source["images"]},
+            {index: name for index, (_, name) in enumerate(categories, 1)},
+            {index: category for index, (category, _) in enumerate(categories, 1)},
+            {image_id: image_id for image_id in self._images},
             masks,
         )
-        self._images = {image["id"]: image for image in source["images"]}
         self._class_ids = {category: index for index, category in self.category_ids.items()}
         self._annotations: dict[Any, list[dict]] = {image_id: [] for image_id in self._images}
-        for annotation in source["annotations"]:
+        for entry in content.entries("annotations", "annotation"):
+            annotation = dict(entry.data)
+            if not is_plain(annotation):
+                annotation = normalize_annotation(annotation, entry.where)
             if annotation["image_id"] in self._annotations:
                 self._annotations[annotation["image_id"]].append(annotation)
 
@@ -184,7 +194,7 @@ class JsonTruth(GroundTruth):
             a for a in self._annotations[image_id] if a["category_id"] in self._class_ids
         ]
         class_ids = [self._class_ids[annotation["category_id"]] for annotation in annotations]
-        size = (int(image["height"]), int(image["width"]))
+        size = (image.integer("height", 1), image.integer("width", 1))
         return _from_annotations(annotations, class_ids, size, self.masks)
 
 
@@ -268,13 +278,18 @@ def _outline(annotation: dict, size: tuple[int, int]) -> dict[str, Any] | None:
         x, y, width, height = annotation["bbox"]
         segmentation = [[x, y, x + width, y, x + width, y + height, x, y + height]]
     elif isinstance(segmentation, list):
-        # pycocotools would take four numbers for a box.
-        segmentation = [p for p in segmentation if len(p) >= 6 and len(p) % 2 == 0]
+        try:
+            # pycocotools would take four numbers for a box.
+            polygons = [p for p in read_polygons(segmentation) if len(p) >= 3]
+        except ValueError as error:
+            raise ValueError(f"annotation {annotation.get('id')}: {error}") from error
+        segmentation = [polygon.ravel().tolist() for polygon in polygons]
         if not segmentation:
             return None
-    elif annotation.get("iscrowd") and list(segmentation.get("size", [])) != list(size):
-        return encode_masks(np.ones((*size, 1), bool))[0]
     try:
+        if isinstance(segmentation, Mapping) and annotation.get("iscrowd"):
+            if read_size(segmentation) != size:
+                return encode_masks(np.ones((*size, 1), bool))[0]
         return segmentation_to_rle(segmentation, *size)
     except ValueError as error:
         raise ValueError(f"annotation {annotation.get('id')}: {error}") from error

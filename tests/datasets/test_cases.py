@@ -184,6 +184,13 @@ READ = [
         [1],
         [600],
     ),
+    (
+        "run lengths of a crowd as text",
+        one_coco(rle(["490", "20", "2562"], size=["48", "64"]) | {"iscrowd": 1}),
+        ["cat"],
+        [-1],
+        [20],
+    ),
     ("name 7", one_coco(categories=[{"id": 1, "name": 7}]), ["7"], [1], [600]),
     (
         "equal names",
