@@ -60,7 +60,7 @@ _SOUND = {
     "PNG": image_headers.png_is_sound,
     "WEBP": image_headers.webp_is_plain,
 }
-_told_of_depth = False
+_warned_of_depth = False
 _fetched: dict[str, Path] = {}
 _fetch_lock = threading.Lock()
 
@@ -149,7 +149,7 @@ def read_pixels(path: str | os.PathLike, *, max_pixels: int | None = None) -> np
 
 
 def decode_pixels(data: bytes, name: str, *, max_pixels: int | None = None) -> np.ndarray:
-    """Decode an image that lies in memory, such as a copy inside an annotation file.
+    """Decode an image in memory, such as a copy inside an annotation file.
 
     Args:
         data: the content of an image file.
@@ -479,7 +479,7 @@ def _read_with_imageio(
 
 def _sixteen_to_eight_bits(pixels: np.ndarray, header: ImageHeader) -> np.ndarray:
     """Bring 16-bit values to 8 bits; see `read_image`."""
-    global _told_of_depth
+    global _warned_of_depth
     if pixels.dtype != np.uint16:
         return pixels
     highest = int(pixels.max())
@@ -489,8 +489,8 @@ def _sixteen_to_eight_bits(pixels: np.ndarray, header: ImageHeader) -> np.ndarra
         depth = 8
     else:
         depth = 12 if highest < 1 << 12 else 16
-        if depth == 12 and not _told_of_depth:
-            _told_of_depth = True
+        if depth == 12 and not _warned_of_depth:
+            _warned_of_depth = True
             logger.warning(
                 "16-bit images with no value above 4095 are taken for 12-bit data and scaled "
                 "to 0..255"

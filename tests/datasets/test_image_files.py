@@ -404,7 +404,6 @@ def test_tiff_with_many_channels(tmp_path, channels, how):
         ("P", 9, (9, 9, 9)),
         ("F", 12.0, (12, 12, 12)),
         ("I", 12, (12, 12, 12)),
-        ("YCbCr", (76, 85, 255), (254, 0, 0)),
     ],
 )
 def test_modes_of_tiff(tmp_path, mode, color, expected):

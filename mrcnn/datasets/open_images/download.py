@@ -8,9 +8,9 @@ at `tables.OpenImagesFolder`. What it does, in this order:
 3. Of each split the mask archives that hold a needed mask (one archive for each first digit of
    the image ids), out of which the needed masks are taken, and the needed images.
 
-It may be interrupted at any moment. What is finished is never fetched again: images and tables
-stand in `manifest.jsonl` with their sizes, masks have their final names, and a transfer that was
-cut is resumed (`mrcnn.files.fetch`). An archive is deleted when the last mask is out of it.
+It may be interrupted at any moment. What is finished is never fetched again: `manifest.jsonl`
+lists images and tables with their sizes, masks have their final names, and a transfer that was
+cut is resumed (`mrcnn.files.fetch`). An archive is deleted when its last mask is unpacked.
 
 Checksums: the server of the tables and archives publishes an MD5 in `x-goog-hash`, that of the
 images the MD5 as ETag; what is sent is verified. (`OriginalMD5` in the image table is that of the
