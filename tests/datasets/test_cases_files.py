@@ -413,6 +413,16 @@ def test_folders_of_darknet(tmp_path, part, subset):
         assert dataset.load_mask(0)[1].tolist() == [2]
 
 
+def test_sub_folders_of_darknet(tmp_path):
+    for name in ("a", "one/a", "one/two/b"):
+        write_picture(tmp_path / "obj_train_data" / f"{name}.png", 48, 64)
+        (tmp_path / "obj_train_data" / f"{name}.txt").write_text("0 0.5 0.5 0.2 0.2")
+    (tmp_path / "obj.names").write_text("cat")
+    dataset = open_dataset(tmp_path)
+    assert sorted(info["id"] for info in dataset.image_info) == ["a", "one/a", "one/two/b"]
+    assert [dataset.load_mask(n)[1].tolist() for n in range(3)] == [[1]] * 3
+
+
 def test_labels_without_image_are_named(tmp_path):
     write_yolo(tmp_path)
     (tmp_path / "labels" / "b.txt").write_text(LABEL)
