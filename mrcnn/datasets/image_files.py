@@ -259,7 +259,7 @@ def _local_path(path: str | os.PathLike) -> str | os.PathLike:
         if path not in _fetched:
             name = hashlib.sha256(path.encode("utf-8", "surrogateescape")).hexdigest()[:32]
             target = cache_dir() / "images" / name
-            fetch(path, target)
+            fetch(path, target, retries=2)
             _fetched[path] = target
         return _fetched[path]
 
@@ -386,7 +386,10 @@ def _decode_with_pillow(data: bytes, header: ImageHeader, as_indices: bool = Fal
             if image.mode.startswith("I;16"):
                 return np.asarray(image).astype(np.uint16)
             if as_indices or image.mode in ("L", "LA", "RGB", "RGBA", "I", "F"):
-                return np.array(image)
+                pixels = np.array(image)
+                # Pillow holds 16-bit files of some formats as 32-bit numbers.
+                fits = pixels.dtype == np.int32 and 0 <= pixels.min() and pixels.max() < 1 << 16
+                return pixels.astype(np.uint16) if fits else pixels
             if image.mode in ("La", "RGBa"):  # colors multiplied by alpha
                 return np.asarray(image.convert(image.mode.upper()))
             if image.mode == "P" and image.palette is not None:
