@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from mrcnn.files.atomic import atomic_path
+
 Color = tuple[float, float, float]
 
 # Strong, mutually distinct, and visible on sky, skin, grass and asphalt alike.
@@ -170,9 +172,9 @@ def write_image(path: str | Path, image: np.ndarray, quality: int = 92) -> Path:
         done = False
     if not done:
         raise ValueError(f"path must end in a picture format such as .jpg or .png, got {path}")
-    path.parent.mkdir(parents=True, exist_ok=True)
     # Not cv2.imwrite, which fails on non-ASCII paths on Windows.
-    path.write_bytes(data.tobytes())
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data.tobytes())
     return path
 
 

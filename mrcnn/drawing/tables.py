@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from mrcnn.files.names import printable
+
 
 def display_table(table: Sequence[Sequence[Any]]) -> None:
     """Show rows as an HTML table in a notebook, as aligned text elsewhere.
@@ -12,7 +14,7 @@ def display_table(table: Sequence[Sequence[Any]]) -> None:
     Args:
         table: Rows of cells; the first row is the heading.
     """
-    rows = [[str(cell) for cell in row] for row in table]
+    rows = [[printable(cell) for cell in row] for row in table]
     if _in_notebook():
         import html
 

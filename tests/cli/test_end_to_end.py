@@ -57,7 +57,7 @@ def test_train_resume_and_detect(run, tmp_path, monkeypatch):
     assert code == 0, err
     code, out, err = run(*train, "--resume", "--epochs", 2)
     assert code == 0, err
-    assert "Going on from" in out
+    assert "Continuing from" in out
     (folder,) = (tmp_path / "logs").iterdir()
     written = {path.name for path in folder.iterdir()}
     assert {"mask_rcnn_shapes_0001.h5", "mask_rcnn_shapes_0002.h5", "config.json"} <= written

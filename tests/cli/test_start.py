@@ -4,8 +4,8 @@ import pytest
 
 from mrcnn.checkpoints.load import LoadReport
 from mrcnn.cli.start import start_model
-from mrcnn.cli.train import CLASS_LAYERS
 from mrcnn.config import Config
+from mrcnn.training.starting import CLASS_LAYERS
 from tests.fake_model import describe
 
 
