@@ -59,6 +59,7 @@ def detect(
     from mrcnn.cli.image_paths import find_images, prepare_folder
     from mrcnn.cli.signals import delayed
     from mrcnn.cli.terminal import echo
+    from mrcnn.files.names import printable
 
     started = time.perf_counter()
     check_choices(segmentation, color_by)
@@ -69,9 +70,9 @@ def detect(
         described.config.DETECTION_MIN_CONFIDENCE = min_confidence
     refiner = find_refiner(refine)
     prepare_folder(output, "--output")
-    echo(f"Weights  {described}")
+    echo(printable(f"Weights  {described}"))
     if refine is not None:
-        echo(f"Refiner  {refine}")
+        echo(printable(f"Refiner  {refine}"))
     model = inference_model(described, engine=engine, precision=precision, calibration=calibration)
     options = RunOptions(
         output, wanted, color_by, segmentation, pictures, batch_size, tile, refiner
@@ -86,7 +87,7 @@ def detect(
             run.close()
             written = write_results(run.entries, output, csv)
     echo(report(run, time.perf_counter() - started))
-    echo(f"Results  {output}  ({', '.join(path.name for path in written)})")
+    echo(printable(f"Results  {output}  ({', '.join(path.name for path in written)})"))
     show_failures(run.failures, len(paths))
 
 
@@ -139,6 +140,7 @@ def show_progress(run: DetectionRun, paths: Sequence[Path]) -> None:
     """Process the images and print one line for each, with a progress bar on a terminal."""
     from tqdm import tqdm
 
+    from mrcnn.cli.terminal import echo
     from mrcnn.files.names import printable
 
     width = len(str(len(paths)))
@@ -147,7 +149,8 @@ def show_progress(run: DetectionRun, paths: Sequence[Path]) -> None:
         for number, outcome in enumerate(run.process(paths), start=1):
             place = f"[{number:>{width}}/{len(paths)}]"
             line = f"{place} {outcome.path.name}  {describe_outcome(outcome, run.class_names)}"
-            tqdm.write(printable(line))
+            with tqdm.external_write_mode():  # the bar makes room for the line
+                echo(printable(line))
             bar.update()
 
 
@@ -165,10 +168,15 @@ def write_results(entries: Sequence[dict[str, Any]], output: Path, csv: bool) ->
     """Write detections.json and, if asked for, detections.csv; return their paths."""
     from mrcnn.detection import results
 
-    written = [results.save_json(output / "detections.json", entries)]
+    writers = {"detections.json": results.save_json}
     if csv:
-        written.append(results.save_csv(output / "detections.csv", entries))
-    return written
+        writers["detections.csv"] = results.save_csv
+    for name, save in writers.items():
+        try:
+            save(output / name, entries)
+        except OSError as error:  # which file it was
+            raise OSError(error.errno, error.strerror, str(output / name)) from error
+    return [output / name for name in writers]
 
 
 def report(run: DetectionRun, seconds: float) -> str:

@@ -62,6 +62,7 @@ def evaluate(
     from mrcnn.cli.terminal import echo
     from mrcnn.evaluation.class_matching import RenumberedClasses, match_classes
     from mrcnn.evaluation.coco import evaluate_coco
+    from mrcnn.files.names import printable
 
     if subset is None:
         subset = find_part(subsets_of(dataset, format), VALIDATION_NAMES)
@@ -73,11 +74,11 @@ def evaluate(
     for name, path in (("--output", output), ("--results", results)):
         if path is not None:  # an error now, not after hours of work
             prepare_folder(path.parent, f"the folder of {name}")
-    echo(f"Weights   {described}")
+    echo(printable(f"Weights   {described}"))
     if refine is not None:
-        echo(f"Refiner   {refine}")
+        echo(printable(f"Refiner   {refine}"))
     part = f" ({subset})" if subset else ""
-    echo(f"Dataset   {dataset}{part}: {counted(int(data.num_images), 'image')}")
+    echo(printable(f"Dataset   {dataset}{part}: {counted(int(data.num_images), 'image')}"))
     options = {"engine": engine, "precision": precision, "calibration": calibration}
     model = RenumberedClasses(inference_model(described, **options), numbers)
     report = evaluate_coco(model, data, limit=limit, results_path=results, refiner=refiner)

@@ -131,7 +131,10 @@ def test_results_in_the_folder_of_the_images_overwrite_none(
     ("words", "message"),
     [
         (["nowhere.jpg"], "image is nowhere.jpg: no such file or folder"),
-        (["a.jpg", "--classes", "owl"], "--classes is 'owl'; it must name classes of the weights: cat, dog"),
+        (
+            ["a.jpg", "--classes", "owl"],
+            "--classes is 'owl'; it must name classes of the weights: cat, dog",
+        ),
         (["a.jpg", "--config", "none.json"], "none.json"),
         (["a.jpg", "--refine", "small"], "refiner not found: small"),
         (["a.jpg", "--refine", "c.png"], "c.png is no refiner file"),
