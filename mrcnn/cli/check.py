@@ -65,7 +65,7 @@ def check_part(
     from mrcnn.cli.data import open_data
     from mrcnn.cli.terminal import echo
 
-    data = open_data(dataset, format, part, classes, options)
+    data = open_data(dataset, format, part, classes, options, keep_going=True)
     summary = data.summary()
     echo(f"{summary}\n")
     report = data.check(max_images)

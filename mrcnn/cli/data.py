@@ -16,7 +16,7 @@ VALIDATION_NAMES = ("val", "valid", "validation")
 # Arguments of a reader that are no options: they have words and options of their own.
 _NOT_OPTIONS = {
     *("self", "cls", "path", "dataset_dir", "subset", "split", "classes", "class_ids", "class_map"),
-    "source",
+    *("source", "keep_going"),
 }
 
 
@@ -26,6 +26,7 @@ def open_data(
     subset: str | None,
     classes: list[str] | None = None,
     options: Sequence[str] | None = None,
+    keep_going: bool = False,
 ) -> Dataset:
     """Open one part of a dataset; an empty one is an error.
 
@@ -35,18 +36,23 @@ def open_data(
         subset: the part, such as "train"; None for a dataset in one piece.
         classes: names of the classes to load; None loads all.
         options: `name=value` words for the reader of the format, see `parse_options`.
+        keep_going: pass over broken annotation files where the reader can, for `check`, which
+            lists them; the dataset may then be empty.
 
     Raises:
         ValueError: an option is unknown or malformed, or the dataset holds no image.
     """
     from mrcnn.datasets import find_format, open_dataset
+    from mrcnn.datasets.registry import load_reader
 
-    parsed = {}
-    if options:
-        format = format or find_format(path)
-        parsed = parse_options(format, options)
+    format = format or find_format(path)
+    parsed = parse_options(format, options or [])
+    if keep_going:
+        # Readers without the argument have no files of annotations, or stop at a broken one.
+        if "keep_going" in inspect.signature(load_reader(format).from_path).parameters:
+            parsed["keep_going"] = True
     dataset = open_dataset(path, format=format, subset=subset, classes=classes, **parsed)
-    if not dataset.num_images:
+    if not dataset.num_images and not keep_going:
         raise ValueError(f"dataset is {path}{f' ({subset})' if subset else ''}; it holds no image")
     return dataset
 

@@ -204,7 +204,7 @@ def open_parts(
     of the images, which is the same in every call.
 
     Raises:
-        ValueError: nothing can be learned from the data to train on.
+        ValueError: the dataset has parts, and none of them is called train.
     """
     from mrcnn.cli.data import TRAINING_NAMES, VALIDATION_NAMES, find_part, open_data, subsets_of
 
