@@ -7,7 +7,7 @@ import pytest
 
 from mrcnn import checkpoints
 from mrcnn.cli.train import experiment_name, last_checkpoint, open_parts
-from mrcnn.training.starting import CLASS_LAYERS, flip_left_right, require_same_classes
+from mrcnn.training.starting import CLASS_LAYERS, flip_left_right
 from tests.checkpoints.test_description import info
 from tests.fake_model import describe
 
