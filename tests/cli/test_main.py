@@ -63,7 +63,7 @@ def test_debug_shows_the_traceback_wherever_it_stands():
 
 
 def test_an_unexpected_error_is_named(run, monkeypatch):
-    def broken(*_):
+    def broken(*_, **__):
         raise KeyError("x")
 
     monkeypatch.setattr("mrcnn.cli.data.open_data", broken)
