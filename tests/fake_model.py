@@ -142,6 +142,16 @@ def photos(tmp_path) -> Path:
 
 
 @pytest.fixture
+def run_eagerly():
+    """Run TensorFlow's functions without tracing, which takes longer than a few steps."""
+    tf = pytest.importorskip("tensorflow")
+    before = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(before)
+
+
+@pytest.fixture
 def run(capsys):
     """Run the command line; returns (exit code, stdout, stderr)."""
     from mrcnn.cli import main

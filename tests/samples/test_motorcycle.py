@@ -212,7 +212,7 @@ def test_classes_are_kept_or_replaced(sample, fake_model, monkeypatch, known, ke
         weights="w.h5", logs="logs", keep_classes=keep, steps=5, min_confidence=0.5
     )
     if names is None:
-        with pytest.raises(ValueError, match=r"weights is w\.h5 .*; 'motorcycle' must be one of them"):
+        with pytest.raises(ValueError, match="'motorcycle' must be one of them"):
             sample.build_model(mode, args)
         return
     model, found = sample.build_model(mode, args)

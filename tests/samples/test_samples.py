@@ -16,6 +16,7 @@ from samples.balloon import balloon
 from samples.coco import coco
 from samples.nucleus import nucleus
 from samples.shapes import shapes
+from tests.fake_model import run_eagerly  # noqa: F401 (a fixture)
 
 ROOT = Path(__file__).parents[2]
 MODULES = {"balloon": balloon, "coco": coco, "nucleus": nucleus, "shapes": shapes}
@@ -472,7 +473,7 @@ def test_shapes_evaluate_and_detect(built, monkeypatch, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_balloon_trains_goes_on_and_splashes(balloons, monkeypatch, capsys):
+def test_balloon_trains_resumes_and_splashes(balloons, monkeypatch, capsys, run_eagerly):  # noqa: F811
     monkeypatch.chdir(balloons)
     for name, value in {
         "BACKBONE": "squeezenet",
