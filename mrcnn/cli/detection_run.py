@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 # Images waiting to be drawn and written; more would only fill the memory.
 MAX_PENDING = 3
+# Letters of an error in the list of failures.
+MAX_REASON = 300
 
 
 @dataclass(frozen=True)
@@ -219,11 +221,17 @@ class _Written:
 
 
 def describe_failure(path: Path, error: Exception) -> str:
-    """Return why an image failed, without its path in front."""
-    reason = str(error).removeprefix(f"{path}: ") or type(error).__name__
-    if isinstance(error, ValueError | OSError):
-        return reason
-    return reason if reason == type(error).__name__ else f"{type(error).__name__}: {reason}"
+    """Return in one line why an image failed, without its path in front."""
+    reason = str(error).removeprefix(f"{path}: ").strip()
+    if not reason:
+        return type(error).__name__
+    # The texts of C++ libraries have many lines, the first of which says what is wrong.
+    reason = reason.splitlines()[0]
+    if len(reason) > MAX_REASON:
+        reason = f"{reason[:MAX_REASON]}..."
+    return (
+        reason if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: {reason}"
+    )
 
 
 def keep_classes(result: dict[str, Any], wanted: Sequence[int] | None) -> dict[str, Any]:

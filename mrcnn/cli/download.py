@@ -50,10 +50,10 @@ def open_images(
         typer.Option(min=0, help="Number of failed attempts in a row before a file is given up."),
     ] = 5,
     base_url: Annotated[
-        str | None, typer.Option(help="Mirror of storage.googleapis.com/openimages/.")
+        str | None, typer.Option(help="Address of a mirror of the tables and masks.")
     ] = None,
     image_base_url: Annotated[
-        str | None, typer.Option(help="Mirror of the bucket open-images-dataset.")
+        str | None, typer.Option(help="Address of a mirror of the images.")
     ] = None,
 ) -> None:
     """Download images and masks of some Open Images classes.

@@ -7,9 +7,7 @@ from typing import Annotated
 
 import typer
 
-DatasetPath = Annotated[
-    str, typer.Argument(help="Folder or annotation file of the dataset.", metavar="DATASET")
-]
+DatasetPath = Annotated[str, typer.Argument(help="Folder or annotation file of the dataset.")]
 Format = Annotated[
     str | None,
     typer.Option(
