@@ -12,43 +12,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mrcnn.checkpoints.coco_names import COCO_CLASS_NAMES
-from mrcnn.checkpoints.description import IncompleteWeightsError, describe_weights
+from mrcnn.checkpoints.description import (
+    ANY_NETWORK,
+    CLASS_LAYERS,
+    INPUT,
+    NETWORK,
+    follow_network,
+)
+from mrcnn.checkpoints.description import weights_class_names as class_names_of
 from mrcnn.checkpoints.known import resolve_weights
 from mrcnn.cli.train import last_checkpoint
 from mrcnn.files.names import printable
-from mrcnn.training.starting import CLASS_LAYERS
 
 if TYPE_CHECKING:
     from mrcnn.config import Config
     from mrcnn.model import MaskRCNN
 
-# The settings that decide which layers there are, and their shapes.
-NETWORK = (
-    "BACKBONE",
-    "TOP_DOWN_PYRAMID_SIZE",
-    "RPN_CHANNELS",
-    "MASK_CHANNELS",
-    "CANONICAL_BOX_SIZE",
-    "FPN_CLASSIF_FC_LAYERS_SIZE",
-    "POOL_SIZE",
-)
-# Further settings of a network that was trained with images and anchors of one size.
-INPUT = (
-    "IMAGE_RESIZE_MODE",
-    "IMAGE_MIN_DIM",
-    "IMAGE_MAX_DIM",
-    "IMAGE_MIN_SCALE",
-    "MEAN_PIXEL",
-    "RPN_ANCHOR_SCALES",
-    "RPN_ANCHOR_RATIOS",
-    "PRE_NMS_LIMIT",
-    "POST_NMS_ROIS_TRAINING",
-    "POST_NMS_ROIS_INFERENCE",
-    "TRAIN_ROIS_PER_IMAGE",
-    "DETECTION_NMS_THRESHOLD",
-)
-# Published weights that Matterport's samples load into whatever network they have.
-ANY_NETWORK = ("coco", "imagenet", "none")
+__all__ = ["INPUT", "NETWORK", "sample_parser", "start_model", "weights_class_names"]
 
 _NOISE = "its detections would be noise. Train first, then use 'last'."
 
@@ -172,38 +152,6 @@ def weights_class_names(weights: str, logs: str, name: str) -> list[str] | None:
     Returns:
         The names, the background first; None for weights without class heads.
     """
-    word = str(weights).lower()
-    if word in ("imagenet", "none"):
-        return None
-    if word == "coco":
-        return list(COCO_CLASS_NAMES)
-    if word == "last":
+    if str(weights).lower() == "last":
         weights = str(last_checkpoint(Path(logs), name))
-    try:
-        return describe_weights(weights).class_names
-    except IncompleteWeightsError:
-        return None
-
-
-def follow_network(
-    config: Config, weights: str, follow: Sequence[str] = NETWORK
-) -> list[str] | None:
-    """Give settings the network of a weight file.
-
-    Args:
-        config: settings to change.
-        weights: known name or path.
-        follow: names of the settings to take from the weights.
-
-    Returns:
-        The class names of the weights, "BG" first; None for a backbone alone.
-    """
-    try:
-        described = describe_weights(weights)
-    except IncompleteWeightsError as error:
-        if error.info.backbone != "other":
-            config.BACKBONE = error.info.backbone
-        return None
-    for name in follow:
-        setattr(config, name, getattr(described.config, name))
-    return described.class_names
+    return class_names_of(weights)

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from mrcnn.config import Config
     from mrcnn.datasets import Dataset
 
-# The layers whose shapes depend on the number of classes.
-CLASS_LAYERS = ["mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_bbox", "mrcnn_mask"]
 MAX_VALIDATION_STEPS = 50
 
 
@@ -172,6 +170,7 @@ def load_starting_weights(
         ValueError: a training is to be resumed with other classes, or the file does not fit.
     """
     from mrcnn.checkpoints import load_class_rows
+    from mrcnn.checkpoints.description import CLASS_LAYERS
 
     if start.weights is None:
         return None, []

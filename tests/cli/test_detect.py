@@ -137,7 +137,7 @@ def test_results_in_the_folder_of_the_images_overwrite_none(
         ),
         (["a.jpg", "--config", "none.json"], "none.json"),
         (["a.jpg", "--refine", "small"], "refiner not found: small"),
-        (["a.jpg", "--refine", "c.png"], "c.png is no refiner file"),
+        (["a.jpg", "--refine", "c.png"], "is not an HDF5 refiner file"),
     ],
 )
 def test_wrong_words_stop_before_a_model_is_built(

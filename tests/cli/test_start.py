@@ -2,10 +2,10 @@
 
 import pytest
 
+from mrcnn.checkpoints.description import CLASS_LAYERS
 from mrcnn.checkpoints.load import LoadReport
 from mrcnn.cli.start import start_model
 from mrcnn.config import Config
-from mrcnn.training.starting import CLASS_LAYERS
 from tests.fake_model import describe
 
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from mrcnn import checkpoints
+from mrcnn.checkpoints.description import CLASS_LAYERS
 from mrcnn.cli.train import experiment_name, last_checkpoint, open_parts
-from mrcnn.training.starting import CLASS_LAYERS, flip_left_right
+from mrcnn.training.starting import flip_left_right
 from tests.checkpoints.test_description import info
 from tests.fake_model import describe
 
@@ -120,10 +121,10 @@ def test_resume_refuses_other_classes_and_nothing(run, fake_model, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--image-size", 100], "IMAGE_MAX_DIM = 100: must be a multiple of 64"),
+        (["--image-size", 100], "IMAGE_MAX_DIM is 100; it must be a multiple of 64"),
         (["--augment", "colours"], "--augment is 'colours'; it must be flips or none"),
         (["--best", "--val-fraction", 0], "need images to validate on"),
-        (["--backbone", "vgg"], "BACKBONE = 'vgg': must be one of"),
+        (["--backbone", "vgg"], "BACKBONE is 'vgg'; it must be one of"),
     ],
 )
 def test_wrong_settings_stop_before_a_model_is_built(run, fake_model, words, message):

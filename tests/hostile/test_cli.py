@@ -87,7 +87,7 @@ def test_class_names_are_printable(run, fake_model, weights, tmp_path):
     code, out, _ = run("detect", tmp_path / "a.png", "--weights", weights, "--output", output)
     assert code == 0
     assert "cat\\x1b[2J 1" in out and not acts_on_terminal(out)
-    assert read_json(output / "detections.json")[0]["category_name"] == "cat\x1b[2J"
+    assert read_json(output / "detections.json")[0]["category_name"] == r"cat\x1b[2J"
     words = ("detect", tmp_path / "a.png", "--weights", weights, "--classes", "owl")
     code, _, err = run(*words)
     assert code == 2 and "cat\\x1b[2J" in err and not acts_on_terminal(err)
