@@ -96,7 +96,7 @@ def fake_module():
 def fake_model(monkeypatch):
     """Put the fake where the verbs import the real one; yields the class."""
     monkeypatch.setitem(sys.modules, "mrcnn.model", fake_module())
-    monkeypatch.setattr("mrcnn.startup.lean_start.import_backend", lambda: None)
+    monkeypatch.setattr("mrcnn.startup.lean_start.start_backend", lambda: None)
     monkeypatch.setattr(FakeMaskRCNN, "built", [])
     return FakeMaskRCNN
 
@@ -170,5 +170,5 @@ if __name__ == "__main__":
     from mrcnn.startup import lean_start
 
     sys.modules["mrcnn.model"] = fake_module()
-    lean_start.import_backend = lambda: None
+    lean_start.start_backend = lambda: None
     main()

@@ -224,9 +224,9 @@ def inference_model(weights: DescribedWeights, **options: Any) -> Any:
     Raises:
         ValueError: the settings do not work, or the file lacks a part of the network.
     """
-    from mrcnn.startup.lean_start import import_backend
+    from mrcnn.startup.lean_start import start_backend
 
-    import_backend()
+    start_backend()
     from mrcnn.model import MaskRCNN
 
     config = weights.config

@@ -108,10 +108,10 @@ def find_refiner(name_or_path: str | None) -> Any:
         return None
     from mrcnn.checkpoints.known import resolve_weights
     from mrcnn.refinement import open_refiner
-    from mrcnn.startup.lean_start import import_backend
+    from mrcnn.startup.lean_start import start_backend
 
     resolve_weights(name_or_path, kind="refiner")  # fails before the slow import
-    import_backend()
+    start_backend()
     return open_refiner(name_or_path)
 
 

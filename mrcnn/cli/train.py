@@ -157,10 +157,10 @@ def build_model(start: StartingPoint, class_names: Sequence[str], output: Path) 
     """Build the model for training, load what it starts from, and print what was loaded."""
     from mrcnn.cli.terminal import echo
     from mrcnn.files.names import printable
-    from mrcnn.startup.lean_start import import_backend
+    from mrcnn.startup.lean_start import start_backend
     from mrcnn.training.starting import load_starting_weights
 
-    import_backend()
+    start_backend()
     from mrcnn.model import MaskRCNN
 
     model = MaskRCNN(mode="training", config=start.config, model_dir=str(output))
