@@ -32,9 +32,13 @@ def check(
     """
     from mrcnn.cli.data import split_names, subsets_of
     from mrcnn.cli.terminal import echo
+    from mrcnn.datasets.reader import choose_subset
     from mrcnn.files.atomic import write_json
 
-    parts: list[str | None] = [subset] if subset else [*subsets_of(dataset, format)] or [None]
+    available = subsets_of(dataset, format)
+    if subset and available:
+        subset = choose_subset(Path(dataset), subset, available)
+    parts: list[str | None] = [subset] if subset else [*available] or [None]
     findings = {}
     for part in parts:
         echo(f"{dataset}{f' ({part})' if part else ''}")

@@ -43,15 +43,12 @@ def open_data(
         ValueError: an option is unknown or malformed, or the dataset holds no image.
     """
     from mrcnn.datasets import find_format, open_dataset
-    from mrcnn.datasets.registry import load_reader
 
     format = format or find_format(path)
     parsed = parse_options(format, options or [])
-    if keep_going:
-        # Readers without the argument have no files of annotations, or stop at a broken one.
-        if "keep_going" in inspect.signature(load_reader(format).from_path).parameters:
-            parsed["keep_going"] = True
-    dataset = open_dataset(path, format=format, subset=subset, classes=classes, **parsed)
+    dataset = open_dataset(
+        path, format=format, subset=subset, classes=classes, keep_going=keep_going, **parsed
+    )
     if not dataset.num_images and not keep_going:
         raise ValueError(f"dataset is {path}{f' ({subset})' if subset else ''}; it holds no image")
     return dataset

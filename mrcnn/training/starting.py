@@ -104,7 +104,9 @@ def configure_for_datasets(
         ValueError: a setting is wrong, nothing can be learned from `train`, or the datasets have
             different classes.
     """
-    require_instances(train)
+    from mrcnn.datasets.report import require_learnable
+
+    require_learnable(train)
     if val is not None:
         require_same_classes(train, val)
     config.NUM_CLASSES = train.num_classes
@@ -128,24 +130,6 @@ def require_same_classes(train: Dataset, val: Dataset) -> None:
             f"classes of the validation dataset are {_table(tables[1])}; they must be those of the "
             f"training dataset: {_table(tables[0])}"
         )
-
-
-def require_instances(dataset: Dataset) -> None:
-    """Refuse a dataset in which nothing can be learned: no instance, or crowds alone.
-
-    Raises:
-        ValueError: with the number of instances and crowds.
-    """
-    num_instances = 0
-    for image_id in dataset.image_ids:
-        class_ids = dataset.image_class_ids(image_id)
-        if (class_ids > 0).any():  # a crowd's id is negative
-            return
-        num_instances += len(class_ids)
-    reason = f"{num_instances} of {num_instances} are crowds"
-    if not num_instances:
-        reason = f"none in {dataset.num_images} images"
-    raise ValueError(f"no instance to learn from: {reason}")
 
 
 def _table(class_names: Sequence[str]) -> str:

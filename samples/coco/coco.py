@@ -103,7 +103,7 @@ def build_coco_results(dataset, image_ids, rois, class_ids, scores, masks):
     Returns:
         A list of dicts, one for each detection and image id.
     """
-    from mrcnn.evaluation.rle import encode_masks
+    from mrcnn.geometry.rle import encode_masks
 
     if rois is None:
         return []

@@ -128,7 +128,7 @@ def test_report_as_text_and_json(dataset):
     dataset.add(dataset.folder / "gone.png", GOOD, [1, 2])
     report = dataset.check()
     assert str(report).splitlines()[0] == "2 of 2 images checked, 4 instances: 1 error"
-    assert "gone.png: the picture is missing [missing_file]" in str(report)
+    assert "gone.png: the image is missing [missing_file]" in str(report)
     content = json.loads(json.dumps(report.to_dict()))
     assert content["ok"] is False and content["problems"][0]["kind"] == "missing_file"
 
