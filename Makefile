@@ -1,8 +1,12 @@
-# make demo   detect objects on photographs of the installed libraries with the weights that ship
-# make test   lint, then every test, the slow ones too
-# Each target sets up what it needs in .venv; the second call finds it ready.
+# make demo         detect objects on photographs of the installed libraries with the weights that ship
+# make test         lint, then every test, the slow ones too
+# make test-oldest  the fast tests with the lower bound of every requirement on the oldest Python
+# make test-newest  the fast tests with the newest release of everything on the newest Python
+# Each target sets up what it needs in .venv*; the second call finds it ready.
 
 PYTHON ?= python3
+PYTHON_OLDEST ?= python3.10
+PYTHON_NEWEST ?= python3.13
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -14,7 +18,7 @@ EXTRAS ?= aug dev fast
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test fast lint format setup clean
+.PHONY: demo test fast test-oldest test-newest lint format setup clean
 
 demo: $(READY)
 	$(BIN)/mrcnn demo --output demo_output
@@ -25,9 +29,13 @@ test: lint
 fast: $(READY)
 	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
 
+test-oldest test-newest: test-%: .venv-%/.ready
+	.venv-$*/bin/python -m pytest -m "not slow" $(PYTEST_ARGS)
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 format: $(READY)
 	$(BIN)/ruff check --fix .
@@ -35,7 +43,7 @@ format: $(READY)
 
 setup: $(READY)
 
-# The ready file is written last, so a set-up that broke off is taken up again.
+# The ready file is written last, so an interrupted set-up is repeated.
 $(READY): pyproject.toml setup.py tools/requirements.py
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || \
 	  { echo "mrcnn needs Python 3.10 to 3.13: make PYTHON=/path/to/python"; exit 1; }
@@ -46,6 +54,20 @@ $(READY): pyproject.toml setup.py tools/requirements.py
 	$(BIN)/pip install --quiet --no-deps imgaug -e .
 	@touch $(READY)
 
+.venv-oldest/.ready: SETUP_PYTHON = $(PYTHON_OLDEST)
+.venv-oldest/.ready: BOUNDS = --oldest
+.venv-newest/.ready: SETUP_PYTHON = $(PYTHON_NEWEST)
+.venv-newest/.ready: BOUNDS =
+.venv-oldest/.ready .venv-newest/.ready: .venv-%/.ready: pyproject.toml setup.py tools/requirements.py
+	rm -rf .venv-$*
+	$(SETUP_PYTHON) -m venv .venv-$*
+	.venv-$*/bin/python tools/requirements.py $(BOUNDS) aug dev fast tensorboard \
+	  > .venv-$*/requirements.txt
+	.venv-$*/bin/pip install --quiet -r .venv-$*/requirements.txt
+	.venv-$*/bin/pip install --quiet --no-deps imgaug -e .
+	@touch $@
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info demo_output .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-oldest .venv-newest build dist *.egg-info demo_output
+	rm -rf .pytest_cache .ruff_cache .mypy_cache
 	find mrcnn tests samples -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

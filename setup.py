@@ -1,7 +1,7 @@
-"""Where the package's folders lie; everything else stands in pyproject.toml.
+"""The folders of the package; everything else is in pyproject.toml.
 
-Those who still call ``python setup.py install`` or ``develop`` are handed to pip: setuptools
-no longer installs dependencies reliably that way, and old versions cannot read pyproject.toml.
+`python setup.py install` and `develop` run pip: setuptools no longer installs dependencies
+reliably that way, and old versions cannot read pyproject.toml.
 """
 
 import subprocess
@@ -22,7 +22,7 @@ packages = find_packages(include=["mrcnn", "mrcnn.*"])
 package_dir = {"mrcnn": "mrcnn"}
 package_data = {"mrcnn": ["py.typed"]}
 
-# The manifest of known weights and the small model live in weights/ in the repository and in
+# The manifest of known weights and the small model are in weights/ in the repository, and in
 # mrcnn/_weights once installed.
 if (ROOT / "weights").is_dir():
     packages.append("mrcnn._weights")

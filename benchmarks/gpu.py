@@ -3,18 +3,18 @@
     python benchmarks/gpu.py [--quick] [--rows WORD ...] [--json FILE] [--peer-python PYTHON]
 
 Needs JAX with CUDA and, for the peer, torch and torchvision. Both ResNet-50 with pyramid, input
-1024x1024, 81 classes, random weights, 1000 proposals, a picture of noise. torchvision's rows come
+1024x1024, 81 classes, random weights, 1000 proposals, an image of noise. torchvision's rows come
 first, then ours on Keras with JAX, each package in a process of its own and alone on the GPU; the
 most important rows first, and the file is written after each. --rows takes the rows in whose name
 one of the words is (--rows "8 bfloat16").
 
 matrix: product of two 8192x8192 matrices. network: batch on the GPU to detections and their 28x28
-masks on the host. detect: 8-bit pictures on the host to whole masks there; ours are pasted by the
+masks on the host. detect: 8-bit images on the host to whole masks there; ours are pasted by the
 CPU, torchvision's by the GPU. train: a step of all layers, batch statistics frozen, 200 ROIs and 10
-objects a picture, from a batch in the host's memory; our mask head sees the 66 boxes that can be
+objects an image, from a batch in the host's memory; our mask head sees the 66 boxes that can be
 positive, torchvision's those that are. trunk, proposals: parts of our network.
 
-GFLOP: of a picture, gradients included, two for each multiplication and addition of convolutions
+GFLOP: of an image, gradients included, two for each multiplication and addition of convolutions
 and matrix products. of rate: share of the best matrix row of that precision. first s: the first
 run, which for ours compiles. float32 allows TF32 in both packages; bfloat16 is `Config.PRECISION`
 and `torch.autocast`.
@@ -42,6 +42,7 @@ FORMS.update({"first s": ".1f", "found": ".1f", "of torchvision's": ".2f"})
 
 
 def main():
+    """Measure the rows of both packages and print them."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--quick", action="store_true", help="the largest batch in bfloat16 only")
     parser.add_argument("--rows", nargs="+", default=[""], help="words of the rows to measure")
@@ -68,7 +69,7 @@ def main():
 
 
 def wanted_rows(options):
-    """`(kind, batch, precision)` of the rows, the most important first."""
+    """Return `(kind, batch, precision)` of the rows, the most important first."""
     (batch, *batches), (train, *trains) = options["batch"], options["train_batch"]
     detection = ("network", "detect")
     plan = [(1, ("matrix",)), (batch, detection), (train, ("train",))]
@@ -82,7 +83,7 @@ def wanted_rows(options):
 
 
 def run_worker(options, report):
-    """Measure rows of one package in a process; gives how many of them are done with."""
+    """Measure rows of one package in a process; return how many of them are finished."""
     package, done = options["package"], 0
     python = options["peer_python"] if package == "torchvision" else sys.executable
     environment = {**os.environ, "KERAS_BACKEND": "jax", "MRCNN_QUIET": "1"}
@@ -110,7 +111,7 @@ def run_worker(options, report):
 
 
 def add_row(report, row):
-    """Keep a row, print it and write the file."""
+    """Add a row to the report, print it and write the file."""
     report["rows"].append(row)
     for x in report["rows"]:
         if "failed" in x:
@@ -139,7 +140,7 @@ def add_row(report, row):
 
 
 def work(options):
-    """A process: measures rows of one package and prints each as a line of JSON after an @."""
+    """Measure rows of one package in this process; print each as a line of JSON after an @."""
     package = PACKAGES[options["package"]](options)
     print("@" + json.dumps(package.facts()), flush=True)
     rows = [(*row, False) for row in options["rows"]]
@@ -158,7 +159,7 @@ def work(options):
 
 
 def timed(run, wait, seconds):
-    """The mean of as many runs as fill the time, after three for warmth."""
+    """Return the mean of as many runs as fit into the time, after three that warm up."""
     for _ in range(3):
         once = -time.perf_counter()
         run()
@@ -172,7 +173,8 @@ def timed(run, wait, seconds):
     return {"seconds": (time.perf_counter() - begun) / runs, "runs": runs}
 
 
-def picture(side):
+def noise_image(side):
+    """Return an image of noise, `[side, side, 3]` uint8."""
     return np.random.RandomState(0).randint(0, 256, (side, side, 3)).astype(np.uint8)
 
 
@@ -206,6 +208,7 @@ class Peer:
         model.to(self._device, memory_format=torch.channels_last)
 
     def facts(self):
+        """Return the device and the versions that the figures depend on."""
         cuda, versions = self._device == "cuda", {"torch": self._torch.__version__}
         return {"device": self._torch.cuda.get_device_name() if cuda else "cpu", **versions}
 
@@ -232,11 +235,13 @@ class Peer:
         return self._torch.autocast(self._device, dtype=dtype, enabled=enabled)
 
     def matrix(self, batch, precision):
+        """Measure a product of two large matrices."""
         a = self._torch.randn([self._options["matrix"]] * 2, device=self._device)
         a = a.to(getattr(self._torch, precision))
         return self._measure(lambda: a @ a, batch)
 
     def network(self, batch, precision):
+        """Measure the network, from images on the device to small masks on the host."""
         self._model.transform.postprocess = lambda result, *sizes: result  # does not paste
         try:
             return self.detect(batch, precision, from_host=False)
@@ -244,9 +249,10 @@ class Peer:
             self._model.transform.postprocess = self._paste
 
     def detect(self, batch, precision, from_host=True):
+        """Measure detection, from images on the host to whole masks there."""
         torch, model = self._torch, self._model.eval()
         torch.backends.cudnn.benchmark = True
-        on_host = torch.from_numpy(picture(self._side))
+        on_host = torch.from_numpy(noise_image(self._side))
         on_device = on_host.to(self._device).permute(2, 0, 1) / 255
 
         def run():
@@ -269,6 +275,7 @@ class Peer:
         return {**row, "found": float(np.mean([len(x["boxes"]) for x in self._found]))}
 
     def train(self, batch, precision):
+        """Measure a training step."""
         torch, model = self._torch, self._model.train()
         torch.backends.cudnn.benchmark = False  # shapes differ from step to step
         for module in model.modules():
@@ -277,7 +284,7 @@ class Peer:
         with torch.no_grad():
             self._heads.box_predictor.cls_score.bias[0] = 0
         optimizer = torch.optim.SGD(model.parameters(), 1e-5, momentum=0.9, weight_decay=1e-4)
-        image = torch.from_numpy(picture(self._side)).permute(2, 0, 1) / 255
+        image = torch.from_numpy(noise_image(self._side)).permute(2, 0, 1) / 255
         random, side = np.random.RandomState(0), self._side
         corners = random.randint(0, side * 3 // 4, (OBJECTS, 2))
         boxes = np.hstack([corners, corners + random.randint(side // 32, side // 4, (OBJECTS, 2))])
@@ -315,6 +322,7 @@ class Ours:
             raise SystemExit(f"JAX has no GPU, but {jax.devices()}")
 
     def facts(self):
+        """Return the device and the versions that the figures depend on."""
         device, version = self._jax.devices()[0].device_kind, self._jax.__version__
         return {"device": device, "jax": version}
 
@@ -333,6 +341,7 @@ class Ours:
         return {"first s": first, "GFLOP": gflop, **self._timed(run)}
 
     def matrix(self, batch, precision):
+        """Measure a product of two large matrices."""
         a = self._jax.random.normal(self._jax.random.key(0), [self._options["matrix"]] * 2)
         return self._measure(self._jax.jit(lambda x: x @ x), a.astype(precision), batch)
 
@@ -355,8 +364,8 @@ class Ours:
         return self._models[precision]
 
     def _inputs(self, model, batch):
-        """Molded pictures, metas and anchors on the GPU."""
-        molded, metas, _ = model.mold_inputs([picture(self._options["side"])])
+        """Molded images, metas and anchors on the GPU."""
+        molded, metas, _ = model.mold_inputs([noise_image(self._options["side"])])
         parts = (molded[0], metas[0], model.get_anchors(molded[0].shape))
         return [self._jax.device_put(np.stack([x] * batch).astype(np.float32)) for x in parts]
 
@@ -380,6 +389,7 @@ class Ours:
         self._set_background(model, self._biases[model])
 
     def network(self, batch, precision):
+        """Measure the network, from images on the device to small masks on the host."""
         from mrcnn.engines import keras_engine
 
         model, jax = self._model(precision), self._jax
@@ -393,8 +403,8 @@ class Ours:
         def run():  # as `KerasEngine.run`, which takes its batch from the host
             found, *pyramid = detect(inputs)
             found = np.asarray(found)
-            self._count = keras_engine.most_detections(found)
-            rows = keras_engine._round_up(max(self._count, 1), found.shape[1])
+            self._count = keras_engine.max_detections(found)
+            rows = keras_engine._padded_count(max(self._count, 1), found.shape[1])
             mask_inputs = [found[:, :rows], inputs[1], *pyramid]
             self._last = np.asarray(masks(mask_inputs))
             return mask_inputs
@@ -406,7 +416,8 @@ class Ours:
         return {**row, "found": self._count}
 
     def detect(self, batch, precision):
-        model, images = self._model(precision), [picture(self._options["side"])] * batch
+        """Measure detection, from images on the host to whole masks there."""
+        model, images = self._model(precision), [noise_image(self._options["side"])] * batch
         self._choose_objects(model, self._inputs(model, batch))
         model.config.IMAGES_PER_GPU, self._last = batch, ()
 
@@ -419,19 +430,22 @@ class Ours:
         return {**row, "found": float(np.mean([len(x["rois"]) for x in self._found]))}
 
     def trunk(self, batch, precision, part="trunk"):
+        """Measure a part of the network: backbone, pyramid and RPN, or the proposals."""
         from mrcnn.engines import keras_engine, pieces
 
         model = self._model(precision)
-        made, (images, _, anchors) = pieces.pieces(model._shared), self._inputs(model, batch)
+        made, (images, _, anchors) = pieces.build_pieces(model._shared), self._inputs(model, batch)
         inputs = [images]
         if part == "proposals":
-            inputs = [*keras_engine.compiled(made["trunk"])(inputs)[-2:], anchors]
-        return self._measure(keras_engine.compiled(made[part]), inputs, batch)
+            inputs = [*keras_engine.compile_model(made["trunk"])(inputs)[-2:], anchors]
+        return self._measure(keras_engine.compile_model(made[part]), inputs, batch)
 
     def proposals(self, batch, precision):
+        """Measure the choice of proposals."""
         return self.trunk(batch, precision, "proposals")
 
     def train(self, batch, precision):
+        """Measure a training step."""
         from loading import Ellipses
 
         from mrcnn.loading.batches import TrainingBatches
@@ -461,8 +475,9 @@ class Ours:
 
 
 def operations(jaxpr):
-    """Operations of the convolutions and matrix products in a program of JAX: every output meets
-    every weight of its window once, where the window lies on no gap of a dilated input.
+    """Return the operations of the convolutions and matrix products in a program of JAX.
+
+    Every output meets every weight of its window once, except on the gaps of a dilated input.
     """
     total = 0.0
     for equation in jaxpr.eqns:

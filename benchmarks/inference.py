@@ -7,20 +7,20 @@
 resnet101, resnet50, small: latency by stage. batch, area, objects: growth, with ResNet-50. memory:
 peak of a process that detects. start: `mrcnn detect PHOTO` from the shell, with the small model.
 
-Every engine works in a process of its own, and the processes take turns, picture by picture, so
-that whatever else the machine does falls on all of them alike: read the ratios. Times are medians.
-The picture is a photograph of 640x480 pixels, the network's input 1024x1024 (384x384 for the small
+Every engine works in a process of its own, and the processes take turns, image by image, so
+that other load on the machine affects all of them equally: compare the ratios. Times are medians.
+The image is a photograph of 640x480 pixels, the network's input 1024x1024 (384x384 for the small
 model). torchvision gets the same input size, number of detections and threads; beside the small
 model it runs `maskrcnn_resnet50_fpn` at 384x384.
 
-The networks have random weights, whose speed is that of trained ones, made tame where a random
-ResNet explodes: residual branches weigh a tenth and box deltas a hundredth. The classifier never
-says "background", and the least score lies at the tenth-best detection's: ten objects, from the
+The networks have random weights, whose speed is that of trained ones, scaled where a random
+ResNet diverges: residual branches by a tenth and box deltas by a hundredth. The classifier never
+predicts background, and the minimum confidence is the tenth-best score: ten objects, of the
 many that a random network finds.
 
 all: reading the photograph and `detect`. bare: backbone, pyramid and RPN alone in the same engine;
 "all" has the two heads besides. reference: the bare network in plain TensorFlow float32, with
-direct convolutions and glibc's own way with memory; for ResNet-101 it took 2.78 s where
+direct convolutions and glibc's default allocation; for ResNet-101 it took 2.78 s where
 Matterport's package took 3.66. /ref: over it. /peer: over torchvision's "all". floor: operations of
 all convolutions and matrix products, as this precision computes them, over the rate of a large
 matrix product of the same precision in this run. /direct: over the same with all convolutions
@@ -58,6 +58,7 @@ PHOTO = (640, 480)
 
 
 def main() -> None:
+    """Measure the tables of the command line and print them."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS, metavar="TABLE")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each engine")
@@ -86,6 +87,7 @@ class Benchmark:
         self._logs = itertools.count()
 
     def run(self):
+        """Measure and print every section; write the report."""
         print(json.dumps(self.report["machine"]))
         for section in self.arguments.only:
             try:
@@ -110,7 +112,7 @@ class Benchmark:
             floor = Floor(workers)
             job = {"photo": self._photo(PHOTO), "objects": OBJECTS}
             rows = self._measure(workers, job, floor=floor)
-            title = f"{network}, milliseconds a picture"
+            title = f"{network}, milliseconds per image"
             self._table(network, title, rows, floor)
             for label in (default_engine(workers), floor.describe()):
                 if label:
@@ -136,7 +138,7 @@ class Benchmark:
                 batch = job.get("batch", 1)
                 for row in rows:
                     all_seconds = row["seconds"]["all"]
-                    row["pictures_per_second"] = batch / all_seconds
+                    row["images_per_second"] = batch / all_seconds
                     row["growth"] = all_seconds / first.setdefault(row["engine"], all_seconds)
                 (what,) = change.values()
                 what = Path(what).stem if section == "area" else what
@@ -236,7 +238,7 @@ class Benchmark:
                 self._write()
 
     def _start(self, section):
-        """Seconds and memory of one picture from the shell, with an empty cache and with a full."""
+        """Seconds and memory of one image from the shell, with an empty cache and with a full."""
         photo = self._photo(PHOTO)
         detect = ["-m", "mrcnn", "detect", photo]
         importing = "from mrcnn.startup.backend import import_backend; import_backend()"
@@ -247,7 +249,7 @@ class Benchmark:
             commands[engine] = [sys.executable, *detect, *out]
         commands["torchvision"] = [self.arguments.peer_python, *peer]
         rows = {name: {"engine": name, "runs": []} for name in commands}
-        print("\nstart: mrcnn detect on one picture with the small model, from the shell")
+        print("\nstart: mrcnn detect on one image with the small model, from the shell")
         for _ in range(1 + self.arguments.rounds):
             for name, command in commands.items():
                 if "failed" in rows[name]:
@@ -297,7 +299,7 @@ class Benchmark:
     # ---- processes and photographs ---------------------------------------------------------------
 
     def _labels(self, usual):
-        """The usual engines, or those of the command line and what is beside the usual ones."""
+        """Return the usual engines, or those of the command line with the usual peers."""
         beside = [label for label in usual if not is_ours(label)]
         chosen = self.arguments.engines
         return list(dict.fromkeys([*chosen, *beside])) if chosen else usual
@@ -335,20 +337,20 @@ class Benchmark:
         }
 
     def _photo(self, size) -> str:
-        """A JPEG of so many pixels, of a photograph that comes with scikit-image."""
+        """Return the path of a JPEG of this size of a photograph that comes with scikit-image."""
         if size not in self._photos:
             import cv2
             import skimage.data
 
             path = self.folder / f"{size[0]}x{size[1]}.jpg"
-            picture = cv2.resize(skimage.data.astronaut()[:384], size)
-            cv2.imwrite(str(path), picture[..., ::-1])
+            image = cv2.resize(skimage.data.astronaut()[:384], size)
+            cv2.imwrite(str(path), image[..., ::-1])
             self._photos[size] = path
         return str(self._photos[size])
 
 
 class Workers(dict):
-    """Workers by label, that end with the block."""
+    """Workers by label that are stopped at the end of the block."""
 
     def __enter__(self):
         return self
@@ -359,7 +361,7 @@ class Workers(dict):
 
 
 class Floor:
-    """The least time of the arithmetic: operations over the best rate of this run."""
+    """The shortest possible time: operations over the best rate of this run."""
 
     def __init__(self, workers):
         self._workers = workers
@@ -368,7 +370,7 @@ class Floor:
         self.gflop: dict[str, float] = {}
 
     def measure(self):
-        """Whatever else the machine does, it may do less of it now: the best of several."""
+        """Measure the rates again and keep the best: other load on the machine varies."""
         rates = self._rater.ask("rates") if self._rater else {}
         if "failed" not in rates:
             for precision, rate in rates.items():
@@ -379,7 +381,7 @@ class Floor:
                 self.gflop = {} if "failed" in gflop else gflop
 
     def seconds(self, label, way=None):
-        """`way`: "direct", or as the precision of `label` computes."""
+        """Return the floor of an engine; `way` is "direct", or None for its own convolutions."""
         precision = label.split(":")[1]
         peak = self.peaks.get(precision)
         if not (peak and self.gflop) or not is_ours(label):
@@ -388,6 +390,7 @@ class Floor:
         return self.gflop[way] / peak
 
     def describe(self):
+        """Return the numbers behind the floor as a line of text."""
         if not self.gflop or not self.peaks:
             return "no floor: it needs OpenVINO to count operations"
         rates = ", ".join(f"{rate:.0f} in {name}" for name, rate in self.peaks.items())
@@ -398,11 +401,12 @@ class Floor:
 
 
 def is_ours(label):
-    """Whether it is `MaskRCNN.detect` with one of its engines."""
+    """Return whether the label is `MaskRCNN.detect` with one of its engines."""
     return label not in (PEER, REFERENCE)
 
 
 def default_engine(workers):
+    """Return which engine `auto` selects, as a line of text; None where no worker says."""
     for label, worker in workers.items():
         if is_ours(label):
             answer = worker.ask("default_engine")
@@ -415,10 +419,11 @@ def default_engine(workers):
 
 
 def print_table(title, rows):
+    """Print rows with the columns that have values."""
     columns = {stage: lambda row, s=stage: ms(row["seconds"].get(s)) for stage in (*STAGES, "all")}
     columns |= {
         "growth": lambda row: ratio(row.get("growth")),
-        "a second": lambda row: ratio(row.get("pictures_per_second")),
+        "a second": lambda row: ratio(row.get("images_per_second")),
         "bare": lambda row: ms(row["seconds"].get("bare")),
         "all/bare": lambda row: ratio(row.get("all_over_bare")),
         "all/ref": lambda row: ratio(row["all_over_reference"]),
@@ -439,14 +444,17 @@ def print_table(title, rows):
 
 
 def over(one, other):
+    """Return the quotient; None where a value is missing."""
     return one / other if one and other else None
 
 
 def ratio(value) -> str:
+    """Return a ratio as text."""
     return "" if value is None else f"{value:.2f}"
 
 
 def ms(seconds) -> str:
+    """Return seconds as text in milliseconds."""
     return "" if seconds is None else f"{seconds * 1e3:.1f}"
 
 

@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 python benchmarks/loading.py
 
-A 640x480 picture with 20 ellipses in memory, resized to 1024x1024, mini masks, 261,888
+A 640x480 image with 20 ellipses in memory, resized to 1024x1024, mini masks, 261,888
 anchors. Prints the median and the best CPU time of each part in milliseconds.
 """
 
@@ -27,7 +27,7 @@ from mrcnn.loading.rpn_targets import build_rpn_targets
 
 
 class Ellipses(Dataset):
-    """One picture of noise with ellipses as instances, in memory."""
+    """One image of noise with ellipses as instances, in memory."""
 
     def __init__(self, num_instances: int) -> None:
         super().__init__()
@@ -44,13 +44,17 @@ class Ellipses(Dataset):
         self.prepare()
 
     def load_image(self, image_id: int) -> np.ndarray:
+        """Return the one image."""
         return self.image
 
     def load_mask(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return its masks, with one of 80 classes each."""
         return self.mask, np.arange(self.mask.shape[2], dtype=np.int32) % 80 + 1
 
 
 class CocoConfig(Config):
+    """The default settings with the 81 classes of COCO."""
+
     NUM_CLASSES = 81
 
 

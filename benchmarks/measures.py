@@ -1,4 +1,4 @@
-"""What the benchmarks share: facts about the machine, its matrix rate, weights that stay tame."""
+"""Shared by the benchmarks: facts about the machine, its matrix rate, stable random weights."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 
 
 def machine(threads: int) -> dict[str, Any]:
-    """What the figures depend on besides the code."""
+    """Return what the figures depend on besides the code."""
     from importlib.metadata import PackageNotFoundError, version
 
     def installed(name):
@@ -37,7 +37,7 @@ def machine(threads: int) -> dict[str, Any]:
 
 
 def matrix_rate(precision: str = "float32") -> float:
-    """Billions of operations a second in a large matrix product of this type; the best of some."""
+    """Return billions of operations per second in a large matrix product, the best of six."""
     import tensorflow as tf
 
     size = 2048
@@ -51,7 +51,7 @@ def matrix_rate(precision: str = "float32") -> float:
 
 
 def tame_weights(model) -> None:
-    """Random weights, the same in every process, that neither explode nor see background."""
+    """Set random weights, the same in every process, that stay finite and predict no background."""
     random = np.random.RandomState(0)
     for layer in [*model.layers, *model.get_layer("rpn_model").layers]:
         for variable in layer.weights:

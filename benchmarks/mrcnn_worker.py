@@ -1,4 +1,4 @@
-"""Detection with this package as `inference.py` times it, in a process of its own.
+"""Detection with this package, as `inference.py` times it, in a process of its own.
 
     python benchmarks/mrcnn_worker.py NETWORK ENGINE PRECISION SIZE
 
@@ -40,16 +40,19 @@ class Detection:
         how = {"engine": engine, "precision": precision}
         self._model = MaskRCNN("inference", config, "logs", **how)
         tame_weights(self._model.keras_model)
-        tell_scores_apart(self._model.keras_model)
+        separate_scores(self._model.keras_model)
         self._chosen = self._bare = None
         self._boxes = []
 
     def prepare(self, photo, objects, batch=1, confidence=None):
-        """Set up detection of so many objects in so many copies of a photograph, and run it once.
+        """Set up detection in copies of a photograph, and run it once.
 
         Args:
-            confidence: DETECTION_MIN_CONFIDENCE, from an earlier answer; None finds the one that
-                leaves so many objects of those that a random network finds.
+            photo: path of the photograph.
+            objects: number of objects to find.
+            batch: number of copies.
+            confidence: DETECTION_MIN_CONFIDENCE, from an earlier answer; None searches for the one
+                that leaves `objects` of the objects that a random network finds.
         """
         self._model._calibration = [photo, photo]  # for int8 alone, and enough to time it
         self._photo, self._batch, self._bare = photo, batch, None
@@ -64,7 +67,7 @@ class Detection:
         return {**answer, "confidence": confidence, "objects": self._found}
 
     def _choose(self, confidence, objects):
-        """Make the engine anew, as the graph holds both numbers."""
+        """Make the engine again, as the graph contains both numbers."""
         if (confidence, objects) == self._chosen:
             return
         self._chosen = confidence, objects
@@ -81,7 +84,7 @@ class Detection:
         engine.run = self._clock.timed("network", engine.run)
 
     def run(self, bare=True):
-        """Seconds by stage of one detection, and of the bare network."""
+        """Return the seconds by stage of one detection, and of the bare network."""
         self._model.config.IMAGES_PER_GPU = self._batch
         self._clock.seconds.clear()
         begun = time.perf_counter()
@@ -106,18 +109,18 @@ class Detection:
         return seconds
 
     def _make_bare(self, images):
-        """Backbone, pyramid and RPN of the same engine as a function."""
+        """Return backbone, pyramid and RPN of the same engine as a function."""
         from mrcnn.detection import molding
         from mrcnn.engines import pieces
-        from mrcnn.engines.keras_engine import compiled
+        from mrcnn.engines.keras_engine import compile_model
 
         molded, metas, _ = molding.mold_inputs(images, self._model.config)
         molded, metas = np.stack(molded), metas.astype(np.float32)
         if self._model.engine.name == "openvino":
-            infer = self._model.engine._infer  # one picture at a time
+            infer = self._model.engine._infer  # one image at a time
             return lambda: [infer("trunk", image[None]) for image in molded]
-        parts = pieces.pieces(self._model._shared)
-        parts = {name: compiled(graph) for name, graph in parts.items()}
+        parts = pieces.build_pieces(self._model._shared)
+        parts = {name: compile_model(graph) for name, graph in parts.items()}
         anchors = self._model.get_anchors(molded.shape[1:])
         anchors = np.broadcast_to(np.asarray(anchors, np.float32), (len(images), *anchors.shape))
         table, rpn_class, rpn_bbox = parts["trunk"]([molded])
@@ -134,25 +137,27 @@ class Detection:
         return functools.partial(parts["trunk"], [molded])
 
     def memory(self):
+        """Return the peak memory of this process."""
         return peak_memory()
 
     def rates(self):
-        """Billions of operations a second in matrix products, by precision."""
+        """Return billions of operations per second in matrix products, by precision."""
         return {precision: matrix_rate(precision) for precision in ("float32", "bfloat16")}
 
     def default_engine(self):
-        """What `engine="auto"` takes on this machine."""
-        from mrcnn.engines.choose import check_choice
+        """Return what `engine="auto"` selects on this machine."""
+        from mrcnn.engines.selection import check_choice
 
         engine = check_choice("auto", None, "inference", self._model.config)
         return {"engine": engine, "precision": "float32"}
 
     def gflop(self, objects):
-        """Billions of operations of the networks with so many detections, "direct" with direct
-        convolutions, "float32" as they are computed in float32, and "trunk", the part of "direct"
-        in backbone, pyramid and RPN.
+        """Return billions of operations of the networks with this number of detections.
+
+        "direct" with direct convolutions, "float32" as they are computed in float32, and "trunk",
+        the part of "direct" in backbone, pyramid and RPN.
         """
-        from mrcnn.engines.openvino_engine import convert
+        from mrcnn.engines.conversion import convert
 
         config = self._model.config
         sides = [int(side) for side in config.IMAGE_SHAPE[:2]]
@@ -180,30 +185,33 @@ class Reference:
 
         import_backend()
         from mrcnn.engines import pieces
-        from mrcnn.engines.keras_engine import compiled
+        from mrcnn.engines.keras_engine import compile_model
         from mrcnn.model import MaskRCNN
 
         config = network_config(network, size)
         model = MaskRCNN("inference", config, "logs", engine="keras", precision="float32")
         tame_weights(model.keras_model)
-        self._trunk = compiled(pieces.trunk_graph(model._shared))
-        self._picture = np.zeros((1, *config.IMAGE_SHAPE), np.float32)
+        self._trunk = compile_model(pieces.trunk_piece(model._shared))
+        self._image = np.zeros((1, *config.IMAGE_SHAPE), np.float32)
 
     def prepare(self, **job):
+        """Trace the network; there is nothing to set up."""
         from mrcnn.layers.winograd import winograd
 
         with winograd(False):
-            self._trunk([self._picture])  # traced here
+            self._trunk([self._image])  # traced here
         return {"objects": 0}
 
     def run(self, bare=True):
+        """Return the seconds of one run."""
         begun = time.perf_counter()
-        self._trunk([self._picture])
+        self._trunk([self._image])
         seconds = time.perf_counter() - begun
         return {"all": seconds, "bare": seconds}
 
 
 def network_config(network, size):
+    """Return the settings of a network at an input size."""
     from mrcnn.config import Config
 
     if network == "small":
@@ -219,16 +227,17 @@ def network_config(network, size):
     return config
 
 
-def tell_scores_apart(model):
-    """Random logits are so large that many a score is 1; smaller ones give each box its own."""
+def separate_scores(model):
+    """Scale random logits down: they are so large that many scores are 1, and then not distinct."""
     layer = model.get_layer("mrcnn_class_logits")
     kernel, bias = layer.get_weights()
     layer.set_weights([kernel * 0.01, bias])
 
 
 def operations(model, size):
-    """Operations of convolutions and matrix products in an OpenVINO model whose input starts with
-    `size`: two for each multiplication and addition.
+    """Return the operations of convolutions and matrix products in an OpenVINO model.
+
+    Two for each multiplication and addition, with an input whose shape starts with `size`.
     """
     from mrcnn.engines.openvino_package import import_openvino
 

@@ -3,12 +3,12 @@
     python benchmarks/precision.py DATA [--weights small] [--runs ENGINE:PRECISION ...]
 
 DATA holds `balloon/`, `motorcycles/val/` and `penn_fudan/`, see `samples/small/small.py`. int8 is
-calibrated with twenty pictures of balloon's training part and of each of the other two sets. AP is
+calibrated with twenty images of balloon's training part and of each of the other two sets. AP is
 COCO's, at a confidence of 0.05; "loss" is in points of AP (hundredths) against the first; "same"
 is the share of the first run's detections above a confidence of 0.7 that the run finds too: of that
 class, with a mask of IoU 0.97 or more.
 
-The weights may have seen some of these pictures. That makes AP high and leaves the losses as they
+The weights may have seen some of these images. That makes AP high and leaves the losses as they
 are: what is compared are two computations of one network.
 """
 
@@ -32,6 +32,7 @@ CONFIDENT, SAME_IOU = 0.7, 0.97
 
 
 def main() -> None:
+    """Measure every run and print a row for each set."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("--weights", default="small", help="a file, or a name of weights")
@@ -63,28 +64,29 @@ def main() -> None:
 
 
 def open_model(arguments, engine, precision):
+    """Return the model of an engine and precision, calibrated for int8."""
     from mrcnn.checkpoints.description import describe_weights, inference_model
 
     described = describe_weights(arguments.weights)
     described.config.DETECTION_MIN_CONFIDENCE = 0.05
-    calibration = calibration_pictures(arguments.data) if precision == "int8" else None
+    calibration = calibration_images(arguments.data) if precision == "int8" else None
     return inference_model(described, engine=engine, precision=precision, calibration=calibration)
 
 
-def calibration_pictures(folder: Path) -> list[str]:
-    """Paths of twenty pictures of each set; those of balloons are not the ones measured on."""
+def calibration_images(folder: Path) -> list[str]:
+    """Return the paths of twenty images of each set, of balloon from its training part."""
     patterns = ("balloon/train/*.jpg", "motorcycles/val/images/*.jpg", "penn_fudan/PNGImages/*.png")
     return [str(path) for pattern in patterns for path in sorted(folder.glob(pattern))[:20]]
 
 
 def measure(model, dataset, first) -> dict[str, Any]:
-    """AP of boxes and masks, and the share of the first run's detections that are found again."""
+    """Return AP of boxes and masks, and the share of the first run's detections found again."""
     from mrcnn.evaluation.coco import evaluate_coco
 
     detections = []
 
     class Watched:
-        """The model, with its confident detections kept."""
+        """The model; its confident detections are recorded."""
 
         config = model.config
 
@@ -111,7 +113,7 @@ def measure(model, dataset, first) -> dict[str, Any]:
 
 
 def confident(result) -> tuple[np.ndarray, list[dict]]:
-    """Class ids and run lengths of the detections above CONFIDENT."""
+    """Return class ids and run lengths of the detections above CONFIDENT."""
     from mrcnn.geometry.rle import encode_masks
 
     keep = result["scores"] > CONFIDENT
@@ -120,7 +122,7 @@ def confident(result) -> tuple[np.ndarray, list[dict]]:
 
 
 def found_again(reference, other) -> tuple[int, int]:
-    """How many of the reference's detections the other has, and how many there are."""
+    """Return how many of the reference's detections the other has, and how many there are."""
     from pycocotools import mask as coco_masks
 
     (classes, masks), (other_classes, other_masks) = reference, other
@@ -132,6 +134,7 @@ def found_again(reference, other) -> tuple[int, int]:
 
 
 def print_row(run, name, row, first) -> None:
+    """Print the figures of a run on a set."""
     box, mask = (100 * (first[key] - row[key]) for key in ("box_AP", "mask_AP"))
     same = f"{row['same']:7.3f}" if "same" in row else ""
     print(

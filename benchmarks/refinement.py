@@ -1,14 +1,14 @@
-"""Measures mask refinement: mean IoU before and after, by recipe, and seconds a picture.
+"""Measure mask refinement: mean IoU before and after, by recipe, and seconds per image.
 
     python benchmarks/refinement.py cross DATA --recipes study default   # cross-validation
     python benchmarks/refinement.py train DATA --out refiner.h5          # one refiner
-    python benchmarks/refinement.py apply REFINER DATA --out DIR         # held-out pictures
+    python benchmarks/refinement.py apply REFINER DATA --out DIR         # held-out images
     python benchmarks/refinement.py pretrain COCO:train BALLOON:train ... --out start.h5
-    python benchmarks/refinement.py speed REFINER                        # 1024-pixel picture
+    python benchmarks/refinement.py speed REFINER                        # 1024-pixel image
 
 DATA is a folder with `images/ID_image.jpg`, `masks/ID_mask.png` and `float_masks/ID_.jpg`
 (probability x 255); `apply` does without masks. IoU is hard: both masks at 0.5, the mean over
-pictures. REFINER is a file, or the name of a refiner that comes with the package.
+images. REFINER is a file, or the name of a refiner that comes with the package.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from mrcnn.refinement import (
 
 def print_table(results: dict[str, dict]) -> None:
     """Print one line a recipe."""
-    print("| recipe | pictures | before | after | median before | median after | better | worse |")
+    print("| recipe | images | before | after | median before | median after | better | worse |")
     print("|---|---:|---:|---:|---:|---:|---:|---:|")
     for name, row in results.items():
         print(
@@ -70,7 +70,7 @@ def extra_pairs(arguments: argparse.Namespace, recipe: str) -> list:
 
 
 def run_cross(arguments: argparse.Namespace) -> None:
-    """Cross-validate recipes by picture."""
+    """Cross-validate recipes by image."""
     pairs = load_motorcycle_pairs(arguments.data)
     results, details = {}, {}
     for name in arguments.recipes:
@@ -100,7 +100,7 @@ def run_cross(arguments: argparse.Namespace) -> None:
 
 
 def run_train(arguments: argparse.Namespace) -> None:
-    """Train one refiner on every picture of the folder."""
+    """Train one refiner on every image of the folder."""
     pairs = load_motorcycle_pairs(arguments.data) + extra_pairs(arguments, arguments.recipe)
     refiner = train_refiner(
         pairs,
@@ -115,7 +115,7 @@ def run_train(arguments: argparse.Namespace) -> None:
 
 
 def general_pairs(sources: list[str], max_a_class: int, seed: int) -> list:
-    """Cut every object out of any data sets: at its box, and with surroundings."""
+    """Cut every object out of any datasets: at its box, and with surroundings."""
     from mrcnn.datasets import open_dataset
 
     pairs, counts, rng = [], {}, np.random.default_rng(seed)
@@ -165,7 +165,7 @@ def run_apply(arguments: argparse.Namespace) -> None:
     if not rows:
         return
     results = {"all": summarise(rows)}
-    # The study's figures are over the pictures in which COCO's weights found a motorcycle.
+    # The study's figures are over the images in which COCO's weights found a motorcycle.
     first = [row for row in rows if (data / "first_masks" / f"{row['name']}_.jpg").is_file()]
     if first and len(first) < len(rows):
         results["with a first mask"] = summarise(first)
@@ -175,7 +175,7 @@ def run_apply(arguments: argparse.Namespace) -> None:
 
 
 def run_speed(arguments: argparse.Namespace) -> None:
-    """Time one object of 800 pixels in a 1024-pixel picture."""
+    """Time one object of 800 pixels in a 1024-pixel image."""
     refiner = open_refiner(arguments.refiner)
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (1024, 1024, 3), dtype=np.uint8)
@@ -195,25 +195,25 @@ def build_parser() -> argparse.ArgumentParser:
     """Describe the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     verbs = parser.add_subparsers(dest="verb", required=True)
-    cross = verbs.add_parser("cross", help="cross-validate recipes by picture")
+    cross = verbs.add_parser("cross", help="cross-validate recipes by image")
     cross.add_argument("data")
     cross.add_argument("--recipes", nargs="+", default=["study", "default"])
     cross.add_argument("--folds", type=int, default=5)
     cross.set_defaults(run=run_cross)
-    train = verbs.add_parser("train", help="train one refiner on all pictures")
+    train = verbs.add_parser("train", help="train one refiner on all images")
     train.add_argument("data")
     train.add_argument("--recipe", default="default")
     train.add_argument("--out", required=True)
     train.set_defaults(run=run_train)
     pretrain = verbs.add_parser("pretrain", help="train a general refiner to start from")
-    pretrain.add_argument("sources", nargs="+", help="data sets, PATH or PATH:SUBSET")
+    pretrain.add_argument("sources", nargs="+", help="datasets, PATH or PATH:SUBSET")
     pretrain.add_argument("--out", required=True)
     pretrain.add_argument("--epochs", type=int, default=16)
     pretrain.add_argument("--max-a-class", type=int, default=160, help="objects of one class")
     pretrain.set_defaults(run=run_pretrain)
     for verb in (cross, train):
         verb.add_argument("--start", help="refiner to continue from")
-        verb.add_argument("--extra", help="folder of more masks of the same pictures (binary)")
+        verb.add_argument("--extra", help="folder of more masks of the same images (binary)")
     for verb in (cross, train, pretrain):
         verb.add_argument("--encoder", help="SqueezeNet ImageNet file")
         verb.add_argument("--seed", type=int, default=0)
@@ -225,7 +225,7 @@ def build_parser() -> argparse.ArgumentParser:
     apply.set_defaults(run=run_apply)
     for verb in (cross, apply):
         verb.add_argument("--json", help="write the figures there (apply: OUT/refinement.json)")
-    speed = verbs.add_parser("speed", help="seconds for a 1024-pixel picture")
+    speed = verbs.add_parser("speed", help="seconds for a 1024-pixel image")
     speed.add_argument("refiner")
     speed.set_defaults(run=run_speed)
     return parser

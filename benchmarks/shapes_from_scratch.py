@@ -4,8 +4,8 @@
     python benchmarks/shapes_from_scratch.py --data SHAPES.py --recipe matterport
     python benchmarks/shapes_from_scratch.py --data SHAPES.py --weights FILE --min-confidence 0.3
 
-Pictures of 128 x 128 with squares, circles and triangles, batches of 4, batch statistics trained:
-the set-up in which Matterport's package reached a mAP at IoU 0.5 of 0.639 on 50 fresh pictures
+Images of 128 x 128 with squares, circles and triangles, batches of 4, batch statistics trained:
+the set-up in which Matterport's package reached a mAP at IoU 0.5 of 0.639 on 50 fresh images
 after 1877 steps of SGD at a constant learning rate of 0.01 (recipe "matterport"). The recipe
 "adamw" takes AdamW, whose rate rises for 100 steps and then follows half a cosine, and lets the
 mask head see only the ROIs that can be positive.
@@ -59,7 +59,7 @@ class ShapesConfig(Config):
 
 
 class DrawnShapes(Dataset):
-    """Pictures drawn from seeds by the module `drawing` with `example(seed)`."""
+    """Images drawn from seeds by the module `drawing` with `example(seed)`."""
 
     def __init__(self, drawing, first_seed, count):
         super().__init__()
@@ -71,15 +71,17 @@ class DrawnShapes(Dataset):
         self.prepare()
 
     def load_image(self, image_id):
+        """Draw an image."""
         return self.drawing.example(self.image_info[image_id]["seed"])[0]
 
     def load_mask(self, image_id):
+        """Draw the masks of an image."""
         _, masks, class_ids = self.drawing.example(self.image_info[image_id]["seed"])
         return masks, class_ids
 
 
 def mean_average_precision(model, dataset):
-    """Mean over pictures of the average precision at mask IoU 0.5, and at 0.75."""
+    """Return the mean over images of the average precision at mask IoU 0.5, and at 0.75."""
     found = {0.5: [], 0.75: []}
     for image_id in dataset.image_ids:
         image = dataset.load_image(image_id)
@@ -104,7 +106,7 @@ def _box(mask):
 
 
 def optimizer_of(recipe, steps):
-    """The optimiser of a recipe; None for SGD at `LEARNING_RATE`."""
+    """Return the optimizer of a recipe; None for SGD at `LEARNING_RATE`."""
     import keras
 
     if recipe == "matterport":
@@ -119,6 +121,7 @@ def optimizer_of(recipe, steps):
 
 
 def main():
+    """Train and measure, or measure given weights."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", required=True, help="Python file with example(seed)")
     parser.add_argument("--steps", type=int, default=1877)

@@ -4,8 +4,8 @@
     python benchmarks/torchvision_peer.py NETWORK SIZE THREADS PHOTO    # one detection, and ends
 
 `maskrcnn_resnet50_fpn`, or for NETWORK resnet101 the same on that backbone; float32, channels last.
-Its input is padded to a square of SIZE, as this package's is. Random weights, made tame in the same
-way as those of `measures.tame_weights`.
+Its input is padded to a square of SIZE, as this package's is. Random weights, scaled as
+those of `measures.tame_weights`.
 """
 
 import sys
@@ -69,9 +69,7 @@ class Peer:
         return result["masks"] >= 0.5
 
     def prepare(self, photo, objects, batch=1, confidence=None):
-        """Set up detection of so many objects in so many copies of a photograph, and run it once;
-        see `mrcnn_worker.Detection.prepare`.
-        """
+        """Set up detection in copies of a photograph; see `mrcnn_worker.Detection.prepare`."""
         self._photo, self._batch = photo, batch
         heads = self._model.roi_heads
         if confidence is None and objects:
@@ -86,7 +84,7 @@ class Peer:
         return {**answer, "versions": self._versions}
 
     def run(self, bare=True):
-        """Seconds by stage of one detection, and of backbone, pyramid and RPN alone."""
+        """Return the seconds by stage of one detection, and of backbone, pyramid and RPN alone."""
         model = self._model
         self._clock.seconds.clear()
         with self._torch.inference_mode():
@@ -105,10 +103,12 @@ class Peer:
         return seconds
 
     def memory(self):
+        """Return the peak memory of this process."""
         return peak_memory()
 
 
 def main():
+    """Serve requests, or detect once in the photograph of the command line."""
     network, size, threads, *photo = sys.argv[1:]
 
     def make():

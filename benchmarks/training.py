@@ -2,7 +2,7 @@
 
     python benchmarks/training.py [--quick] [--train-bn] [--json FILE]   (8 minutes; --quick 2)
 
-Pictures of 640x480 with 10 objects, made in memory, loaded by `MaskRCNN.train` itself in two
+Images of 640x480 with 10 objects, made in memory, loaded by `MaskRCNN.train` itself in two
 threads; network input 512x512, batch 1, 200 ROIs, 81 classes, random weights. Every row is a
 process of its own: one epoch that compiles, one that is measured.
 
@@ -46,6 +46,7 @@ CASES = [
 
 
 def main() -> None:
+    """Measure every case and print a row for each."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--quick", action="store_true", help="ResNet-50 in float32 only")
     parser.add_argument("--only", help="one network: resnet50 or resnet101")
@@ -80,7 +81,7 @@ def main() -> None:
 
 
 def measure(case, arguments) -> dict[str, Any]:
-    """Figures of one case, from a process of its own."""
+    """Return the figures of one case, measured in a process of its own."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe(duplex=False)
     options = (there, *case, arguments.steps, arguments.threads, arguments.train_bn)
@@ -96,7 +97,7 @@ def measure(case, arguments) -> dict[str, Any]:
 
 
 def work(pipe, network, layers, precision, steps, threads, train_bn) -> None:
-    """A process: trains two short epochs and says how that went."""
+    """Train two short epochs in this process and send the figures."""
     os.environ.update(
         OMP_NUM_THREADS=str(threads),
         TF_NUM_INTRAOP_THREADS=str(threads),
@@ -118,7 +119,9 @@ def work(pipe, network, layers, precision, steps, threads, train_bn) -> None:
         tame_weights(model.keras_model)
         clock = step_clock()
         options = {"workers": 2, "seed": 0, "verbose": 0, "custom_callbacks": [clock]}
-        history = model.train(pictures(), None, 1e-5, epochs=2, layers=layers, **options).history
+        history = model.train(
+            ellipses_dataset(), None, 1e-5, epochs=2, layers=layers, **options
+        ).history
     peak_memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     seconds = clock.seconds[-steps:]
     row = {
@@ -140,6 +143,7 @@ def work(pipe, network, layers, precision, steps, threads, train_bn) -> None:
 
 
 def network_config(network, precision, steps, train_bn):
+    """Return the settings of a network for training."""
     from mrcnn.config import Config
 
     config = Config()
@@ -152,15 +156,15 @@ def network_config(network, precision, steps, train_bn):
     return config
 
 
-def pictures():
-    """A data set of one picture with ellipses as objects."""
+def ellipses_dataset():
+    """Return a dataset of one image with ellipses as objects."""
     from loading import Ellipses
 
     return Ellipses(OBJECTS)
 
 
 def step_clock():
-    """A Keras callback that notes the seconds of every step."""
+    """Return a Keras callback that records the seconds of every step."""
     import keras
 
     class StepClock(keras.callbacks.Callback):
@@ -178,8 +182,9 @@ def step_clock():
 
 
 def gflop(model, config) -> float:
-    """Billions of operations of a step, two for each multiplication and addition: those of the
-    convolutions and matrix products, and of their gradients, in TensorFlow's graph of the step.
+    """Return billions of operations of a step, two for each multiplication and addition.
+
+    Those of the convolutions and matrix products, and of their gradients, in TensorFlow's graph.
     """
     import tensorflow as tf
 
@@ -194,7 +199,7 @@ def gflop(model, config) -> float:
 
 
 def operations(op) -> float:
-    """Operations of one node of TensorFlow's graph; 0 for what is no convolution or product."""
+    """Return the operations of a node of TensorFlow's graph: a convolution or product, else 0."""
     if op.type == "MatMul":
         inner = op.inputs[0].shape[0 if op.get_attr("transpose_a") else 1]
         return 2.0 * inner * np.prod(op.outputs[0].shape.as_list())
@@ -212,6 +217,7 @@ def operations(op) -> float:
 
 
 def print_heading() -> None:
+    """Print the names of the columns."""
     names = (
         "step s",
         "floor s",
@@ -226,6 +232,7 @@ def print_heading() -> None:
 
 
 def print_row(row) -> None:
+    """Print the figures of a case."""
     reference = row["matterport_seconds"]
     cells = (
         (9, f"{row['step_seconds']:.2f}"),

@@ -1,8 +1,8 @@
-"""Processes that detect when they are told to: both ends of the pipe, and their clock.
+"""Worker processes that detect on request: both ends of the pipe, and their clock.
 
-Requests and answers are lines of JSON: `{"do": "run", ...}` calls the method `run` of what works
-there, the answer is what it returned, or `{"failed": "why"}`. Needs nothing besides Python, as the
-peer's Python need not have what this package needs.
+Requests and answers are lines of JSON: `{"do": "run", ...}` calls the method `run` of the object
+there, the answer is its result, or `{"failed": "why"}`. Needs nothing besides Python, as the
+peer's Python may lack this package's requirements.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from typing import Any
 
 
 class Worker:
-    """The asking end.
+    """The requesting end.
 
     Args:
         command: words that start the process.
         environment: of the process.
         log: file that takes its standard error.
-        limit: seconds after which an answer is no longer waited for.
+        limit: seconds to wait for an answer.
     """
 
     def __init__(self, command, environment, log, limit=900.0):
@@ -40,7 +40,7 @@ class Worker:
             self._reason = str(error)
 
     def ask(self, do: str, **options: Any) -> dict[str, Any]:
-        """Call the method `do` over there; whatever goes wrong is in the answer's `failed`."""
+        """Call the method `do` of the worker; an error is in the answer's `failed`."""
         if self._process is None:
             return {"failed": self._reason}
         try:
@@ -60,6 +60,7 @@ class Worker:
         return f"its process ended with status {status}: {lines[-1]}"
 
     def stop(self) -> None:
+        """End the process."""
         if self._process is None:
             return
         try:
@@ -74,9 +75,9 @@ class Worker:
 
 
 def serve(make: Any) -> None:
-    """The answering end: calls methods of what `make()` gives until its standard input ends."""
+    """Call methods of `make()` as requested until standard input ends."""
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print is no answer
+    os.dup2(2, 1)  # what libraries print must not mix with the answers
     worker = None
     for line in sys.stdin:
         request = json.loads(line)
@@ -91,21 +92,21 @@ def serve(make: Any) -> None:
 
 
 def peak_memory() -> dict[str, float]:
-    """The most memory that this process has had resident."""
+    """Return the largest resident memory of this process."""
     import resource
 
     return {"peak_memory_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}
 
 
 class Clock:
-    """Adds up seconds by name. What is timed within something else counts there alone."""
+    """Sums seconds by name. Time inside a nested call counts for that call alone."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
         self._inside: list[float] = []
 
     def timed(self, name: str, function: Any) -> Any:
-        """The function, with its time added to `name`."""
+        """Return the function, with its time added to `name`."""
 
         def call(*arguments, **options):
             self._inside.append(0.0)

@@ -12,6 +12,7 @@ Example:
 from __future__ import annotations
 
 from mrcnn.loading.imgaug_numpy2 import watch_for_imgaug
+from mrcnn.startup.keras_finder import prepare_keras_imports
 from mrcnn.startup.lazy import lazy_names
 from mrcnn.startup.moved import keep_old_paths
 
@@ -27,4 +28,5 @@ _HOMES = {
 # A script that trains with imgaug imports both packages; NumPy 2 needs help with the second.
 watch_for_imgaug()
 keep_old_paths()
+prepare_keras_imports()
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -1,33 +1,36 @@
 """Settings of a Mask R-CNN: every value the model, its training and its data depend on.
 
-Subclass ``Config`` and override what differs:
+Subclass `Config` and override what differs:
 
     class BalloonConfig(Config):
         NAME = "balloon"
         NUM_CLASSES = 1 + 1  # background + balloon
         IMAGES_PER_GPU = 2
 
-Names, defaults and derived values are those of Matterport's package; ``PRECISION``,
-``RPN_CHANNELS``, ``MASK_CHANNELS``, ``CANONICAL_BOX_SIZE``, ``MASK_ROIS_PER_IMAGE`` and
-``ACCUMULATE_STEPS`` are ours.
+Names, defaults and derived values are those of Matterport's package; `PRECISION`,
+`RPN_CHANNELS`, `MASK_CHANNELS`, `CANONICAL_BOX_SIZE`, `MASK_ROIS_PER_IMAGE` and
+`ACCUMULATE_STEPS` are ours.
 """
 
 from __future__ import annotations
 
-import warnings
+import difflib
 from collections.abc import Callable, Mapping
+from numbers import Real
 from typing import Any
 
 import numpy as np
 
 from mrcnn.config_rules import LOSS_NAMES, find_problems
 from mrcnn.config_rules import SIDE_MULTIPLE as SIDE_MULTIPLE
+from mrcnn.files.names import printable
+from mrcnn.startup.caller import warn_caller
 
 
 class _Derived:
-    """Setting computed from others each time it is read.
+    """A setting computed from others each time it is read.
 
-    It defines no ``__set__``, so a value assigned on an instance hides it.
+    It defines no `__set__`, so a value assigned on an instance hides it.
     """
 
     def __init__(self, compute: Callable[[Any], Any]) -> None:
@@ -38,13 +41,27 @@ class _Derived:
         return self.compute(owner if instance is None else instance)
 
 
+class _ChannelCount:
+    """IMAGE_CHANNEL_COUNT as long as it is not set: that of an IMAGE_SHAPE set by hand, else 3.
+
+    Matterport's package takes the channels of the network from IMAGE_SHAPE, so scripts for images
+    of N channels assign that alone.
+    """
+
+    def __get__(self, instance: Any, owner: type) -> Any:
+        shape = None if instance is None else instance.__dict__.get("IMAGE_SHAPE")
+        if isinstance(shape, list | tuple | np.ndarray) and len(shape) == 3:
+            return shape[2].item() if isinstance(shape[2], np.generic) else shape[2]
+        return 3
+
+
 class Config:
     """All settings, as class attributes to be overridden in a subclass or on an instance.
 
-    ``BATCH_SIZE``, ``IMAGE_SHAPE`` and ``IMAGE_META_SIZE`` are derived: they follow the
+    `BATCH_SIZE`, `IMAGE_SHAPE` and `IMAGE_META_SIZE` are derived: they follow the
     settings they come from, also when those change after construction, unless assigned
-    directly on the instance. ``Config.__init__`` drops such assignments, so in a subclass
-    assign them after ``super().__init__()``.
+    directly on the instance. `Config.__init__` drops such assignments, so in a subclass
+    assign them after `super().__init__()`.
 
     Example:
         >>> class SmallConfig(Config):
@@ -72,7 +89,7 @@ class Config:
     VALIDATION_STEPS = 50
 
     # --- Backbone and pyramid -----------------------------------------------------------
-    # "resnet50", "resnet101", "squeezenet" (ours, small and quick), or a function
+    # "resnet50", "resnet101", "squeezenet" (ours, small and fast), or a function
     # (input_image, stage5, train_bn) -> [C1, C2, C3, C4, C5].
     BACKBONE: Any = "resnet101"
     # Needed with a BACKBONE function: image_shape -> [levels, (height, width)] of P2 .. P6.
@@ -98,7 +115,8 @@ class Config:
     NUM_CLASSES = 1
 
     # --- Region proposal network ------------------------------------------------------------
-    # Side of a square anchor in pixels, one for each pyramid level.
+    # Side of a square anchor in pixels, one for each pyramid level from P2 on. Levels beyond the
+    # last scale have no anchors.
     RPN_ANCHOR_SCALES = (32, 64, 128, 256, 512)
     # Width / height of the anchors at each cell. 1 is a square, 0.5 a tall box.
     RPN_ANCHOR_RATIOS = [0.5, 1, 2]  # noqa: RUF012
@@ -132,8 +150,9 @@ class Config:
     IMAGE_MAX_DIM = 1024
     # Lower bound of the up-scaling factor; 0 for none. 2 doubles every image.
     IMAGE_MIN_SCALE = 0
-    # Channels: 1 grey, 3 RGB, 4 RGB and depth. Needs a MEAN_PIXEL of the same length.
-    IMAGE_CHANNEL_COUNT = 3
+    # Channels: 1 grayscale, 3 RGB, 4 RGB and depth. Needs a MEAN_PIXEL of the same length.
+    # 3, unless IMAGE_SHAPE is assigned on the instance: then the channels of that.
+    IMAGE_CHANNEL_COUNT: Any = _ChannelCount()
     # Mean of each channel (RGB), subtracted from the image.
     MEAN_PIXEL = np.array([123.7, 116.8, 103.9])
 
@@ -205,7 +224,7 @@ class Config:
         """[height, width, channels] of the images after resizing."""
         side = self.IMAGE_MIN_DIM if self.IMAGE_RESIZE_MODE == "crop" else self.IMAGE_MAX_DIM
         shape = np.array([side, side, self.IMAGE_CHANNEL_COUNT])
-        # Computed anew at each reading: changing one in place would be lost silently.
+        # Computed at each reading: a change in place would be lost silently.
         shape.flags.writeable = False
         return shape
 
@@ -219,17 +238,32 @@ class Config:
             self.__dict__.pop(name, None)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Keep derived settings derived: a constant in the class body never had a say."""
+        """Keep derived settings derived: in Matterport's package `__init__` overwrites constants.
+
+        The channels of a constant IMAGE_SHAPE are kept as IMAGE_CHANNEL_COUNT.
+        """
         super().__init_subclass__(**kwargs)
         for name in DERIVED:
             value = cls.__dict__.get(name)
-            if value is not None and not hasattr(value, "__get__"):
-                delattr(cls, name)
-                warnings.warn(
-                    f"{cls.__name__}.{name} = {value} has no effect: {name} is computed from "
-                    "other settings. Assign it on the instance to force a value.",
-                    stacklevel=2,
-                )
+            if value is None or hasattr(value, "__get__"):
+                continue
+            delattr(cls, name)
+            effect = "has no effect"
+            if name == "IMAGE_SHAPE" and cls._takes_channels(value):
+                cls.IMAGE_CHANNEL_COUNT = int(value[2])
+                effect = f"only sets IMAGE_CHANNEL_COUNT = {int(value[2])}"
+            warn_caller(
+                f"{cls.__name__}.{name} = {value} {effect}: {name} is computed from other "
+                "settings. Assign it on the instance to force a value."
+            )
+
+    @classmethod
+    def _takes_channels(cls, shape: Any) -> bool:
+        """Return whether a constant IMAGE_SHAPE tells the channels, which nothing else does."""
+        counts = [vars(base)["IMAGE_CHANNEL_COUNT"] for base in cls.__mro__[:-1]
+                  if "IMAGE_CHANNEL_COUNT" in vars(base)]  # fmt: skip
+        is_default = isinstance(counts[0], _ChannelCount)
+        return is_default and np.shape(shape) == (3,) and 1 <= shape[2] != 3
 
     def display(self) -> None:
         """Print every setting and its value."""
@@ -243,11 +277,11 @@ class Config:
     def validate(self) -> None:
         """Check every setting and how they fit together.
 
-        Warns of a weight for a loss that does not exist: it has no effect, but Matterport's
-        package takes it.
+        A weight for a loss that does not exist has no effect; as Matterport's package takes it,
+        there is only a warning.
 
         Raises:
-            ValueError: Naming each wrong setting, its value and the rule it breaks.
+            ValueError: settings break rules; the message names each with its value and rule.
         """
         problems = find_problems(self)
         if problems:
@@ -255,16 +289,15 @@ class Config:
             raise ValueError(f"{type(self).__name__} has invalid settings:{lines}")
         unknown = [name for name in self.LOSS_WEIGHTS if name not in LOSS_NAMES]
         if unknown:
-            warnings.warn(
-                f"LOSS_WEIGHTS has {unknown}, which no loss is called: without effect. "
-                f"The losses are {', '.join(LOSS_NAMES)}.",
-                stacklevel=2,
+            warn_caller(
+                f"LOSS_WEIGHTS has weights for {unknown}, which have no effect: no loss has these "
+                f"names. The losses are {', '.join(LOSS_NAMES)}."
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """Every setting, derived ones included, as values that ``json.dump`` accepts.
+        """Return every setting, derived ones included, as values that `json.dump` accepts.
 
-        Arrays and tuples become lists; a function (``BACKBONE``) becomes its name.
+        Arrays and tuples become lists; a function (`BACKBONE`) becomes its name.
         """
         return {
             name: _to_json(getattr(self, name))
@@ -275,28 +308,32 @@ class Config:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Config:
-        """Configuration with the given settings; those not named keep their defaults.
+        """Return a configuration with the given settings; the others keep their defaults.
 
-        Lists become arrays or tuples where the default is one. Derived settings are
-        assigned only where they differ from what the others give.
+        Lists become arrays or tuples where the default is one. Derived settings are assigned only
+        where they differ from what the others give. The values are not checked; see `validate`.
 
         Args:
-            values: Setting name to value, as ``to_dict`` gives them. Unknown names are
-                kept as further attributes.
+            values: setting name to value, as `to_dict` gives them. Names of no setting are kept as
+                further attributes, with a warning if a setting has nearly that name.
 
         Raises:
-            ValueError: A name is not a setting's but a method's, or no string.
+            ValueError: a name is that of a method, private, or no text.
         """
         config = cls()
         for name, value in values.items():
             if not isinstance(name, str) or name.startswith("_") or name in _METHODS:
-                raise ValueError(f"from_dict: {name!r} is not the name of a setting.")
+                shown = printable(name) if isinstance(name, str) else name
+                raise ValueError(f"from_dict: {shown!r} is not the name of a setting.")
             if name not in DERIVED:
                 setattr(config, name, _like(value, getattr(config, name, None)))
         for name in DERIVED:
-            derived = getattr(config, name)
-            if name in values and not np.array_equal(values[name], derived):
+            if name not in values:
+                continue
+            derived = _derived_value(config, name)
+            if derived is None or not np.array_equal(values[name], derived):
                 setattr(config, name, _like(values[name], derived))
+        _warn_of_similar_names([name for name in values if not hasattr(cls, name)])
         return config
 
 
@@ -309,8 +346,42 @@ _METHODS = frozenset(
 _FUNCTION_SETTINGS = ("BACKBONE", "COMPUTE_BACKBONE_SHAPE")
 
 
+# What each derived setting is computed from.
+_SOURCES = {
+    "BATCH_SIZE": ("IMAGES_PER_GPU", "GPU_COUNT"),
+    "IMAGE_SHAPE": ("IMAGE_MIN_DIM", "IMAGE_MAX_DIM", "IMAGE_CHANNEL_COUNT"),
+    "IMAGE_META_SIZE": ("NUM_CLASSES",),
+}
+
+
+def nearest_setting(name: str) -> str | None:
+    """Return the setting whose name is most like one that is none, None if there is none near."""
+    settings = [known for known in vars(Config) if known.isupper()]
+    near = difflib.get_close_matches(name.upper(), settings, n=1, cutoff=0.8)
+    return near[0] if near else None
+
+
+def _warn_of_similar_names(names: list[str]) -> None:
+    """Warn of names that are probably misspelt settings."""
+    near = {name: nearest_setting(name) for name in names}
+    for name, setting in near.items():
+        if setting is not None:
+            warn_caller(f"{printable(name)} is not a setting and has no effect; {setting} is one")
+
+
+def _derived_value(config: Config, name: str) -> Any:
+    """Return a derived setting; None if the values it is computed from are not numbers."""
+    values = [getattr(config, source) for source in _SOURCES[name]]
+    if all(value is None or isinstance(value, Real) for value in values):
+        try:
+            return getattr(config, name)
+        except (TypeError, OverflowError):
+            pass
+    return None
+
+
 def _to_json(value: Any) -> Any:
-    """The value in terms of dict, list, str, int, float, bool and None."""
+    """Return the value in terms of dict, list, str, int, float, bool and None."""
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
     if isinstance(value, Mapping):
@@ -325,10 +396,13 @@ def _to_json(value: Any) -> Any:
 
 
 def _like(value: Any, default: Any) -> Any:
-    """A list turned into the sequence type of the default; other values as they are."""
+    """Return a list as the sequence type of the default; other values as they are."""
     if isinstance(value, list | tuple):
         if isinstance(default, np.ndarray):
-            return np.array(value)
+            try:
+                return np.array(value)
+            except ValueError:  # lists of several lengths
+                return value
         if isinstance(default, tuple):
             return tuple(value)
     return value

@@ -1,4 +1,4 @@
-"""The rules that settings must keep, each with what to say when it is broken."""
+"""The rules that settings must keep, each with the text of its error."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mrcnn.files.names import printable
+
 if TYPE_CHECKING:
     from mrcnn.config import Config
 
@@ -17,7 +19,7 @@ RESIZE_MODES = ("none", "square", "pad64", "crop")
 PRECISIONS = ("float32", "bfloat16", "float16")
 # The pyramid halves the image six times (P6), so its sides must divide by this.
 SIDE_MULTIPLE = 2**6
-# P2 .. P6: one anchor scale and one stride for each.
+# P2 .. P6: one stride for each, and at most one anchor scale.
 PYRAMID_LEVELS = 5
 # What the built-in backbones and the pyramid on top of them give.
 BUILT_IN_STRIDES = [4, 8, 16, 32, 64]
@@ -28,90 +30,143 @@ LOSS_NAMES = (
     "mrcnn_bbox_loss",
     "mrcnn_mask_loss",
 )
+# Upper bounds that no sensible network reaches. Settings may come from a file beside downloaded
+# weights: without bounds one number in it takes all memory.
+MAX_SIDE = 2**14
+MAX_CHANNELS = 2**12
+MAX_BOXES = 10**6
+MAX_PARAMETERS = 2**30
+MAX_NAME_LENGTH = 100
+MAX_SHOWN = 200
+
+Rule = tuple[Callable[[Any], bool], str]
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond the largest float
+        return False
 
 
 def _is_count(value: Any) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool) and value >= 1
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1
 
 
 def _numbers(value: Any) -> list[Any] | None:
-    """The items of a flat sequence of finite numbers, or None for anything else."""
+    """Return the items of a flat sequence of finite numbers, None for anything else."""
     if not isinstance(value, list | tuple | np.ndarray) or getattr(value, "ndim", 1) != 1:
         return None
     items = list(value)
     return items if all(_is_number(item) for item in items) else None
 
 
-_COUNT = (_is_count, "must be a whole number of at least 1")
-_SHARE = (lambda v: _is_number(v) and 0 <= v <= 1, "must lie between 0 and 1")
-_POSITIVE = (lambda v: _is_number(v) and v > 0, "must be a number above 0")
-_NOT_NEGATIVE = (lambda v: _is_number(v) and v >= 0, "must be a number of at least 0")
-_FOUR = (
-    lambda v: len(_numbers(v) or ()) == 4 and min(_numbers(v)) > 0,
+def _is_name(value: Any) -> bool:
+    return (
+        isinstance(value, str)
+        and len(value.encode("utf-8", "replace")) <= MAX_NAME_LENGTH
+        and not set(value) & set("/\\")
+        and value not in (".", "..")
+        and printable(value) == value
+    )
+
+
+def _count(maximum: int, minimum: int = 1) -> Rule:
+    return (
+        lambda v: _is_count(v) and minimum <= v <= maximum,
+        f"must be a whole number of at least {minimum} and at most {maximum}",
+    )
+
+
+def _in_order(low: float, high: float) -> Rule:
+    return lambda v: _is_number(v) and low <= v <= high, f"must lie between {low} and {high}"
+
+
+_SHARE = _in_order(0, 1)
+_POSITIVE: Rule = (lambda v: _is_number(v) and v > 0, "must be a number above 0")
+_NOT_NEGATIVE: Rule = (lambda v: _is_number(v) and v >= 0, "must be a number of at least 0")
+_FOUR: Rule = (
+    lambda v: len(_numbers(v) or ()) == 4 and min(_numbers(v) or [0]) > 0,
     "must be four numbers above 0: (dy, dx, log dh, log dw)",
 )
 
 
-def _or_none(rule: tuple[Callable[[Any], bool], str]) -> tuple[Callable[[Any], bool], str]:
+def _or_none(rule: Rule) -> Rule:
     check, text = rule
     return (lambda v: v is None or check(v)), f"{text}, or be None"
 
 
-def _one_of(*choices: Any) -> tuple[Callable[[Any], bool], str]:
+def _one_of(*choices: Any) -> Rule:
     return (
         lambda v: any(v is choice or (isinstance(v, str) and v == choice) for choice in choices),
         "must be one of " + ", ".join(repr(choice) for choice in choices),
     )
 
 
-# Rules on one setting alone: (test, what to say when it fails).
-_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "NAME": (
-        lambda v: v is None or (isinstance(v, str) and not set(v) & set("/\\")),
-        "must be a string without slashes: log folders and weight files are named after it",
+def _is_switch(value: Any) -> bool:
+    return isinstance(value, bool | np.bool_)
+
+
+_SWITCH: Rule = (
+    lambda v: _is_switch(v) or (_is_number(v) and v in (0, 1)),
+    "must be True or False",
+)
+
+
+# Rules on one setting alone: (test, the end of the sentence "NAME is VALUE; it ...").
+_RULES: dict[str, Rule] = {
+    "NAME": _or_none(
+        (
+            _is_name,
+            f"must be a string of at most {MAX_NAME_LENGTH} bytes without slashes and control "
+            "characters, and not '.' or '..': log folders and weight files are named after it",
+        )
     ),
-    "GPU_COUNT": _COUNT,
-    "IMAGES_PER_GPU": _COUNT,
+    "GPU_COUNT": _count(1024),
+    "IMAGES_PER_GPU": _count(4096),
     # A fraction of a step, from a division, means the step that holds it.
     "STEPS_PER_EPOCH": _POSITIVE,
     "VALIDATION_STEPS": _or_none(_NOT_NEGATIVE),
-    "FPN_CLASSIF_FC_LAYERS_SIZE": _COUNT,
-    "TOP_DOWN_PYRAMID_SIZE": _COUNT,
-    "RPN_CHANNELS": _COUNT,
-    "MASK_CHANNELS": _COUNT,
+    "FPN_CLASSIF_FC_LAYERS_SIZE": _count(2**16),
+    "TOP_DOWN_PYRAMID_SIZE": _count(MAX_CHANNELS),
+    "RPN_CHANNELS": _count(MAX_CHANNELS),
+    "MASK_CHANNELS": _count(MAX_CHANNELS),
     "CANONICAL_BOX_SIZE": _POSITIVE,
     "NUM_CLASSES": (
-        lambda v: _is_count(v) and v >= 2,
-        "must be a whole number of at least 2: the background counts as a class",
+        lambda v: _is_count(v) and 2 <= v <= MAX_BOXES,
+        f"must be a whole number of at least 2 and at most {MAX_BOXES}: the background counts as "
+        "a class",
     ),
-    "RPN_ANCHOR_STRIDE": _COUNT,
+    "RPN_ANCHOR_STRIDE": _count(1024),
     "RPN_NMS_THRESHOLD": _SHARE,
     "RPN_TRAIN_ANCHORS_PER_IMAGE": (
-        lambda v: _is_count(v) and v >= 2,
-        "must be a whole number of at least 2: half of them may be positive",
+        lambda v: _is_count(v) and 2 <= v <= MAX_BOXES,
+        f"must be a whole number of at least 2 and at most {MAX_BOXES}: half of them may be "
+        "positive",
     ),
-    "PRE_NMS_LIMIT": _COUNT,
-    "POST_NMS_ROIS_TRAINING": _COUNT,
-    "POST_NMS_ROIS_INFERENCE": _COUNT,
+    "PRE_NMS_LIMIT": _count(MAX_BOXES),
+    "POST_NMS_ROIS_TRAINING": _count(MAX_BOXES),
+    "POST_NMS_ROIS_INFERENCE": _count(MAX_BOXES),
     "IMAGE_RESIZE_MODE": _one_of(*RESIZE_MODES),
-    "IMAGE_MIN_SCALE": _or_none(_NOT_NEGATIVE),
-    "IMAGE_CHANNEL_COUNT": _COUNT,
-    "TRAIN_ROIS_PER_IMAGE": _COUNT,
+    "IMAGE_MIN_SCALE": _or_none(_in_order(0, 64)),
+    "IMAGE_CHANNEL_COUNT": _count(MAX_CHANNELS),
+    "IMAGE_META_SIZE": _count(2 * MAX_BOXES),
+    "USE_MINI_MASK": _SWITCH,
+    "USE_RPN_ROIS": _SWITCH,
+    "TRAIN_ROIS_PER_IMAGE": _count(MAX_BOXES),
     "ROI_POSITIVE_RATIO": (
         lambda v: _is_number(v) and 0 < v <= 1,
         "must lie above 0 and be at most 1",
     ),
-    "MASK_ROIS_PER_IMAGE": _or_none(_COUNT),
-    "POOL_SIZE": _COUNT,
-    "MASK_POOL_SIZE": _COUNT,
-    "MAX_GT_INSTANCES": _COUNT,
+    "MASK_ROIS_PER_IMAGE": _or_none(_count(MAX_BOXES)),
+    "POOL_SIZE": _count(256),
+    "MASK_POOL_SIZE": _count(1024),
+    "MAX_GT_INSTANCES": _count(MAX_BOXES),
     "RPN_BBOX_STD_DEV": _FOUR,
     "BBOX_STD_DEV": _FOUR,
-    "DETECTION_MAX_INSTANCES": _COUNT,
+    "DETECTION_MAX_INSTANCES": _count(MAX_BOXES),
     "DETECTION_MIN_CONFIDENCE": _or_none(_SHARE),
     "DETECTION_NMS_THRESHOLD": _SHARE,
     "LEARNING_RATE": _NOT_NEGATIVE,
@@ -124,39 +179,52 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda v: isinstance(v, Mapping) and all(_is_number(w) and w >= 0 for w in v.values()),
         "must map names of losses to numbers of at least 0",
     ),
-    "TRAIN_BN": _one_of(None, False, True),
+    "TRAIN_BN": (
+        lambda v: v is None or _is_switch(v),
+        "must be one of None, False, True",
+    ),
     "GRADIENT_CLIP_NORM": _or_none(_POSITIVE),
-    "ACCUMULATE_STEPS": _COUNT,
+    "ACCUMULATE_STEPS": _count(MAX_BOXES),
     "PRECISION": _one_of(*PRECISIONS),
 }
 
 
 def find_problems(config: Config) -> list[str]:
-    """Every broken rule as "SETTING = value: rule"; empty for a sound configuration."""
+    """Return every broken rule as "NAME is VALUE; it must ..."; none for a sound configuration.
+
+    The values may be anything: those that break a rule alone are not used to compute others.
+    """
+    broken = {name for name, (check, _) in _RULES.items() if _breaks(config, name, check)}
     problems = [
-        f"{name} = {getattr(config, name)!r}: {text}."
-        for name, (check, text) in _RULES.items()
-        if not check(getattr(config, name))
+        _problem(config, name, text) for name, (_, text) in _RULES.items() if name in broken
     ]
-    for check_together in (
-        _batch_size,
-        _backbone,
-        _anchors,
-        _image_size,
-        _mean_pixel,
-        _mask_shapes,
-        _positive_rois,
-    ):
-        problems.extend(check_together(config))
+    for needed, check_together in _CHECKS_TOGETHER:
+        if not broken & set(needed):
+            problems.extend(check_together(config))
     return problems
 
 
+def _breaks(config: Config, name: str, check: Callable[[Any], bool]) -> bool:
+    if name == "IMAGE_META_SIZE" and not _is_count(config.NUM_CLASSES):
+        return False  # computed from it
+    return not check(getattr(config, name))
+
+
+def _problem(config: Config, name: str, text: str) -> str:
+    return f"{name} is {_shown(getattr(config, name))}; it {text}."
+
+
+def _shown(value: Any) -> str:
+    try:
+        text = printable(repr(value))
+    except Exception:  # a value of a user's own class, or a number too long for a text
+        text = f"of type {type(value).__name__}"
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
+
+
 def _batch_size(config: Config) -> list[str]:
-    if not (_is_count(config.GPU_COUNT) and _is_count(config.IMAGES_PER_GPU)):
-        return []  # already reported, and nothing to compute it from
-    if _is_count(config.BATCH_SIZE):
-        return []
-    return [f"BATCH_SIZE = {config.BATCH_SIZE!r}: {_COUNT[1]}."]
+    check, text = _count(2**20)
+    return [] if check(config.BATCH_SIZE) else [_problem(config, "BATCH_SIZE", text)]
 
 
 def _backbone(config: Config) -> list[str]:
@@ -164,118 +232,176 @@ def _backbone(config: Config) -> list[str]:
     if callable(backbone):
         if callable(shapes):
             return []
-        return [
-            f"COMPUTE_BACKBONE_SHAPE = {shapes!r}: must be a function image_shape -> shapes "
-            "of the pyramid levels when BACKBONE is a function."
-        ]
-    if backbone in BACKBONES:
+        text = (
+            "must be a function image_shape -> shapes of the pyramid levels when BACKBONE is a "
+            "function"
+        )
+        return [_problem(config, "COMPUTE_BACKBONE_SHAPE", text)]
+    if isinstance(backbone, str) and backbone in BACKBONES:
         return []
     names = ", ".join(repr(name) for name in BACKBONES)
-    return [f"BACKBONE = {backbone!r}: must be one of {names} or a function."]
+    return [_problem(config, "BACKBONE", f"must be one of {names} or a function")]
 
 
 def _anchors(config: Config) -> list[str]:
-    problems = []
-    for name in ("BACKBONE_STRIDES", "RPN_ANCHOR_SCALES", "RPN_ANCHOR_RATIOS"):
-        items = _numbers(getattr(config, name))
-        if not items or min(items) <= 0:
-            problems.append(
-                f"{name} = {getattr(config, name)!r}: must be a sequence of numbers above 0."
-            )
+    names = ("BACKBONE_STRIDES", "RPN_ANCHOR_SCALES", "RPN_ANCHOR_RATIOS")
+    problems = [
+        _problem(config, name, f"must be a sequence of up to 100 numbers above 0 and up to {2**20}")
+        for name in names
+        if not _are_positive(getattr(config, name))
+    ]
     if problems:
         return problems
     strides, scales = config.BACKBONE_STRIDES, config.RPN_ANCHOR_SCALES
     if len(strides) != PYRAMID_LEVELS:
-        problems.append(
-            f"BACKBONE_STRIDES = {strides!r}: must have {PYRAMID_LEVELS} values, "
-            "one for each pyramid level P2 to P6."
-        )
-    if len(scales) != len(strides):
-        problems.append(
-            f"RPN_ANCHOR_SCALES = {scales!r}: has {len(scales)} values but BACKBONE_STRIDES "
-            f"has {len(strides)}; there must be one scale for each stride."
-        )
+        text = f"must have {PYRAMID_LEVELS} values, one for each pyramid level P2 to P6"
+        problems.append(_problem(config, "BACKBONE_STRIDES", text))
+    elif len(scales) > len(strides):
+        # Fewer scales mean, as in Matterport's package, that the last levels have no anchors.
+        text = f"must have at most {len(strides)} values, one for each of BACKBONE_STRIDES"
+        problems.append(_problem(config, "RPN_ANCHOR_SCALES", text))
     # Other strides would put the anchors beside the cells that they belong to.
-    if config.BACKBONE in BACKBONES and list(strides) != BUILT_IN_STRIDES and not problems:
-        problems.append(
-            f"BACKBONE_STRIDES = {strides!r}: must be {BUILT_IN_STRIDES} with BACKBONE "
-            f"{config.BACKBONE!r}; other strides need a BACKBONE function."
+    elif isinstance(config.BACKBONE, str) and list(strides) != BUILT_IN_STRIDES:
+        text = (
+            f"must be {BUILT_IN_STRIDES} with BACKBONE {config.BACKBONE!r}; other strides need a "
+            "BACKBONE function"
         )
+        problems.append(_problem(config, "BACKBONE_STRIDES", text))
     return problems
+
+
+def _are_positive(value: Any) -> bool:
+    items = _numbers(value)
+    return bool(items) and len(items or ()) <= 100 and all(0 < i <= 2**20 for i in items or ())
 
 
 def _image_size(config: Config) -> list[str]:
-    mode = config.IMAGE_RESIZE_MODE
-    problems = []
+    mode, problems = config.IMAGE_RESIZE_MODE, []
     # In "square" 0 or None leaves the image to IMAGE_MAX_DIM; in "none" it has no use.
-    if config.IMAGE_MIN_DIM not in (None, 0) and not _POSITIVE[0](config.IMAGE_MIN_DIM):
-        problems.append(f"IMAGE_MIN_DIM = {config.IMAGE_MIN_DIM!r}: {_POSITIVE[1]}.")
+    if not _is_side(config.IMAGE_MIN_DIM) and config.IMAGE_MIN_DIM is not None:
+        text = f"must be a number of at least 0 and at most {MAX_SIDE}"
+        problems.append(_problem(config, "IMAGE_MIN_DIM", text))
     if mode in ("pad64", "crop") and not _divides(config.IMAGE_MIN_DIM):
-        problems.append(
-            f"IMAGE_MIN_DIM = {config.IMAGE_MIN_DIM!r}: must be a multiple of {SIDE_MULTIPLE} "
-            f"with IMAGE_RESIZE_MODE {mode!r}."
-        )
+        text = f"must be a multiple of {SIDE_MULTIPLE} with IMAGE_RESIZE_MODE {mode!r}"
+        problems.append(_problem(config, "IMAGE_MIN_DIM", text))
     if mode == "square" and not _divides(config.IMAGE_MAX_DIM):
-        problems.append(
-            f"IMAGE_MAX_DIM = {config.IMAGE_MAX_DIM!r}: must be a multiple of {SIDE_MULTIPLE} "
-            f"(256, 320, 384, 512, 1024, ...): the network halves the image six times."
+        text = (
+            f"must be a multiple of {SIDE_MULTIPLE} (256, 320, 384, 512, 1024, ...), as the "
+            f"network halves the image six times, and at most {MAX_SIDE}"
         )
-    if problems:
-        return problems
-    shape = _numbers(config.IMAGE_SHAPE)
+        problems.append(_problem(config, "IMAGE_MAX_DIM", text))
+    elif config.IMAGE_MAX_DIM is not None and not _is_side(config.IMAGE_MAX_DIM):
+        text = f"must be a number of at least 0 and at most {MAX_SIDE}"
+        problems.append(_problem(config, "IMAGE_MAX_DIM", text))
+    return problems or _image_shape(config)
+
+
+def _image_shape(config: Config) -> list[str]:
+    mode, shape = config.IMAGE_RESIZE_MODE, _numbers(config.IMAGE_SHAPE)
     if not shape or len(shape) != 3 or shape[2] != config.IMAGE_CHANNEL_COUNT:
-        problems.append(
-            f"IMAGE_SHAPE = {config.IMAGE_SHAPE!r}: must be (height, width, "
-            f"IMAGE_CHANNEL_COUNT = {config.IMAGE_CHANNEL_COUNT!r})."
+        text = f"must be (height, width, IMAGE_CHANNEL_COUNT = {config.IMAGE_CHANNEL_COUNT!r})"
+        return [_problem(config, "IMAGE_SHAPE", text)]
+    if not all(_is_side(side) for side in shape[:2]):
+        text = f"must have sides of at most {MAX_SIDE} pixels"
+        return [_problem(config, "IMAGE_SHAPE", text)]
+    if mode in ("square", "crop") and not all(_divides(side) for side in shape[:2]):
+        text = (
+            f"must have a height and width that are multiples of {SIDE_MULTIPLE} with "
+            f"IMAGE_RESIZE_MODE {mode!r}"
         )
-    elif mode in ("square", "crop") and not all(_divides(side) for side in shape[:2]):
-        problems.append(
-            f"IMAGE_SHAPE = {config.IMAGE_SHAPE!r}: height and width must be multiples of "
-            f"{SIDE_MULTIPLE} with IMAGE_RESIZE_MODE {mode!r}."
-        )
-    return problems
+        return [_problem(config, "IMAGE_SHAPE", text)]
+    return []
+
+
+def _is_side(value: Any) -> bool:
+    return _is_number(value) and 0 <= value <= MAX_SIDE
 
 
 def _divides(side: Any) -> bool:
-    return _is_count(side) and side % SIDE_MULTIPLE == 0
+    return _is_count(side) and side % SIDE_MULTIPLE == 0 and side <= MAX_SIDE
 
 
 def _mean_pixel(config: Config) -> list[str]:
-    values = _numbers(np.atleast_1d(config.MEAN_PIXEL))
-    if values is None or len(values) not in (1, config.IMAGE_CHANNEL_COUNT):
-        return [
-            f"MEAN_PIXEL = {config.MEAN_PIXEL!r}: must have one number for each of the "
-            f"IMAGE_CHANNEL_COUNT = {config.IMAGE_CHANNEL_COUNT!r} channels."
-        ]
-    return []
+    mean = config.MEAN_PIXEL
+    values = _numbers(mean.reshape(1) if getattr(mean, "shape", None) == () else mean)
+    values = [mean] if _is_number(mean) else values
+    if values is not None and len(values) in (1, config.IMAGE_CHANNEL_COUNT):
+        return []
+    text = (
+        f"must have one number for each of the IMAGE_CHANNEL_COUNT = "
+        f"{config.IMAGE_CHANNEL_COUNT!r} channels"
+    )
+    return [_problem(config, "MEAN_PIXEL", text)]
 
 
 def _mask_shapes(config: Config) -> list[str]:
     problems = []
-    if config.USE_MINI_MASK:
-        sides = _numbers(config.MINI_MASK_SHAPE)
-        if sides is None or len(sides) != 2 or not all(_is_count(side) for side in sides):
-            problems.append(
-                f"MINI_MASK_SHAPE = {config.MINI_MASK_SHAPE!r}: must be (height, width) in "
-                "whole pixels."
-            )
-    if _is_count(config.MASK_POOL_SIZE):
-        expected = [2 * config.MASK_POOL_SIZE] * 2
-        if _numbers(config.MASK_SHAPE) != expected:
-            problems.append(
-                f"MASK_SHAPE = {config.MASK_SHAPE!r}: must be {expected}, twice "
-                f"MASK_POOL_SIZE = {config.MASK_POOL_SIZE}: the mask head doubles its input."
-            )
+    sides = _numbers(config.MINI_MASK_SHAPE) or []
+    if config.USE_MINI_MASK and not (
+        len(sides) == 2 and all(_is_count(side) and side <= MAX_SIDE for side in sides)
+    ):
+        text = f"must be (height, width) in whole pixels, at most {MAX_SIDE}"
+        problems.append(_problem(config, "MINI_MASK_SHAPE", text))
+    expected = [2 * config.MASK_POOL_SIZE] * 2
+    if _numbers(config.MASK_SHAPE) != expected:
+        text = (
+            f"must be {expected}, twice MASK_POOL_SIZE = {config.MASK_POOL_SIZE}: the mask head "
+            "doubles its input"
+        )
+        problems.append(_problem(config, "MASK_SHAPE", text))
     return problems
 
 
 def _positive_rois(config: Config) -> list[str]:
-    count, ratio = config.TRAIN_ROIS_PER_IMAGE, config.ROI_POSITIVE_RATIO
-    if not (_is_count(count) and _RULES["ROI_POSITIVE_RATIO"][0](ratio)):
-        return []  # already reported
-    if int(count * ratio) >= 1:
+    ratio = config.ROI_POSITIVE_RATIO
+    if int(config.TRAIN_ROIS_PER_IMAGE * ratio) >= 1:
         return []
+    text = (
+        f"must be at least 1 after multiplication by ROI_POSITIVE_RATIO = {ratio!r}, or no ROI is "
+        "positive and the heads learn nothing"
+    )
+    return [_problem(config, "TRAIN_ROIS_PER_IMAGE", text)]
+
+
+_WIDTHS = (
+    "TOP_DOWN_PYRAMID_SIZE",
+    "FPN_CLASSIF_FC_LAYERS_SIZE",
+    "RPN_CHANNELS",
+    "MASK_CHANNELS",
+    "POOL_SIZE",
+    "NUM_CLASSES",
+)
+
+
+def _network_size(config: Config) -> list[str]:
+    pyramid, dense, rpn, mask, pool, classes = (int(getattr(config, name)) for name in _WIDTHS)
+    parameters = (
+        4 * 9 * pyramid**2
+        + 9 * pyramid * rpn
+        + pool**2 * pyramid * dense
+        + dense**2
+        + 5 * dense * classes
+        + 9 * pyramid * mask
+        + 31 * mask**2
+        + mask * classes
+    )
+    if parameters <= MAX_PARAMETERS:
+        return []
+    settings = ", ".join(f"{name} = {getattr(config, name)}" for name in _WIDTHS)
     return [
-        f"TRAIN_ROIS_PER_IMAGE = {count!r}: times ROI_POSITIVE_RATIO = {ratio!r} must be at least "
-        "1, or no ROI is positive and the heads learn nothing."
+        f"the number of parameters of pyramid and heads is about {parameters:.2g}; it must be at "
+        f"most {MAX_PARAMETERS:.2g}. It follows from {settings}."
     ]
+
+
+# Rules on several settings, and those that must be sound alone for them to be looked at.
+_CHECKS_TOGETHER: tuple[tuple[tuple[str, ...], Callable[[Config], list[str]]], ...] = (
+    (("GPU_COUNT", "IMAGES_PER_GPU"), _batch_size),
+    ((), _backbone),
+    ((), _anchors),
+    (("IMAGE_RESIZE_MODE", "IMAGE_CHANNEL_COUNT"), _image_size),
+    (("IMAGE_CHANNEL_COUNT",), _mean_pixel),
+    (("MASK_POOL_SIZE",), _mask_shapes),
+    (("TRAIN_ROIS_PER_IMAGE", "ROI_POSITIVE_RATIO"), _positive_rois),
+    (_WIDTHS, _network_size),
+)

@@ -122,7 +122,9 @@ class SharedLayers:
                 config.TOP_DOWN_PYRAMID_SIZE,
                 config.RPN_CHANNELS,
             )
-            outputs_per_level = [rpn(level) for level in (*self.pyramid, p6)]
+            # Levels beyond the last of RPN_ANCHOR_SCALES have no anchors.
+            levels = (*self.pyramid, p6)[: len(config.RPN_ANCHOR_SCALES)]
+            outputs_per_level = [rpn(level) for level in levels]
             names = ("rpn_class_logits", "rpn_class", "rpn_bbox")
             self.rpn_class_logits, self.rpn_class, self.rpn_bbox = (
                 layers.Concatenate(axis=1, dtype="float32", name=name)(list(parts))

@@ -27,7 +27,7 @@ import numpy as np
 from mrcnn import checkpoints, graphs, utils
 from mrcnn.checkpoints import known
 from mrcnn.detection import molding, streaming, tiling
-from mrcnn.engines.choose import check_choice, is_free, make_engine
+from mrcnn.engines.selection import check_choice, is_automatic, make_engine
 from mrcnn.geometry.anchors import compute_backbone_shapes
 from mrcnn.geometry.images import (
     compose_image_meta,
@@ -93,7 +93,7 @@ class MaskRCNN:
         config: `Config`; checked here.
         model_dir: folder that receives a log folder for each training.
         engine: what runs the network for `detect`: "keras", "openvino", or "auto": the faster of
-            those that are installed, see `mrcnn.engines.choose`. It says which on the terminal (not
+            those that are installed, see `mrcnn.engines.selection`. It says which on the terminal (not
             with MRCNN_QUIET=1).
         precision: "float32", "bfloat16", "float16" (Keras) or "int8" (OpenVINO) of the network
             between the boxes, which stay float32. None takes `config.PRECISION`. OpenVINO computes
@@ -601,7 +601,7 @@ class MaskRCNN:
                 self._shared,
                 "float32" if self._precision == "float16" else self._precision,
                 None if self._calibration is None else self._calibration_inputs,
-                free=self.mode == "inference" and is_free(self._engine_wish),
+                fallback=self.mode == "inference" and is_automatic(self._engine_wish),
             )
         return self._engine
 

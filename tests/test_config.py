@@ -178,6 +178,24 @@ SOUND = [
     ("BACKBONE_STRIDES", (4, 8, 16, 32, 64)),
     ("DETECTION_MAX_INSTANCES", 5000),  # more than there are proposals
     ("IMAGE_SHAPE", [128, 320, 3]),
+    ("IMAGE_SHAPE", (128, 320, 3)),
+    ("IMAGE_SHAPE", np.array([128, 320, 3])),
+    ("RPN_ANCHOR_SCALES", (32, 64, 128)),
+    ("RPN_ANCHOR_SCALES", [8, 16, 32, 64]),
+    ("RPN_ANCHOR_RATIOS", (0.5, 1, 2)),
+    ("RPN_ANCHOR_RATIOS", np.array([0.5, 1, 2], np.float32)),
+    ("RPN_BBOX_STD_DEV", (0.1, 0.1, 0.2, 0.2)),
+    ("MASK_SHAPE", (28, 28)),
+    ("MASK_SHAPE", np.array([28, 28])),
+    ("MEAN_PIXEL", (1, 2, 3)),
+    ("MEAN_PIXEL", np.float32(127.5)),
+    ("MEAN_PIXEL", np.array(127.5)),
+    ("LEARNING_RATE", np.float32(0.01)),
+    ("DETECTION_MIN_CONFIDENCE", np.float16(0.5)),
+    ("TRAIN_BN", np.False_),
+    ("USE_MINI_MASK", np.True_),
+    ("USE_MINI_MASK", 0),
+    ("BACKBONE", np.str_("resnet50")),
 ]
 
 
@@ -203,11 +221,11 @@ WRONG = [
     ("BACKBONE_STRIDES", [4, 8, 16, 32], "must have 5 values"),
     ("BACKBONE_STRIDES", [8, 16, 32, 64, 128], "must be [4, 8, 16, 32, 64] with BACKBONE"),
     ("RPN_TRAIN_ANCHORS_PER_IMAGE", 1, "at least 2"),
-    ("TRAIN_ROIS_PER_IMAGE", 3, "times ROI_POSITIVE_RATIO = 0.33 must be at least 1"),
-    ("RPN_ANCHOR_SCALES", (32, 64, 128), "has 3 values but BACKBONE_STRIDES has 5"),
-    ("RPN_ANCHOR_SCALES", ((8, 16), (32, 64), 1, 2, 3), "sequence of numbers above 0"),
-    ("RPN_ANCHOR_RATIOS", [], "sequence of numbers above 0"),
-    ("RPN_ANCHOR_RATIOS", [0.5, -1], "sequence of numbers above 0"),
+    ("TRAIN_ROIS_PER_IMAGE", 3, "at least 1 after multiplication by ROI_POSITIVE_RATIO = 0.33"),
+    ("RPN_ANCHOR_SCALES", (1, 2, 3, 4, 5, 6), "at most 5 values, one for each of BACKBONE_STRIDES"),
+    ("RPN_ANCHOR_SCALES", ((8, 16), (32, 64), 1, 2, 3), "sequence of up to 100 numbers"),
+    ("RPN_ANCHOR_RATIOS", [], "sequence of up to 100 numbers above 0"),
+    ("RPN_ANCHOR_RATIOS", [0.5, -1], "sequence of up to 100 numbers above 0"),
     ("RPN_ANCHOR_STRIDE", 0, "at least 1"),
     ("RPN_CHANNELS", 0, "at least 1"),
     ("MASK_CHANNELS", 25.6, "whole number"),
@@ -232,11 +250,23 @@ WRONG = [
     ("LEARNING_RATE", -1e-3, "at least 0"),
     ("LEARNING_MOMENTUM", 1, "below 1"),
     ("GRADIENT_CLIP_NORM", 0, "above 0"),
-    ("MASK_ROIS_PER_IMAGE", 0, "whole number of at least 1, or be None"),
+    ("MASK_ROIS_PER_IMAGE", 0, "at least 1 and at most 1000000, or be None"),
     ("ACCUMULATE_STEPS", 0, "whole number of at least 1"),
     ("LOSS_WEIGHTS", {"rpn_class_loss": -1}, "numbers of at least 0"),
     ("TRAIN_BN", "no", "None, False, True"),
     ("TRAIN_BN", 0, "None, False, True"),
+    ("NAME", "..", "string"),
+    ("NAME", "a\x1b[2J", "control characters"),
+    ("NAME", "x" * 101, "at most 100 bytes"),
+    ("TOP_DOWN_PYRAMID_SIZE", 10**9, "at most 4096"),
+    ("MASK_CHANNELS", 10**400, "at most 4096"),
+    ("IMAGE_MAX_DIM", 2**40, "at most 16384"),
+    ("IMAGE_SHAPE", [2**40, 2**40, 3], "at most 16384"),
+    ("IMAGE_META_SIZE", 10**12, "at most 2000000"),
+    ("LEARNING_RATE", 10**400, "at least 0"),
+    ("USE_MINI_MASK", "no", "True or False"),
+    ("BACKBONE", ["resnet50"], "or a function"),
+    ("MEAN_PIXEL", [[1, 2], [3]], "each of the IMAGE_CHANNEL_COUNT = 3"),
     ("PRECISION", "float64", "'float32', 'bfloat16', 'float16'"),
 ]
 
@@ -249,8 +279,8 @@ def test_wrong_values_are_named_with_their_rule(name, value, rule):
     setattr(config, name, value)
     with pytest.raises(ValueError) as error:
         config.validate()
-    (line,) = [line for line in str(error.value).split("\n") if line.startswith(f"  {name} = ")]
-    assert repr(value) in line
+    (line,) = [line for line in str(error.value).split("\n") if line.startswith(f"  {name} is ")]
+    assert repr(value).replace("\x1b", "\\x1b")[:200] in line
     assert rule in line
     assert "ThreeClasses" in str(error.value)
 
@@ -272,7 +302,7 @@ def test_strides_are_free_with_a_backbone_function():
 def test_all_problems_are_told_at_once():
     config = ThreeClasses()
     config.NUM_CLASSES, config.IMAGE_MAX_DIM = 0, 1000
-    with pytest.raises(ValueError, match=r"(?s)NUM_CLASSES = 0.*IMAGE_MAX_DIM = 1000"):
+    with pytest.raises(ValueError, match=r"(?s)NUM_CLASSES is 0;.*IMAGE_MAX_DIM is 1000;"):
         config.validate()
 
 
@@ -282,7 +312,7 @@ def test_min_dim_must_be_a_multiple_of_64_where_it_makes_the_size(mode):
     config.IMAGE_RESIZE_MODE = mode
     config.validate()
     config.IMAGE_MIN_DIM = 200
-    with pytest.raises(ValueError, match=f"IMAGE_MIN_DIM = 200: .*64 .*'{mode}'"):
+    with pytest.raises(ValueError, match=f"IMAGE_MIN_DIM is 200; .*64 .*'{mode}'"):
         config.validate()
 
 
@@ -293,7 +323,59 @@ def test_max_dim_is_free_where_it_is_not_used(mode):
     config.validate()
 
 
-def test_grey_images_need_one_mean():
+def test_a_network_of_too_many_parameters():
+    config = ThreeClasses()
+    config.TOP_DOWN_PYRAMID_SIZE, config.FPN_CLASSIF_FC_LAYERS_SIZE = 2048, 4096
+    config.validate()
+    config.POOL_SIZE = 14
+    with pytest.raises(ValueError, match=r"is about 1\.8e\+09; it must be at most 1\.1e\+09"):
+        config.validate()
+
+
+@pytest.mark.parametrize("make", [list, tuple, np.array])
+def test_image_shape_assigned_for_n_channels(make):
+    """Matterport's network takes its channels from IMAGE_SHAPE."""
+
+    class Depth(ThreeClasses):
+        MEAN_PIXEL = np.array([1.0, 2.0, 3.0, 4.0])
+
+        def __init__(self):
+            super().__init__()
+            self.IMAGE_SHAPE = make([256, 256, 4])
+
+    config = Depth()
+    config.validate()
+    assert config.IMAGE_CHANNEL_COUNT == 4
+    assert json.loads(json.dumps(config.to_dict()))["IMAGE_CHANNEL_COUNT"] == 4
+    twin = Config.from_dict(config.to_dict())
+    twin.validate()
+    assert (twin.IMAGE_CHANNEL_COUNT, list(twin.IMAGE_SHAPE)) == (4, [256, 256, 4])
+    config.MEAN_PIXEL = np.array([1.0, 2.0, 3.0])
+    with pytest.raises(ValueError, match="each of the IMAGE_CHANNEL_COUNT = 4 channels"):
+        config.validate()
+
+
+def test_image_shape_and_channel_count_that_disagree():
+    config = ThreeClasses()
+    config.IMAGE_CHANNEL_COUNT, config.IMAGE_SHAPE = 3, [256, 256, 4]
+    with pytest.raises(ValueError, match=r"IMAGE_SHAPE is \[256, 256, 4\]; it must be"):
+        config.validate()
+
+
+def test_channels_of_an_image_shape_in_a_class_body():
+    with pytest.warns(UserWarning, match="only sets IMAGE_CHANNEL_COUNT = 4") as warned:
+
+        class Depth(Config):
+            IMAGE_SHAPE = np.array([512, 512, 4])
+            NUM_CLASSES = 2
+            MEAN_PIXEL = np.array([1.0, 2.0, 3.0, 4.0])
+
+    assert warned[0].filename == __file__
+    assert Depth().IMAGE_SHAPE.tolist() == [1024, 1024, 4]
+    Depth().validate()
+
+
+def test_grayscale_images_need_one_mean():
     config = ThreeClasses()
     config.IMAGE_CHANNEL_COUNT = 1
     with pytest.raises(ValueError, match="MEAN_PIXEL"):
@@ -305,7 +387,7 @@ def test_grey_images_need_one_mean():
 def test_mask_shape_follows_pool_size():
     config = ThreeClasses()
     config.MASK_POOL_SIZE = 7
-    with pytest.raises(ValueError, match=r"MASK_SHAPE = \[28, 28\]: must be \[14, 14\]"):
+    with pytest.raises(ValueError, match=r"MASK_SHAPE is \[28, 28\]; it must be \[14, 14\]"):
         config.validate()
     config.MASK_SHAPE = (14, 14)
     config.validate()
@@ -314,7 +396,7 @@ def test_mask_shape_follows_pool_size():
 def test_backbone_function_needs_shape_function():
     config = ThreeClasses()
     config.BACKBONE = lambda image, stage5, train_bn: None
-    with pytest.raises(ValueError, match="COMPUTE_BACKBONE_SHAPE = None"):
+    with pytest.raises(ValueError, match="COMPUTE_BACKBONE_SHAPE is None;"):
         config.validate()
     config.COMPUTE_BACKBONE_SHAPE = shape_function
     config.validate()
@@ -349,6 +431,13 @@ def test_from_dict_of_a_subclass():
     config = ThreeClasses.from_dict({"IMAGES_PER_GPU": 1})
     assert type(config) is ThreeClasses
     assert (config.BATCH_SIZE, config.NUM_CLASSES) == (1, 3)
+
+
+def test_from_dict_names_the_setting_that_was_probably_meant():
+    with pytest.warns(UserWarning, match="RPN_CHANNEL is not a setting.*RPN_CHANNELS is one") as w:
+        config = Config.from_dict({"RPN_CHANNEL": 64, "MY_OWN": 1})
+    assert (len(w), w[0].filename) == (1, __file__)
+    assert (config.RPN_CHANNEL, config.MY_OWN, config.RPN_CHANNELS) == (64, 1, 512)
 
 
 @pytest.mark.parametrize("name", ["display", "_x", "__class__", 3])

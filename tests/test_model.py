@@ -431,7 +431,7 @@ def test_find_last_without_a_log_folder(model, logs):
 def test_errors_at_the_door(tmp_path):
     with pytest.raises(ValueError, match="mode is 'predict'; it must be \"training\" or"):
         MaskRCNN("predict", tiny_config(), str(tmp_path))
-    with pytest.raises(ValueError, match="IMAGE_MAX_DIM = 100"):
+    with pytest.raises(ValueError, match="IMAGE_MAX_DIM is 100;"):
         MaskRCNN("inference", tiny_config(IMAGE_MAX_DIM=100), str(tmp_path))
 
 

@@ -1,36 +1,38 @@
-"""What a weight file knows of single classes, for a model of other classes.
+"""Take over the weights of single classes into a model of other classes.
 
 Three layers have numbers of their own for every class. A model that shares classes with the file
-takes those over, wherever they stand, and only its other classes start anew: one for motorcycles
-alone detects them with COCO's weights before any training.
+takes those over, at any position, and only its other classes start from initial values: a model
+for motorcycles alone detects them with COCO's weights before any training.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mrcnn.checkpoints.files import open_weights
 from mrcnn.checkpoints.load import match_weights, read_value
-from mrcnn.checkpoints.model_weights import model_weights
+from mrcnn.checkpoints.model_weights import ModelWeight, model_weights
+from mrcnn.checkpoints.weight_file import StoredWeight, WeightsFile, open_weights
+from mrcnn.files.names import printable
 
 # Layer -> numbers of a class in the last axis of its weights, class after class.
 ROWS = {"mrcnn_class_logits": 1, "mrcnn_bbox_fc": 4, "mrcnn_mask": 1}
 
 
 def load_class_rows(
-    model: Any, path: str | os.PathLike, stored_names: Sequence[str], names: Sequence[str]
+    model: Any, path: str | os.PathLike[str], stored_names: Sequence[str], names: Sequence[str]
 ) -> list[str]:
     """Set those parts of the class layers that belong to classes of the same name.
 
-    The other classes keep the values they have. Upper and lower case are the same.
+    The other classes keep the values they have. Upper and lower case are not told apart.
 
     Args:
         model: a Keras model with Matterport's layer names.
-        path: weight file; its class layers have the inputs of the model's.
+        path: the weight file; its class layers have the inputs of the model's.
         stored_names: its class names, the background first.
         names: the model's class names, the background first.
 
@@ -39,8 +41,8 @@ def load_class_rows(
         none nothing is set.
 
     Raises:
-        ValueError: the names are not as many as the classes of the file or of the model, or the
-            layers do not fit.
+        ValueError: the names are not as many as the classes of the file or of the model, the
+            layers do not fit, or the file cannot be read. Nothing is set then.
     """
     places = {name.lower(): i for i, name in enumerate(stored_names)}
     shared = [i for i, name in enumerate(names) if i and places.get(name.lower(), 0)]
@@ -53,20 +55,9 @@ def load_class_rows(
     new = []
     with open_weights(path) as file:
         for layer, per_class in ROWS.items():
-            if not file.layers.get(layer) or not layers.get(layer):
-                raise ValueError(
-                    f"{path}: layer {layer!r} is not both in the file and in the model"
-                )
-            stored = match_weights(layers[layer], file.layers[layer])
-            for weight, source in zip(layers[layer], stored, strict=True):
-                value, found = weight.numpy().copy(), read_value(path, layer, weight, source)
-                _check(path, layer, weight.name, value, len(names) * per_class, "the model")
-                _check(path, layer, weight.name, found, len(stored_names) * per_class, "the file")
-                if value.shape[:-1] != found.shape[:-1]:
-                    raise ValueError(
-                        f"{path}: {layer}/{weight.name} is {found.shape} in the file and "
-                        f"{value.shape} in the model: only the last axis may differ"
-                    )
+            for weight, source in _class_weights(file, layers, layer):
+                _check_shapes(file.path, layer, weight, source, per_class, stored_names, names)
+                value, found = weight.numpy().copy(), read_value(file.path, layer, weight, source)
                 by_class = value.reshape(*value.shape[:-1], len(names), per_class)
                 by_class[..., to, :] = found.reshape(
                     *found.shape[:-1], len(stored_names), per_class
@@ -77,9 +68,41 @@ def load_class_rows(
     return [names[i] for i in shared]
 
 
-def _check(path: Any, layer: str, weight: str, value: np.ndarray, size: int, what: str) -> None:
-    if value.shape[-1] != size:
+def _class_weights(
+    file: WeightsFile, layers: Mapping[str, list[ModelWeight]], layer: str
+) -> list[tuple[ModelWeight, StoredWeight]]:
+    """Return the weights of a layer in the model and in the file, in pairs."""
+    own, stored = layers.get(layer) or [], file.layers.get(layer) or []
+    if not own or len(own) != len(stored):
         raise ValueError(
-            f"{path}: {layer}/{weight} of {what} has {value.shape[-1]} numbers in its last axis; "
-            f"its class names ask for {size}"
+            f"layer {layer!r} has {len(stored)} weights in {printable(file.path)} and {len(own)} "
+            "in the model; it must have as many, and some"
+        )
+    return list(zip(own, match_weights(own, stored)))
+
+
+def _check_shapes(
+    path: Path,
+    layer: str,
+    weight: ModelWeight,
+    source: StoredWeight,
+    per_class: int,
+    stored_names: Sequence[str],
+    names: Sequence[str],
+) -> None:
+    """Raise unless both sides have a number for each class name, and else the same shape."""
+    for shape, class_names, what in (
+        (weight.shape, names, "the model"),
+        (source.shape, stored_names, "the file"),
+    ):
+        if shape[-1:] != (len(class_names) * per_class,):
+            raise ValueError(
+                f"{printable(path)}: {layer}/{weight.name} of {what} has the shape {shape}; its "
+                f"last axis must be {len(class_names) * per_class}, for {len(class_names)} class "
+                "names"
+            )
+    if weight.shape[:-1] != source.shape[:-1]:
+        raise ValueError(
+            f"{printable(path)}: {layer}/{weight.name} is {source.shape} in the file and "
+            f"{weight.shape} in the model; only the last axis may differ"
         )

@@ -1,4 +1,4 @@
-"""The class names of COCO, for weights trained on it and used without the data set."""
+"""The class names of COCO, for weights trained on it and used without the dataset."""
 
 # Index = class id of an 81-class model; entry 0 is the background.
 # fmt: off

@@ -9,21 +9,56 @@ description, JSON `{"config": {...}, "class_names": [...]}`, does. It is looked 
 
 Without one the shapes of the weights tell backbone, number of classes and pyramid; the other
 settings are the defaults, and the names are COCO's where there are 81 classes.
+
+Settings from a description obey the rules of `Config.validate`.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mrcnn.files.names import printable
+from mrcnn.files.reading import read_json_object
+
 if TYPE_CHECKING:
-    from mrcnn.checkpoints import WeightsInfo
+    from mrcnn.checkpoints.weights_info import WeightsInfo
     from mrcnn.config import Config
 
 BACKGROUND = "BG"
+# The layers whose shapes depend on the number of classes.
+CLASS_LAYERS = ["mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_bbox", "mrcnn_mask"]
+# The settings that decide which layers there are, and of what shape.
+NETWORK = (
+    "BACKBONE",
+    "TOP_DOWN_PYRAMID_SIZE",
+    "RPN_CHANNELS",
+    "MASK_CHANNELS",
+    "CANONICAL_BOX_SIZE",
+    "FPN_CLASSIF_FC_LAYERS_SIZE",
+    "POOL_SIZE",
+)
+# Further settings of a network that was trained at a size of its own: images and anchors.
+INPUT = (
+    "IMAGE_RESIZE_MODE",
+    "IMAGE_MIN_DIM",
+    "IMAGE_MAX_DIM",
+    "IMAGE_MIN_SCALE",
+    "MEAN_PIXEL",
+    "RPN_ANCHOR_SCALES",
+    "RPN_ANCHOR_RATIOS",
+    "PRE_NMS_LIMIT",
+    "POST_NMS_ROIS_TRAINING",
+    "POST_NMS_ROIS_INFERENCE",
+    "TRAIN_ROIS_PER_IMAGE",
+    "DETECTION_NMS_THRESHOLD",
+)
+# Published weights that Matterport's samples load into any network.
+ANY_NETWORK = ("coco", "imagenet", "none")
+MAX_CLASSES = 10**6
+MAX_NAME = 50
 
 
 class IncompleteWeightsError(ValueError):
@@ -32,7 +67,7 @@ class IncompleteWeightsError(ValueError):
     def __init__(self, info: WeightsInfo) -> None:
         self.info = info
         super().__init__(
-            f"{info.path} holds no complete Mask R-CNN (backbone {info.backbone}, RPN: "
+            f"{printable(info.path)} holds no complete Mask R-CNN (backbone {info.backbone}, RPN: "
             f"{info.has_rpn}, heads: {info.has_heads}); it can start a training, not detect"
         )
 
@@ -42,11 +77,11 @@ class DescribedWeights:
     """A weight file together with what is needed to use it.
 
     Attributes:
-        name: What the user wrote.
-        path: The file.
-        config: Settings of its model.
-        class_names: Names by class id, the background first.
-        source: Where settings and names come from, for people.
+        name: what the user wrote.
+        path: the file.
+        config: settings of its model.
+        class_names: names by class id, the background first, without control characters.
+        source: where settings and names come from, as text.
     """
 
     name: str
@@ -59,8 +94,8 @@ class DescribedWeights:
         config = self.config
         size = "x".join(str(side) for side in config.IMAGE_SHAPE[:2])
         return (
-            f"{self.name}: {config.BACKBONE}, {config.NUM_CLASSES - 1} classes, "
-            f"{size} ({self.source})"
+            f"{printable(self.name)}: {config.BACKBONE}, {config.NUM_CLASSES - 1} classes, "
+            f"{size} ({printable(self.source)})"
         )
 
 
@@ -69,56 +104,59 @@ def describe_weights(name_or_path: str, config_path: Path | None = None) -> Desc
 
     Args:
         name_or_path: `small`, `coco` or another known name (downloaded where needed), or a path.
-        config_path: A JSON file whose settings overrule those found: a description as above,
-            or settings alone.
+        config_path: a JSON file whose settings overrule those found: a description as above,
+            or settings alone. A warning names those that are no settings.
 
     Raises:
         FileNotFoundError: there is no such file.
-        IncompleteWeightsError: the file holds a backbone alone, say.
-        ValueError: a file cannot be read as what it should be, or class names and number of
-            classes disagree.
+        IncompleteWeightsError: the file holds a backbone alone, for example.
+        ValueError: a file cannot be read as what it should be, a setting breaks a rule, or class
+            names and number of classes disagree.
     """
     from mrcnn.checkpoints.known import resolve_weights
-    from mrcnn.config import Config
 
     path = Path(resolve_weights(name_or_path))
     settings, class_names, source = _find_description(path)
     if config_path is not None:
         overruling = read_description(config_path)
+        _warn_of_unknown_settings(overruling["config"], config_path)
         settings = {**settings, **overruling["config"]}
         class_names = overruling.get("class_names", class_names)
         source = f"{source}, {config_path}"
-    config = Config.from_dict(settings)
     # Names and number may come from different places; either alone is enough.
     if class_names is not None and "NUM_CLASSES" not in settings:
-        config.NUM_CLASSES = len(class_names)
+        settings = {**settings, "NUM_CLASSES": len(class_names)}
+    config = _checked_config(settings, source)
     if class_names is None:
         class_names = default_class_names(config.NUM_CLASSES)
     if len(class_names) != config.NUM_CLASSES:
         raise ValueError(
-            f"class_names must have NUM_CLASSES = {config.NUM_CLASSES} entries, the background "
-            f"included; {source} has {len(class_names)}"
+            f"class_names has {len(class_names)} entries; it must have NUM_CLASSES = "
+            f"{config.NUM_CLASSES}, the background included ({printable(source)})"
         )
     if not config.NAME:
-        config.NAME = path.stem
+        config.NAME = printable(path.stem)[:MAX_NAME]
     return DescribedWeights(str(name_or_path), path, config, list(class_names), source)
 
 
-def read_description(path: Path) -> dict[str, Any]:
+def read_description(path: str | Path) -> dict[str, Any]:
     """Read a JSON file of settings and, if it has them, class names.
+
+    Args:
+        path: the file.
 
     Returns:
         `{"config": {...}}` and perhaps `"class_names"`, also where the file holds settings alone.
+        The values of the settings are not checked.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no JSON object, `config` no object, or `class_names` no list of names.
     """
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not valid JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} must hold a JSON object, got {type(content).__name__}")
+    content = read_json_object(path, "description")
     if "config" not in content and "class_names" not in content:
         content = {"config": content}
-    return {"config": {}, **content}
+    return _checked_description(content, str(path))
 
 
 def default_class_names(num_classes: int) -> list[str]:
@@ -130,25 +168,71 @@ def default_class_names(num_classes: int) -> list[str]:
     return [BACKGROUND, *(f"class {k}" for k in range(1, num_classes))]
 
 
+def weights_class_names(weights: str) -> list[str] | None:
+    """Return the class names of weights, the background first.
+
+    Args:
+        weights: `none`, a known name, or the path of a weight file.
+
+    Returns:
+        None for weights without class heads.
+    """
+    word = str(weights).lower()
+    if word in ("imagenet", "none"):
+        return None
+    if word == "coco":
+        from mrcnn.checkpoints.coco_names import COCO_CLASS_NAMES
+
+        return list(COCO_CLASS_NAMES)
+    try:
+        return describe_weights(weights).class_names
+    except IncompleteWeightsError:
+        return None
+
+
+def follow_network(
+    config: Config, weights: str, follow: Sequence[str] = NETWORK
+) -> list[str] | None:
+    """Give `config` the network of a weight file.
+
+    Args:
+        config: the settings to change.
+        weights: a known name, or the path of a weight file.
+        follow: names of the settings to take over, at least `NETWORK`.
+
+    Returns:
+        The names of the classes of the weights, "BG" first; None for a backbone alone.
+    """
+    try:
+        described = describe_weights(weights)
+    except IncompleteWeightsError as error:
+        if error.info.backbone != "other":
+            config.BACKBONE = error.info.backbone
+        return None
+    for name in follow:
+        setattr(config, name, getattr(described.config, name))
+    return described.class_names
+
+
 def inference_model(weights: DescribedWeights, **options: Any) -> Any:
     """Build the model for detection and load its weights, all of them.
 
     Args:
-        weights: From `describe_weights`.
+        weights: from `describe_weights`.
         **options: `engine`, `precision` and `calibration` of `MaskRCNN`.
 
     Raises:
         ValueError: the settings do not work, or the file lacks a part of the network.
     """
-    from mrcnn.startup.lean_start import import_backend
+    from mrcnn.startup.lean_start import start_backend
 
-    import_backend()
+    start_backend()
     from mrcnn.model import MaskRCNN
 
     config = weights.config
     config.GPU_COUNT = config.IMAGES_PER_GPU = 1
     if config.IMAGE_RESIZE_MODE == "crop":
-        # Random crops are for training; a whole picture is wanted here.
+        # Random crops are for training; detection needs the whole image.
         config.IMAGE_RESIZE_MODE = "pad64"
     model = MaskRCNN(mode="inference", config=config, model_dir="logs", **options)
     report = model.load_weights(str(weights.path), by_name=True)
@@ -156,7 +240,7 @@ def inference_model(weights: DescribedWeights, **options: Any) -> Any:
     if missing:
         raise ValueError(
             f"{weights.path} lacks weights of {len(missing)} layers ({', '.join(missing[:4])}, "
-            "...): its results would be noise. Train it first, or take other weights."
+            "...): its results would be noise. Train it first, or use other weights."
         )
     return model
 
@@ -166,19 +250,68 @@ def _find_description(path: Path) -> tuple[dict[str, Any], list[str] | None, str
     for place in (path.with_suffix(".json"), path.with_name("config.json")):
         if place.is_file():
             content = read_description(place)
-            if isinstance(content["config"], Mapping) and "NUM_CLASSES" in content["config"]:
-                return dict(content["config"]), content.get("class_names"), f"settings: {place}"
+            if "NUM_CLASSES" in content["config"]:
+                return content["config"], content.get("class_names"), f"settings: {place}"
     from mrcnn import checkpoints
 
     info = checkpoints.verify(path)
-    metadata = info.metadata
-    if "NUM_CLASSES" in metadata.get("config", {}):
-        return dict(metadata["config"]), metadata.get("class_names"), "settings: in the file"
-    return settings_from_shapes(info), metadata.get("class_names"), "settings: from the weights"
+    content = _checked_description({"config": {}, **info.metadata}, f"the metadata of {path}")
+    if "NUM_CLASSES" in content["config"]:
+        return content["config"], content.get("class_names"), "settings: in the file"
+    return settings_from_shapes(info), content.get("class_names"), "settings: from the weights"
+
+
+def _checked_description(content: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """Return a description of which `config` is an object and `class_names` a list of names."""
+    settings = content.get("config", {})
+    if not isinstance(settings, dict):
+        raise ValueError(
+            f"config of {printable(source)} is a {type(settings).__name__}; it must be an object"
+        )
+    checked = {**content, "config": settings}
+    if "class_names" in content:
+        names = content["class_names"]
+        is_list = isinstance(names, list) and 0 < len(names) <= MAX_CLASSES
+        if not is_list or not all(isinstance(name, str) for name in names):
+            raise ValueError(
+                f"class_names of {printable(source)} is {printable(repr(names))[:100]}; it must be "
+                "a list of names, the background first"
+            )
+        checked["class_names"] = [printable(name) for name in names]
+    return checked
+
+
+def _checked_config(settings: Mapping[str, Any], source: str) -> Config:
+    """Return the settings as a `Config` that keeps all rules."""
+    from mrcnn.config import Config
+
+    config = Config.from_dict(settings)
+    try:
+        config.validate()
+    except ValueError as error:
+        raise ValueError(f"{printable(source)}: {error}") from error
+    return config
+
+
+def _warn_of_unknown_settings(settings: Mapping[str, Any], path: str | Path) -> None:
+    """Warn of entries of a file of settings that no setting has the name of.
+
+    `Config.from_dict` itself warns of those that look like a misspelt setting.
+    """
+    from mrcnn.config import Config, nearest_setting
+    from mrcnn.startup.caller import warn_caller
+
+    unknown = [
+        printable(name)
+        for name in settings
+        if not hasattr(Config, str(name)) and nearest_setting(str(name)) is None
+    ]
+    if unknown:
+        warn_caller(f"{printable(path)} has entries that are no settings: {', '.join(unknown[:8])}")
 
 
 def settings_from_shapes(info: WeightsInfo) -> dict[str, Any]:
-    """Return the settings that the weights themselves tell.
+    """Return the settings that follow from the shapes of the weights.
 
     Raises:
         IncompleteWeightsError: the file holds no complete network.

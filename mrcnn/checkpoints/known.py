@@ -1,5 +1,7 @@
-"""Weight files by name: `coco`, `imagenet`, `balloon`, and `small`, which comes with the package,
-as do the mask refiners `motorcycle` and `start`.
+"""Weight files by name.
+
+`coco`, `imagenet` and `balloon` are downloaded once; `small` comes with the package, as do the mask
+refiners `motorcycle` and `start`.
 
 What is known of each lies in `weights/manifest.json`. A download goes on where an earlier one
 was cut, is compared with the published checksum, is opened to see that it holds what it
@@ -38,7 +40,7 @@ class KnownWeights:
 
     Attributes:
         name: what users write instead of a path.
-        description: what it is.
+        description: one line of text.
         file: its file name.
         kind: "model", or "refiner" for a mask refiner.
         url: where it is published; None for a file that comes with the package.
@@ -59,13 +61,15 @@ class KnownWeights:
     expect: Mapping[str, Any] = field(default_factory=dict)
 
 
-def resolve_weights(name_or_path: str | os.PathLike, verbose: int = 1, kind: str = "model") -> str:
-    """Turns a known name into the path of a file, which is downloaded once; keeps paths.
+def resolve_weights(
+    name_or_path: str | os.PathLike[str], verbose: int = 1, kind: str = "model"
+) -> str:
+    """Return the path of a file by its known name, downloaded where needed; keep paths.
 
     Args:
         name_or_path: a name of the manifest, in any case, or the path of a weight file.
         verbose: 0 is silent.
-        kind: which names are meant: those of a "model" or of a "refiner".
+        kind: whose names are meant: those of a "model" or of a "refiner".
 
     Returns:
         The path of a file that exists.
@@ -95,8 +99,8 @@ def resolve_weights(name_or_path: str | os.PathLike, verbose: int = 1, kind: str
     return str(path)
 
 
-def download_trained_weights(coco_model_path: str | os.PathLike, verbose: int = 1) -> None:
-    """Downloads Matterport's COCO weights (246 MB) to a path.
+def download_trained_weights(coco_model_path: str | os.PathLike[str], verbose: int = 1) -> None:
+    """Download Matterport's COCO weights (246 MB) to a path.
 
     Args:
         coco_model_path: the file to write; it is replaced only by a complete one.
@@ -108,7 +112,9 @@ def download_trained_weights(coco_model_path: str | os.PathLike, verbose: int = 
     """
     path = Path(coco_model_path).expanduser()
     if path.is_dir():
-        raise ValueError(f"coco_model_path is {path}, a folder; give the path of the file to write")
+        raise ValueError(
+            f"coco_model_path is {path}, a folder; it must be the path of the file to write"
+        )
     if verbose > 0:
         print(f"Downloading pretrained model to {path} ...")
     _download(weights_manifest()["coco"], path, verbose)
@@ -117,10 +123,10 @@ def download_trained_weights(coco_model_path: str | os.PathLike, verbose: int = 
 
 
 def get_imagenet_weights(verbose: int = 1) -> str:
-    """Path of ResNet-50's ImageNet weights in Keras' own cache, downloaded where they lack.
+    """Return the path of ResNet-50's ImageNet weights, downloaded where needed.
 
     Returns:
-        The path, in `~/.keras/models` or where `KERAS_HOME` points.
+        The path, in Keras' own cache: `~/.keras/models`, or below `KERAS_HOME`.
 
     Raises:
         DownloadError: the file cannot be downloaded.
@@ -135,14 +141,14 @@ def get_imagenet_weights(verbose: int = 1) -> str:
 
 @functools.cache
 def weights_manifest() -> dict[str, KnownWeights]:
-    """All known weight files by name."""
+    """Return all known weight files by name."""
     with open(_packaged("manifest.json"), encoding="utf-8") as stream:
         entries = json.load(stream)
     return {name: KnownWeights(name=name, **entry) for name, entry in entries.items()}
 
 
 def _packaged(file: str) -> Path:
-    """A file that comes with the package."""
+    """Return the path of a file that comes with the package."""
     for folder in WEIGHT_FOLDERS:
         if (folder / file).is_file():
             return folder / file
@@ -151,13 +157,13 @@ def _packaged(file: str) -> Path:
 
 
 def _download(known: KnownWeights, path: Path, verbose: int) -> None:
-    """Brings the file to `path`, checked; leaves what is there alone until then."""
+    """Download the file to `path`, checked; leave what is there alone until then."""
     before = _stamp(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _one_at_a_time(path):
             if _stamp(path) != before:
-                return  # another process brought it while this one waited
+                return  # another process downloaded it while this one waited
             staged = path.with_name(f"{path.name}.download")
             _fetch_checked(known, staged, verbose)
             os.replace(staged, path)
@@ -173,10 +179,10 @@ def _download(known: KnownWeights, path: Path, verbose: int) -> None:
 
 
 def _fetch_checked(known: KnownWeights, staged: Path, verbose: int) -> None:
-    """Fetches to `staged`, which is gone if it is not the file it should be."""
+    """Fetch to `staged`, which is removed if it is not the file it should be."""
     for attempt in (1, 2):
         with _progress_bar(known.file, verbose) as progress:
-            fetch(known.url, staged, retries=RETRIES, progress=progress)
+            fetch(known.url or "", staged, retries=RETRIES, progress=progress)
         damage = _checksum_problem(staged, known)
         problem = _content_problem(staged, known, damage)
         if not problem:
@@ -198,9 +204,10 @@ def _checksum_problem(path: Path, known: KnownWeights) -> str | None:
 
 
 def _content_problem(path: Path, known: KnownWeights, damage: str | None) -> str | None:
-    """Why what arrived is not the file, the most telling reason first."""
-    # Here, as opening HDF5 files takes h5py, which a mere path does not need.
-    from mrcnn.checkpoints.files import verify, why_not_hdf5
+    """Return why what arrived is not the file, the most informative reason first."""
+    # Imported here: h5py is not needed to find a path.
+    from mrcnn.checkpoints.hdf5 import why_not_hdf5
+    from mrcnn.checkpoints.weight_file import verify
 
     if reason := why_not_hdf5(path):
         return f"what arrived is not a weight file: {reason}"
@@ -217,7 +224,7 @@ def _content_problem(path: Path, known: KnownWeights, damage: str | None) -> str
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:
-    """Changes when a file is replaced; None where there is none."""
+    """Return what changes when a file is replaced; None where there is none."""
     try:
         status = path.stat()
     except FileNotFoundError:
@@ -227,7 +234,7 @@ def _stamp(path: Path) -> tuple[int, int] | None:
 
 @contextlib.contextmanager
 def _one_at_a_time(path: Path) -> Iterator[None]:
-    """Holds a lock beside `path`, so that processes that want the same file wait for one."""
+    """Hold a lock beside `path`, so that processes that want the same file wait for one."""
     try:
         import fcntl
     except ImportError:  # Windows: the last one to finish wins
@@ -240,7 +247,7 @@ def _one_at_a_time(path: Path) -> Iterator[None]:
                 fcntl.flock(stream, fcntl.LOCK_EX)
             except OSError:  # a file system without locks
                 pass
-            # Whoever held it before has removed it: then this is a lock on nothing.
+            # Its previous holder may have removed the file: then this lock protects nothing.
             if not _same_file(stream.fileno(), lock):
                 continue
             try:
@@ -259,7 +266,7 @@ def _same_file(descriptor: int, path: Path) -> bool:
 
 @contextlib.contextmanager
 def _progress_bar(title: str, verbose: int) -> Iterator[Progress | None]:
-    """A bar on the terminal; none where the output is a file."""
+    """Show a bar on the terminal; none where the output is a file."""
     if verbose <= 0:
         yield None
         return

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from mrcnn.checkpoints.files import WeightsInfo, describe_layers
+from mrcnn.checkpoints.weights_info import WeightsInfo, describe_layers
+from mrcnn.files.names import printable
 
 # The order in which Keras 2 listed a layer's weights.
 WEIGHT_ORDER = ("kernel", "bias", "gamma", "beta", "moving_mean", "moving_variance")
@@ -21,7 +22,7 @@ class ModelWeight:
 
     Attributes:
         name: relative to its layer: "kernel", or "rpn_conv_shared/kernel" in a nested model.
-        variable: anything with `assign` and `numpy`.
+        variable: anything with `assign`, `dtype` and `numpy`.
         shape: its shape.
     """
 
@@ -29,8 +30,13 @@ class ModelWeight:
     variable: Any
     shape: tuple[int, ...]
 
+    @property
+    def is_floating(self) -> bool:
+        """Whether the variable holds floating-point numbers, bfloat16 included."""
+        return "float" in str(self.variable.dtype)
+
     def numpy(self) -> np.ndarray:
-        """The values, in a type that HDF5 knows."""
+        """Return the values, in a type that HDF5 knows."""
         variable = self.variable
         value = np.asarray(variable.numpy() if hasattr(variable, "numpy") else variable)
         # bfloat16 has a kind of its own.
@@ -38,7 +44,7 @@ class ModelWeight:
 
 
 def model_weights(model: Any) -> dict[str, list[ModelWeight]]:
-    """Weights by the name of the model's layer; layers without weights have an empty list.
+    """Return weights by the name of the model's layer, an empty list for a layer without any.
 
     Raises:
         ValueError: two layers with weights have the same name.
@@ -54,14 +60,14 @@ def model_weights(model: Any) -> dict[str, list[ModelWeight]]:
 
 
 def describe_model(layers: Mapping[str, list[ModelWeight]]) -> WeightsInfo:
-    """The same reading of shapes that `verify` makes of a file."""
+    """Return what `verify` returns of a file, for the weights of a model."""
     shapes = {name: [(w.name, w.shape) for w in weights] for name, weights in layers.items()}
     return describe_layers(shapes, "the model")
 
 
 def some(names: Collection[str], limit: int = 6) -> str:
-    """The first few names, and how many more there are."""
-    names = list(names)
+    """Return the first few names, without control characters, and how many more there are."""
+    names = [printable(name) for name in names]
     rest = f", ... {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(names[:limit]) + rest
 

@@ -1,4 +1,4 @@
-"""Layer names of Mask R-CNN weight files, made by rule from the architecture.
+"""Layer names of Mask R-CNN weight files, derived from the architecture.
 
 Matterport's files list every layer of the Keras 2 model they were saved from, layers without
 weights included, in Keras' order: by distance from the outputs. Training and inference graphs
@@ -29,7 +29,7 @@ SQUEEZENET_INPUT_SCALE = 32.0
 
 
 def matterport_layer_names(backbone: str, mode: str, stage5: bool = True) -> list[str]:
-    """The root attribute `layer_names` of a file Matterport's package would write.
+    """Return the attribute `layer_names` of a file that Matterport's package would write.
 
     Args:
         backbone: "resnet50" or "resnet101".
@@ -45,10 +45,10 @@ def matterport_layer_names(backbone: str, mode: str, stage5: bool = True) -> lis
     """
     if backbone not in RESNET_BLOCKS:
         raise ValueError(
-            f"backbone is {backbone!r}: it must be one of {', '.join(map(repr, RESNET_BLOCKS))}"
+            f"backbone is {backbone!r}; it must be one of {', '.join(map(repr, RESNET_BLOCKS))}"
         )
     if mode not in MODES:
-        raise ValueError(f"mode is {mode!r}: it must be 'inference' or 'training'")
+        raise ValueError(f"mode is {mode!r}; it must be 'inference' or 'training'")
     names = ["input_image", "zero_padding2d_1", "conv1", "bn_conv1", "activation_1"]
     names += ["max_pooling2d_1", *_residual_stages(RESNET_BLOCKS[backbone][: 4 if stage5 else 3])]
     names += _feature_pyramid()
@@ -61,12 +61,12 @@ def matterport_layer_names(backbone: str, mode: str, stage5: bool = True) -> lis
 
 
 def expects_weights(name: str) -> bool:
-    """Whether a layer of this name holds weights in Matterport's graphs."""
+    """Return whether a layer of this name holds weights in Matterport's graphs."""
     return _WEIGHTED.fullmatch(name) is not None
 
 
 def from_keras_applications(name: str) -> str:
-    """Translates a layer name of keras.applications' ResNet; others come back as they are.
+    """Translate a layer name of keras.applications' ResNet; others are returned unchanged.
 
     Example:
         >>> from_keras_applications("conv4_block6_2_bn")
@@ -83,7 +83,7 @@ def from_keras_applications(name: str) -> str:
 
 
 def from_keras_squeezenet(name: str) -> str:
-    """Translates a layer name of keras-squeezenet; others come back as they are.
+    """Translate a layer name of keras-squeezenet; others are returned unchanged.
 
     Example:
         >>> from_keras_squeezenet("fire2/squeeze1x1"), from_keras_squeezenet("conv1")
@@ -96,12 +96,12 @@ def from_keras_squeezenet(name: str) -> str:
 
 
 def is_keras_squeezenet(names: list[str]) -> bool:
-    """Whether these are the layer names of a keras-squeezenet file (ours have no slash)."""
+    """Return whether these are the layer names of a keras-squeezenet file (ours have no slash)."""
     return any("/" in name and _SQUEEZENET_FIRE.fullmatch(name) for name in names)
 
 
 def _residual_stages(blocks_per_stage: tuple[int, ...]) -> list[str]:
-    """Stages 2 onwards; only the first block of a stage has a convolution on its shortcut."""
+    """Return the names of stages 2 to 5; only the first block of a stage has a convolution on its shortcut."""
     names: list[str] = []
     activation = 1
     additions = 0
@@ -142,7 +142,7 @@ def _mask_head(activation: int) -> list[str]:
 
 
 def _inference(classifier: list[str], mask: list[str]) -> list[str]:
-    """Behind the pyramid, inference: masks are made of the detections, so they come last."""
+    """Return the names after the pyramid in the inference graph, where masks come last."""
     return [
         *("rpn_model", "rpn_class", "rpn_bbox", "input_anchors", "ROI", "input_image_meta"),
         *classifier,
@@ -154,7 +154,7 @@ def _inference(classifier: list[str], mask: list[str]) -> list[str]:
 
 
 def _training(classifier: list[str], mask: list[str]) -> list[str]:
-    """Behind the pyramid, training: the two heads side by side, both ending at the losses."""
+    """Return the names after the pyramid in the training graph: the two heads side by side."""
     # Sorted by distance from the losses: the longer mask head starts first, then they alternate.
     boxes = [*classifier, "mrcnn_bbox_fc"]
     lead = len(mask) - len(boxes)

@@ -1,21 +1,20 @@
-"""Writes the weights of a model as Keras 2.2.5 did."""
+"""Write the weights of a model as Keras 2.2.5 did."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
-from mrcnn.checkpoints.files import METADATA_ATTRIBUTE
 from mrcnn.checkpoints.model_weights import ModelWeight, model_weights, some
 from mrcnn.checkpoints.names import expects_weights
+from mrcnn.checkpoints.weight_file import METADATA_ATTRIBUTE
+from mrcnn.files.atomic import atomic_path
 
 # Keras split longer attributes into NAME0, NAME1, ...: HDF5 refuses object headers of 64 KiB.
 ATTRIBUTE_LIMIT = 64512
@@ -24,12 +23,12 @@ STORAGE_TYPES = ("float16", "float32")
 
 def save_weights(
     model: Any,
-    path: str | os.PathLike,
+    path: str | os.PathLike[str],
     layer_names: Sequence[str] | None = None,
     dtype: str | None = None,
     metadata: Mapping[str, Any] | None = None,
 ) -> None:
-    """Writes a model's weights in the layout of Keras 2.2.5, all or nothing.
+    """Write a model's weights in the layout of Keras 2.2.5, all or nothing.
 
     Args:
         model: a Keras model whose `layers` carry Matterport's names; nested models, such as
@@ -47,7 +46,7 @@ def save_weights(
             model, a value does not fit the `dtype`, or a name occurs twice.
     """
     if dtype is not None and str(dtype) not in STORAGE_TYPES:
-        raise ValueError(f"dtype is {dtype!r}: it must be None or one of {STORAGE_TYPES}")
+        raise ValueError(f"dtype is {dtype!r}; it must be None or one of {STORAGE_TYPES}")
     layers = model_weights(model)
     names = list(layers) if layer_names is None else list(layer_names)
     _check_layer_names(layers, names)
@@ -61,7 +60,7 @@ def save_weights(
         for name in names
     }
     text = json.dumps(dict(metadata)) if metadata else None
-    with _replacing(Path(path).expanduser()) as temporary, h5py.File(temporary, "w") as file:
+    with atomic_path(Path(path).expanduser()) as temporary, h5py.File(temporary, "w") as file:
         _write_names(file, "layer_names", names)
         # Of fixed length: those read back as bytes everywhere, as Keras 2 expects them.
         file.attrs["backend"] = np.bytes_(b"tensorflow")
@@ -95,6 +94,7 @@ def _check_layer_names(layers: Mapping[str, list[ModelWeight]], names: list[str]
 
 
 def _stored_value(layer: str, weight: ModelWeight, dtype: str | None) -> np.ndarray:
+    """Return the values in the type they are stored in."""
     value = weight.numpy()
     if dtype is None or value.dtype.kind != "f":
         return value
@@ -119,21 +119,3 @@ def _write_names(group: h5py.Group, attribute: str, names: Sequence[str]) -> Non
         return
     for number, chunk in enumerate(np.array_split(encoded, num_chunks)):
         group.attrs[f"{attribute}{number}"] = chunk
-
-
-@contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[str]:
-    """A temporary file beside `path` that takes its place if the block ends well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    os.close(handle)
-    try:
-        yield temporary
-        # mkstemp makes files for their owner alone; give what open() would have given.
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

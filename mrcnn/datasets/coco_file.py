@@ -109,6 +109,9 @@ def normalize_annotation(annotation: Any, place: str) -> dict[str, Any]:
     annotation["category_id"] = entry.identifier("category_id")
     annotation["iscrowd"] = int(entry.flag("iscrowd", default=False))
     segmentation = entry.get("segmentation", [])
+    if isinstance(segmentation, list) and len(segmentation) == 1:
+        if isinstance(segmentation[0], dict) and "counts" in segmentation[0]:
+            segmentation = segmentation[0]
     if isinstance(segmentation, list):
         try:
             segmentation = [polygon.ravel().tolist() for polygon in read_polygons(segmentation)]

@@ -1,54 +1,69 @@
 """Run the inference graph with Keras on TensorFlow, JAX or torch."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
 
 from mrcnn import graphs
+from mrcnn.engines.base import Tensor
 from mrcnn.geometry.images import molded_floats
 
+_Function = Callable[[Sequence[Tensor]], Any]
 
-def compiled(model):
-    """A fast function of a Keras model in inference mode: list of arrays in, tensors out.
 
-    Unlike `predict` it leaves the outputs where they are: the pyramid, some 90 MB for a picture of
+def compile_model(model: keras.Model) -> _Function:
+    """Return a fast function of a Keras model in inference mode: list of arrays in, tensors out.
+
+    Unlike `predict` it leaves the outputs on the device: the pyramid, some 90 MB for an image of
     1024 x 1024, need not travel through NumPy between two graphs.
     """
     backend = keras.backend.backend()
     if backend == "tensorflow":
-        import tensorflow as tf
-
-        # One trace serves every picture size, batch and number of boxes. Without AutoGraph, which
-        # would only look for Python loops in what has none, for half a second; Keras, too, leaves
-        # layers alone in `predict`.
-        signature = [tf.TensorSpec(x.shape, x.dtype) for x in model.inputs]
-        run = tf.function(
-            lambda *inputs: model(inputs, training=False),
-            input_signature=signature,
-            autograph=False,
-        )
-        # Tensors: with tf.config.run_functions_eagerly Keras takes no mixture with arrays.
-        return lambda inputs: run(*map(tf.convert_to_tensor, inputs))
+        return _compile_tensorflow(model)
     if backend == "jax":
-        import jax
-
-        # Not `stateless_call`, which wants the variables sorted by what is being trained; to ask
-        # Keras for that list at every call takes milliseconds.
-        variables = list(model.variables)
-
-        @jax.jit
-        def run(values, inputs):
-            with keras.StatelessScope(state_mapping=zip(variables, values)):
-                return model(inputs, training=False)
-
-        return lambda inputs: run([v.value for v in variables], inputs)
+        return _compile_jax(model)
     import torch
 
-    def call(inputs):
+    def call(inputs: Sequence[Tensor]) -> Any:
         with torch.no_grad():
             return model([ops.convert_to_tensor(x) for x in inputs], training=False)
 
     return call
+
+
+def _compile_tensorflow(model: keras.Model) -> _Function:
+    import tensorflow as tf
+
+    # One trace serves every image size, batch and number of boxes. AutoGraph would search for
+    # Python loops, of which there are none, for half a second; Keras disables it in `predict` too.
+    signature = [tf.TensorSpec(x.shape, x.dtype) for x in model.inputs]
+    run = tf.function(
+        lambda *inputs: model(inputs, training=False),
+        input_signature=signature,
+        autograph=False,
+    )
+    # Tensors: with tf.config.run_functions_eagerly Keras accepts no mixture with arrays.
+    return lambda inputs: run(*map(tf.convert_to_tensor, inputs))
+
+
+def _compile_jax(model: keras.Model) -> _Function:
+    import jax
+
+    # Not `stateless_call`, which takes the variables sorted by whether they are trainable; Keras
+    # needs milliseconds to make that list at every call.
+    variables = list(model.variables)
+
+    @jax.jit
+    def run(values: Sequence[Tensor], inputs: Sequence[Tensor]) -> Any:
+        with keras.StatelessScope(state_mapping=zip(variables, values)):
+            return model(inputs, training=False)
+
+    return lambda inputs: run([v.value for v in variables], inputs)
 
 
 class KerasEngine:
@@ -61,58 +76,53 @@ class KerasEngine:
 
     name = "keras"
 
-    def __init__(self, shared):
-        self._detect = compiled(graphs.detection_graph(shared))
-        self._masks = compiled(graphs.mask_graph(shared))
+    def __init__(self, shared: Any) -> None:
+        self._detect = compile_model(graphs.detection_graph(shared))
+        self._masks = compile_model(graphs.mask_graph(shared))
         self._config = shared.config
         self._mask_shape = tuple(shared.config.MASK_SHAPE)
-        self.precision = shared.config.PRECISION
+        self.precision: str = shared.config.PRECISION
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"Keras on {keras.backend.backend()}, {self.precision}"
 
-    def run(self, images, image_metas, anchors):
-        """Detections and their masks.
+    def prepare(self) -> None:
+        """Do nothing: Keras compiles at the first call of `run`."""
 
-        Args:
-            images: `[batch, height, width, channels]` float32, mean subtracted, or uint8 as they
-                are.
-            image_metas: `[batch, 12 + num_classes]`.
-            anchors: `[anchors, (y1, x1, y2, x2)]` normalised.
-
-        Returns:
-            detections: `[batch, DETECTION_MAX_INSTANCES, (y1, x1, y2, x2, class_id, score)]`
-                float32, boxes normalised, zero rows after the last.
-            masks: `[batch, most detections of a picture, mask height, mask width]` float32
-                probabilities of each detection's class.
-        """
-        images = self._mold(np.asarray(images))
+    def run(
+        self, images: np.ndarray, image_metas: np.ndarray, anchors: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the detections of a batch of images and their masks; see `Engine.run`."""
+        molded = self._mold(np.asarray(images))
         image_metas = np.asarray(image_metas, np.float32)
         anchors = np.broadcast_to(np.asarray(anchors, np.float32), (len(images), *anchors.shape))
-        detections, *pyramid = self._detect([images, image_metas, anchors])
+        detections, *pyramid = self._detect([molded, image_metas, anchors])
         detections = ops.convert_to_numpy(detections)
-        count = most_detections(detections)
+        count = max_detections(detections)
         if count == 0:
             return detections, np.zeros((len(images), 0, *self._mask_shape), np.float32)
-        rows = _round_up(count, detections.shape[1])
+        rows = _padded_count(count, detections.shape[1])
         masks = self._masks([detections[:, :rows], image_metas, *pyramid])
         return detections, ops.convert_to_numpy(masks)[:, :count]
 
-    def _mold(self, images):
-        """Subtract the mean where the pictures still have it."""
+    def _mold(self, images: np.ndarray) -> Tensor:
+        """Subtract the mean from images that still have it."""
         if images.dtype != np.uint8 or keras.backend.backend() != "jax":
             return molded_floats(images, self._config)
-        images = ops.cast(ops.convert_to_tensor(images), "float32")  # on the GPU
-        return images - np.asarray(self._config.MEAN_PIXEL, np.float32)
+        floats = ops.cast(ops.convert_to_tensor(images), "float32")  # on the GPU
+        return floats - np.asarray(self._config.MEAN_PIXEL, np.float32)
 
 
-def most_detections(detections):
-    """The number of detections in the picture that has most; `[batch, N, 6]`, zero rows last."""
+def max_detections(detections: np.ndarray) -> int:
+    """Return the largest number of detections in an image of `[batch, N, 6]`, zero rows last."""
     return int((detections[..., 4] > 0).sum(axis=1).max(initial=0))
 
 
-def _round_up(count, limit):
-    """JAX compiles anew for every shape, so there the mask head runs on 1, 2, 4, 8, ... boxes."""
+def _padded_count(count: int, limit: int) -> int:
+    """Return the number of boxes to run the mask head on.
+
+    JAX compiles for every new shape, so there it is 1, 2, 4, 8, ... boxes.
+    """
     if keras.backend.backend() != "jax":
         return count
     return min(1 << (count - 1).bit_length(), limit)

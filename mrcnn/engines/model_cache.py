@@ -1,7 +1,8 @@
-"""Converted networks on disk, so that the second start is fast.
+"""Converted networks on disk, so that the next start is fast.
 
-An entry is a folder named after everything its content depends on. It is written beside its place
-and moved there whole; what does not fit its checksums is thrown away and made anew.
+An entry is a folder named by a digest of everything its content depends on. It is written under a
+temporary name and renamed when it is complete, and renamed before it is removed, so a process that
+is killed leaves a whole entry or none. An entry whose checksums do not match is removed.
 """
 
 from __future__ import annotations
@@ -10,26 +11,41 @@ import functools
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import tempfile
 import time
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from mrcnn.files.atomic import write_json
 from mrcnn.files.cache_dir import cache_dir
 
-# A ResNet-101 takes 250 MB. What was used longest ago goes first.
+# Total size above which the least recently used entries are removed; a ResNet-101 takes 250 MB.
 MAX_BYTES = 3 << 30
 _CONTENTS = "contents.json"
+_TEMPORARY = ".partial-"
+_STALE_SECONDS = 24 * 3600
+# The code that determines the converted networks: what `mrcnn.engines.pieces` imports.
+_SOURCES = (
+    "config.py",
+    "config_rules.py",
+    "graphs.py",
+    "checkpoints/*.py",
+    "engines/*.py",
+    "files/*.py",
+    "geometry/*.py",
+    "layers/*.py",
+)
 
 
 def cache_key(*parts: Any) -> str:
-    """A name for what the parts determine.
+    """Return a digest of values.
 
     Args:
-        parts: bytes, arrays with a buffer, or values that `json.dumps` accepts.
+        parts: bytes, memoryviews of contiguous arrays, or values that `json.dumps` accepts.
 
     Returns:
         32 hexadecimal digits.
@@ -38,77 +54,86 @@ def cache_key(*parts: Any) -> str:
     for part in parts:
         if not isinstance(part, bytes | memoryview):
             part = json.dumps(part, sort_keys=True).encode()
-        digest.update(len(part).to_bytes(8, "big") if isinstance(part, bytes) else b"")
+        digest.update(memoryview(part).nbytes.to_bytes(8, "big"))
         digest.update(part)
     return digest.hexdigest()
 
 
 @functools.cache
 def source_digest() -> str:
-    """A digest of the code that builds the graphs: other code, other entries."""
+    """Return a digest of the code that builds the networks."""
+    return cache_key(*(file.read_bytes() for file in source_files()))
+
+
+def source_files() -> list[Path]:
+    """Return the files that `source_digest` covers."""
     package = Path(__file__).resolve().parents[1]
-    files = [package / "graphs.py", *sorted((package / "layers").glob("*.py"))]
-    files += sorted((package / "engines").glob("*.py"))
-    return cache_key(*(file.read_bytes() for file in files))
+    return [file for pattern in _SOURCES for file in sorted(package.glob(pattern))]
 
 
 def load(key: str) -> tuple[Path, dict[str, Any]] | None:
-    """The folder of an entry and the note stored with it; None where there is none.
+    """Return the folder of an entry and the note stored with it; None where there is none.
 
-    An entry that is damaged is removed.
+    A damaged entry is removed.
     """
-    folder = _home() / key
     try:
-        contents = json.loads((folder / _CONTENTS).read_text())
+        folder = _home() / key
+        if not os.path.isdir(folder):
+            return None
+    except (OSError, RuntimeError):  # no home folder
+        return None
+    try:
+        contents = json.loads((folder / _CONTENTS).read_text(encoding="utf-8"))
         whole = all(
             _checksum(folder / name) == checksum for name, checksum in contents["files"].items()
         )
         note = contents["note"]
-    except FileNotFoundError:
-        whole, note = False, {}
-        if not folder.exists():
-            return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         whole, note = False, {}
     if not whole:
-        shutil.rmtree(folder, ignore_errors=True)
+        _discard(folder)
         return None
     try:
         os.utime(folder)
-    except OSError:  # somebody else's, or read only: good to use all the same
+    except OSError:  # of another user, or on a read-only disk
         pass
     return folder, note
 
 
-def store(key: str, write: Any, note: dict[str, Any] | None = None) -> Path | None:
+def store(
+    key: str, write: Callable[[Path], None], note: dict[str, Any] | None = None
+) -> Path | None:
     """Make an entry, or replace it.
 
     Args:
         key: from `cache_key`.
-        write: called with a `Path`, an empty folder, and fills it with files.
-        note: kept with them; values for `json.dumps`.
+        write: is called with the path of an empty folder and fills it with files.
+        note: values for `json.dumps` that `load` returns.
 
     Returns:
-        The folder; None where nothing can be written there.
+        The folder; None where none can be written.
     """
     try:
         home = _home()
         home.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=home))
-    except OSError:
+        partial = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=home))
+    except (OSError, RuntimeError):  # no home folder, or a read-only one
         return None
+    folder = home / key
     try:
         write(partial)
         files = {file.name: _checksum(file) for file in sorted(partial.iterdir())}
-        (partial / _CONTENTS).write_text(json.dumps({"files": files, "note": note or {}}))
-        folder = home / key
-        shutil.rmtree(folder, ignore_errors=True)
+        write_json(partial / _CONTENTS, {"files": files, "note": note or {}})
+        _discard(folder)
         os.replace(partial, folder)
     except OSError:
-        # No space, or another process was first with the same entry.
+        # The disk is full, or another process has stored the same entry in the meantime.
         shutil.rmtree(partial, ignore_errors=True)
         found = load(key)
         return found and found[0]
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
     _prune(home, keep=folder)
     return folder
 
@@ -118,7 +143,7 @@ def _home() -> Path:
 
 
 def _checksum(file: Path) -> list[int]:
-    """`[bytes, CRC-32]`."""
+    """Return `[bytes, CRC-32]`."""
     size, value = 0, 0
     with open(file, "rb") as stream:
         while block := stream.read(1 << 22):
@@ -127,24 +152,37 @@ def _checksum(file: Path) -> list[int]:
     return [size, value]
 
 
+def _discard(folder: Path) -> None:
+    """Remove an entry where there is one and the system allows it.
+
+    It is renamed first: removing a folder takes time, in which the process may be killed.
+    """
+    trash = folder.with_name(f"{_TEMPORARY}{secrets.token_hex(8)}")
+    try:
+        os.rename(folder, trash)
+    except OSError:
+        return
+    shutil.rmtree(trash, ignore_errors=True)
+
+
 def _prune(home: Path, keep: Path) -> None:
-    """Remove what was used longest ago until the rest is small enough."""
+    """Remove the least recently used entries above `MAX_BYTES`, and what killed processes left."""
 
     def size(folder: Path) -> int:
         return sum(file.stat().st_size for file in folder.iterdir())
 
     try:
         folders = [folder for folder in home.iterdir() if folder.is_dir()]
-        for folder in folders:  # what a killed process has left
-            if folder.name.startswith(".") and time.time() - folder.stat().st_mtime > 86400:
+        for folder in folders:
+            age = time.time() - folder.stat().st_mtime
+            if folder.name.startswith(_TEMPORARY) and age > _STALE_SECONDS:
                 shutil.rmtree(folder, ignore_errors=True)
-        entries = _newest_first(f for f in folders if not f.name.startswith("."))
         total = 0
-        for folder in entries:
+        for folder in _newest_first(f for f in folders if not f.name.startswith(_TEMPORARY)):
             total += size(folder)
             if total > MAX_BYTES and folder != keep:
-                shutil.rmtree(folder, ignore_errors=True)
-    except OSError:  # another process is at the same work
+                _discard(folder)
+    except OSError:  # another process prunes as well
         pass
 
 

@@ -1,16 +1,19 @@
-"""The package `openvino`, imported so that it keeps to itself."""
+"""Import of the package `openvino` without its telemetry."""
+
+from __future__ import annotations
 
 import contextlib
+from types import ModuleType
 
 
-def import_openvino():
-    """Import OpenVINO without its telemetry.
+def import_openvino() -> ModuleType:
+    """Return the module `openvino`, with its telemetry switched off.
 
-    It reports every import and conversion to its maker's statistics unless told otherwise, and does
-    so by forking this process, TensorFlow's threads included. Nobody here was asked.
+    It would report every import and conversion to its maker's statistics, and fork this process to
+    do so, with TensorFlow's threads running.
 
     Raises:
-        ImportError: it is not installed.
+        ImportError: OpenVINO is not installed.
     """
     with contextlib.suppress(ImportError, AttributeError):
         from openvino_telemetry.utils.sender import TelemetrySender
@@ -21,5 +24,5 @@ def import_openvino():
     return openvino
 
 
-def _send_nothing(self, *message, **options):
-    """In the place of `TelemetrySender.send`."""
+def _send_nothing(self: object, *message: object, **options: object) -> None:
+    """Replace `TelemetrySender.send`."""

@@ -1,9 +1,9 @@
 """The inference graph in pieces, for engines that compute the network in low precision.
 
-Coordinates never leave float32: in bfloat16, box decoding, suppression and sample positions are
-wrong by pixels. So the network is cut where boxes go in or come out:
+Coordinates stay in float32: in bfloat16, box decoding, suppression and sample positions are wrong
+by pixels. So the network is cut where boxes go in or come out:
 
-    trunk             picture -> table of the pyramid, RPN outputs
+    trunk             image -> table of the pyramid, RPN outputs
     proposals         RPN outputs, anchors -> boxes                (box arithmetic)
     classifier_align  boxes, table -> a square of features a box   (box arithmetic)
     classifier        features -> class probabilities, deltas
@@ -15,30 +15,62 @@ The pyramid goes from piece to piece as the table of rows that ROIAlign reads, s
 out once, and a thousand boxes can be cut from it some at a time.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import keras
 import numpy as np
 
+from mrcnn.engines.base import Tensor
 from mrcnn.geometry.anchors import compute_backbone_shapes
 from mrcnn.graphs import precision_policy
 from mrcnn.layers.detections import DetectionLayer
 from mrcnn.layers.proposals import ProposalLayer
 from mrcnn.layers.roi_align import PyramidTable, TableROIAlign
 
-# What holds weights, and is worth low precision.
+# The pieces that hold weights; the precision of an engine applies to them.
 NETWORKS = ("trunk", "classifier", "mask")
 # What an engine computes beside them, in float32.
 ALIGNERS = ("classifier_align", "mask_align")
 
 
-def trunk_graph(shared):
-    """`[batch, height, width, channels]` to `[table, rpn_class, rpn_bbox]`."""
+def build_pieces(shared: Any) -> dict[str, keras.Model]:
+    """Return all pieces of the graph on the weights of a `mrcnn.graphs.SharedLayers`.
+
+    Returns:
+        Keras models by the names in the module's description.
+    """
+    classifier, mask = shared.classifier, shared.mask
+
+    def classify(pooled: Tensor) -> list[Tensor]:
+        _, probabilities, deltas = classifier.classify(pooled)
+        return [probabilities, deltas]
+
+    with precision_policy(shared.config.PRECISION):
+        return {
+            "trunk": trunk_piece(shared),
+            "proposals": proposal_piece(shared),
+            "classifier_align": align_piece(shared, classifier, "classifier_align"),
+            "classifier": head_piece(shared, classifier, classify, "classifier"),
+            "detections": detection_piece(shared),
+            "mask_align": align_piece(shared, mask, "mask_align"),
+            "mask": head_piece(shared, mask, mask.predict_masks, "mask"),
+        }
+
+
+def trunk_piece(shared: Any) -> keras.Model:
+    """Return a model of `[batch, height, width, channels]` to `[table, rpn_class, rpn_bbox]`."""
     outputs = [PyramidTable()(shared.pyramid), shared.rpn_class, shared.rpn_bbox]
     return keras.Model([shared.image], outputs, name="trunk")
 
 
-def align_graph(shared, head, name):
-    """`[boxes [batch, N, 4], image_meta, table [batch, rows, channels], sizes [1, 4, 2]]` to the
-    features of each box, `[batch, N, side, side, channels]`.
+def align_piece(shared: Any, head: Any, name: str) -> keras.Model:
+    """Return a model of boxes and the pyramid's table to the features of each box.
+
+    Inputs: boxes `[batch, N, 4]`, image_meta, table `[batch, rows, channels]`, sizes `[1, 4, 2]`.
+    Output: `[batch, N, side, side, channels]`.
     """
     level = shared.pyramid[0]
     inputs = [
@@ -51,21 +83,31 @@ def align_graph(shared, head, name):
     return keras.Model(inputs, align(inputs), name=name)
 
 
-def pyramid_sizes(config, image_shape):
-    """The `sizes` of P2..P5 that `align_graph` takes, `[1, 4, (height, width)]` int32."""
+def pyramid_sizes(config: Any, image_shape: Sequence[int]) -> np.ndarray:
+    """Return the `sizes` of P2 to P5 that `align_piece` takes, `[1, 4, (height, width)]` int32.
+
+    Args:
+        config: `Config`.
+        image_shape: `(height, width, ...)` of the molded image.
+    """
     return compute_backbone_shapes(config, image_shape)[None, :4].astype(np.int32)
 
 
-def head_graph(shared, head, compute, name):
-    """`compute`, a method of `head`, on `[batch, N, side, side, channels]` features."""
+def head_piece(
+    shared: Any, head: Any, compute: Callable[[Tensor], Tensor], name: str
+) -> keras.Model:
+    """Return a model of `compute`, a method of `head`, on `[batch, N, side, side, channels]`."""
     side = head.align.pool_shape
     level = shared.pyramid[0]
     pooled = keras.Input((None, *side, level.shape[-1]), dtype=level.dtype, name="input_pooled")
     return keras.Model([pooled], compute(pooled), name=name)
 
 
-def proposal_graph(shared):
-    """`[rpn_class, rpn_bbox, anchors]` to boxes `[batch, POST_NMS_ROIS_INFERENCE, 4]`."""
+def proposal_piece(shared: Any) -> keras.Model:
+    """Return a model of `[rpn_class, rpn_bbox, anchors]` to proposals.
+
+    Output: boxes `[batch, POST_NMS_ROIS_INFERENCE, 4]`.
+    """
     config = shared.config
     layer = ProposalLayer(config.POST_NMS_ROIS_INFERENCE, config.RPN_NMS_THRESHOLD, config=config)
     inputs = [
@@ -75,9 +117,10 @@ def proposal_graph(shared):
     return keras.Model(inputs, layer(inputs), name="proposals")
 
 
-def detection_graph(shared):
-    """`[boxes, probabilities, deltas, image_meta]` to detections
-    `[batch, DETECTION_MAX_INSTANCES, 6]`.
+def detection_piece(shared: Any) -> keras.Model:
+    """Return a model of `[boxes, probabilities, deltas, image_meta]` to detections.
+
+    Output: `[batch, DETECTION_MAX_INSTANCES, 6]`.
     """
     config = shared.config
     inputs = [
@@ -87,27 +130,3 @@ def detection_graph(shared):
         keras.Input((config.IMAGE_META_SIZE,), name="input_image_meta"),
     ]
     return keras.Model(inputs, DetectionLayer(config)(inputs), name="detections")
-
-
-def pieces(shared):
-    """All pieces of the graph on the weights of a `mrcnn.graphs.SharedLayers`.
-
-    Returns:
-        dict of Keras models by the names in the module's description.
-    """
-    classifier, mask = shared.classifier, shared.mask
-
-    def classify(pooled):
-        _, probabilities, deltas = classifier.classify(pooled)
-        return [probabilities, deltas]
-
-    with precision_policy(shared.config.PRECISION):
-        return {
-            "trunk": trunk_graph(shared),
-            "proposals": proposal_graph(shared),
-            "classifier_align": align_graph(shared, classifier, "classifier_align"),
-            "classifier": head_graph(shared, classifier, classify, "classifier"),
-            "detections": detection_graph(shared),
-            "mask_align": align_graph(shared, mask, "mask_align"),
-            "mask": head_graph(shared, mask, mask.predict_masks, "mask"),
-        }

@@ -1,9 +1,10 @@
-"""int8 networks by post-training quantisation with NNCF, OpenVINO's own quantiser."""
+"""int8 networks by post-training quantization with NNCF, OpenVINO's own quantizer."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,31 +13,31 @@ from mrcnn.engines.openvino_package import import_openvino
 
 
 def quantized(models: dict[str, Any], samples: dict[str, list[np.ndarray]]) -> dict[str, Any]:
-    """Quantise convolutions and matrix products to 8 bits.
+    """Return models with convolutions and matrix products in 8 bits.
 
     Args:
         models: OpenVINO models by name.
-        samples: typical inputs of those that are to be quantised. One without samples (no
-            detection in any picture) stays as it is.
+        samples: typical inputs of those to quantize, by name. A model without samples (no
+            detection in any image) stays as it is.
 
     Returns:
-        The models by name.
+        All models by name.
 
     Raises:
-        ImportError: without the package `nncf`.
+        ImportError: the package `nncf` is not installed.
     """
     try:
-        import_openvino()  # NNCF sends its reports through the same package
-        with _quiet():
+        import_openvino()  # NNCF reports its use through the same package
+        with _without_advice():
             import nncf
     except ImportError as error:
-        raise ImportError(f'precision "int8" needs the package nncf: {error}') from error
+        raise ImportError(f"precision 'int8' needs the package nncf (pip install nncf): {error}") from error
     result = dict(models)
     for name, inputs in samples.items():
         if not inputs:
             continue
         dataset = nncf.Dataset(inputs, lambda value: {0: value})
-        with _quiet():
+        with _without_advice():
             result[name] = nncf.quantize(
                 models[name],
                 dataset,
@@ -47,8 +48,8 @@ def quantized(models: dict[str, Any], samples: dict[str, list[np.ndarray]]) -> d
 
 
 @contextlib.contextmanager
-def _quiet():
-    """Without NNCF's advice; its warnings and its progress still appear."""
+def _without_advice() -> Iterator[None]:
+    """Hide NNCF's informational messages inside the block; its warnings still appear."""
     logger = logging.getLogger("nncf")
     level = logger.level
     logger.setLevel(logging.WARNING)

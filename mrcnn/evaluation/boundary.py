@@ -1,7 +1,7 @@
 """Boundary IoU: how well the outline of a mask fits.
 
 For large objects the pixel counts of the inside hide errors along the edge; Boundary IoU
-compares only a band along the outline, as wide as a fixed share of the picture's diagonal.
+compares only a band along the outline, as wide as a fixed share of the image's diagonal.
 
 Cheng, Girshick, Dollar, Berg, Kirillov: Boundary IoU: Improving Object-Centric Image
 Segmentation Evaluation, CVPR 2021, https://arxiv.org/abs/2103.16562.
@@ -20,38 +20,38 @@ _MAX_CHANNELS = 64
 
 
 def mask_to_boundary(mask: np.ndarray, dilation_ratio: float = 0.02) -> np.ndarray:
-    """Pixels of a mask within a distance of its outline.
+    """Return the pixels of a mask within a distance of its outline.
 
-    A pixel belongs to the boundary if the mask ends (or the picture does) at most ``d``
-    pixels from it in any of the eight directions; ``d = round(dilation_ratio *
-    sqrt(H^2 + W^2))``, at least 1.
+    A pixel belongs to the boundary if the mask ends (or the image does) at most `d`
+    pixels from it in any of the eight directions; `d = round(dilation_ratio *
+    sqrt(H^2 + W^2))`, at least 1.
 
     Args:
-        mask: ``[H, W]`` or ``[H, W, N]``, bool or 0 and one positive value.
-        dilation_ratio: Width of the band as a share of the diagonal; the paper uses 0.02
+        mask: `[H, W]` or `[H, W, N]`, bool or 0 and one positive value.
+        dilation_ratio: width of the band as a share of the diagonal; the paper uses 0.02
             (COCO, LVIS) and 0.005 for Cityscapes.
 
     Returns:
         Bool array of the same shape.
 
     Raises:
-        ValueError: If the mask is not binary, has another rank, or the ratio is not
+        ValueError: if the mask is not binary, has another rank, or the ratio is not
             positive.
     """
     import cv2
 
     mask = np.asarray(mask)
     if mask.ndim not in (2, 3) or 0 in mask.shape[:2]:
-        raise ValueError(f"mask must be [H, W] or [H, W, N] with pixels, got {mask.shape}")
+        raise ValueError(f"mask has shape {mask.shape}; it must be [H, W] or [H, W, N] with pixels")
     if not dilation_ratio > 0:
-        raise ValueError(f"dilation_ratio must be positive, got {dilation_ratio}")
+        raise ValueError(f"dilation_ratio is {dilation_ratio}; it must be above 0")
     mask = binary_mask(mask, "given")
     height, width = mask.shape[:2]
     distance = max(1, round(float(dilation_ratio * np.hypot(height, width))))
     stacked = mask.reshape(height, width, -1)
     if stacked.shape[2] == 0:
         return np.zeros(mask.shape, bool)
-    # One ring of background makes the picture's border an outline. It is enough: whatever
+    # One ring of background makes the image's border an outline. It is enough: whatever
     # lies beyond the array never erodes in OpenCV.
     padded = np.pad(stacked.view(np.uint8), ((1, 1), (1, 1), (0, 0)))
     # One erosion by a square of 2d + 1 equals d erosions by a square of 3.
@@ -69,24 +69,24 @@ def mask_to_boundary(mask: np.ndarray, dilation_ratio: float = 0.02) -> np.ndarr
 def boundary_iou(
     predicted: np.ndarray, true: np.ndarray, dilation_ratio: float = 0.02
 ) -> float | np.ndarray:
-    """Intersection over union of the boundaries of two masks.
+    """Return the intersection over union of the boundaries of two masks.
 
     Args:
-        predicted: ``[H, W]`` or ``[H, W, N]``, bool or 0 and one positive value.
-        true: The same shape.
-        dilation_ratio: As for ``mask_to_boundary``.
+        predicted: `[H, W]` or `[H, W, N]`, bool or 0 and one positive value.
+        true: the same shape.
+        dilation_ratio: as for `mask_to_boundary`.
 
     Returns:
-        A float in 0..1, or ``[N]`` for stacked masks; 1 where both masks are empty, 0
+        A float in 0..1, or `[N]` for stacked masks; 1 where both masks are empty, 0
         where only one is.
 
     Raises:
-        ValueError: As for ``mask_to_boundary``, or if the shapes differ.
+        ValueError: as for `mask_to_boundary`, or if the shapes differ.
     """
     predicted, true = np.asarray(predicted), np.asarray(true)
     if predicted.shape != true.shape:
         raise ValueError(
-            "predicted and true masks must have the same shape, "
-            f"got {predicted.shape} and {true.shape}"
+            f"the predicted mask has shape {predicted.shape}; it must be that of the true one, "
+            f"{true.shape}"
         )
     return iou(mask_to_boundary(predicted, dilation_ratio), mask_to_boundary(true, dilation_ratio))

@@ -1,8 +1,8 @@
-"""COCO's average precision and recall of a model on any data set.
+"""COCO's average precision and recall of a model on any dataset.
 
-The figures are pycocotools' own. ``evaluate_coco`` runs a model over a data set;
-``CocoEvaluator`` takes detections from anywhere, one picture at a time, and keeps them as
-run lengths, so a whole data set fits into memory.
+The figures are pycocotools' own. `evaluate_coco` runs a model over a dataset;
+`CocoEvaluator` takes detections from anywhere, one image at a time, and keeps them as
+run lengths, so a whole dataset fits into memory.
 
 Lin et al.: Microsoft COCO: Common Objects in Context, ECCV 2014,
 https://arxiv.org/abs/1405.0312; https://cocodataset.org/#detection-eval.
@@ -17,7 +17,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -32,6 +32,8 @@ from mrcnn.evaluation.detections import (
 )
 from mrcnn.evaluation.ground_truth import GroundTruth, open_ground_truth
 from mrcnn.evaluation.report import ClassReport, CocoMetrics, CocoReport
+from mrcnn.files.atomic import write_json
+from mrcnn.files.names import printable
 
 __all__ = ["CocoEvaluator", "evaluate_coco", "results_to_coco"]
 
@@ -49,17 +51,17 @@ class CocoEvaluator:
         >>> print(evaluator.summarize())  # doctest: +SKIP
 
     Args:
-        dataset: A prepared ``Dataset``, the path of a COCO json, its content as a dict, or
-            a ``GroundTruth``. With a json the class ids of detections are the positions of
+        dataset: A prepared `Dataset`, the path of a COCO json, its content as a dict, or
+            a `GroundTruth`. With a json the class ids of detections are the positions of
             its categories sorted by id (from 1) and image ids are the json's.
-        image_ids: Pictures to evaluate; None (the default) for all. A picture for which
+        image_ids: images to evaluate; None (the default) for all. A image for which
             nothing was added counts as one without detections.
-        masks: False evaluates boxes only, for models and data sets without masks.
-        use_annotations: Whether a Dataset's own COCO annotations are the truth (True), or
-            ``load_mask`` (False); None decides picture by picture (see ``DatasetTruth``).
+        masks: False evaluates boxes only, for models and datasets without masks.
+        use_annotations: whether a Dataset's own COCO annotations are the truth (True), or
+            `load_mask` (False); None decides image by image (see `DatasetTruth`).
 
     Raises:
-        ValueError: If an image id is not in the data set.
+        ValueError: if an image id is not in the dataset.
     """
 
     def __init__(
@@ -82,16 +84,16 @@ class CocoEvaluator:
         self._detections: dict[Any, ImageDetections] = {}
 
     def add(self, image_id: Any, result: Mapping[str, Any]) -> None:
-        """Add the detections of one picture; a second call for a picture replaces the first.
+        """Add the detections of one image; a second call for an image replaces the first.
 
         Args:
-            image_id: Id of the picture in the data set.
-            result: One entry of what ``MaskRCNN.detect`` returns: ``rois`` ``[N, (y1, x1,
-                y2, x2)]`` in pixels, ``class_ids`` ``[N]``, ``scores`` ``[N]`` and, unless
-                only boxes are evaluated, ``masks`` ``[H, W, N]`` bool.
+            image_id: id of the image in the dataset.
+            result: one entry of what `MaskRCNN.detect` returns: `rois` `[N, (y1, x1,
+                y2, x2)]` in pixels, `class_ids` `[N]`, `scores` `[N]` and, unless
+                only boxes are evaluated, `masks` `[H, W, N]` bool.
 
         Raises:
-            ValueError: If the picture is not evaluated, or the result does not fit it.
+            ValueError: if the image is not evaluated, or the result does not fit it.
         """
         image_id = image_id.item() if isinstance(image_id, np.generic) else image_id
         if image_id not in self._chosen:
@@ -100,55 +102,61 @@ class CocoEvaluator:
         size = self.truth.load(image_id).size
         self._detections[image_id] = detections_from_result(result, size, self.masks, image_id)
 
-    def add_coco_results(self, results: Sequence[Mapping[str, Any]] | str | os.PathLike) -> None:
+    def add_coco_results(
+        self, results: Sequence[Mapping[str, Any]] | str | os.PathLike[str]
+    ) -> None:
         """Add detections in COCO's results format (ids are those of the source).
 
         Args:
-            results: List of ``{"image_id", "category_id", "bbox", "score",
-                "segmentation"}``, or the path of a json with it. Entries of pictures that
+            results: list of `{"image_id", "category_id", "bbox", "score",
+                "segmentation"}`, or the path of a json with it. Entries of images that
                 are not evaluated are skipped.
 
         Raises:
-            ValueError: If an entry lacks a field or has an unknown category.
+            ValueError: if an entry lacks a field or has an unknown category.
         """
-        if isinstance(results, (str, os.PathLike)):
-            with open(results, encoding="utf-8") as file:
-                results = json.load(file)
+        entries: Any = results
+        if isinstance(results, str | os.PathLike):
+            entries = _read_results(results)
         by_image: dict[Any, list[Mapping[str, Any]]] = {}
-        for entry in results:
+        for number, entry in enumerate(entries):
+            if not isinstance(entry, Mapping) or not isinstance(entry.get("image_id"), int | str):
+                raise ValueError(
+                    f"results[{number}] is {str(entry)[:100]!r}; it must be an object with an "
+                    "image_id"
+                )
             by_image.setdefault(entry["image_id"], []).append(entry)
         for image_id in self.image_ids:
-            entries = by_image.get(self.truth.source_image_ids[image_id])
-            if entries:
+            found = by_image.get(self.truth.source_image_ids[image_id])
+            if found:
                 self._detections[image_id] = detections_from_coco(
-                    self.truth, image_id, entries, self.masks
+                    self.truth, image_id, found, self.masks
                 )
 
     def reset(self) -> None:
-        """Forget all detections and keep the true objects, for the next evaluation."""
+        """Remove all detections and keep the true objects, for the next evaluation."""
         self._detections = {}
 
     def detections(self, image_id: Any) -> ImageDetections:
-        """Detections added for a picture (empty ones where none were)."""
+        """Return the detections added for an image, empty ones where there were none."""
         if image_id in self._detections:
             return self._detections[image_id]
         none = np.zeros(0)
         return ImageDetections(none.astype(int), none, np.zeros((0, 4)), [])
 
     def to_coco(self) -> list[dict[str, Any]]:
-        """All detections in COCO's results format, ready for ``json.dump``."""
+        """Return all detections in COCO's results format, ready for `json.dump`."""
         entries = []
         for image_id in self.image_ids:
             entries += detections_to_coco(self.truth, image_id, self.detections(image_id))
         return entries
 
-    def save_results(self, path: str | os.PathLike) -> None:
-        """Write ``to_coco`` as json, the file that COCO's server takes."""
-        with open(path, "w", encoding="utf-8") as file:
-            json.dump(self.to_coco(), file)
+    def save_results(self, path: str | os.PathLike[str]) -> None:
+        """Write `to_coco` as json, the file that COCO's server takes."""
+        write_json(path, self.to_coco(), indent=None)
 
     def summarize(self) -> CocoReport:
-        """Figures over all chosen pictures.
+        """Compute the figures over all chosen images.
 
         Areas of detections are box areas for boxes and mask areas for masks. (Tools that
         give pycocotools boxes together with masks rank masks by the area of the box, which
@@ -157,7 +165,7 @@ class CocoEvaluator:
         evaluations = {
             kind: self.run(kind) for kind in (("box", "mask") if self.masks else ("box",))
         }
-        objects = Counter()
+        objects: Counter[int] = Counter()
         crowds = 0
         for image_id in self.image_ids:
             for one in self.truth.load(image_id).objects:
@@ -191,24 +199,24 @@ class CocoEvaluator:
         )
 
     def run(self, kind: str = "mask", iou_thresholds: Sequence[float] | None = None) -> Any:
-        """The evaluated and accumulated ``pycocotools.cocoeval.COCOeval``.
+        """Return the evaluated and accumulated `pycocotools.cocoeval.COCOeval`.
 
-        Its image ids are positions in ``truth.sorted_image_ids``; its category ids are
+        Its image ids are positions in `truth.sorted_image_ids`; its category ids are
         class ids, only those that have true objects.
 
         Args:
-            kind: ``"box"`` or ``"mask"``: what overlaps are computed from.
+            kind: `"box"` or `"mask"`: what overlaps are computed from.
             iou_thresholds: IoU thresholds; None for COCO's 0.50, 0.55 .. 0.95.
 
         Raises:
-            ValueError: If ``kind`` is neither, or masks were not collected.
+            ValueError: if `kind` is neither, or masks were not collected.
         """
         from pycocotools.cocoeval import COCOeval
 
         if kind not in IOU_TYPES:
-            raise ValueError(f"kind must be 'box' or 'mask', got {kind!r}")
+            raise ValueError(f"kind is {kind!r}; it must be 'box' or 'mask'")
         if kind == "mask" and not self.masks:
-            raise ValueError("kind 'mask' needs an evaluator made with masks=True")
+            raise ValueError("kind is 'mask'; it must be 'box' where the evaluator has masks=False")
         image_ids = self.truth.sorted_image_ids(self.image_ids)
         class_ids = {o["class_id"] for i in image_ids for o in self.truth.load(i).objects}
         with contextlib.redirect_stdout(io.StringIO()):
@@ -252,7 +260,7 @@ class CocoEvaluator:
                     "score": float(found.scores[index]),
                     "iscrowd": 0,
                 }
-                if kind == "mask":
+                if kind == "mask" and found.masks is not None:
                     one["segmentation"] = found.masks[index]
                     one["area"] = float(mask_utils.area(one["segmentation"]))
                 yield one
@@ -266,40 +274,40 @@ def evaluate_coco(
     limit: int | None = None,
     progress: bool = True,
     evaluator: CocoEvaluator | None = None,
-    results_path: str | os.PathLike | None = None,
+    results_path: str | os.PathLike[str] | None = None,
     refiner: Any = None,
 ) -> CocoReport:
-    """Detect on every picture of a data set and compute COCO's figures, boxes and masks.
+    """Detect on every image of a dataset and compute COCO's figures, boxes and masks.
 
     Args:
-        model: A ``MaskRCNN`` in any mode (its ``detect`` is called).
-        dataset: A prepared ``Dataset`` that can load its pictures.
-        image_ids: Pictures to evaluate; None for all.
-        batch_size: Pictures a call of ``detect``; None for ``model.config.BATCH_SIZE``.
-        limit: Evaluate only the first so many pictures; None or 0 for all.
-        progress: Show a progress bar.
-        evaluator: Take this evaluator (and its pictures) instead of a new one; its
-            detections are forgotten first.
-        results_path: Write the detections there as a COCO results json.
-        refiner: Sharpens the masks: what ``MaskRCNN.detect`` takes as ``refiner``.
+        model: A `MaskRCNN` in any mode (its `detect` is called).
+        dataset: A prepared `Dataset` that can load its images.
+        image_ids: images to evaluate; None for all.
+        batch_size: images per call of `detect`; None for `model.config.BATCH_SIZE`.
+        limit: evaluate only the first `limit` images; None or 0 for all.
+        progress: show a progress bar.
+        evaluator: take this evaluator (and its images) instead of a new one; its
+            detections are removed first.
+        results_path: write the detections there as a COCO results json.
+        refiner: sharpens the masks: what `MaskRCNN.detect` takes as `refiner`.
 
     Returns:
-        The figures; ``print`` shows a table.
+        The figures; `print` shows a table.
 
     Raises:
-        ValueError: If ``batch_size`` or ``limit`` is negative or an image id unknown.
+        ValueError: if `batch_size` or `limit` is negative or an image id unknown.
     """
     if limit is not None and limit < 0:
-        raise ValueError(f"limit must be at least 0, got {limit}")
+        raise ValueError(f"limit is {limit}; it must be at least 0")
     if batch_size is None:
         batch_size = int(getattr(getattr(model, "config", None), "BATCH_SIZE", 1))
     if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
     if evaluator is None:
         chosen = list(dataset.image_ids if image_ids is None else image_ids)
         evaluator = CocoEvaluator(dataset, chosen[:limit] if limit else chosen)
     evaluator.reset()
-    # Named only where it is wanted: a model of one's own may not know the word.
+    # Passed only when given: a model of another class may lack the argument.
     options = {} if refiner is None else {"refiner": refiner}
     seconds = _detect_all(model, dataset, evaluator, batch_size, progress, options)
     if results_path is not None:
@@ -317,10 +325,10 @@ def _detect_all(
     progress: bool,
     options: Mapping[str, Any],
 ) -> float:
-    """Fill the evaluator, with ``options`` of ``detect``; returns the seconds spent in ``detect``.
+    """Fill the evaluator, with `options` of `detect`; return the seconds spent in `detect`.
 
-    One thread loads the next pictures and encodes the last results while the model works;
-    only one, so that the data set is never asked for two things at a time.
+    One thread loads the next images and encodes the last results while the model works;
+    only one, so that the dataset need not be safe for threads.
     """
     from tqdm import tqdm
 
@@ -335,9 +343,11 @@ def _detect_all(
             evaluator.add(image_id, result)
 
     seconds, storing = 0.0, None
+    loading: Future[list[np.ndarray]]
     bar = tqdm(total=len(ids), desc="Evaluating", unit="image", disable=not progress)
     with bar, ThreadPoolExecutor(1) as worker:
-        loading = worker.submit(load, batches[0]) if batches else None
+        if batches:
+            loading = worker.submit(load, batches[0])
         for position, batch in enumerate(batches):
             images = loading.result()
             if position + 1 < len(batches):
@@ -355,8 +365,20 @@ def _detect_all(
     return seconds
 
 
+def _read_results(path: str | os.PathLike[str]) -> list[Any]:
+    """Return the list that a COCO results file holds."""
+    with open(path, "rb") as file:
+        try:
+            content = json.loads(file.read())
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{printable(path)} is not valid JSON: {printable(error)}") from error
+    if not isinstance(content, list):
+        raise ValueError(f"{printable(path)} holds a {type(content).__name__}; it must be a list")
+    return content
+
+
 def _coco_index(annotations: Iterator[dict[str, Any]], class_ids: set[int], num_images: int) -> Any:
-    """A ``pycocotools.coco.COCO`` of annotations made in memory."""
+    """Return a `pycocotools.coco.COCO` of annotations made in memory."""
     from pycocotools.coco import COCO
 
     index = COCO()
@@ -382,9 +404,11 @@ def _metrics(evaluation: Any) -> CocoMetrics:
 
 
 def _average_precisions(evaluation: Any) -> dict[int, tuple[float, float]]:
-    """Class id -> (AP over all thresholds, AP at the first one, 0.50)."""
-    precision = evaluation.eval["precision"] if len(evaluation.params.catIds) else None
-    values = {}
+    """Return class id -> (AP over all thresholds, AP at the first one, 0.50)."""
+    values: dict[int, tuple[float, float]] = {}
+    if not len(evaluation.params.catIds):
+        return values
+    precision = evaluation.eval["precision"]
     for index, class_id in enumerate(evaluation.params.catIds):
         # [threshold, recall] for all areas and the largest number of detections.
         of_class = precision[:, :, index, 0, -1]

@@ -1,19 +1,21 @@
 """Precision-recall curves and the confusion matrix of collected detections.
 
-Both start from a ``CocoEvaluator``. Pictures of them are in ``mrcnn.evaluation.plots``.
+Both start from a `CocoEvaluator`. Images of them are in `mrcnn.evaluation.plots`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 from mrcnn.evaluation.coco import CocoEvaluator
+from mrcnn.files.atomic import atomic_path
 
 __all__ = [
     "ConfusionMatrix",
@@ -27,7 +29,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """What keeping the detections of at least ``score_threshold`` gives, each 0..1."""
+    """What keeping the detections of at least `score_threshold` gives, each 0..1."""
 
     score_threshold: float
     precision: float
@@ -43,15 +45,15 @@ class PrecisionRecallCurve:
     not the non-increasing envelope that average precision is computed from.
 
     Attributes:
-        class_id: Class id.
-        class_name: Name of the class.
-        kind: ``"box"`` or ``"mask"``.
-        iou_threshold: Overlap from which a detection counts as correct.
-        scores: ``[N]`` scores, falling. Detections that hit crowds are left out.
-        precision: ``[N]`` correct detections over all detections so far, 0..1.
-        recall: ``[N]`` objects found so far over all objects, 0..1.
+        class_id: class id.
+        class_name: name of the class.
+        kind: `"box"` or `"mask"`.
+        iou_threshold: overlap from which a detection counts as correct.
+        scores: `[N]` scores, falling. Detections that hit crowds are left out.
+        precision: `[N]` correct detections over all detections so far, 0..1.
+        recall: `[N]` objects found so far over all objects, 0..1.
         num_objects: True objects that are not crowds, at least 1.
-        average_precision: COCO's (101 recall values) at ``iou_threshold``.
+        average_precision: COCO's (101 recall values) at `iou_threshold`.
     """
 
     class_id: int
@@ -66,14 +68,14 @@ class PrecisionRecallCurve:
 
     @property
     def f1(self) -> np.ndarray:
-        """``[N]`` harmonic mean of precision and recall (0 where both are 0)."""
+        """`[N]` harmonic mean of precision and recall (0 where both are 0)."""
         total = self.precision + self.recall
         return 2 * self.precision * self.recall / np.where(total > 0, total, 1.0)
 
     def at(self, score_threshold: float) -> OperatingPoint:
-        """Precision, recall and F1 of the detections of at least this score.
+        """Return precision, recall and F1 of the detections of at least this score.
 
-        Without any, precision is 1 by convention (nothing wrong was said), recall and F1
+        Without any, precision is 1 by convention (none of them is wrong), recall and F1
         are 0.
         """
         count = int(np.count_nonzero(self.scores >= score_threshold))
@@ -87,7 +89,7 @@ class PrecisionRecallCurve:
         )
 
     def best(self) -> OperatingPoint:
-        """The score threshold of the highest F1 (the highest such threshold)."""
+        """Return the score threshold of the highest F1 (the highest such threshold)."""
         if self.scores.size == 0:
             return OperatingPoint(1.0, 1.0, 0.0, 0.0)
         # No threshold can stand between detections of equal score.
@@ -99,22 +101,22 @@ class PrecisionRecallCurve:
 def precision_recall_curves(
     evaluator: CocoEvaluator, iou_threshold: float = 0.5, kind: str = "mask"
 ) -> dict[int, PrecisionRecallCurve]:
-    """Precision-recall curve of every class that has true objects.
+    """Return the precision-recall curve of every class that has true objects.
 
-    Matching is COCO's: in each picture detections take, from the highest score down, the
+    Matching is COCO's: in each image detections take, from the highest score down, the
     free object of their class with the highest overlap; at most 100 detections of a class
-    in a picture; detections matched to crowds count neither for nor against.
+    in an image; detections matched to crowds count neither for nor against.
 
     Args:
-        evaluator: Detections and true objects.
-        iou_threshold: Overlap from which a detection counts as correct, 0..1.
-        kind: ``"mask"`` or ``"box"`` overlap.
+        evaluator: detections and true objects.
+        iou_threshold: overlap from which a detection counts as correct, 0..1.
+        kind: `"mask"` or `"box"` overlap.
 
     Returns:
         Class id -> curve.
 
     Raises:
-        ValueError: If the threshold is not in (0, 1] or the kind not available.
+        ValueError: if the threshold is not in (0, 1] or the kind not available.
     """
     _check_iou_threshold(iou_threshold)
     evaluation = evaluator.run(kind, [iou_threshold])
@@ -122,7 +124,7 @@ def precision_recall_curves(
     num_images = len(evaluation.params.imgIds)
     curves = {}
     for position, class_id in enumerate(class_ids):
-        # Entries are ordered by class, area range (the first is "all"), picture.
+        # Entries are ordered by class, area range (the first is "all"), image.
         start = position * len(evaluation.params.areaRng) * num_images
         entries = [e for e in evaluation.evalImgs[start : start + num_images] if e]
         num_objects = sum(int(np.count_nonzero(e["gtIgnore"] == 0)) for e in entries)
@@ -131,15 +133,15 @@ def precision_recall_curves(
         counted = [~e["dtIgnore"][0].astype(bool) for e in entries]
         scores = [np.array(e["dtScores"])[keep] for e, keep in zip(entries, counted, strict=True)]
         hits = [e["dtMatches"][0][keep] > 0 for e, keep in zip(entries, counted, strict=True)]
-        scores, hits = np.concatenate(scores), np.concatenate(hits)
-        order = np.argsort(-scores, kind="stable")
-        found = np.cumsum(hits[order])
+        all_scores = np.concatenate(scores)
+        order = np.argsort(-all_scores, kind="stable")
+        found = np.cumsum(np.concatenate(hits)[order])
         curves[class_id] = PrecisionRecallCurve(
             class_id,
             evaluator.truth.class_name(class_id),
             kind,
             float(iou_threshold),
-            scores[order],
+            all_scores[order],
             found / np.arange(1, len(found) + 1),
             found / num_objects,
             num_objects,
@@ -148,9 +150,18 @@ def precision_recall_curves(
     return curves
 
 
-def save_curves_csv(curves: Mapping[int, PrecisionRecallCurve], path: str | os.PathLike) -> None:
-    """Write curves as a table, one line a detection: class, score, precision, recall, F1."""
-    with open(path, "w", newline="", encoding="utf-8") as file:
+@contextlib.contextmanager
+def _csv_file(path: str | os.PathLike[str]) -> Iterator[IO[str]]:
+    """Open a CSV file that is written whole or not at all."""
+    with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        yield file
+
+
+def save_curves_csv(
+    curves: Mapping[int, PrecisionRecallCurve], path: str | os.PathLike[str]
+) -> None:
+    """Write curves as a table, one line per detection: class, score, precision, recall, F1."""
+    with _csv_file(path) as file:
         writer = csv.writer(file)
         writer.writerow(["class_id", "class", "score", "precision", "recall", "f1"])
         for curve in curves.values():
@@ -164,13 +175,13 @@ class ConfusionMatrix:
     """How often an object of one class was taken for another.
 
     Attributes:
-        counts: ``[C, C]`` int64. Row: true class; column: detected class; index 0 is the
-            background. ``counts[i, 0]`` objects of class i were missed and ``counts[0, j]``
+        counts: `[C, C]` int64. Row: true class; column: detected class; index 0 is the
+            background. `counts[i, 0]` objects of class i were missed and `counts[0, j]`
             detections of class j met no object (or a second detection of one).
-        class_ids: ``[C]`` class id of each row and column, from 0, the background.
+        class_ids: `[C]` class id of each row and column, from 0, the background.
         class_names: C names.
-        iou_threshold: Overlap from which a detection belongs to an object.
-        score_threshold: Detections below it were left out.
+        iou_threshold: overlap from which a detection belongs to an object.
+        score_threshold: detections below it were left out.
     """
 
     counts: np.ndarray
@@ -181,25 +192,25 @@ class ConfusionMatrix:
 
     @property
     def precision(self) -> np.ndarray:
-        """``[C]`` share of each class's detections that are right; nan without detections."""
+        """`[C]` share of each class's detections that are right; nan without detections."""
         return self._share(self.counts.sum(axis=0))
 
     @property
     def recall(self) -> np.ndarray:
-        """``[C]`` share of each class's objects found as such; nan without objects."""
+        """`[C]` share of each class's objects found as such; nan without objects."""
         return self._share(self.counts.sum(axis=1))
 
     @property
     def f1(self) -> np.ndarray:
-        """``[C]`` ``2 TP / (objects + detections)``; nan where there is neither."""
+        """`[C]` `2 TP / (objects + detections)`; nan where there is neither."""
         return 2 * self._share(self.counts.sum(axis=0) + self.counts.sum(axis=1))
 
     def normalized(self) -> np.ndarray:
-        """``[C, C]`` counts as shares of their row (of the true class); 0 in empty rows."""
+        """Return `[C, C]` counts as shares of their row (of the true class); 0 in empty rows."""
         return self.counts / np.maximum(self.counts.sum(axis=1, keepdims=True), 1)
 
     def present(self) -> ConfusionMatrix:
-        """The matrix without the classes that neither occur nor were detected."""
+        """Return the matrix without the classes that neither occur nor were detected."""
         occurs = self.counts.sum(axis=0) + self.counts.sum(axis=1) > 0
         occurs[0] = True
         keep = np.flatnonzero(occurs)
@@ -211,9 +222,9 @@ class ConfusionMatrix:
             self.score_threshold,
         )
 
-    def save_csv(self, path: str | os.PathLike) -> None:
-        """Write the counts as a table with class names: a row a true class."""
-        with open(path, "w", newline="", encoding="utf-8") as file:
+    def save_csv(self, path: str | os.PathLike[str]) -> None:
+        """Write the counts as a table with class names: one row per true class."""
+        with _csv_file(path) as file:
             writer = csv.writer(file)
             writer.writerow(["true \\ detected", *self.class_names])
             for name, row in zip(self.class_names, self.counts.tolist(), strict=True):
@@ -222,7 +233,7 @@ class ConfusionMatrix:
     def _share(self, totals: np.ndarray) -> np.ndarray:
         right = np.diag(self.counts).astype(float)
         shares = np.where(totals > 0, right / np.maximum(totals, 1), np.nan)
-        # There is no such thing as a correctly detected background.
+        # A background cannot be detected correctly.
         shares[0] = np.nan
         return shares
 
@@ -233,30 +244,32 @@ def confusion_matrix(
     score_threshold: float = 0.5,
     kind: str = "mask",
 ) -> ConfusionMatrix:
-    """Confusion matrix over all pictures of an evaluator.
+    """Return the confusion matrix over all images of an evaluator.
 
-    In each picture detections take, from the highest score down, the free object with the
+    In each image detections take, from the highest score down, the free object with the
     highest overlap, whatever its class. A detection that fits no free object but lies in a
     crowd (that share of its own area reaches the threshold) is left out; crowds are never
     missed.
 
     Args:
-        evaluator: Detections and true objects.
-        iou_threshold: Overlap from which a detection belongs to an object, 0..1.
-        score_threshold: Lowest score of a detection that counts, 0..1.
-        kind: ``"mask"`` or ``"box"`` overlap.
+        evaluator: detections and true objects.
+        iou_threshold: overlap from which a detection belongs to an object, 0..1.
+        score_threshold: lowest score of a detection that counts, 0..1.
+        kind: `"mask"` or `"box"` overlap.
 
     Returns:
-        The matrix over the background and all classes of the data set.
+        The matrix over the background and all classes of the dataset.
 
     Raises:
-        ValueError: If a threshold is out of range or the kind not available.
+        ValueError: if a threshold is out of range or the kind not available.
     """
     _check_iou_threshold(iou_threshold)
     if not 0 <= score_threshold <= 1:
-        raise ValueError(f"score_threshold must be in 0..1, got {score_threshold}")
+        raise ValueError(f"score_threshold is {score_threshold}; it must be in 0..1")
     if kind not in ("box", "mask") or (kind == "mask" and not evaluator.masks):
-        raise ValueError(f"kind must be 'box', or 'mask' where masks were collected, got {kind!r}")
+        raise ValueError(
+            f"kind is {kind!r}; it must be 'box', or 'mask' where masks were collected"
+        )
     pairs = [
         pair
         for image_id in evaluator.image_ids
@@ -278,7 +291,7 @@ def _pair_classes(
     score_threshold: float,
     kind: str,
 ) -> list[tuple[int, int]]:
-    """(true class, detected class) of one picture, with 0 for what has no partner."""
+    """Return (true class, detected class) of one image, with 0 for what has no partner."""
     objects = evaluator.truth.load(image_id).objects
     found = evaluator.detections(image_id)
     order = [
@@ -302,8 +315,8 @@ def _pair_classes(
     return pairs
 
 
-def _overlaps(objects: list[dict], found: Any, order: list[int], kind: str) -> np.ndarray:
-    """``[detections, objects]`` IoU; for a crowd the share of the detection inside it."""
+def _overlaps(objects: list[dict[str, Any]], found: Any, order: list[int], kind: str) -> np.ndarray:
+    """Return `[detections, objects]` IoU; for a crowd the share of the detection inside it."""
     from pycocotools import mask as mask_utils
 
     if not objects or not order:
@@ -318,4 +331,4 @@ def _overlaps(objects: list[dict], found: Any, order: list[int], kind: str) -> n
 
 def _check_iou_threshold(iou_threshold: float) -> None:
     if not 0 < iou_threshold <= 1:
-        raise ValueError(f"iou_threshold must be above 0 and at most 1, got {iou_threshold}")
+        raise ValueError(f"iou_threshold is {iou_threshold}; it must be above 0 and at most 1")

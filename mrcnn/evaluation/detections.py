@@ -1,4 +1,4 @@
-"""Detections of one picture, held as run lengths, and COCO's results format."""
+"""Detections of one image, held as run lengths, and COCO's results format."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from mrcnn.evaluation.ground_truth import GroundTruth, open_ground_truth
+from mrcnn.evaluation.ground_truth import (
+    GroundTruth,
+    is_box,
+    is_finite,
+    is_id,
+    open_ground_truth,
+)
+from mrcnn.files.names import printable
 from mrcnn.geometry.rle import encode_masks, segmentation_to_rle
 
 __all__ = ["ImageDetections", "results_to_coco"]
@@ -16,12 +23,12 @@ __all__ = ["ImageDetections", "results_to_coco"]
 
 @dataclass(frozen=True, eq=False)
 class ImageDetections:
-    """Detections of one picture.
+    """Detections of one image.
 
     Attributes:
-        class_ids: ``[N]`` int, from 1.
-        scores: ``[N]`` float.
-        boxes: ``[N, (x, y, width, height)]`` float in pixels.
+        class_ids: `[N]` int, from 1.
+        scores: `[N]` float.
+        boxes: `[N, (x, y, width, height)]` float in pixels.
         masks: N compressed run lengths, or None for boxes only.
     """
 
@@ -34,26 +41,28 @@ class ImageDetections:
 def results_to_coco(
     dataset: Any, image_ids: Sequence[Any], results: Sequence[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
-    """Results of ``MaskRCNN.detect`` in COCO's results format.
+    """Return results of `MaskRCNN.detect` in COCO's results format.
 
     Image and category ids are those of the source (for COCO its own), so the list can go
-    to ``json.dump`` and to ``pycocotools.coco.COCO.loadRes``.
+    to `json.dump` and to `pycocotools.coco.COCO.loadRes`.
 
     Args:
-        dataset: As for ``CocoEvaluator``.
-        image_ids: Ids of the pictures in the data set.
-        results: One result a picture; ``masks`` may be missing (boxes only).
+        dataset: as for `CocoEvaluator`.
+        image_ids: ids of the images in the dataset.
+        results: one result an image; `masks` may be missing (boxes only).
 
     Returns:
-        List of ``{"image_id", "category_id", "bbox": [x, y, width, height], "score",
-        "segmentation": {"size": [H, W], "counts": str}}``.
+        List of `{"image_id", "category_id", "bbox": [x, y, width, height], "score",
+        "segmentation": {"size": [H, W], "counts": str}}`.
 
     Raises:
-        ValueError: If the lengths differ, an image id is not in the data set, or a class
+        ValueError: if the lengths differ, an image id is not in the dataset, or a class
             id is not.
     """
     if len(image_ids) != len(results):
-        raise ValueError(f"got {len(image_ids)} image_ids but {len(results)} results")
+        raise ValueError(
+            f"results has {len(results)} entries; it must have {len(image_ids)}, one per image id"
+        )
     truth = open_ground_truth(dataset)
     entries: list[dict[str, Any]] = []
     for image_id, result in zip(image_ids, results, strict=True):
@@ -69,24 +78,24 @@ def results_to_coco(
 def detections_from_result(
     result: Mapping[str, Any], size: tuple[int, int] | None, masks: bool, image_id: Any
 ) -> ImageDetections:
-    """A checked result of ``detect`` with its masks as run lengths."""
+    """Return a checked result of `detect` with its masks as run lengths."""
     needed = ["rois", "class_ids", "scores"] + (["masks"] if masks else [])
     missing = [name for name in needed if result.get(name) is None]
     if missing:
-        raise ValueError(f"result of picture {image_id!r} lacks {missing}")
+        raise ValueError(f"result of image {image_id!r} lacks {missing}")
     class_ids = np.asarray(result["class_ids"]).astype(int).reshape(-1)
     scores = np.asarray(result["scores"], float).reshape(-1)
     rois = np.asarray(result["rois"], float).reshape(-1, 4)
     count = len(class_ids)
     if len(scores) != count or len(rois) != count:
         raise ValueError(
-            f"result of picture {image_id!r} has {count} class_ids, {len(scores)} scores and "
-            f"{len(rois)} rois; they must be equally many"
+            f"result of image {image_id!r} has {count} class_ids, {len(scores)} scores and "
+            f"{len(rois)} rois; their numbers must be equal"
         )
     if count and (class_ids.min() < 1 or not np.isfinite(scores).all()):
         raise ValueError(
-            f"result of picture {image_id!r} must have class_ids from 1 (0 is the background) "
-            "and finite scores"
+            f"result of image {image_id!r} has a class id below 1 or a score that is not finite; "
+            "class_ids must be from 1 (0 is the background) and scores finite"
         )
     rles = None
     if masks:
@@ -95,7 +104,7 @@ def detections_from_result(
             rles = []
         elif array.ndim != 3 or array.shape[2] != count or (size and array.shape[:2] != size):
             raise ValueError(
-                f"masks of picture {image_id!r} have shape {array.shape}; expected [H, W, N] = "
+                f"masks of image {image_id!r} have shape {array.shape}; expected [H, W, N] = "
                 f"{[*(size or ('H', 'W')), count]}"
             )
         else:
@@ -107,11 +116,11 @@ def detections_from_result(
 def detections_to_coco(
     truth: GroundTruth, image_id: Any, found: ImageDetections
 ) -> list[dict[str, Any]]:
-    """COCO results of one picture; ValueError for a class that the data set lacks."""
+    """Return COCO results of one image; ValueError for a class that the dataset lacks."""
     entries = []
     for index, class_id in enumerate(found.class_ids.tolist()):
         if class_id not in truth.category_ids:
-            raise ValueError(f"class id {class_id} of a detection is not in the data set")
+            raise ValueError(f"class id {class_id} of a detection is not in the dataset")
         entry = {
             "image_id": truth.source_image_ids[image_id],
             "category_id": truth.category_ids[class_id],
@@ -128,10 +137,24 @@ def detections_to_coco(
     return entries
 
 
+def _check_result(entry: Mapping[str, Any], categories: Mapping[Any, int]) -> None:
+    """Raise ValueError for values of a COCO result that cannot be used."""
+    category, score, box = entry["category_id"], entry["score"], entry.get("bbox", [0, 0, 0, 0])
+    rules = (
+        ("category_id", is_id(category) and category in categories, "a category of the dataset"),
+        ("score", is_finite(score), "a finite number"),
+        ("bbox", is_box(box), "four numbers: x, y, width, height"),
+    )
+    for name, is_sound, rule in rules:
+        if not is_sound:
+            shown = printable(repr(entry.get(name)))[:100]
+            raise ValueError(f"{name} is {shown}; it must be {rule}")
+
+
 def detections_from_coco(
     truth: GroundTruth, image_id: Any, entries: Sequence[Mapping[str, Any]], masks: bool
 ) -> ImageDetections:
-    """Detections from COCO results of one picture; ValueError names what is wrong."""
+    """Return detections from COCO results of one image; ValueError names what is wrong."""
     from pycocotools import mask as mask_utils
 
     class_of = {category: class_id for class_id, category in truth.category_ids.items()}
@@ -140,8 +163,7 @@ def detections_from_coco(
     for entry in entries:
         if not needed <= entry.keys():
             raise ValueError(f"a COCO result lacks {sorted(needed - entry.keys())}: {entry}")
-        if entry["category_id"] not in class_of:
-            raise ValueError(f"category_id {entry['category_id']!r} is not in the data set")
+        _check_result(entry, class_of)
         if masks:
             outline = entry["segmentation"]
             size = truth.load(image_id).size or outline["size"]

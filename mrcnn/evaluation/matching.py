@@ -1,8 +1,8 @@
 """Matterport's measures for one image: matches, average precision, recall of boxes.
 
-``compute_ap`` is the average precision of a single image over all its classes together.
+`compute_ap` is the average precision of a single image over all its classes together.
 Averaged over images it is the mAP of Matterport's samples; it is not COCO's, for which see
-``mrcnn.evaluation.coco``.
+`mrcnn.evaluation.coco`.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ def trim_zeros(x: np.ndarray) -> np.ndarray:
         [rows kept, columns].
 
     Raises:
-        ValueError: ``x`` has not two axes.
+        ValueError: `x` has not two axes.
     """
     if np.ndim(x) != 2:
-        raise ValueError(f"x has shape {np.shape(x)}: must be [rows, columns].")
+        raise ValueError(f"x has shape {np.shape(x)}; it must be [rows, columns].")
     return x[(x != 0).any(axis=1)]
 
 
@@ -55,9 +55,9 @@ def compute_matches(
         pred_class_ids: [N].
         pred_scores: [N].
         pred_masks: [height, width, N] bool.
-        iou_threshold: Least mask IoU of a pair.
-        score_threshold: Instances whose IoU is below this are not looked at. (Not compared
-            with scores, for all its name: this is Matterport's behaviour.)
+        iou_threshold: least mask IoU of a pair.
+        score_threshold: instances whose IoU is below this are not looked at. (Despite its
+            name it is not compared with scores: this is Matterport's behavior.)
 
     Returns:
         gt_match: [M] float64, for each instance the index of its prediction or -1.
@@ -76,7 +76,7 @@ def compute_matches(
 def _without_padding(
     boxes: np.ndarray, class_ids: np.ndarray, masks: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Class IDs [M] and masks [height, width, M] of the boxes that are not all zeros."""
+    """Return class IDs [M] and masks [height, width, M] of the boxes that are not all zeros."""
     real = _real_rows(boxes)
     masks = np.asarray(masks)
     if real.all() and masks.shape[-1] == len(real):
@@ -87,7 +87,7 @@ def _without_padding(
 def _by_score(
     boxes: np.ndarray, class_ids: np.ndarray, scores: np.ndarray, masks: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Class IDs and masks of the real predictions, the best first."""
+    """Return class IDs and masks of the real predictions, the best first."""
     real = np.flatnonzero(_real_rows(boxes))
     # Stable: predictions of equal score keep one order on every machine.
     order = real[np.argsort(np.asarray(scores)[real], kind="stable")[::-1]]
@@ -106,7 +106,7 @@ def _match(
     iou_threshold: float,
     score_threshold: float = 0.0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """gt_match and pred_match from overlaps [predictions by falling score, instances]."""
+    """Return gt_match and pred_match from overlaps [predictions by falling score, instances]."""
     gt_match = np.full(len(gt_class_ids), -1.0)
     pred_match = np.full(len(pred_class_ids), -1.0)
     if overlaps.size == 0:
@@ -132,17 +132,22 @@ def compute_ap(
     pred_masks: np.ndarray,
     iou_threshold: float = 0.5,
 ) -> tuple[float, np.ndarray, np.ndarray, np.ndarray]:
-    """Average precision of one image at one mask IoU.
+    """Return the average precision of one image at one mask IoU.
 
     Args:
-        gt_boxes, gt_class_ids, gt_masks: Ground truth, see compute_matches.
-        pred_boxes, pred_class_ids, pred_scores, pred_masks: Predictions, see compute_matches.
-        iou_threshold: Least mask IoU of a hit.
+        gt_boxes: ground truth, as for `compute_matches`.
+        gt_class_ids: as for `compute_matches`.
+        gt_masks: as for `compute_matches`.
+        pred_boxes: predictions, as for `compute_matches`.
+        pred_class_ids: as for `compute_matches`.
+        pred_scores: as for `compute_matches`.
+        pred_masks: as for `compute_matches`.
+        iou_threshold: least mask IoU of a hit.
 
     Returns:
-        mAP: Area below the curve of precision over recall; 0 where there are no
+        mAP: area below the curve of precision over recall; 0 where there are no
             instances or no predictions.
-        precisions: [N + 2] made to fall, with 0 at both ends.
+        precisions: [N + 2] non-increasing, with 0 at both ends.
         recalls: [N + 2] from 0 to 1.
         overlaps: [N, M] mask IoU, predictions by falling score.
     """
@@ -157,10 +162,10 @@ def compute_ap(
 def _average_precision(
     gt_match: np.ndarray, pred_match: np.ndarray
 ) -> tuple[float, np.ndarray, np.ndarray]:
-    """(AP, precisions, recalls) from the matches of predictions by falling score."""
+    """Return (AP, precisions, recalls) from the matches of predictions by falling score."""
     hits = np.cumsum(pred_match > -1)
     precisions = hits / (np.arange(len(hits)) + 1)
-    # float32 as in the original, so that its numbers come out to the last digit.
+    # float32 as in the original, so that the numbers equal it to the last digit.
     recalls = hits.astype(np.float32) / max(len(gt_match), 1)
     precisions = np.concatenate([[0], precisions, [0]])
     recalls = np.concatenate([[0], recalls, [1]])
@@ -182,11 +187,16 @@ def compute_ap_range(
     iou_thresholds: Iterable[float] | None = None,
     verbose: int = 1,
 ) -> float:
-    """Average precision of one image, averaged over several mask IoU.
+    """Return the average precision of one image, averaged over several mask IoU.
 
     Args:
-        gt_box, gt_class_id, gt_mask: Ground truth, see compute_matches.
-        pred_box, pred_class_id, pred_score, pred_mask: Predictions, see compute_matches.
+        gt_box: ground truth, as `gt_boxes` of `compute_matches`.
+        gt_class_id: as `gt_class_ids` there.
+        gt_mask: as `gt_masks` there.
+        pred_box: predictions, as `pred_boxes` there.
+        pred_class_id: as `pred_class_ids` there.
+        pred_score: as `pred_scores` there.
+        pred_mask: as `pred_masks` there.
         iou_thresholds: IoU of a hit; None for 0.5, 0.55, ... 0.95.
         verbose: 1 to print the precision at each threshold, 0 for nothing.
 
@@ -198,7 +208,7 @@ def compute_ap_range(
     """
     thresholds = np.arange(0.5, 1.0, 0.05) if iou_thresholds is None else list(iou_thresholds)
     if len(thresholds) == 0:
-        raise ValueError("iou_thresholds is empty: must hold at least one IoU.")
+        raise ValueError("iou_thresholds is empty; it must hold at least one IoU.")
     # Overlaps do not depend on the threshold.
     gt_ids, gt_masks = _without_padding(gt_box, gt_class_id, gt_mask)
     pred_ids, pred_masks = _by_score(pred_box, pred_class_id, pred_score, pred_mask)
@@ -218,16 +228,16 @@ def compute_ap_range(
 def compute_recall(
     pred_boxes: np.ndarray, gt_boxes: np.ndarray, iou: float
 ) -> tuple[float, np.ndarray]:
-    """Share of ground truth boxes that predicted boxes find.
+    """Return the share of ground truth boxes that predicted boxes find.
 
     Args:
         pred_boxes: [N, (y1, x1, y2, x2)].
         gt_boxes: [M, (y1, x1, y2, x2)] in the same units.
-        iou: Least IoU of boxes that belong together.
+        iou: least IoU of boxes that belong together.
 
     Returns:
         recall: 0 to 1; 0 where either set is empty.
-        positive_ids: Indices of the predicted boxes that overlap a ground truth box enough.
+        positive_ids: indices of the predicted boxes that overlap a ground truth box enough.
     """
     if len(pred_boxes) == 0 or len(gt_boxes) == 0:
         return 0.0, np.zeros(0, np.int64)

@@ -1,9 +1,9 @@
 """Pixel scores of a predicted mask against the true one.
 
-Every function takes one pair of masks ``[H, W]`` and returns a float, or N pairs stacked
-as ``[H, W, N]`` (pair i is ``[..., i]``, this package's layout of masks) and returns a
-float64 array ``[N]``. A mean over pictures is therefore ``iou(predicted, true).mean()``
-for stacked masks, or the mean of single calls where pictures differ in size.
+Every function takes one pair of masks `[H, W]` and returns a float, or N pairs stacked
+as `[H, W, N]` (pair i is `[..., i]`, this package's layout of masks) and returns a
+float64 array `[N]`. A mean over images is therefore `iou(predicted, true).mean()`
+for stacked masks, or the mean of single calls where images differ in size.
 
 With TP, FP, FN and TN the counts of pixels (predicted, true) = (1, 1), (1, 0), (0, 1) and
 (0, 0), the scores are
@@ -27,7 +27,7 @@ either mask for mean_iou) is left out of the mean.
     background and foreground.
 [2] Jaccard: The Distribution of the Flora in the Alpine Zone, New Phytologist 11, 1912.
 [3] Dice: Measures of the Amount of Ecologic Association Between Species, Ecology 26, 1945.
-[4] The generalised Jaccard index (Ruzicka 1958) with the product in place of the minimum;
+[4] The generalized Jaccard index (Ruzicka 1958) with the product in place of the minimum;
     equal to iou for masks that hold only 0 and their maximum.
 """
 
@@ -46,78 +46,78 @@ __all__ = [
 
 
 def pixel_accuracy(predicted: np.ndarray, true: np.ndarray) -> float | np.ndarray:
-    """Share of pixels, background included, on which two masks agree.
+    """Return the share of pixels, background included, on which two masks agree.
 
     Args:
-        predicted: ``[H, W]`` or ``[H, W, N]``, bool, or integers that are 0 or one
+        predicted: `[H, W]` or `[H, W, N]`, bool, or integers that are 0 or one
             positive value (0/1, 0/255).
-        true: The same shape.
+        true: the same shape.
 
     Returns:
-        A float in 0..1, or ``[N]`` for stacked masks.
+        A float in 0..1, or `[N]` for stacked masks.
 
     Raises:
-        ValueError: If the shapes differ, or a mask is not binary.
+        ValueError: if the shapes differ, or a mask is not binary.
     """
     tp, fp, fn, tn = _counts(predicted, true)
     return _unwrap((tp + tn) / (tp + fp + fn + tn))
 
 
 def mean_pixel_accuracy(predicted: np.ndarray, true: np.ndarray) -> float | np.ndarray:
-    """Pixel accuracy within the true foreground and background, averaged over the two.
+    """Return the pixel accuracy within the true foreground and background, averaged over the two.
 
-    Unlike ``pixel_accuracy`` it does not reward an empty prediction for a small object.
-    Arguments, result and errors as for ``pixel_accuracy``.
+    Unlike `pixel_accuracy` it does not reward an empty prediction for a small object.
+    Arguments, result and errors as for `pixel_accuracy`.
     """
     tp, fp, fn, tn = _counts(predicted, true)
     return _unwrap(_mean_of_defined(tp, tp + fn, tn, tn + fp))
 
 
 def iou(predicted: np.ndarray, true: np.ndarray) -> float | np.ndarray:
-    """Intersection over union of the foreground; 1 where both masks are empty.
+    """Return the intersection over union of the foreground; 1 where both masks are empty.
 
-    Arguments, result and errors as for ``pixel_accuracy``.
+    Arguments, result and errors as for `pixel_accuracy`.
     """
     tp, fp, fn, _ = _counts(predicted, true)
     return _unwrap(_ratio(tp, tp + fp + fn, empty=1.0))
 
 
 def mean_iou(predicted: np.ndarray, true: np.ndarray) -> float | np.ndarray:
-    """Mean of the foreground's and the background's intersection over union.
+    """Return the mean of the foreground's and the background's intersection over union.
 
-    This is the mean over *classes* of one picture. The mean over *pictures* of the
-    foreground is ``numpy.mean`` of ``iou``. Arguments, result and errors as for
-    ``pixel_accuracy``.
+    This is the mean over *classes* of one image. The mean over *images* of the
+    foreground is `numpy.mean` of `iou`. Arguments, result and errors as for
+    `pixel_accuracy`.
     """
     tp, fp, fn, tn = _counts(predicted, true)
     return _unwrap(_mean_of_defined(tp, tp + fp + fn, tn, tn + fp + fn))
 
 
 def dice_coefficient(predicted: np.ndarray, true: np.ndarray) -> float | np.ndarray:
-    """Twice the intersection over the sum of areas (F1); 1 where both masks are empty.
+    """Return twice the intersection over the sum of areas (F1); 1 where both masks are empty.
 
-    Arguments, result and errors as for ``pixel_accuracy``.
+    Arguments, result and errors as for `pixel_accuracy`.
     """
     tp, fp, fn, _ = _counts(predicted, true)
     return _unwrap(_ratio(2 * tp, 2 * tp + fp + fn, empty=1.0))
 
 
 def soft_iou(predicted: np.ndarray, true: np.ndarray) -> float | np.ndarray:
-    """Intersection over union of masks in shades of grey, without a threshold.
+    """Intersection over union of masks in shades of gray, without a threshold.
 
     Each mask is divided by its maximum; then the sum of products is divided by the sum of
     the pixelwise maxima.
 
     Args:
-        predicted: ``[H, W]`` or ``[H, W, N]`` of any non-negative number type: bool,
-            probabilities 0..1, grey values 0..255.
-        true: The same shape; the types may differ.
+        predicted: `[H, W]` or `[H, W, N]` of any non-negative number type: bool,
+            probabilities 0..1, gray values 0..255.
+        true: the same shape; the types may differ.
 
     Returns:
-        A float in 0..1, or ``[N]`` for stacked masks; 1 where both masks are all zero.
+        A float in 0..1, or `[N]` for stacked masks; 1 where both masks are all zero.
 
     Raises:
-        ValueError: If the shapes differ, or a value is negative or not finite.
+        ValueError: if the shapes differ, or a value is negative or not finite.
     """
     p, t = _same_shape(predicted, true)
     p, t = _scaled_to_one(p, "predicted"), _scaled_to_one(t, "true")
@@ -129,31 +129,33 @@ def _same_shape(predicted: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, np
     predicted, true = np.asarray(predicted), np.asarray(true)
     if predicted.shape != true.shape:
         raise ValueError(
-            "predicted and true masks must have the same shape, "
-            f"got {predicted.shape} and {true.shape}"
+            f"the predicted mask has shape {predicted.shape}; it must be that of the true one, "
+            f"{true.shape}"
         )
     if predicted.ndim not in (2, 3) or 0 in predicted.shape[:2]:
-        raise ValueError(f"masks must be [H, W] or [H, W, N] with pixels, got {predicted.shape}")
+        raise ValueError(
+            f"masks have shape {predicted.shape}; it must be [H, W] or [H, W, N] with pixels"
+        )
     return predicted, true
 
 
 def binary_mask(mask: np.ndarray, name: str) -> np.ndarray:
-    """``mask`` as bool; ValueError naming ``name`` where it is not binary."""
+    """`mask` as bool; ValueError naming `name` where it is not binary."""
     if mask.dtype == bool:
         return mask
     foreground = mask > 0
-    # A grey mask (probabilities, a lossy picture file) needs a threshold that only the
+    # A gray mask (probabilities, a lossy image file) needs a threshold that only the
     # caller can choose; taking "not zero" would silently grow it.
     if mask.size and not np.array_equal(foreground * mask.max(), mask):
         raise ValueError(
-            f"the {name} mask must be bool or hold only 0 and one positive value; "
-            f"got {mask.dtype} with other values: threshold it first (mask >= 128, say)"
+            f"the {name} mask is {mask.dtype} with several positive values; it must be bool or "
+            "hold only 0 and one positive value: threshold it first, as by mask >= 128"
         )
     return foreground
 
 
 def _counts(predicted: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, ...]:
-    """TP, FP, FN and TN as int64, each of the masks' shape after ``[H, W]``."""
+    """TP, FP, FN and TN as int64, each of the masks' shape after `[H, W]`."""
     predicted, true = _same_shape(predicted, true)
     predicted, true = binary_mask(predicted, "predicted"), binary_mask(true, "true")
     tp = np.asarray(np.count_nonzero(predicted & true, axis=(0, 1)))
@@ -167,13 +169,16 @@ def _scaled_to_one(mask: np.ndarray, name: str) -> np.ndarray:
     scaled = mask.astype(np.float64)
     # "not (x >= 0)" is true for nan as well.
     if scaled.size and (not (scaled.min() >= 0) or not np.isfinite(scaled.max())):
-        raise ValueError(f"the {name} mask must hold finite values of at least 0")
+        raise ValueError(
+            f"the {name} mask holds negative or infinite values or NaN; it must hold values of at "
+            "least 0"
+        )
     maximum = scaled.max(axis=(0, 1), keepdims=True)
     return scaled / np.where(maximum > 0, maximum, 1.0)
 
 
 def _ratio(numerator: np.ndarray, denominator: np.ndarray, empty: float) -> np.ndarray:
-    """``numerator / denominator``, and ``empty`` where the denominator is zero."""
+    """`numerator / denominator`, and `empty` where the denominator is zero."""
     denominator = np.asarray(denominator)
     return np.where(denominator > 0, numerator / np.maximum(denominator, 1e-300), empty)
 

@@ -1,4 +1,4 @@
-"""Pictures of precision-recall curves and of the confusion matrix."""
+"""Plots of precision-recall curves and of the confusion matrix."""
 
 from __future__ import annotations
 
@@ -9,34 +9,35 @@ from typing import Any
 import numpy as np
 
 from mrcnn.evaluation.curves import ConfusionMatrix, PrecisionRecallCurve
+from mrcnn.files.atomic import atomic_path
 
 __all__ = ["plot_confusion_matrix", "plot_precision_recall_curves"]
 
-# Beyond this many, lines cannot be told apart by colour and counts do not fit their cells.
+# Beyond this many, lines cannot be told apart by color and counts do not fit their cells.
 _MAX_NAMED_CURVES = 10
 _MAX_COUNTED_CLASSES = 30
 
 
 def plot_precision_recall_curves(
     curves: Mapping[int, PrecisionRecallCurve],
-    path: str | os.PathLike | None = None,
+    path: str | os.PathLike[str] | None = None,
     ax: Any = None,
 ) -> Any:
-    """Draw precision over recall, a line a class, and their mean.
+    """Draw precision over recall, a line per class, and their mean.
 
-    With more than ten classes the single lines are grey and the legend names the mean and
+    With more than ten classes the single lines are gray and the legend names the mean and
     the five best and five worst classes.
 
     Args:
-        curves: What ``precision_recall_curves`` returns, not empty.
-        path: Write the picture there (the suffix chooses the format).
+        curves: what `precision_recall_curves` returns, not empty.
+        path: write the plot there (the suffix chooses the format).
         ax: Matplotlib axes to draw into; None makes a figure.
 
     Returns:
         The axes.
 
     Raises:
-        ValueError: If there is no curve.
+        ValueError: if there is no curve.
     """
     if not curves:
         raise ValueError("curves is empty: there is no class with true objects")
@@ -65,17 +66,17 @@ def plot_precision_recall_curves(
 
 
 def plot_confusion_matrix(
-    matrix: ConfusionMatrix, path: str | os.PathLike | None = None, ax: Any = None
+    matrix: ConfusionMatrix, path: str | os.PathLike[str] | None = None, ax: Any = None
 ) -> Any:
-    """Draw a confusion matrix: numbers are counts, colours are shares.
+    """Draw a confusion matrix: numbers are counts, colors are shares.
 
     The share is that of the true class's objects, in the top row (detections where there is
     nothing) that of the detected class's detections. Classes that neither occur nor were
     detected are left out; numbers are written for up to 30 classes.
 
     Args:
-        matrix: What ``confusion_matrix`` returns.
-        path: Write the picture there (the suffix chooses the format).
+        matrix: what `confusion_matrix` returns.
+        path: write the plot there (the suffix chooses the format).
         ax: Matplotlib axes to draw into; None makes a figure.
 
     Returns:
@@ -87,7 +88,7 @@ def plot_confusion_matrix(
     ax, figure = _axes(ax, (side + 0.8, side))
     shares = matrix.normalized()
     shares[0] = matrix.counts[0] / np.maximum(matrix.counts.sum(axis=0), 1)
-    picture = ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    drawn = ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     size = 10 if count <= 12 else 8
     ticks = range(count)
     ax.set_xticks(ticks, matrix.class_names, rotation=90, fontsize=size)
@@ -98,16 +99,16 @@ def plot_confusion_matrix(
     )
     if count <= _MAX_COUNTED_CLASSES:
         for row, column in zip(*np.nonzero(matrix.counts), strict=True):
-            colour = "white" if shares[row, column] > 0.5 else "black"
+            color = "white" if shares[row, column] > 0.5 else "black"
             text = str(matrix.counts[row, column])
-            ax.text(column, row, text, ha="center", va="center", color=colour, fontsize=size)
+            ax.text(column, row, text, ha="center", va="center", color=color, fontsize=size)
     label = "share of the true class\n(top row: of the detected class)"
-    ax.figure.colorbar(picture, ax=ax, shrink=0.7, aspect=40, pad=0.02, label=label)
+    ax.figure.colorbar(drawn, ax=ax, shrink=0.7, aspect=40, pad=0.02, label=label)
     return _finish(ax, figure, path)
 
 
 def _line(curve: PrecisionRecallCurve) -> tuple[np.ndarray, np.ndarray]:
-    """Recall and interpolated precision, falling to zero where the recall ends."""
+    """Return recall and interpolated precision, falling to zero where the recall ends."""
     recall = np.concatenate([[0.0], curve.recall, curve.recall[-1:]])
     envelope = np.maximum.accumulate(curve.precision[::-1])[::-1]
     start = envelope[:1] if envelope.size else np.zeros(1)
@@ -116,13 +117,13 @@ def _line(curve: PrecisionRecallCurve) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _envelope(curve: PrecisionRecallCurve, grid: np.ndarray) -> np.ndarray:
-    """Best precision at each recall of ``grid`` or beyond, 0 where it is not reached."""
+    """Return the best precision at each recall of `grid` or beyond, 0 where it is not reached."""
     envelope = np.append(np.maximum.accumulate(curve.precision[::-1])[::-1], 0.0)
     return envelope[np.searchsorted(curve.recall, grid, side="left")]
 
 
 def _axes(ax: Any, size: tuple[float, float]) -> tuple[Any, Any]:
-    """The axes to draw into and the figure if it was made here."""
+    """Return the axes to draw into and the figure if it was made here."""
     if ax is not None:
         return ax, None
     from matplotlib.figure import Figure
@@ -132,7 +133,8 @@ def _axes(ax: Any, size: tuple[float, float]) -> tuple[Any, Any]:
     return figure.add_subplot(), figure
 
 
-def _finish(ax: Any, figure: Any, path: str | os.PathLike | None) -> Any:
+def _finish(ax: Any, figure: Any, path: str | os.PathLike[str] | None) -> Any:
     if path is not None:
-        (figure or ax.figure).savefig(path, dpi=150, bbox_inches="tight")
+        with atomic_path(path) as temporary:
+            (figure or ax.figure).savefig(temporary, dpi=150, bbox_inches="tight")
     return ax

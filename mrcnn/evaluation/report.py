@@ -8,6 +8,8 @@ import os
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from mrcnn.files.atomic import write_text
+
 __all__ = ["ClassReport", "CocoMetrics", "CocoReport"]
 
 _NAN = float("nan")
@@ -20,7 +22,7 @@ class CocoMetrics:
     AP is the mean of the average precision over the IoU thresholds 0.50, 0.55 .. 0.95 and
     over the classes; AP50 and AP75 are those of one threshold. s, m and l restrict it to
     objects of fewer than 32^2, up to 96^2, and more pixels. AR is the mean best recall with
-    at most 1, 10 and 100 detections of a class in a picture.
+    at most 1, 10 and 100 detections of a class in an image.
     Definition: https://cocodataset.org/#detection-eval.
     """
 
@@ -39,7 +41,7 @@ class CocoMetrics:
 
     @classmethod
     def names(cls) -> list[str]:
-        """Names of the figures in COCO's order."""
+        """Return the names of the figures in COCO's order."""
         return [one.name for one in fields(cls)]
 
 
@@ -48,14 +50,14 @@ class ClassReport:
     """Figures of one class.
 
     Attributes:
-        class_id: Class id in this package (1 is the first class).
-        name: Name of the class.
+        class_id: class id in this package (1 is the first class).
+        name: name of the class.
         num_objects: True objects that are not crowds.
-        num_detections: Detections of the class.
+        num_detections: detections of the class.
         box_AP: AP of the boxes over IoU 0.50..0.95; nan where there is no true object.
-        box_AP50: The same at IoU 0.50.
+        box_AP50: the same at IoU 0.50.
         mask_AP: AP of the masks over IoU 0.50..0.95; nan where masks were not evaluated.
-        mask_AP50: The same at IoU 0.50.
+        mask_AP50: the same at IoU 0.50.
     """
 
     class_id: int
@@ -70,20 +72,20 @@ class ClassReport:
 
 @dataclass(frozen=True)
 class CocoReport:
-    """Result of ``CocoEvaluator.summarize``.
+    """Result of `CocoEvaluator.summarize`.
 
-    ``report.mask.AP50`` and ``report["mask_AP50"]`` are the same number; ``print(report)``
-    shows a table, ``report.save(path)`` writes json.
+    `report.mask.AP50` and `report["mask_AP50"]` are the same number; `print(report)`
+    shows a table, `report.save(path)` writes json.
 
     Attributes:
-        box: Figures of the boxes.
-        mask: Figures of the masks, or None where only boxes were evaluated.
-        classes: One entry a class that has true objects or detections, by class id.
-        num_images: Pictures evaluated.
+        box: figures of the boxes.
+        mask: figures of the masks, or None where only boxes were evaluated.
+        classes: one entry per class that has true objects or detections, by class id.
+        num_images: images evaluated.
         num_objects: True objects that are not crowds.
         num_crowds: True crowds.
-        num_detections: Detections.
-        seconds_per_image: Wall time of ``detect`` a picture, or None where not measured.
+        num_detections: detections.
+        seconds_per_image: wall time of `detect` an image, or None where not measured.
     """
 
     box: CocoMetrics
@@ -96,7 +98,7 @@ class CocoReport:
     seconds_per_image: float | None = None
 
     def metrics(self) -> dict[str, float]:
-        """Flat figures, ``box_AP`` .. ``box_ARl`` and ``mask_AP`` .. ``mask_ARl``."""
+        """Return flat figures, `box_AP` .. `box_ARl` and `mask_AP` .. `mask_ARl`."""
         kinds = {"box": self.box, "mask": self.mask}
         return {
             f"{kind}_{name}": getattr(metrics, name)
@@ -106,14 +108,14 @@ class CocoReport:
         }
 
     def __getitem__(self, name: str) -> float:
-        """A flat figure by name (``"mask_AP"``)."""
+        """Return a flat figure by name (`"mask_AP"`)."""
         metrics = self.metrics()
         if name not in metrics:
             raise KeyError(f"{name!r} is not one of {', '.join(metrics)}")
         return metrics[name]
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as plain types that json can hold; nan becomes None."""
+        """Return everything as plain types that json can hold; nan becomes None."""
         content = {
             "num_images": self.num_images,
             "num_objects": self.num_objects,
@@ -129,13 +131,12 @@ class CocoReport:
         return {name: _none_for_nan(value) for name, value in content.items()}
 
     def to_json(self, indent: int | None = 2) -> str:
-        """``to_dict`` as json text."""
+        """Return `to_dict` as JSON text."""
         return json.dumps(self.to_dict(), indent=indent, allow_nan=False)
 
-    def save(self, path: str | os.PathLike) -> None:
-        """Write ``to_json`` to ``path``."""
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(self.to_json() + "\n")
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write `to_json` to `path`."""
+        write_text(path, self.to_json() + "\n")
 
     def __str__(self) -> str:
         return "\n\n".join([self._heading(), self._summary(), self._per_class()]).rstrip()
@@ -184,7 +185,7 @@ def _number(value: float) -> str:
 
 
 def _table(header: list[str], rows: list[list[str]]) -> str:
-    """Text table: the first column to the left, the others to the right."""
+    """Return a text table: the first column to the left, the others to the right."""
     lines = [header, *rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     return "\n".join(

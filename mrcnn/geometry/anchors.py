@@ -70,7 +70,7 @@ def generate_pyramid_anchors(
     """Anchors of all pyramid levels, the finest level first (FPN, section 4.1).
 
     Args:
-        scales: Anchor side in pixels, one for each level.
+        scales: Anchor side in pixels, one for each level; levels beyond the last have no anchors.
         ratios: Width / height, the same on each level.
         feature_shapes: [levels, (height, width)] in cells.
         feature_strides: Pixels a cell covers, one for each level.
@@ -80,14 +80,14 @@ def generate_pyramid_anchors(
         [anchors, (y1, x1, y2, x2)] float64 pixels.
 
     Raises:
-        ValueError: The numbers of scales, shapes and strides differ.
+        ValueError: There are more scales than shapes, or the numbers of shapes and strides differ.
     """
-    if not len(scales) == len(feature_shapes) == len(feature_strides):
+    if not len(scales) <= len(feature_shapes) == len(feature_strides):
         raise ValueError(
             f"{len(scales)} scales, {len(feature_shapes)} feature_shapes and "
             f"{len(feature_strides)} feature_strides: there must be one of each for a level."
         )
-    levels = zip(scales, feature_shapes, feature_strides, strict=True)
+    levels = zip(scales, feature_shapes, feature_strides)
     return np.concatenate(
         [
             generate_anchors(scale, ratios, shape, stride, anchor_stride)

@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from mrcnn.layers.boxes import norm_boxes_graph, parse_image_meta_graph
+from mrcnn.layers.indexing import take_along_axis
 
 
 class Anchors(keras.layers.Layer):
@@ -67,7 +68,7 @@ class ClassMasks(keras.layers.Layer):
         masks, class_ids = inputs
         index = ops.cast(class_ids, "int32")
         index = ops.reshape(index, (*ops.shape(index), 1, 1, 1))
-        return ops.squeeze(ops.take_along_axis(masks, index, axis=4), axis=4)
+        return ops.squeeze(take_along_axis(masks, index, axis=4), axis=4)
 
     def compute_output_spec(self, inputs):
         return keras.KerasTensor(inputs[0].shape[:-1], dtype="float32")

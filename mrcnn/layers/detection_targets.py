@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from mrcnn.layers.boxes import box_refinement_graph, is_real_box, overlaps_graph
+from mrcnn.layers.indexing import take_along_axis
 from mrcnn.layers.nms import gather_rows
 from mrcnn.layers.replicas import rows_of_replica
 from mrcnn.layers.roi_align import bilinear_crops
@@ -105,7 +106,7 @@ class DetectionTargetLayer(keras.layers.Layer):
         # Close the gaps: rows that are taken move to the front, in order.
         order = np.arange(rows.shape[1], 0, -1, dtype=np.int32)
         _, front = ops.top_k(ops.where(rows >= 0, order, 0), num_rois)
-        chosen = ops.take_along_axis(rows, ops.cast(front, "int32"), axis=1)
+        chosen = take_along_axis(rows, ops.cast(front, "int32"), axis=1)
         position = ops.arange(num_rois, dtype="int32")[None, :]
         return chosen, position < ops.cast(num_positive, "int32")
 

@@ -9,6 +9,7 @@ from mrcnn.layers.boxes import (
     norm_boxes_graph,
     parse_image_meta_graph,
 )
+from mrcnn.layers.indexing import take_along_axis
 from mrcnn.layers.nms import gather_rows, non_max_suppression
 
 
@@ -29,7 +30,7 @@ def refine_detections_batch(rois, probs, deltas, windows, config):
     class_ids = ops.cast(ops.argmax(probs, axis=-1), "int32")
     scores = ops.max(probs, axis=-1)
     index = ops.expand_dims(ops.expand_dims(class_ids, -1), -1)
-    class_deltas = ops.squeeze(ops.take_along_axis(deltas, index, axis=2), axis=2)
+    class_deltas = ops.squeeze(take_along_axis(deltas, index, axis=2), axis=2)
     std_dev = ops.convert_to_tensor(config.BBOX_STD_DEV, "float32")
     boxes = apply_box_deltas_graph(rois, class_deltas * std_dev)
     boxes = clip_boxes_graph(boxes, windows)

@@ -6,6 +6,7 @@ RPN: Ren et al. 2015 (Faster R-CNN), equation 1. Heads: He et al. 2017 (Mask R-C
 import keras
 from keras import ops
 
+from mrcnn.layers.indexing import take_along_axis
 from mrcnn.layers.nms import gather_rows
 from mrcnn.layers.replicas import num_replicas, sum_over_replicas
 
@@ -37,7 +38,7 @@ def _sparse_cross_entropy(labels, logits):
     shifted = logits - ops.stop_gradient(ops.max(logits, axis=-1, keepdims=True))
     log_sum = ops.log(ops.sum(ops.exp(shifted), axis=-1))
     index = ops.expand_dims(labels, -1)
-    return log_sum - ops.squeeze(ops.take_along_axis(shifted, index, axis=-1), -1)
+    return log_sum - ops.squeeze(take_along_axis(shifted, index, axis=-1), -1)
 
 
 def rpn_class_loss_graph(rpn_match, rpn_class_logits):
@@ -94,7 +95,7 @@ def mrcnn_class_loss_graph(target_class_ids, pred_class_logits, active_class_ids
     labels = ops.cast(target_class_ids, "int32")
     active = ops.cast(active_class_ids, "float32")
     predicted = ops.cast(ops.argmax(logits, axis=-1), "int32")
-    predicted_active = ops.take_along_axis(active, predicted, axis=1)
+    predicted_active = take_along_axis(active, predicted, axis=1)
     return _mean_where(_sparse_cross_entropy(labels, logits), predicted_active)
 
 
@@ -102,7 +103,7 @@ def _of_target_class(predictions, target_class_ids):
     """From `[batch, N, num_classes, ...]` the slice of each ROI's own class: `[batch, N, ...]`."""
     extra_axes = len(predictions.shape) - 3
     index = ops.reshape(target_class_ids, (*ops.shape(target_class_ids), 1, *([1] * extra_axes)))
-    return ops.squeeze(ops.take_along_axis(predictions, index, axis=2), axis=2)
+    return ops.squeeze(take_along_axis(predictions, index, axis=2), axis=2)
 
 
 def mrcnn_bbox_loss_graph(target_bbox, target_class_ids, pred_bbox):
@@ -131,7 +132,7 @@ def mrcnn_mask_loss_graph(target_masks, target_class_ids, pred_masks):
     target_masks, pred_masks = _float32(target_masks, pred_masks)
     class_ids = ops.maximum(ops.cast(target_class_ids, "int32"), 0)
     index = ops.reshape(class_ids, (*ops.shape(class_ids), 1, 1, 1))
-    masks = ops.squeeze(ops.take_along_axis(pred_masks, index, axis=4), axis=4)
+    masks = ops.squeeze(take_along_axis(pred_masks, index, axis=4), axis=4)
     masks = ops.clip(masks, _EPSILON, 1.0 - _EPSILON)
     loss = -(target_masks * ops.log(masks) + (1.0 - target_masks) * ops.log(1.0 - masks))
     positive = ops.cast(target_class_ids > 0, "float32")

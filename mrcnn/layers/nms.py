@@ -13,6 +13,7 @@ import keras
 from keras import ops
 
 from mrcnn.layers.boxes import overlaps_graph
+from mrcnn.layers.indexing import take_along_axis
 
 
 def non_max_suppression(boxes, scores, max_outputs, iou_threshold, class_ids=None):
@@ -44,7 +45,7 @@ def gather_rows(values, indices):
     present = ops.reshape(indices >= 0, (*ops.shape(indices), *([1] * extra_axes)))
     index = ops.maximum(indices, 0)
     index = ops.reshape(index, (*ops.shape(indices), *([1] * extra_axes)))
-    rows = ops.take_along_axis(values, index, axis=1)
+    rows = take_along_axis(values, index, axis=1)
     return ops.where(present, rows, ops.zeros_like(rows))
 
 

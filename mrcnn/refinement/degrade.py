@@ -1,9 +1,11 @@
-"""Random changes of training patches: geometry, colour, and coarse masks made from true ones.
+"""Random changes of training patches: geometry, color, and coarse masks made from true ones.
 
 NumPy and OpenCV only. Patches are `[S, S, ...]` float32, values in 0..1.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -12,15 +14,15 @@ from mrcnn.refinement.recipes import Augmentation
 
 
 def random_affine(
-    rng: np.random.Generator, centre: np.ndarray, patch_size: int, settings: Augmentation | None
+    rng: np.random.Generator, center: np.ndarray, patch_size: int, settings: Augmentation | None
 ) -> np.ndarray:
     """Draw how patch pixels map to view pixels.
 
     Args:
-        rng: Source of the random numbers.
-        centre: `(y, x)` of the patch's centre in the view.
-        patch_size: Side S of the patch.
-        settings: Largest changes; None for a plain cut.
+        rng: source of the random numbers.
+        center: `(y, x)` of the patch's center in the view.
+        patch_size: side S of the patch.
+        settings: largest changes; None for a plain cut.
 
     Returns:
         `[2, 3]` float64, `(x, y)` of the patch to `(x, y)` of the view.
@@ -35,14 +37,16 @@ def random_affine(
         turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
         linear = turn @ np.diag([mirror * zoom * stretch, zoom / stretch])
         offset = rng.uniform(-1, 1, 2) * settings.shift * patch_size
-    target = np.asarray(centre, float)[::-1] + offset
+    target = np.asarray(center, float)[::-1] + offset
     return np.column_stack([linear, target - linear @ np.array([half, half])])
 
 
-def warp(picture: np.ndarray, matrix: np.ndarray, patch_size: int, pad_value) -> np.ndarray:
+def warp(
+    image: np.ndarray, matrix: np.ndarray, patch_size: int, pad_value: Sequence[float]
+) -> np.ndarray:
     """Cut a `[S, S, C]` patch (C at most 4) with a matrix from `random_affine`."""
     return cv2.warpAffine(
-        picture,
+        image,
         matrix,
         (patch_size, patch_size),
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
@@ -51,15 +55,15 @@ def warp(picture: np.ndarray, matrix: np.ndarray, patch_size: int, pad_value) ->
     )
 
 
-def jitter_colours(
+def jitter_colors(
     rng: np.random.Generator, patch: np.ndarray, inside: np.ndarray, strength: float
 ) -> np.ndarray:
-    """Change brightness, contrast, gamma and the mix of the channels inside the picture.
+    """Change brightness, contrast, gamma and the mix of the channels inside the image.
 
     Args:
-        rng: Source of the random numbers.
+        rng: source of the random numbers.
         patch: `[S, S, 3]` RGB in 0..1.
-        inside: `[S, S]`, 1 where the picture is; the padding keeps its colour.
+        inside: `[S, S]`, 1 where the image is; the padding keeps its color.
         strength: 0 changes nothing, 0.2 is moderate.
 
     Returns:
@@ -102,7 +106,7 @@ def coarse_probability(rng: np.random.Generator, mask: np.ndarray) -> np.ndarray
     down and noise of several sizes is added: parts go missing and others are invented.
 
     Args:
-        rng: Source of the random numbers.
+        rng: source of the random numbers.
         mask: `[S, S]` true mask in 0..1.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Pictures with a true mask and the mask a model gave: what the refiner learns from."""
+"""Images with a true mask and the mask a model gave: what the refiner learns from."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import numpy as np
 
 @dataclass(frozen=True)
 class MaskPair:
-    """One object of one picture.
+    """One object of one image.
 
     Attributes:
-        name: Of the picture (and object), for tables.
+        name: of the image (and object), for tables.
         image: `[H, W, 3]` uint8 RGB.
         mask: `[H, W]` bool, the true mask; None where it is not known, to refine only.
         probability: `[H, W]` float32 in 0..1, the model's; None where there is none.
@@ -30,12 +30,14 @@ class MaskPair:
     def __post_init__(self) -> None:
         shape = self.image.shape[:2]
         if self.image.ndim != 3 or self.image.shape[2] != 3:
-            raise ValueError(f"{self.name}: image has shape {self.image.shape}, must be [H, W, 3].")
+            raise ValueError(
+                f"{self.name}: image has shape {self.image.shape}; it must be [H, W, 3]."
+            )
         if self.mask is not None and self.mask.shape != shape:
-            raise ValueError(f"{self.name}: mask has shape {self.mask.shape}, must be {shape}.")
+            raise ValueError(f"{self.name}: mask has shape {self.mask.shape}; it must be {shape}.")
         if self.probability is not None and self.probability.shape != shape:
             raise ValueError(
-                f"{self.name}: probability has shape {self.probability.shape}, must be {shape}."
+                f"{self.name}: probability has shape {self.probability.shape}; it must be {shape}."
             )
 
 
@@ -52,23 +54,23 @@ def load_motorcycle_pairs(
     soften: float = 0.0,
     need_masks: bool = True,
 ) -> list[MaskPair]:
-    """Read pictures, true masks and saved probabilities in the motorcycle study's layout.
+    """Read images, true masks and saved probabilities in the motorcycle study's layout.
 
     Args:
-        folder: Holds `images/ID_image.jpg`, `masks/ID_mask.png` and `float_masks/ID_.jpg`
+        folder: holds `images/ID_image.jpg`, `masks/ID_mask.png` and `float_masks/ID_.jpg`
             (probability x 255).
-        masks: Folder of the true masks; None takes `masks` or `correct_masks`.
-        probabilities: Folder of the probabilities; binary masks (`first_masks`,
+        masks: folder of the true masks; None takes `masks` or `correct_masks`.
+        probabilities: folder of the probabilities; binary masks (`first_masks`,
             `tuned_masks`) are read alike.
-        soften: Blurs binary masks into something like probabilities: the standard deviation
-            in cells of a 28 x 28 grid on the picture; 0 leaves them.
-        need_masks: False also takes pictures without a true mask, as pairs whose mask is None.
+        soften: blurs binary masks into something like probabilities: the standard deviation
+            in cells of a 28 x 28 grid on the image; 0 leaves them.
+        need_masks: False also takes images without a true mask, as pairs whose mask is None.
 
     Returns:
-        One pair a picture that has the files, sorted by name.
+        One pair for each image that has the files, sorted by name.
 
     Raises:
-        FileNotFoundError: A folder is missing, or no picture has the files.
+        FileNotFoundError: A folder is missing, or no image has the files.
         ValueError: A file cannot be read, or sizes differ.
     """
     folder = Path(folder)
@@ -94,16 +96,16 @@ def load_motorcycle_pairs(
         pairs.append(MaskPair(name, np.ascontiguousarray(image), mask, probability))
     if not pairs:
         wanted = "a mask and a probability" if need_masks else "a probability"
-        raise FileNotFoundError(f"{folder} has no picture with {wanted}.")
+        raise FileNotFoundError(f"{folder} has no image with {wanted}.")
     return pairs
 
 
 def _read(path: Path, mode: int) -> np.ndarray:
-    """Read a picture file or say which one is broken."""
-    picture = cv2.imread(str(path), mode)
-    if picture is None:
-        raise ValueError(f"{path} is no readable picture.")
-    return picture
+    """Read an image file or say which one is broken."""
+    image = cv2.imread(str(path), mode)
+    if image is None:
+        raise ValueError(f"{path} is no readable image.")
+    return image
 
 
 def pairs_from_dataset(
@@ -114,19 +116,19 @@ def pairs_from_dataset(
     min_size: int = 32,
     min_iou: float = 0.3,
 ) -> list[MaskPair]:
-    """Make pairs of a data set's objects.
+    """Make pairs of a dataset's objects.
 
     Args:
         dataset: A prepared `mrcnn` `Dataset`.
         model: `MaskRCNN` in inference mode: its detections are matched with the true objects
             of their class, and their probabilities become the pairs'. None: pairs without a
             probability, for recipes that make their own coarse masks.
-        image_ids: Pictures to use, None for all.
-        min_size: Objects whose longest side is shorter, in pixels, are left out.
+        image_ids: images to use, None for all.
+        min_size: objects whose longest side is shorter, in pixels, are left out.
         min_iou: A detection belongs to a true mask from this IoU on.
 
     Returns:
-        One pair an object.
+        One pair for each object.
     """
     pairs: list[MaskPair] = []
     for image_id in dataset.image_ids if image_ids is None else image_ids:
@@ -135,10 +137,12 @@ def pairs_from_dataset(
         masks = np.asarray(masks, bool)
         keep = [i for i in range(masks.shape[2]) if _longest_side(masks[..., i]) >= min_size]
         if model is None:
-            found = [(i, None) for i in keep if class_ids[i] > 0]
+            found: list[tuple[int, np.ndarray | None]] = [
+                (i, None) for i in keep if class_ids[i] > 0
+            ]
         else:
             result = model.detect([image], verbose=0, mask_probabilities=True)[0]
-            found = list(_match(masks, np.asarray(class_ids), keep, result, min_iou))
+            found = [*_match(masks, np.asarray(class_ids), keep, result, min_iou)]
         pairs += [
             MaskPair(f"{image_id}/{i}", image, masks[..., i], probability)
             for i, probability in found
@@ -150,27 +154,28 @@ def crop_pair(pair: MaskPair, margin: float = 0.0, max_side: int = 200) -> MaskP
     """Cut a pair down to its true object, and shrink it.
 
     Args:
-        pair: The picture and its masks.
-        margin: Surroundings that stay on each side, as a share of the object's longer side; 0
+        pair: the image and its masks.
+        margin: surroundings that stay on each side, as a share of the object's longer side; 0
             cuts at the object's box.
-        max_side: The object's longer side afterwards, in pixels, at most.
+        max_side: the object's longer side afterwards, in pixels, at most.
 
     Returns:
         The smaller pair, with the same name.
 
     Raises:
-        ValueError: The true mask is empty.
+        ValueError: the true mask is empty.
     """
-    rows, columns = np.flatnonzero(pair.mask.any(1)), np.flatnonzero(pair.mask.any(0))
+    mask = np.zeros((0, 0), bool) if pair.mask is None else pair.mask
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     if not len(rows):
-        raise ValueError(f"{pair.name}: mask is empty, must hold an object.")
-    longest = _longest_side(pair.mask)
+        raise ValueError(f"{pair.name}: mask is empty; it must hold an object.")
+    longest = _longest_side(mask)
     reach = int(longest * margin)
     window = (
         slice(max(0, rows[0] - reach), rows[-1] + 1 + reach),
         slice(max(0, columns[0] - reach), columns[-1] + 1 + reach),
     )
-    parts = [pair.image[window], pair.mask[window].astype(np.float32)]
+    parts = [pair.image[window], mask[window].astype(np.float32)]
     if pair.probability is not None:
         parts.append(pair.probability[window].astype(np.float32))
     factor = max_side / longest

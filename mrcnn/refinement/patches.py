@@ -1,7 +1,7 @@
-"""Patches of a picture and its mask: where they lie, cutting them out, merging them back.
+"""Patches of an image and its mask: where they lie, cutting them out, merging them back.
 
-NumPy and OpenCV only. Points and centres are `(y, x)` integer pixels; a patch of side S on a
-centre covers rows `y - S // 2` to `y - S // 2 + S - 1`, columns likewise.
+NumPy and OpenCV only. Points and centers are `(y, x)` integer pixels; a patch of side S on a
+center covers rows `y - S // 2` to `y - S // 2 + S - 1`, columns likewise.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 from mrcnn.refinement.recipes import Scale
 
-# Probabilities under this are background noise (JPEG artefacts, tails of the resampling).
+# Probabilities under this are background noise (JPEG artifacts, tails of the resampling).
 SUPPORT_THRESHOLD = 0.1
 
 
@@ -23,8 +23,8 @@ def boundary_pixels(mask: np.ndarray, outside: bool | None = None) -> np.ndarray
 
     Args:
         mask: `[H, W]` bool.
-        outside: What lies beyond the picture: True or False make a mask's edge on the
-            picture's border a boundary; None ignores the border.
+        outside: what lies beyond the image: True or False make a mask's edge on the
+            image's border a boundary; None ignores the border.
 
     Returns:
         `[n, 2]` int32 `(y, x)`, sorted by row, then column.
@@ -34,12 +34,12 @@ def boundary_pixels(mask: np.ndarray, outside: bool | None = None) -> np.ndarray
         padded = np.pad(mask, 1, mode="edge")
     else:
         padded = np.pad(mask, 1, constant_values=bool(outside))
-    centre = padded[1:-1, 1:-1]
+    center = padded[1:-1, 1:-1]
     differs = (
-        (centre != padded[:-2, 1:-1])
-        | (centre != padded[2:, 1:-1])
-        | (centre != padded[1:-1, :-2])
-        | (centre != padded[1:-1, 2:])
+        (center != padded[:-2, 1:-1])
+        | (center != padded[2:, 1:-1])
+        | (center != padded[1:-1, :-2])
+        | (center != padded[1:-1, 2:])
     )
     return np.argwhere(differs).astype(np.int32)
 
@@ -49,8 +49,8 @@ def thin_points(points: np.ndarray, stride: int, max_points: int | None = None) 
 
     Args:
         points: `[n, 2]` `(y, x)`.
-        stride: Side of a cell in pixels; 1 keeps every point.
-        max_points: Upper bound of what is kept, None for no bound.
+        stride: side of a cell in pixels; 1 keeps every point.
+        max_points: upper bound of what is kept, None for no bound.
 
     Returns:
         `[m, 2]`, the point next to the middle of each occupied cell.
@@ -78,39 +78,39 @@ def _one_point_a_cell(points: np.ndarray, stride: int) -> np.ndarray:
 
 
 def extract_patches(
-    picture: np.ndarray,
-    centres: np.ndarray,
+    image: np.ndarray,
+    centers: np.ndarray,
     patch_size: int,
     pad_value: float | Sequence[float] = 0.0,
 ) -> np.ndarray:
-    """Cut square patches out of a picture.
+    """Cut square patches out of an image.
 
     Args:
-        picture: `[H, W, C]`.
-        centres: `[n, 2]` `(y, x)`, inside the picture or at most `patch_size` outside.
-        patch_size: Side S in pixels.
-        pad_value: Value outside the picture, one number or one a channel.
+        image: `[H, W, C]`.
+        centers: `[n, 2]` `(y, x)`, inside the image or at most `patch_size` outside.
+        patch_size: side S in pixels.
+        pad_value: value outside the image, one number or one a channel.
 
     Returns:
-        `[n, S, S, C]`, the picture's dtype.
+        `[n, S, S, C]`, the image's dtype.
     """
-    centres = np.asarray(centres, np.int64).reshape(-1, 2)
-    height, width, channels = picture.shape
+    centers = np.asarray(centers, np.int64).reshape(-1, 2)
+    height, width, channels = image.shape
     pad = 2 * patch_size
-    padded = np.empty((height + 2 * pad, width + 2 * pad, channels), picture.dtype)
-    padded[:] = np.asarray(pad_value, picture.dtype)
-    padded[pad : pad + height, pad : pad + width] = picture
+    padded = np.empty((height + 2 * pad, width + 2 * pad, channels), image.dtype)
+    padded[:] = np.asarray(pad_value, image.dtype)
+    padded[pad : pad + height, pad : pad + width] = image
     windows = np.lib.stride_tricks.sliding_window_view(padded, (patch_size, patch_size), (0, 1))
-    corners = centres - patch_size // 2 + pad
+    corners = centers - patch_size // 2 + pad
     if len(corners) and (
         corners.min() < 0 or (corners.max(axis=0) >= np.array(windows.shape[:2])).any()
     ):
-        raise ValueError(f"centres lie more than {patch_size} pixels outside the picture.")
+        raise ValueError(f"centers lie more than {patch_size} pixels outside the image.")
     return np.ascontiguousarray(np.moveaxis(windows[corners[:, 0], corners[:, 1]], 1, -1))
 
 
 def patch_weights(patch_size: int, decay: float) -> np.ndarray:
-    """Return `exp(-r / decay)`, r the distance from the patch centre: `[S, S]` float32."""
+    """Return `exp(-r / decay)`, r the distance from the patch center: `[S, S]` float32."""
     offset = np.arange(patch_size, dtype=np.float32) - patch_size // 2
     distance = np.hypot(offset[:, None], offset[None, :])
     return np.exp(-distance / decay).astype(np.float32)
@@ -118,7 +118,7 @@ def patch_weights(patch_size: int, decay: float) -> np.ndarray:
 
 def sum_patches(
     predictions: np.ndarray,
-    centres: np.ndarray,
+    centers: np.ndarray,
     weights: np.ndarray,
     shape: tuple[int, int],
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -126,9 +126,9 @@ def sum_patches(
 
     Args:
         predictions: `[n, S, S]`.
-        centres: `[n, 2]` `(y, x)`.
+        centers: `[n, 2]` `(y, x)`.
         weights: `[S, S]`, see `patch_weights`.
-        shape: `(height, width)` of the picture; what falls outside is dropped.
+        shape: `(height, width)` of the image; what falls outside is dropped.
 
     Returns:
         `[height, width]` float32 sum of weighted predictions, and sum of weights.
@@ -137,7 +137,7 @@ def sum_patches(
     height, width = shape
     total = np.zeros((height + 2 * pad, width + 2 * pad), np.float32)
     weight = np.zeros_like(total)
-    corners = np.asarray(centres).reshape(-1, 2) - size // 2 + pad
+    corners = np.asarray(centers).reshape(-1, 2) - size // 2 + pad
     for prediction, (y, x) in zip(predictions, corners.tolist(), strict=True):
         total[y : y + size, x : x + size] += prediction * weights
         weight[y : y + size, x : x + size] += weights
@@ -161,8 +161,8 @@ def blend(
         original: `[H, W]` probability.
         total: `[H, W]` sum of weighted predictions.
         weight: `[H, W]` sum of weights.
-        original_weight: Weight of the original.
-        patch_weight: Factor of the patches' weights.
+        original_weight: weight of the original.
+        patch_weight: factor of the patches' weights.
 
     Returns:
         `[H, W]` float32.
@@ -191,22 +191,22 @@ class View:
     """The surroundings of one object at one scale.
 
     Attributes:
-        region: `(y1, x1, y2, x2)` pixels of the picture that it shows.
-        factor: View pixels per picture pixel.
+        region: `(y1, x1, y2, x2)` pixels of the image that it shows.
+        factor: view pixels per image pixel.
         shape: `(height, width)` in view pixels.
-        box_centre: `(y, x)` of the object's box in view pixels.
+        box_center: `(y, x)` of the object's box in view pixels.
     """
 
     region: tuple[int, int, int, int]
     factor: float
     shape: tuple[int, int]
-    box_centre: tuple[int, int]
+    box_center: tuple[int, int]
 
     @classmethod
     def around(
         cls,
         box: Sequence[float],
-        picture_shape: Sequence[int],
+        image_shape: Sequence[int],
         scale: Scale,
         patch_size: int,
         margin: float = 0.0,
@@ -215,18 +215,18 @@ class View:
 
         Args:
             box: `(y1, x1, y2, x2)` pixels.
-            picture_shape: `(H, W, ...)`.
-            scale: What magnification.
-            patch_size: Side of a patch: the view holds every patch that can touch the box.
-            margin: Additional surroundings as a share of the patch size.
+            image_shape: `(H, W, ...)`.
+            scale: what magnification.
+            patch_size: side of a patch: the view holds every patch that can touch the box.
+            margin: additional surroundings as a share of the patch size.
         """
         y1, x1, y2, x2 = (float(value) for value in box)
-        height, width = picture_shape[:2]
+        height, width = image_shape[:2]
         longest = max(y2 - y1, x2 - x1, 1.0)
         factor = 1.0 if scale.object_size is None else scale.object_size / longest
         reach = patch_size * (0.5 + margin) / factor
         if scale.object_size is None:
-            # The whole picture: the study looks for boundaries on all of its border.
+            # The whole image: the study looks for boundaries on all of its border.
             region = (0.0, 0.0, float(height), float(width))
         elif scale.centres == "object":
             cy, cx = (y1 + y2) / 2, (x1 + x2) / 2
@@ -240,33 +240,33 @@ class View:
             max(1, round((bottom - top) * factor)),
             max(1, round((right - left) * factor)),
         )
-        centre = (
+        center = (
             round(((y1 + y2) / 2 - top) * factor),
             round(((x1 + x2) / 2 - left) * factor),
         )
-        return cls((top, left, bottom, right), factor, shape, centre)
+        return cls((top, left, bottom, right), factor, shape, center)
 
-    def crop(self, picture: np.ndarray) -> np.ndarray:
+    def crop(self, image: np.ndarray) -> np.ndarray:
         """Return the region of `[H, W]` or `[H, W, C]`, resampled to the view's shape."""
         top, left, bottom, right = self.region
-        return resample(picture[top:bottom, left:right], self.shape)
+        return resample(image[top:bottom, left:right], self.shape)
 
     def restore(self, values: np.ndarray) -> np.ndarray:
-        """Resample `[h, w]` values of the view to the region's size in picture pixels."""
+        """Resample `[h, w]` values of the view to the region's size in image pixels."""
         top, left, bottom, right = self.region
         return resample(values, (bottom - top, right - left))
 
 
-def resample(picture: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+def resample(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """Resize to `(height, width)`: area average downwards, bilinear upwards."""
-    if picture.shape[:2] == tuple(shape):
-        return picture
-    shrinks = shape[0] * shape[1] < picture.shape[0] * picture.shape[1]
+    if image.shape[:2] == tuple(shape):
+        return image
+    shrinks = shape[0] * shape[1] < image.shape[0] * image.shape[1]
     method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return cv2.resize(np.ascontiguousarray(picture), (shape[1], shape[0]), interpolation=method)
+    return cv2.resize(np.ascontiguousarray(image), (shape[1], shape[0]), interpolation=method)
 
 
-def patch_centres(
+def patch_centers(
     view: View,
     probability: np.ndarray,
     scale: Scale,
@@ -276,17 +276,17 @@ def patch_centres(
     """Choose where the patches of a view lie.
 
     Args:
-        view: The view.
+        view: the view.
         probability: `[h, w]` of the view.
-        scale: Its centres, stride and bound.
+        scale: its centers, stride and bound.
         threshold: A pixel is foreground from this probability on.
-        pad_is_boundary: The padding counts as foreground.
+        pad_is_boundary: the padding counts as foreground.
 
     Returns:
         `[n, 2]` int `(y, x)` in view pixels.
     """
     if scale.centres == "object":
-        return np.array([view.box_centre], np.int32)
+        return np.array([view.box_center], np.int32)
     outside = True if pad_is_boundary else None
     points = boundary_pixels(probability >= threshold, outside=outside)
     return thin_points(points, scale.stride, scale.max_patches)

@@ -1,10 +1,13 @@
-"""Named sets of settings for the refinement: what a patch is, how it is learnt and merged."""
+"""Named sets of settings for the refinement: what a patch is, how it is learned and merged."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from numbers import Integral, Real
 from typing import Any
+
+from mrcnn.files.names import printable
 
 
 @dataclass(frozen=True)
@@ -12,14 +15,14 @@ class Scale:
     """One pass of the refiner over an object, at one magnification.
 
     Attributes:
-        object_size: The longest side of the object's box after resampling, in patch pixels;
-            None keeps the picture's own resolution.
+        object_size: the longest side of the object's box after resampling, in patch pixels;
+            None keeps the image's own resolution.
         centres: "object": one patch on the middle of the box (context: the whole object).
             "boundary": patches along the boundary of the mask.
-        stride: Spacing of the patch centres along the boundary, in patch pixels; 1 takes every
+        stride: spacing of the patch centers along the boundary, in patch pixels; 1 takes every
             boundary pixel.
-        max_patches: Upper bound of the patches of one object, None for no bound.
-        share: How often training draws this scale, relative to the others; 0 never.
+        max_patches: upper bound of the patches of one object, None for no bound.
+        share: how often training draws this scale, relative to the others; 0 never.
     """
 
     object_size: int | None = None
@@ -30,15 +33,15 @@ class Scale:
 
     def __post_init__(self) -> None:
         if self.centres not in ("object", "boundary"):
-            raise ValueError(f"centres is {self.centres!r}, must be 'object' or 'boundary'.")
+            raise ValueError(f"centres is {self.centres!r}; it must be 'object' or 'boundary'.")
         if self.object_size is not None and self.object_size < 8:
-            raise ValueError(f"object_size is {self.object_size}, must be at least 8 pixels.")
+            raise ValueError(f"object_size is {self.object_size}; it must be at least 8 pixels.")
         if self.centres == "object" and self.object_size is None:
-            raise ValueError("object_size is None, must be a number where centres is 'object'.")
+            raise ValueError("object_size is None; it must be a number where centres is 'object'.")
         if self.stride < 1:
-            raise ValueError(f"stride is {self.stride}, must be at least 1 pixel.")
+            raise ValueError(f"stride is {self.stride}; it must be at least 1 pixel.")
         if self.max_patches is not None and self.max_patches < 1:
-            raise ValueError(f"max_patches is {self.max_patches}, must be at least 1 or None.")
+            raise ValueError(f"max_patches is {self.max_patches}; it must be at least 1 or None.")
 
 
 @dataclass(frozen=True)
@@ -46,14 +49,14 @@ class Augmentation:
     """Random changes of the training patches; every amount is a maximum, 0 switches it off.
 
     Attributes:
-        flip: Mirror left and right for half of the patches.
-        rotation: Degrees either way.
-        zoom: Log of the magnification either way (0.3: from 1/1.35 to 1.35 times).
-        aspect: Log of the width-to-height change either way.
-        shift: Share of the patch size either way.
-        colour: Strength of the random brightness, contrast and colour-mixing.
-        perturb: Strength of the random changes of a given probability mask.
-        degrade: Share of the patches whose probability is made from the true mask (coarse,
+        flip: mirror left and right for half of the patches.
+        rotation: degrees either way.
+        zoom: log of the magnification either way (0.3: from 1/1.35 to 1.35 times).
+        aspect: log of the width-to-height change either way.
+        shift: share of the patch size either way.
+        colour: strength of the random brightness, contrast and color-mixing.
+        perturb: strength of the random changes of a given probability mask.
+        degrade: share of the patches whose probability is made from the true mask (coarse,
             shifted, blobs added and taken away) although a real one exists.
     """
 
@@ -72,10 +75,10 @@ class Snap:
     """The last step: doubtful pixels are decided by GrabCut, see `mrcnn.refinement.snap`.
 
     Attributes:
-        share: Weight of GrabCut's answer in the average with the probability, 0..1.
-        side: Longer side of the picture that GrabCut sees, in pixels, at most.
-        band: Pixels whose probability is within this distance of 0.5 are doubtful.
-        iterations: Of GrabCut.
+        share: weight of GrabCut's answer in the average with the probability, 0..1.
+        side: longer side of the image that GrabCut sees, in pixels, at most.
+        band: pixels whose probability is within this distance of 0.5 are doubtful.
+        iterations: of GrabCut.
     """
 
     share: float = 0.35
@@ -85,13 +88,13 @@ class Snap:
 
     def __post_init__(self) -> None:
         if not 0 < self.share <= 1:
-            raise ValueError(f"share is {self.share}, must be above 0, at most 1.")
+            raise ValueError(f"share is {self.share}; it must be above 0, at most 1.")
         if self.side < 16:
-            raise ValueError(f"side is {self.side}, must be at least 16 pixels.")
+            raise ValueError(f"side is {self.side}; it must be at least 16 pixels.")
         if not 0 < self.band < 0.5:
-            raise ValueError(f"band is {self.band}, must be between 0 and 0.5.")
+            raise ValueError(f"band is {self.band}; it must be between 0 and 0.5.")
         if self.iterations < 1:
-            raise ValueError(f"iterations is {self.iterations}, must be at least 1.")
+            raise ValueError(f"iterations is {self.iterations}; it must be at least 1.")
 
 
 @dataclass(frozen=True)
@@ -99,32 +102,32 @@ class Recipe:
     """Everything that decides how a refiner is trained and how it refines.
 
     Attributes:
-        name: Name of the recipe.
+        name: name of the recipe.
         architecture: "unet" or "squeeze", see `mrcnn.refinement.unet`.
-        patch_size: Side of a patch in pixels.
-        filters: Filters of the network, see `build_network`.
-        dropout: Dropped share of the features in training.
-        networks: Networks trained from different seeds; their predictions are averaged.
-        scales: The passes over an object, in order.
+        patch_size: side of a patch in pixels.
+        filters: filters of the network, see `build_network`.
+        dropout: dropped share of the features in training.
+        networks: networks trained from different seeds; their predictions are averaged.
+        scales: the passes over an object, in order.
         cascade: A scale reads the result of the scale before it (else the given mask).
-        pad_value: R, G, B and probability in 0..1 outside the picture.
-        pad_is_boundary: The padding counts as foreground when boundary pixels are looked for.
-        decay: Patches are averaged with weights `exp(-r / decay)`, r pixels from the centre.
-        original_weight: Weight of the given probability in the average.
-        patch_weight: Factor of the patches' weights in the average (the study: 1 / 20).
-        flip: Average with the prediction of the mirrored patch.
-        snap: The last step, None for none.
+        pad_value: R, G, B and probability in 0..1 outside the image.
+        pad_is_boundary: the padding counts as foreground when boundary pixels are looked for.
+        decay: patches are averaged with weights `exp(-r / decay)`, r pixels from the center.
+        original_weight: weight of the given probability in the average.
+        patch_weight: factor of the patches' weights in the average (the study: 1 / 20).
+        flip: average with the prediction of the mirrored patch.
+        snap: the last step, None for none.
         loss: "mse" or "bce_iou" (binary cross-entropy plus soft IoU).
-        epochs: Passes over the training pictures.
-        batch_size: Patches a step.
-        learning_rate: Of Adam, at its highest.
+        epochs: passes over the training images.
+        batch_size: patches a step.
+        learning_rate: of Adam, at its highest.
         schedule: "constant" or "cosine" (a short warm-up, then down to zero).
-        weight_decay: Decoupled weight decay; 0 is plain Adam.
-        ema: Momentum of the averaged weights that are kept, 0 keeps the last ones.
-        patches_per_picture: Patches drawn from a picture (study: once; with augmentation: each
-            epoch anew).
-        fill_patches: Pictures with fewer boundary pixels get all-zero patches for the rest.
-        augmentation: Random changes, None for none.
+        weight_decay: decoupled weight decay; 0 is plain Adam.
+        ema: momentum of the averaged weights that are kept, 0 keeps the last ones.
+        patches_per_picture: patches drawn from an image (study: once; with augmentation: each
+            epoch).
+        fill_patches: images with fewer boundary pixels get all-zero patches for the rest.
+        augmentation: random changes, None for none.
     """
 
     name: str = "custom"
@@ -155,24 +158,26 @@ class Recipe:
 
     def __post_init__(self) -> None:
         if not self.scales:
-            raise ValueError("scales is empty, must have at least one Scale.")
+            raise ValueError("scales is empty; it must have at least one Scale.")
         if min(scale.share for scale in self.scales) < 0 or not any(
             scale.share for scale in self.scales
         ):
             shares = [scale.share for scale in self.scales]
-            raise ValueError(f"shares are {shares}, must be 0 or more, and one above 0.")
+            raise ValueError(f"shares are {shares}; it must be 0 or more, and one above 0.")
         if self.loss not in ("mse", "bce_iou"):
-            raise ValueError(f"loss is {self.loss!r}, must be 'mse' or 'bce_iou'.")
+            raise ValueError(f"loss is {self.loss!r}; it must be 'mse' or 'bce_iou'.")
         if self.schedule not in ("constant", "cosine"):
-            raise ValueError(f"schedule is {self.schedule!r}, must be 'constant' or 'cosine'.")
+            raise ValueError(f"schedule is {self.schedule!r}; it must be 'constant' or 'cosine'.")
         if len(self.pad_value) != 4:
-            raise ValueError(f"pad_value is {self.pad_value}, must be 4 numbers (R, G, B, mask).")
+            raise ValueError(
+                f"pad_value is {self.pad_value}; it must be 4 numbers (R, G, B, mask)."
+            )
         for setting in ("patch_size", "epochs", "batch_size", "patches_per_picture", "networks"):
             if getattr(self, setting) < 1:
-                raise ValueError(f"{setting} is {getattr(self, setting)}, must be at least 1.")
+                raise ValueError(f"{setting} is {getattr(self, setting)}; it must be at least 1.")
         for setting in ("decay", "patch_weight", "learning_rate"):
             if getattr(self, setting) <= 0:
-                raise ValueError(f"{setting} is {getattr(self, setting)}, must be above 0.")
+                raise ValueError(f"{setting} is {getattr(self, setting)}; it must be above 0.")
 
     def replace(self, **changes: Any) -> Recipe:
         """Return a copy with other settings, checked like a new one."""
@@ -184,31 +189,103 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> Recipe:
-        """Rebuild a recipe from `to_dict` (also after a trip through JSON).
+        """Return the recipe that `to_dict` gave, also after it went through JSON.
+
+        The settings may come from a downloaded file: types and bounds are checked.
+
+        Args:
+            settings: the values by name; those that are missing keep their defaults.
 
         Raises:
-            ValueError: A setting that does not exist.
+            ValueError: a setting that does not exist, of another type, or beyond its bounds.
         """
-        unknown = set(settings) - set(cls.__dataclass_fields__)
-        if unknown:
-            raise ValueError(f"Unknown refinement settings: {sorted(unknown)}.")
-        values = dict(settings)
+        values = _checked_fields(cls, settings, "recipe")
         for key in ("filters", "pad_value"):
             if key in values:
                 values[key] = tuple(values[key])
         if "scales" in values:
             values["scales"] = tuple(
-                item if isinstance(item, Scale) else Scale(**item) for item in values["scales"]
+                item if isinstance(item, Scale) else Scale(**_checked_fields(Scale, item, "scales"))
+                for item in values["scales"]
             )
-        if isinstance(values.get("snap"), Mapping):
-            values["snap"] = Snap(**values["snap"])
-        if isinstance(values.get("augmentation"), Mapping):
-            values["augmentation"] = Augmentation(**values["augmentation"])
+        for name, part in (("snap", Snap), ("augmentation", Augmentation)):
+            if isinstance(values.get(name), Mapping):
+                values[name] = part(**_checked_fields(part, values[name], name))
         return cls(**values)
 
 
+# Bounds of settings that decide how much memory and time a network takes.
+_LIMITS = {
+    "patch_size": 1024,
+    "networks": 64,
+    "stride": 1024,
+    "max_patches": 10**6,
+    "object_size": 8192,
+    "side": 4096,
+    "iterations": 1000,
+    "filters": 1024,
+    "scales": 64,
+    "batch_size": 4096,
+}
+MAX_ITEMS = 64
+
+
+def _checked_fields(owner: type, settings: Any, name: str) -> dict[str, Any]:
+    """Return settings as arguments of a dataclass, each of the type of the dataclass's field."""
+    if not isinstance(settings, Mapping):
+        raise ValueError(f"{name} is {_shown(settings)}; it must be an object with settings.")
+    known = {one.name: str(one.type) for one in fields(owner)}
+    unknown = [str(key) for key in settings if key not in known]
+    if unknown:
+        raise ValueError(
+            f"{name} has unknown refinement settings: {_shown(sorted(unknown))}; they must be "
+            f"some of {', '.join(known)}."
+        )
+    for key, value in settings.items():
+        if not _has_type(value, known[key]) or not _is_bounded(value, _LIMITS.get(key)):
+            limit = f" of at most {_LIMITS[key]}" if key in _LIMITS else ""
+            raise ValueError(f"{key} is {_shown(value)}; it must be a {known[key]}{limit}.")
+    return dict(settings)
+
+
+def _has_type(value: Any, annotation: str) -> bool:
+    """Return whether a value, perhaps from JSON, is of a field's type."""
+    for kind in annotation.split(" | "):
+        if kind == "None" and value is None:
+            return True
+        if kind in ("bool", "str") and isinstance(value, bool if kind == "bool" else str):
+            return True
+        if kind in ("int", "float") and _is_number(value, whole=kind == "int"):
+            return True
+        if kind.startswith("tuple[") and isinstance(value, list | tuple) and len(value) < MAX_ITEMS:
+            item = kind[len("tuple[") : -len(", ...]")]
+            if all(_has_type(one, item) for one in value):
+                return True
+        # The settings of a part are checked one by one.
+        if kind in ("Scale", "Snap", "Augmentation"):
+            if isinstance(value, Mapping) or is_dataclass(value):
+                return True
+    return False
+
+
+def _is_number(value: Any, whole: bool = False) -> bool:
+    kinds = (Integral,) if whole else (Real,)
+    is_number = isinstance(value, kinds) and not isinstance(value, bool)
+    return is_number and -(10**15) < value < 10**15
+
+
+def _is_bounded(value: Any, limit: int | None) -> bool:
+    items = value if isinstance(value, list | tuple) else [value]
+    return limit is None or all(not _is_number(item) or item <= limit for item in items)
+
+
+def _shown(value: Any) -> str:
+    text = printable(repr(value))
+    return text if len(text) < 200 else f"{text[:200]}..."
+
+
 # The settings of github.com/AlternatingSum/Image-segmentation: 64-pixel patches at the
-# picture's resolution on every boundary pixel, padded with ones, mean squared error.
+# image's resolution on every boundary pixel, padded with ones, mean squared error.
 STUDY = Recipe(
     name="study",
     architecture="unet",
@@ -235,7 +312,7 @@ STUDY = Recipe(
 # The whole object in one patch, seen at three magnifications and mirrored: what the study's
 # patches lack is the context that tells a motorcycle from its rider. Half of the result is the
 # given mask, which keeps the refiner from doing harm where it knows no better; then the pixels
-# that both leave in doubt are decided by the picture's colours.
+# that both leave in doubt are decided by the image's colors.
 DEFAULT = Recipe(
     name="default",
     architecture="squeeze",
@@ -278,10 +355,10 @@ def get_recipe(recipe: str | Recipe) -> Recipe:
     """Return a recipe by its name, one of `RECIPES`; a `Recipe` comes back as it is.
 
     Raises:
-        ValueError: No recipe has that name.
+        ValueError: no recipe has that name.
     """
     if isinstance(recipe, Recipe):
         return recipe
     if recipe not in RECIPES:
-        raise ValueError(f"recipe is {recipe!r}, must be one of {sorted(RECIPES)}.")
+        raise ValueError(f"recipe is {recipe!r}; it must be one of {sorted(RECIPES)}.")
     return RECIPES[recipe]

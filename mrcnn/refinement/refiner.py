@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mrcnn.refinement import patches as geometry
+from mrcnn.files.atomic import atomic_path
+from mrcnn.files.names import printable
+from mrcnn.refinement import patches as patch_geometry
 from mrcnn.refinement.recipes import Recipe, Scale, get_recipe
-from mrcnn.refinement.snap import snap_to_colours
+from mrcnn.refinement.snap import snap_to_colors
+
+if TYPE_CHECKING:
+    import h5py
 
 FORMAT = "mrcnn.refiner.1"
 # Patches the network sees at once: one shape, so that every backend compiles once.
@@ -24,9 +29,9 @@ class Refiner:
     """Refines mask probabilities with one or more patch networks.
 
     Attributes:
-        recipe: The settings the networks were trained with and refine with.
+        recipe: the settings the networks were trained with and refine with.
         networks: Keras models, `[batch, S, S, 4]` to `[batch, S, S, 1]`; averaged.
-        notes: Facts about the training, kept in the file.
+        notes: facts about the training, kept in the file.
 
     Example:
         >>> refiner = Refiner.load("weights/mask_refiner_motorcycle.h5")  # doctest: +SKIP
@@ -34,7 +39,10 @@ class Refiner:
     """
 
     def __init__(
-        self, recipe: str | Recipe, networks: Sequence[Any] = (), notes: dict | None = None
+        self,
+        recipe: str | Recipe,
+        networks: Sequence[Any] = (),
+        notes: dict[str, Any] | None = None,
     ) -> None:
         self.recipe = get_recipe(recipe)
         self.networks = list(networks)
@@ -47,43 +55,36 @@ class Refiner:
         """Read a refiner from the one file that `save` writes.
 
         Raises:
-            FileNotFoundError: No such file.
-            ValueError: The file is no refiner, or its arrays do not fit its settings.
+            FileNotFoundError: there is no such file.
+            ValueError: the file is no refiner, is damaged, refers to other files, or its arrays
+                do not fit its settings.
         """
-        import h5py
+        from mrcnn.checkpoints.hdf5 import open_hdf5
 
         path = Path(path)
-        if not path.is_file():
-            raise FileNotFoundError(f"No refiner at {path}.")
-        try:
-            file = h5py.File(path, "r")
-        except OSError as error:
-            raise ValueError(f"{path} is no refiner file: {error}") from error
-        with file:
-            if file.attrs.get("format") != FORMAT:
-                raise ValueError(f"{path} is no refiner file (no format {FORMAT!r} in it).")
-            recipe = Recipe.from_dict(json.loads(file.attrs["recipe"]))
-            refiner = cls(recipe, notes=json.loads(file.attrs["notes"]))
-            for index, network in enumerate(refiner.networks):
-                group = file.get(f"network{index}")
-                if group is None:
-                    raise ValueError(f"{path} has no network {index} of {recipe.networks}.")
-                _read_weights(network, group, path)
+        with open_hdf5(path, "refiner file") as file:
+            recipe, notes = _read_settings(file, path)
+            values = [_read_arrays(file, index, path) for index in range(recipe.networks)]
+            try:
+                refiner = cls(recipe, notes=notes)
+                for network, arrays in zip(refiner.networks, values):
+                    assign_named_weights(network, _read_values(network, arrays))
+            except ValueError as error:
+                raise ValueError(
+                    f"{printable(path)} does not fit its own settings: {printable(error)}"
+                ) from error
         return refiner
 
     def save(self, path: str | Path) -> None:
         """Write settings and weights (kernels in float16, compressed) into one HDF5 file.
 
-        The file is written beside its place and moved there, so that a failure leaves what
-        was there before.
+        Args:
+            path: the file; a failure leaves what was there before.
         """
         import h5py
 
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(path.name + ".partial")
         recipe = self.recipe.replace(networks=len(self.networks))
-        with h5py.File(partial, "w") as file:
+        with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
             file.attrs["format"] = FORMAT
             file.attrs["recipe"] = json.dumps(recipe.to_dict())
             file.attrs["notes"] = json.dumps(self.notes)
@@ -96,7 +97,6 @@ class Refiner:
                     group.create_dataset(
                         name, data=values.astype(kind), compression="gzip", shuffle=True
                     )
-        partial.replace(path)
 
     def refine(
         self,
@@ -104,7 +104,7 @@ class Refiner:
         mask_probs: np.ndarray,
         boxes: np.ndarray | None = None,
     ) -> np.ndarray:
-        """Refine the masks of one picture.
+        """Refine the masks of one image.
 
         Args:
             image: `[H, W, 3]` uint8 RGB.
@@ -116,13 +116,13 @@ class Refiner:
             `[H, W, N]` float32 probabilities in 0..1. An empty mask stays as it is.
 
         Raises:
-            ValueError: Shapes that do not belong together.
+            ValueError: shapes that do not belong together.
         """
         image, probabilities = self._check(image, mask_probs, boxes)
         if probabilities.shape[2] == 0:
             return probabilities
         found = [
-            geometry.object_box(probabilities[..., i]) if boxes is None else _usable(boxes[i])
+            patch_geometry.object_box(probabilities[..., i]) if boxes is None else _usable(boxes[i])
             for i in range(probabilities.shape[2])
         ]
         scales = self.recipe.scales
@@ -131,73 +131,77 @@ class Refiner:
         for together in [[scale] for scale in scales] if self.recipe.cascade else [scales]:
             found_passes = self._predict_scales(image, result, found, together)
             for i, passes in found_passes.items():
-                result[..., i] = self._merge(result[..., i], passes)
+                result[..., i] = self._blend_passes(result[..., i], passes)
         if self.recipe.snap is not None:
             for i in [i for i, box in enumerate(found) if box is not None]:
-                result[..., i] = snap_to_colours(image, result[..., i], self.recipe.snap)
+                result[..., i] = snap_to_colors(image, result[..., i], self.recipe.snap)
         return result
 
-    def _check(self, image, mask_probs, boxes) -> tuple[np.ndarray, np.ndarray]:
-        """Return the picture and float32 probabilities, or say what does not fit."""
+    def _check(self, image: Any, mask_probs: Any, boxes: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Return the image and float32 probabilities, or say what does not fit."""
         image, mask_probs = np.asarray(image), np.asarray(mask_probs)
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-            raise ValueError(f"image is {image.dtype} {image.shape}, must be uint8 [H, W, 3].")
+            raise ValueError(f"image is {image.dtype} {image.shape}; it must be uint8 [H, W, 3].")
         if mask_probs.ndim != 3 or mask_probs.shape[:2] != image.shape[:2]:
             raise ValueError(
-                f"mask_probs has shape {mask_probs.shape}, must be "
+                f"mask_probs has shape {mask_probs.shape}; it must be "
                 f"[{image.shape[0]}, {image.shape[1]}, N] like the image."
             )
         if boxes is not None and np.shape(boxes) != (mask_probs.shape[2], 4):
             raise ValueError(
-                f"boxes has shape {np.shape(boxes)}, must be ({mask_probs.shape[2]}, 4)."
+                f"boxes has shape {np.shape(boxes)}; it must be ({mask_probs.shape[2]}, 4)."
             )
         return image, mask_probs.astype(np.float32)
 
     def _predict_scales(
-        self, image, probabilities, boxes, scales: Sequence[Scale]
+        self,
+        image: np.ndarray,
+        probabilities: np.ndarray,
+        boxes: Sequence[Any],
+        scales: Sequence[Scale],
     ) -> dict[int, list[tuple]]:
         """Return `{instance: [(view, sum of weighted predictions, sum of weights), ...]}`."""
         size = self.recipe.patch_size
-        weights = geometry.patch_weights(size, self.recipe.decay)
+        weights = patch_geometry.patch_weights(size, self.recipe.decay)
         finished: dict[int, list[tuple]] = {}
-        pending: list[tuple[int, geometry.View, np.ndarray, np.ndarray]] = []
+        pending: list[tuple[int, patch_geometry.View, np.ndarray, np.ndarray]] = []
 
         def flush() -> None:
             if not pending:
                 return
             predictions = self.predict(np.concatenate([item[3] for item in pending]))
             start = 0
-            for i, view, centres, _ in pending:
-                part = predictions[start : start + len(centres)]
-                start += len(centres)
-                sums = geometry.sum_patches(part, centres, weights, view.shape)
+            for i, view, centers, _ in pending:
+                part = predictions[start : start + len(centers)]
+                start += len(centers)
+                sums = patch_geometry.sum_patches(part, centers, weights, view.shape)
                 finished.setdefault(i, []).append((view, *sums))
             pending.clear()
 
         for i, box in enumerate(boxes):
             for scale in scales if box is not None else ():
-                view = geometry.View.around(box, image.shape, scale, size)
+                view = patch_geometry.View.around(box, image.shape, scale, size)
                 stack = view_stack(view, image, probabilities[..., i])
-                centres = geometry.patch_centres(
+                centers = patch_geometry.patch_centers(
                     view, stack[..., 3], scale, pad_is_boundary=self.recipe.pad_is_boundary
                 )
-                if not len(centres):
+                if not len(centers):
                     continue
-                cut = geometry.extract_patches(stack, centres, size, self.recipe.pad_value)
-                pending.append((i, view, centres, cut))
+                cut = patch_geometry.extract_patches(stack, centers, size, self.recipe.pad_value)
+                pending.append((i, view, centers, cut))
                 if sum(len(item[2]) for item in pending) >= MAX_PENDING:
                     flush()
         flush()
         return finished
 
-    def _merge(self, original: np.ndarray, passes: Sequence[tuple]) -> np.ndarray:
+    def _blend_passes(self, original: np.ndarray, passes: Sequence[tuple]) -> np.ndarray:
         """Average one instance's probability `[H, W]` with the patches of its passes."""
         total, weight = np.zeros_like(original), np.zeros_like(original)
         for view, part_total, part_weight in passes:
             top, left, bottom, right = view.region
             total[top:bottom, left:right] += view.restore(part_total)
             weight[top:bottom, left:right] += view.restore(part_weight)
-        return geometry.blend(
+        return patch_geometry.blend(
             original, total, weight, self.recipe.original_weight, self.recipe.patch_weight
         )
 
@@ -215,13 +219,13 @@ class Refiner:
             for network in self.networks:
                 predicted = np.asarray(network.predict_on_batch(padded))[: len(batch), ..., 0]
                 results[start : start + len(batch)] += predicted
-        results /= len(self.networks)
+        results /= np.float32(len(self.networks))
         if self.recipe.flip:
-            results = (results[:count] + results[count:, :, ::-1]) / 2
+            return (results[:count] + results[count:, :, ::-1]) / np.float32(2)
         return results
 
 
-def build_from_recipe(recipe: Recipe):
+def build_from_recipe(recipe: Recipe) -> Any:
     """Build one untrained network of a recipe."""
     from mrcnn.startup.backend import import_backend
 
@@ -231,7 +235,7 @@ def build_from_recipe(recipe: Recipe):
     return build_network(recipe.architecture, recipe.patch_size, recipe.filters, recipe.dropout)
 
 
-def view_stack(view: geometry.View, image: np.ndarray, probability: np.ndarray) -> np.ndarray:
+def view_stack(view: patch_geometry.View, image: np.ndarray, probability: np.ndarray) -> np.ndarray:
     """Return `[h, w, 4]` float32 in 0..1: RGB and probability of a view."""
     stack = np.empty((*view.shape, 4), np.float32)
     stack[..., :3] = view.crop(image).astype(np.float32) / 255.0
@@ -239,7 +243,7 @@ def view_stack(view: geometry.View, image: np.ndarray, probability: np.ndarray) 
     return stack
 
 
-def named_weights(network) -> dict[str, np.ndarray]:
+def named_weights(network: Any) -> dict[str, np.ndarray]:
     """Return `{layer/variable: values}` of a network."""
     return {
         f"{layer.name}/{variable.name}": np.asarray(values)
@@ -249,17 +253,14 @@ def named_weights(network) -> dict[str, np.ndarray]:
     }
 
 
-def assign_named_weights(network, values: dict[str, np.ndarray]) -> None:
+def assign_named_weights(network: Any, values: dict[str, np.ndarray]) -> None:
     """Set weights by `layer/variable` name; every one must be there with its shape.
 
     Raises:
-        ValueError: A weight is missing or has another shape; nothing has changed then.
+        ValueError: a weight is missing or has another shape; nothing has changed then.
     """
     current = named_weights(network)
-    for name, own in current.items():
-        shape = np.shape(values[name]) if name in values else "missing"
-        if shape != own.shape:
-            raise ValueError(f"weight {name} is {shape}, must have shape {own.shape}.")
+    _check_weights(current, {name: np.shape(value) for name, value in values.items()})
     for layer in network.layers:
         for variable in layer.weights:
             name = f"{layer.name}/{variable.name}"
@@ -267,22 +268,72 @@ def assign_named_weights(network, values: dict[str, np.ndarray]) -> None:
                 variable.assign(np.asarray(values[name], np.float32))
 
 
-def _read_weights(network, group, path: Path) -> None:
-    """Fill a network from an open HDF5 group."""
-    values: dict[str, np.ndarray] = {}
+def _check_weights(own: dict[str, np.ndarray], shapes: dict[str, tuple[int, ...]]) -> None:
+    """Raise unless every weight of a network is there with its shape."""
+    for name, value in own.items():
+        shape = shapes.get(name, "missing")
+        if shape != value.shape:
+            raise ValueError(f"weight {name} is {shape}; it must have shape {value.shape}.")
 
-    def collect(name: str, item) -> None:
-        if hasattr(item, "shape"):
-            values[name] = item[()]
 
-    group.visititems(collect)
+def _read_settings(file: h5py.File, path: Path) -> tuple[Recipe, dict[str, Any]]:
+    """Return the recipe and the notes of an open refiner file."""
+    from mrcnn.checkpoints.hdf5 import HDF5ContentError, content_errors, read_text
+
+    shown = printable(path)
+    with content_errors(path):
+        if read_text(path, file, "format") != FORMAT:
+            raise HDF5ContentError(
+                f"{shown} is not a refiner file: it has no attribute format of {FORMAT!r}"
+            )
+        texts = [read_text(path, file, name) for name in ("recipe", "notes")]
     try:
-        assign_named_weights(network, values)
+        recipe, notes = (json.loads(text or "") for text in texts)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{shown}: its settings are not JSON: {printable(error)}") from error
+    if not isinstance(notes, dict):
+        raise ValueError(f"notes of {shown} is a {type(notes).__name__}; it must be an object")
+    try:
+        return Recipe.from_dict(recipe), notes
     except ValueError as error:
-        raise ValueError(f"{path} does not fit its own settings: {error}") from error
+        raise ValueError(f"{shown}: {printable(error)}") from error
 
 
-def _usable(box) -> np.ndarray | None:
+def _read_arrays(file: h5py.File, index: int, path: Path) -> dict[str, h5py.Dataset]:
+    """Return the checked arrays of one network by `layer/variable`; no values are read."""
+    import h5py
+
+    from mrcnn.checkpoints.hdf5 import HDF5ContentError, check_array, content_errors
+
+    arrays: dict[str, h5py.Dataset] = {}
+    with content_errors(path):
+        group = file.get(f"network{index}")
+        if not isinstance(group, h5py.Group):
+            raise HDF5ContentError(f"{printable(path)} has no network {index}")
+        group.visititems(
+            lambda name, item: (
+                arrays.update({name: item}) if isinstance(item, h5py.Dataset) else None
+            )
+        )
+        return {name: check_array(path, name, array) for name, array in arrays.items()}
+
+
+def _read_values(network: Any, arrays: dict[str, h5py.Dataset]) -> dict[str, np.ndarray]:
+    """Return the values of the arrays that a network has, after comparing their shapes."""
+    own = named_weights(network)
+    _check_weights(own, {name: array.shape for name, array in arrays.items()})
+    for name in own:
+        if arrays[name].dtype.kind != "f":
+            raise ValueError(
+                f"weight {name} is of type {arrays[name].dtype}; it must be floating-point"
+            )
+    try:
+        return {name: arrays[name][()] for name in own}
+    except (OSError, RuntimeError, TypeError, MemoryError) as error:
+        raise ValueError(f"values cannot be read; the file is damaged ({error})") from error
+
+
+def _usable(box: Any) -> np.ndarray | None:
     """Return a box with an area as float, else None."""
     box = np.asarray(box, np.float32)
     return box if box[2] > box[0] and box[3] > box[1] else None

@@ -16,8 +16,8 @@ from mrcnn.refinement.refiner import Refiner
 MAX_OPEN = 4
 
 
-def open_refiner(refiner: Refiner | str | os.PathLike) -> Refiner:
-    """Return a refiner by whatever a user names it with.
+def open_refiner(refiner: Refiner | str | os.PathLike[str]) -> Refiner:
+    """Return a refiner by object, file or name.
 
     Args:
         refiner: A `Refiner` (any object with its `refine`), the path of a file that
@@ -28,13 +28,13 @@ def open_refiner(refiner: Refiner | str | os.PathLike) -> Refiner:
         The refiner. A file is read once, and again when it has changed.
 
     Raises:
-        FileNotFoundError: No such file, and no such name.
-        ValueError: The file is no refiner.
-        TypeError: Something else.
+        FileNotFoundError: no such file, and no such name.
+        ValueError: the file is no refiner.
+        TypeError: something else.
     """
-    if hasattr(refiner, "refine"):
-        return refiner
     if not isinstance(refiner, str | os.PathLike):
+        if hasattr(refiner, "refine"):
+            return refiner
         raise TypeError(
             f"refiner is {type(refiner).__name__}; it must be a mrcnn.refinement.Refiner, the "
             "path of its file, or the name of one that comes with mrcnn"
@@ -58,13 +58,13 @@ def _open(path: Path, mtime_ns: int, size: int) -> Refiner:
 def refine_result(
     image: np.ndarray, result: dict[str, Any], refiner: Refiner, mask_probabilities: bool = False
 ) -> dict[str, Any]:
-    """Sharpen the masks of one picture's detections, of every class.
+    """Sharpen the masks of one image's detections, of every class.
 
     Args:
-        image: The picture as `detect` takes it: `[H, W]` or `[H, W, channels]`.
-        result: Its entry of `detect` with `mask_probs` `[H, W, N]`; N may be 0.
-        refiner: The refiner.
-        mask_probabilities: Keep the refined probabilities.
+        image: the image as `detect` takes it: `[H, W]` or `[H, W, channels]`.
+        result: its entry of `detect` with `mask_probs` `[H, W, N]`; N may be 0.
+        refiner: the refiner.
+        mask_probabilities: keep the refined probabilities.
 
     Returns:
         The result with `masks` `[H, W, N]` bool (refined probability of at least one half) and,

@@ -1,4 +1,4 @@
-"""Snapping a mask to the colours of its picture: GrabCut between what is sure and what is not.
+"""Snapping a mask to the colors of its image: GrabCut between what is sure and what is not.
 
 Rother et al. 2004, https://doi.org/10.1145/1015706.1015720; the implementation is OpenCV's.
 """
@@ -13,17 +13,17 @@ from mrcnn.refinement.recipes import Snap
 
 # Surroundings of the object that GrabCut sees, as a share of its longer side.
 MARGIN = 0.05
-# So few sure pixels of the object, or around it, say nothing about its colours.
+# So few sure pixels of the object, or around it, say nothing about its colors.
 MIN_SURE_PIXELS = 20
 
 
-def snap_to_colours(image: np.ndarray, probability: np.ndarray, settings: Snap) -> np.ndarray:
-    """Decide the doubtful pixels of a mask by their colours and edges.
+def snap_to_colors(image: np.ndarray, probability: np.ndarray, settings: Snap) -> np.ndarray:
+    """Decide the doubtful pixels of a mask by their colors and edges.
 
     Args:
         image: `[H, W, 3]` uint8 RGB.
         probability: `[H, W]` in 0..1.
-        settings: What counts as doubtful, and how much GrabCut's answer weighs.
+        settings: what counts as doubtful, and how much GrabCut's answer weighs.
 
     Returns:
         `[H, W]` float32: the average of the probability and GrabCut's answer (0 or 1, soft at
@@ -46,10 +46,11 @@ def snap_to_colours(image: np.ndarray, probability: np.ndarray, settings: Snap) 
     sure = [int((labels == label).sum()) for label in (cv2.GC_FGD, cv2.GC_BGD)]
     if min(sure) < MIN_SURE_PIXELS:
         return probability
-    picture = np.ascontiguousarray(resample(image[region], shape))
-    cv2.setRNGSeed(0)  # its clusters of colours start at random
+    small_image = np.ascontiguousarray(resample(image[region], shape))
+    cv2.setRNGSeed(0)  # its clusters of colors start at random
     models = np.zeros((1, 65)), np.zeros((1, 65))
-    cv2.grabCut(picture, labels, None, *models, settings.iterations, cv2.GC_INIT_WITH_MASK)
+    no_box = (0, 0, 0, 0)  # the labels say where the object is
+    cv2.grabCut(small_image, labels, no_box, *models, settings.iterations, cv2.GC_INIT_WITH_MASK)
     inside = ((labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)).astype(np.float32)
     snapped = np.array(probability, np.float32)
     share = settings.share

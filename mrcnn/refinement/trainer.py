@@ -1,15 +1,16 @@
-"""Training the refiner, and measuring it: hold-out and cross-validation by picture."""
+"""Training the refiner, and measuring it: hold-out and cross-validation by image."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from mrcnn.refinement import degrade
-from mrcnn.refinement import patches as geometry
+from mrcnn.refinement import patches as patch_geometry
 from mrcnn.refinement.pairs import MaskPair, mask_iou
 from mrcnn.refinement.recipes import Recipe, Scale, get_recipe
 from mrcnn.refinement.refiner import (
@@ -21,6 +22,7 @@ from mrcnn.refinement.refiner import (
 )
 from mrcnn.refinement.results import open_refiner
 
+Tensor = Any
 # Surroundings that a prepared view keeps for shifts, rotations and zooms, in patch sizes.
 VIEW_MARGIN = 0.45
 
@@ -30,13 +32,13 @@ def build_patch_set(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Cut a fixed set of training patches along the boundaries, without augmentation.
 
-    From each picture and scale at most `recipe.patches_per_picture` random centres; with
+    From each image and scale at most `recipe.patches_per_picture` random centers; with
     `recipe.fill_patches` all-zero patches make up for missing ones, as in the study.
 
     Args:
-        pairs: Pictures with a true mask and a probability.
-        recipe: Recipe or its name.
-        seed: Of the random choice.
+        pairs: images with a true mask and a probability.
+        recipe: recipe or its name.
+        seed: of the random choice.
 
     Returns:
         `[n, S, S, 4]` float32 RGB and probability in 0..1; `[n, S, S, 2]` float32 true mask,
@@ -46,10 +48,11 @@ def build_patch_set(
     size, inputs, targets = recipe.patch_size, [], []
     for pair in pairs:
         for scale in (scale for scale in recipe.scales if scale.share):
-            box = geometry.object_box(pair.probability)
+            probability = _probability(pair)
+            box = patch_geometry.object_box(probability)
             cut = np.zeros((0, size, size, 5), np.float32)
             if box is not None:
-                cut = _random_patches(pair, box, scale, recipe, rng)
+                cut = _random_patches(pair, probability, box, scale, recipe, rng)
             missing = recipe.patches_per_picture - len(cut)
             if recipe.fill_patches and missing > 0:
                 cut = np.concatenate([cut, np.zeros((missing, size, size, 5), np.float32)])
@@ -59,27 +62,39 @@ def build_patch_set(
     return x, np.concatenate([y, np.ones_like(y)], axis=-1)
 
 
-def _random_patches(pair, box, scale, recipe, rng) -> np.ndarray:
-    """Return `[n, S, S, 5]`: RGB, probability, true mask around random centres."""
-    view = geometry.View.around(box, pair.image.shape, scale, recipe.patch_size)
+def _random_patches(
+    pair: MaskPair,
+    probability: np.ndarray,
+    box: tuple[int, int, int, int],
+    scale: Scale,
+    recipe: Recipe,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Return `[n, S, S, 5]`: RGB, probability, true mask around random centers."""
+    view = patch_geometry.View.around(box, pair.image.shape, scale, recipe.patch_size)
     stack = np.dstack(
         [
-            view_stack(view, pair.image, pair.probability),
-            view.crop(pair.mask.astype(np.float32)),
+            view_stack(view, pair.image, probability),
+            view.crop(_true_mask(pair).astype(np.float32)),
         ]
     )
-    centres = geometry.patch_centres(
+    centers = patch_geometry.patch_centers(
         view, stack[..., 3], scale, pad_is_boundary=recipe.pad_is_boundary
     )
-    if len(centres) > recipe.patches_per_picture:
-        centres = rng.permutation(centres)[: recipe.patches_per_picture]
+    if len(centers) > recipe.patches_per_picture:
+        centers = rng.permutation(centers)[: recipe.patches_per_picture]
     # The study pads the true mask like the probability.
     pad_value = (*recipe.pad_value, recipe.pad_value[3])
-    return geometry.extract_patches(stack, centres, recipe.patch_size, pad_value)
+    return patch_geometry.extract_patches(stack, centers, recipe.patch_size, pad_value)
+
+
+# uint8 image, (probability, mask, inside) as uint8, center of the box, boundary pixels, and whether
+# the probability is the model's.
+_PreparedView = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, bool]
 
 
 class PatchSampler:
-    """Draws augmented training patches, anew each time.
+    """Draws augmented training patches, each time.
 
     Every object is resampled once to each scale of the recipe; a draw then is one affine warp.
     """
@@ -97,50 +112,66 @@ class PatchSampler:
         return len(self.views)
 
     def draw(self, index: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Return one patch of picture `index`: `[S, S, 4]` and `[S, S, 2]` (mask, inside)."""
+        """Return one patch of image `index`: `[S, S, 4]` and `[S, S, 2]` (mask, inside)."""
         recipe, settings = self.recipe, self.recipe.augmentation
         number = rng.choice(len(self.shares), p=self.shares)
-        picture, planes, centre, edges, has_probability = self.views[index][number]
+        image, planes, center, edges, has_probability = self.views[index][number]
         scale = self.scales[number]
         if scale.centres == "boundary" and len(edges):
-            centre = edges[rng.integers(len(edges))]
-        matrix = degrade.random_affine(rng, centre, recipe.patch_size, settings)
-        pad_colour = [value * 255 for value in recipe.pad_value[:3]]
-        colour = degrade.warp(picture, matrix, recipe.patch_size, pad_colour) / np.float32(255)
+            center = edges[rng.integers(len(edges))]
+        matrix = degrade.random_affine(rng, center, recipe.patch_size, settings)
+        pad_color = [value * 255 for value in recipe.pad_value[:3]]
+        color = degrade.warp(image, matrix, recipe.patch_size, pad_color) / np.float32(255)
         pad_planes = (recipe.pad_value[3] * 255, 0, 0)
         given, mask, inside = np.moveaxis(
             degrade.warp(planes, matrix, recipe.patch_size, pad_planes) / np.float32(255), -1, 0
         )
         if settings is not None:
-            colour = degrade.jitter_colours(rng, colour, inside, settings.colour)
+            color = degrade.jitter_colors(rng, color, inside, settings.colour)
             if not has_probability or rng.random() < settings.degrade:
                 given = degrade.coarse_probability(rng, mask) * inside
             else:
                 given = degrade.perturb_probability(rng, given, settings.perturb) * inside
-        return np.dstack([colour, given]).astype(np.float32), np.dstack([mask, inside])
+        return np.dstack([color, given]).astype(np.float32), np.dstack([mask, inside])
 
 
-def _prepare_view(pair: MaskPair, scale: Scale, recipe: Recipe):
-    """Resample one object: uint8 picture, (probability, mask, inside), centre, edges."""
-    source = pair.mask.astype(np.float32) if pair.probability is None else pair.probability
-    box = geometry.object_box(source)
-    if box is None:
-        box = (0, 0, *pair.mask.shape)
-    view = geometry.View.around(box, pair.image.shape, scale, recipe.patch_size, margin=VIEW_MARGIN)
-    probability, mask = view.crop(source), view.crop(pair.mask.astype(np.float32))
+def _true_mask(pair: MaskPair) -> np.ndarray:
+    """Return the true mask `[H, W]`; raise where there is none."""
+    if pair.mask is None:
+        raise ValueError(f"{pair.name}: mask is None; it must be known to train on it.")
+    return pair.mask
+
+
+def _probability(pair: MaskPair) -> np.ndarray:
+    """Return the probability `[H, W]`; raise where there is none."""
+    if pair.probability is None:
+        raise ValueError(f"{pair.name}: probability is None; it must be known here.")
+    return pair.probability
+
+
+def _prepare_view(pair: MaskPair, scale: Scale, recipe: Recipe) -> _PreparedView:
+    """Resample one object: uint8 image, (probability, mask, inside), center, edges."""
+    true_mask = _true_mask(pair).astype(np.float32)
+    source = true_mask if pair.probability is None else pair.probability
+    height, width = true_mask.shape
+    box = patch_geometry.object_box(source) or (0, 0, height, width)
+    view = patch_geometry.View.around(
+        box, pair.image.shape, scale, recipe.patch_size, margin=VIEW_MARGIN
+    )
+    probability, mask = view.crop(source), view.crop(true_mask)
     planes = np.dstack([probability, mask, np.ones_like(mask)])
-    edges = geometry.boundary_pixels(probability >= 0.5)
+    edges = patch_geometry.boundary_pixels(probability >= 0.5)
     return (
         view.crop(pair.image),
         np.round(planes * 255).astype(np.uint8),
-        np.array(view.box_centre),
+        np.array(view.box_center),
         edges,
         pair.probability is not None,
     )
 
 
-def _batches(sampler: PatchSampler, recipe: Recipe, seed: int):
-    """Return a Keras data set whose epochs are drawn anew, the same for the same seed."""
+def _batches(sampler: PatchSampler, recipe: Recipe, seed: int) -> Any:
+    """Return a Keras dataset of new patches in each epoch, the same for the same seed."""
     import keras
 
     class Batches(keras.utils.PyDataset):
@@ -150,7 +181,7 @@ def _batches(sampler: PatchSampler, recipe: Recipe, seed: int):
             total = len(sampler) * recipe.patches_per_picture
             return max(1, round(total / recipe.batch_size))
 
-        def __getitem__(self, batch: int):
+        def __getitem__(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
             rng = np.random.default_rng((seed, self.epoch, batch))
             order = np.random.default_rng((seed, self.epoch)).permutation(len(sampler))
             start = batch * recipe.batch_size
@@ -164,19 +195,19 @@ def _batches(sampler: PatchSampler, recipe: Recipe, seed: int):
     return Batches()
 
 
-def patch_loss(name: str) -> Callable:
+def patch_loss(name: str) -> Callable[[Tensor, Tensor], Tensor]:
     """Return a loss on `y_true` `[b, S, S, 2]` (mask, inside) and `y_pred` `[b, S, S, 1]`.
 
     "mse": mean squared error. "bce_iou": binary cross-entropy plus one minus the soft IoU of
-    each patch (Rahman and Wang 2016), both over the pixels inside the picture.
+    each patch (Rahman and Wang 2016), both over the pixels inside the image.
     """
     from keras import ops
 
-    def squared(y_true, y_pred):
+    def squared(y_true: Tensor, y_pred: Tensor) -> Tensor:
         mask, inside = y_true[..., 0], y_true[..., 1]
         return ops.mean(ops.square(y_pred[..., 0] - mask) * inside, axis=(1, 2))
 
-    def entropy_and_iou(y_true, y_pred):
+    def entropy_and_iou(y_true: Tensor, y_pred: Tensor) -> Tensor:
         mask, inside = y_true[..., 0], y_true[..., 1]
         p = ops.clip(ops.cast(y_pred[..., 0], "float32"), 1e-4, 1.0 - 1e-4)
         entropy = -(mask * ops.log(p) + (1.0 - mask) * ops.log(1.0 - p))
@@ -188,8 +219,8 @@ def patch_loss(name: str) -> Callable:
     return {"mse": squared, "bce_iou": entropy_and_iou}[name]
 
 
-def patch_iou(y_true, y_pred):
-    """Mean hard IoU of the patches, inside the picture."""
+def patch_iou(y_true: Tensor, y_pred: Tensor) -> Tensor:
+    """Return the hard IoU of each patch, inside the image."""
     from keras import ops
 
     inside = y_true[..., 1] > 0.5
@@ -212,34 +243,34 @@ def train_refiner(
     """Train a refiner.
 
     Args:
-        pairs: Pictures with their true masks; `probability` may be None where the recipe makes
+        pairs: images with their true masks; `probability` may be None where the recipe makes
             its own coarse masks (`augmentation.degrade`).
-        recipe: Recipe or its name.
-        start: Refiner (or its file, or the name of one that comes with the package) of the same
+        recipe: recipe or its name.
+        start: refiner (or its file, or the name of one that comes with the package) of the same
             architecture to continue from.
         encoder_weights: SqueezeNet file for a "squeeze" network, see
             `load_squeezenet_weights`; ignored where `start` is given.
-        seed: Of the weights, the patches and their order.
-        verbose: 0 silent, 1 progress bar, 2 one line an epoch.
+        seed: of the weights, the patches and their order.
+        verbose: 0 silent, 1 progress bar, 2 one line per epoch.
 
     Returns:
-        The trained `Refiner`; `notes` hold seed, pictures and seconds.
+        The trained `Refiner`; `notes` hold seed, images and seconds.
 
     Raises:
-        ValueError: No pairs, or pairs without a probability for a recipe that needs them.
+        ValueError: no pairs, or pairs without a probability for a recipe that needs them.
     """
     import keras
 
     recipe = get_recipe(recipe)
     _check_pairs(pairs, recipe)
-    start = None if start is None else open_refiner(start)
+    first = None if start is None else open_refiner(start)
     began, networks = time.time(), []
     for number in range(recipe.networks):
         network_seed = seed + 1000 * number
         keras.utils.set_random_seed(network_seed)
         network = build_from_recipe(recipe)
-        if start is not None:
-            source = start.networks[number % len(start.networks)]
+        if first is not None:
+            source = first.networks[number % len(first.networks)]
             assign_named_weights(network, named_weights(source))
         elif encoder_weights is not None:
             from mrcnn.refinement.unet import load_squeezenet_weights
@@ -250,11 +281,11 @@ def train_refiner(
     return Refiner(recipe, networks, notes)
 
 
-def _fit(network, pairs, recipe: Recipe, seed: int, verbose: int):
+def _fit(network: Any, pairs: Sequence[MaskPair], recipe: Recipe, seed: int, verbose: int) -> Any:
     """Compile and fit one network."""
     if recipe.augmentation is None:
         inputs, targets = build_patch_set(pairs, recipe, seed)
-        data = {"x": inputs, "y": targets, "batch_size": recipe.batch_size}
+        data: dict[str, Any] = {"x": inputs, "y": targets, "batch_size": recipe.batch_size}
         steps = int(np.ceil(len(inputs) / recipe.batch_size))
     else:
         data = {"x": _batches(PatchSampler(pairs, recipe), recipe, seed)}
@@ -270,11 +301,11 @@ def _fit(network, pairs, recipe: Recipe, seed: int, verbose: int):
     return network
 
 
-def _optimizer(recipe: Recipe, total_steps: int):
+def _optimizer(recipe: Recipe, total_steps: int) -> Any:
     """Return Adam with the recipe's schedule."""
     import keras
 
-    rate = recipe.learning_rate
+    rate: Any = recipe.learning_rate
     if recipe.schedule == "cosine":
         warm_up = max(1, min(50, total_steps // 10))
         rate = keras.optimizers.schedules.CosineDecay(
@@ -287,10 +318,10 @@ def _optimizer(recipe: Recipe, total_steps: int):
 def _check_pairs(pairs: Sequence[MaskPair], recipe: Recipe) -> None:
     """Raise where the pairs cannot train the recipe."""
     if not pairs:
-        raise ValueError("pairs is empty, must hold at least one picture.")
+        raise ValueError("pairs is empty; it must hold at least one image.")
     unknown = [pair.name for pair in pairs if pair.mask is None]
     if unknown:
-        raise ValueError(f"{unknown[0]}: mask is None, must be known to train on it.")
+        raise ValueError(f"{unknown[0]}: mask is None; it must be known to train on it.")
     bare = sum(pair.probability is None for pair in pairs)
     if bare and recipe.augmentation is None:
         raise ValueError(
@@ -299,29 +330,30 @@ def _check_pairs(pairs: Sequence[MaskPair], recipe: Recipe) -> None:
         )
 
 
-def evaluate_refiner(refiner: Refiner, pairs: Sequence[MaskPair]) -> list[dict]:
-    """Measure every picture: `{"name", "before", "after"}`, hard IoU at 0.5 in 0..1."""
+def evaluate_refiner(refiner: Refiner, pairs: Sequence[MaskPair]) -> list[dict[str, Any]]:
+    """Measure every image: `{"name", "before", "after"}`, hard IoU at 0.5 in 0..1."""
     return [
-        measure(pair, refiner.refine(pair.image, pair.probability[..., None])[..., 0])
+        measure(pair, refiner.refine(pair.image, _probability(pair)[..., None])[..., 0])
         for pair in pairs
     ]
 
 
-def measure(pair: MaskPair, refined: np.ndarray) -> dict:
+def measure(pair: MaskPair, refined: np.ndarray) -> dict[str, Any]:
     """Compare a pair's refined probability `[H, W]` with its true mask; a row as above."""
+    mask = _true_mask(pair)
     return {
         "name": pair.name,
-        "before": mask_iou(pair.probability >= 0.5, pair.mask),
-        "after": mask_iou(refined >= 0.5, pair.mask),
+        "before": mask_iou(_probability(pair) >= 0.5, mask),
+        "after": mask_iou(refined >= 0.5, mask),
     }
 
 
-def summarise(rows: Sequence[dict]) -> dict:
+def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Condense `evaluate_refiner` rows.
 
     Returns:
-        `pictures`, `before` and `after` (mean IoU), `median_before`, `median_after`,
-        `improved`, `worsened` (numbers of pictures whose IoU rose or fell).
+        `images`, `before` and `after` (mean IoU), `median_before`, `median_after`,
+        `improved`, `worsened` (numbers of images whose IoU rose or fell).
     """
     before = np.array([row["before"] for row in rows])
     after = np.array([row["after"] for row in rows])
@@ -344,32 +376,32 @@ def cross_validate(
     seed: int = 0,
     extra: Sequence[MaskPair] = (),
     only_folds: Sequence[int] | None = None,
-    on_fold: Callable[[int, list[dict]], None] | None = None,
-    **training,
-) -> list[dict]:
-    """Train on all folds but one, measure that one, in turn; folds are by picture.
+    on_fold: Callable[[int, list[dict[str, Any]]], None] | None = None,
+    **training: Any,
+) -> list[dict[str, Any]]:
+    """Train on all folds but one, measure that one, in turn; folds are by image.
 
     Args:
-        pairs: Pictures with true masks and probabilities.
-        recipe: Recipe or its name.
-        folds: Number of folds, 2 to `len(pairs)`.
-        seed: Of the training; the folds are always the same.
-        extra: More pairs to train on, never measured: those named like a picture that is
+        pairs: images with true masks and probabilities.
+        recipe: recipe or its name.
+        folds: number of folds, 2 to `len(pairs)`.
+        seed: of the training; the folds are always the same.
+        extra: more pairs to train on, never measured: those named like an image that is
             being measured are left out of that training.
-        only_folds: Numbers of the folds to measure, None for all.
-        on_fold: Called with each fold's number and rows when it is done.
-        **training: More arguments of `train_refiner`.
+        only_folds: numbers of the folds to measure, None for all.
+        on_fold: called with each fold's number and rows when it is done.
+        **training: more arguments of `train_refiner`.
 
     Returns:
         Rows of `evaluate_refiner` with `fold` added; `summarise` condenses them.
 
     Raises:
-        ValueError: Impossible number of folds.
+        ValueError: impossible number of folds.
     """
     if not 2 <= folds <= len(pairs):
-        raise ValueError(f"folds is {folds}, must be 2 to {len(pairs)} (the pictures).")
+        raise ValueError(f"folds is {folds}; it must be 2 to {len(pairs)} (the images).")
     fold_of = np.random.default_rng(0).permutation(len(pairs)) % folds
-    rows: list[dict] = []
+    rows: list[dict[str, Any]] = []
     for fold in range(folds) if only_folds is None else only_folds:
         rest = [pair for pair, number in zip(pairs, fold_of, strict=True) if number != fold]
         held = [pair for pair, number in zip(pairs, fold_of, strict=True) if number == fold]

@@ -9,13 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 from keras import layers, ops
 
-# Mean colour (R, G, B) in 0..255 that SqueezeNet's training subtracted; a patch is padded with
-# it outside the picture, so that padding is exactly zero to the first convolution.
+from mrcnn.checkpoints import read_squeezenet
+from mrcnn.checkpoints.names import SQUEEZENET_INPUT_SCALE
+
+Tensor = Any
+# Mean color (R, G, B) in 0..255 that SqueezeNet's training subtracted; a patch is padded with
+# it outside the image, so that padding is exactly zero to the first convolution.
 MEAN_RGB = (123.0, 117.0, 104.0)
 
 # (name, squeeze filters, filters of each expand branch) of SqueezeNet 1.1.
@@ -41,21 +46,21 @@ def build_network(
 
     Args:
         architecture: "unet" (the study's) or "squeeze" (SqueezeNet encoder).
-        patch_size: Side S of the square patches, in pixels.
+        patch_size: side S of the square patches, in pixels.
         filters: "unet": filters a level, top to bottom, S must be divisible by
             `2 ** (len(filters) - 1)`. "squeeze": decoder filters at stride 16, 8, 4 and 2,
             S must be divisible by 16.
-        dropout: Dropped share of the features, 0..1.
+        dropout: dropped share of the features, 0..1.
 
     Returns:
         A `keras.Model`, `[batch, S, S, 4]` to `[batch, S, S, 1]`.
 
     Raises:
-        ValueError: Unknown architecture, or a size that does not fit the levels.
+        ValueError: unknown architecture, or a size that does not fit the levels.
     """
     builders = {"unet": build_unet, "squeeze": build_squeeze_unet}
     if architecture not in builders:
-        raise ValueError(f"architecture is {architecture!r}, must be one of {sorted(builders)}.")
+        raise ValueError(f"architecture is {architecture!r}; it must be one of {sorted(builders)}.")
     return builders[architecture](patch_size, filters, dropout)
 
 
@@ -66,14 +71,14 @@ def build_unet(
 ) -> keras.Model:
     """Build the study's U-Net (Ronneberger et al. 2015, https://arxiv.org/abs/1505.04597).
 
-    Two 3x3 convolutions with ReLU (He normal) a level, batch normalisation after each, dropout
+    Two 3x3 convolutions with ReLU (He normal) a level, batch normalization after each, dropout
     between the levels on the way down and at the bottom, transposed 2x2 convolutions on the way
     up, a 1x1 sigmoid at the end.
 
     Args:
-        patch_size: Side S of a patch in pixels, divisible by `2 ** (len(filters) - 1)`.
-        filters: Filters a level, top to bottom.
-        dropout: Dropped share of the features, 0..1.
+        patch_size: side S of a patch in pixels, divisible by `2 ** (len(filters) - 1)`.
+        filters: filters a level, top to bottom.
+        dropout: dropped share of the features, 0..1.
 
     Returns:
         A `keras.Model`, `[batch, S, S, 4]` to `[batch, S, S, 1]`.
@@ -94,8 +99,8 @@ def build_unet(
     return keras.Model(inputs, outputs, name="regional_unet")
 
 
-def _double_convolution(x, width: int, dropout: float, name: str):
-    """Two 3x3 convolutions, each with ReLU and batch normalisation, dropout in between."""
+def _double_convolution(x: Tensor, width: int, dropout: float, name: str) -> Tensor:
+    """Apply two 3x3 convolutions, each with ReLU and batch normalization, dropout in between."""
     for part in ("a", "b"):
         x = layers.Conv2D(
             width,
@@ -123,16 +128,16 @@ def build_squeeze_unet(
     logit; the last kernel starts at zero, so an untrained network returns its input.
 
     Args:
-        patch_size: Side S of a patch in pixels, divisible by 16.
-        filters: Filters of the way up at stride 16, 8, 4 and 2.
-        dropout: Dropped share of the features at stride 16, 0..1.
+        patch_size: side S of a patch in pixels, divisible by 16.
+        filters: filters of the way up at stride 16, 8, 4 and 2.
+        dropout: dropped share of the features at stride 16, 0..1.
 
     Returns:
         A `keras.Model`, `[batch, S, S, 4]` to `[batch, S, S, 1]`.
     """
     _check_patch_size(patch_size, 16)
     if len(filters) != 4:
-        raise ValueError(f"filters has {len(filters)} entries, must have 4 (stride 16 .. 2).")
+        raise ValueError(f"filters has {len(filters)} entries; it must have 4 (stride 16 .. 2).")
     inputs = keras.Input((patch_size, patch_size, 4), name="patches")
     probability = inputs[..., 3:]
     # SqueezeNet's kernels expect 0..255 minus the mean; the probability gets the same range.
@@ -164,7 +169,7 @@ def build_squeeze_unet(
     return keras.Model(inputs, outputs, name="squeeze_unet")
 
 
-def _squeezenet(x) -> list:
+def _squeezenet(x: Tensor) -> list[Tensor]:
     """Return SqueezeNet's features at stride 2, 4, 8 and 16."""
     # The fourth input channel starts with small random weights of the RGB kernels' size.
     x = layers.Conv2D(
@@ -185,16 +190,16 @@ def _squeezenet(x) -> list:
     return [*features, x]
 
 
-def _fire(x, squeeze: int, expand: int, name: str):
-    """A fire module: a 1x1 convolution, then 1x1 and 3x3 side by side."""
+def _fire(x: Tensor, squeeze: int, expand: int, name: str) -> Tensor:
+    """Apply a fire module: a 1x1 convolution, then 1x1 and 3x3 side by side."""
     x = layers.Conv2D(squeeze, 1, activation="relu", name=f"{name}_squeeze1x1")(x)
     one = layers.Conv2D(expand, 1, activation="relu", name=f"{name}_expand1x1")(x)
     three = layers.Conv2D(expand, 3, padding="same", activation="relu", name=f"{name}_expand3x3")(x)
     return layers.Concatenate(name=f"{name}_concat")([one, three])
 
 
-def _conv_bn(x, width: int, kernel_size: int, name: str):
-    """Convolution, batch normalisation, ReLU."""
+def _conv_bn(x: Tensor, width: int, kernel_size: int, name: str) -> Tensor:
+    """Apply convolution, batch normalization, ReLU."""
     x = layers.Conv2D(
         width,
         kernel_size,
@@ -211,44 +216,36 @@ def load_squeezenet_weights(network: keras.Model, path: str | Path) -> None:
     """Fill a "squeeze" network's way down with ImageNet values.
 
     Args:
-        network: What `build_squeeze_unet` returns.
+        network: what `build_squeeze_unet` returns.
         path: SqueezeNet 1.1 in Keras 1 layout (DeepCognition/keras-squeezenet): groups
             `conv1`, `fireN/squeeze1x1`, ..., kernels named `uniformN`, BGR input.
 
     Raises:
         ValueError: A layer of the network is missing in the file.
     """
-    import h5py
-
-    found: dict[str, np.ndarray] = {}
-
-    def collect(name: str, item) -> None:
-        if isinstance(item, h5py.Dataset):
-            parts = name.split("/")
-            layer = parts[0] if parts[0] == "conv1" else f"{parts[0]}_{parts[1]}"
-            kind = "kernel" if parts[-1].startswith("uniform") else "bias"
-            found[f"{layer}/{kind}"] = item[()]
-
-    with h5py.File(path, "r") as file:
-        file.visititems(collect)
+    values = {
+        "conv1" if name == "squeeze_conv1" else name: arrays
+        for name, arrays in read_squeezenet(path).items()
+    }
     names = ["conv1"] + [
         f"{name}_{part}"
         for name, _, _ in FIRE_MODULES
         for part in ("squeeze1x1", "expand1x1", "expand3x3")
     ]
     for name in names:
-        if f"{name}/kernel" not in found or f"{name}/bias" not in found:
-            raise ValueError(f"{path} has no layer {name}: not a SqueezeNet 1.1 file.")
-        kernel, bias = found[f"{name}/kernel"], found[f"{name}/bias"]
+        if len(values.get(name, ())) != 2:
+            raise ValueError(f"{path} has no layer {name}; it must be a SqueezeNet 1.1 file.")
+        kernel, bias = values[name]
         layer = network.get_layer(name)
         if name == "conv1":
             own = np.array(layer.get_weights()[0])
-            own[:, :, :3] = kernel[:, :, ::-1]  # the file's kernels read BGR
+            own[:, :, :3] = kernel
             kernel = own
-        layer.set_weights([kernel, bias])
+        # A power of two, so that this gives the file's own values back exactly.
+        layer.set_weights([kernel, bias * np.float32(SQUEEZENET_INPUT_SCALE)])
 
 
 def _check_patch_size(patch_size: int, factor: int) -> None:
     """Raise where a patch cannot be halved down to the bottom level."""
     if patch_size < factor or patch_size % factor:
-        raise ValueError(f"patch_size is {patch_size}, must be a positive multiple of {factor}.")
+        raise ValueError(f"patch_size is {patch_size}; it must be a positive multiple of {factor}.")

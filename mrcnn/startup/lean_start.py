@@ -1,11 +1,11 @@
-"""Starts the deep learning library for a process that runs one command, in half the time.
+"""Start of the deep learning library for a process that runs one command, in half the time.
 
-Keras loads scikit-learn and matplotlib wherever they are installed, for wrappers and galleries that
-no command uses, and Python's garbage collector looks through a million objects of TensorFlow over
-and over, at the end of the process once more, and finds nothing. With the small model this is two
-of the five seconds that `mrcnn detect` has.
+Keras imports scikit-learn and matplotlib wherever they are installed, for wrappers and plots that
+no command uses, and Python's garbage collector visits a million objects of TensorFlow over and
+over, once more at the end of the process, and finds nothing. With the small model this takes two
+of the five seconds of `mrcnn detect`.
 
-A library must do neither to its user's process: `import mrcnn.model` does not come through here.
+A library must do neither to its user's process, so `import mrcnn.model` does not use this module.
 """
 
 from __future__ import annotations
@@ -15,32 +15,34 @@ import contextlib
 import gc
 import sys
 from collections.abc import Iterator, Sequence
+from typing import Any
 
-from mrcnn.startup import backend
+from mrcnn.startup.backend import import_backend, paused_collection
 
-# What Keras imports if it is there and does without if not.
+# What Keras imports where it is installed and does without where it is not.
 UNUSED_PACKAGES = ("sklearn", "matplotlib")
 
 
-def import_backend() -> None:
-    """Import Keras and its backend for a command; a process that has Keras already stays as it is.
+def start_backend() -> None:
+    """Import Keras and its backend for a command; do nothing where Keras is imported already.
 
-    From here on the garbage collector leaves alone what there is, and at the end of the process
-    everything.
+    From then on the garbage collector ignores the objects that exist, and at the end of the process
+    all objects.
     """
     if "keras" in sys.modules:
         return
-    with without_packages(UNUSED_PACKAGES), backend.paused_collection():
-        backend.import_backend()
+    with without_packages(UNUSED_PACKAGES), paused_collection():
+        import_backend()
         gc.freeze()
     atexit.register(gc.freeze)
 
 
 @contextlib.contextmanager
 def without_packages(names: Sequence[str]) -> Iterator[None]:
-    """Packages that are not imported yet look as if they were not installed."""
+    """Inside the block, let packages that are not imported yet appear as not installed."""
     hidden = [name for name in names if name not in sys.modules]
-    sys.modules.update(dict.fromkeys(hidden))  # None makes an import fail: the documented way
+    nothing: dict[str, Any] = dict.fromkeys(hidden)  # None makes an import fail, as documented
+    sys.modules.update(nothing)
     try:
         yield
     finally:

@@ -11,6 +11,7 @@ from types import ModuleType
 
 MOVED = {
     "mrcnn.allocation": "mrcnn.startup.allocation",
+    "mrcnn.checkpoints.files": "mrcnn.checkpoints.weight_file",
     "mrcnn.cli.lean_start": "mrcnn.startup.lean_start",
     "mrcnn.cli.weights": "mrcnn.checkpoints.description",
     "mrcnn.datasets.coco_names": "mrcnn.checkpoints.coco_names",
@@ -18,6 +19,7 @@ MOVED = {
     "mrcnn.datasets.open_images_tables": "mrcnn.datasets.open_images.tables",
     "mrcnn.detecting": "mrcnn.detection.molding",
     "mrcnn.downloads": "mrcnn.checkpoints.known",
+    "mrcnn.engines.choose": "mrcnn.engines.selection",
     "mrcnn.evaluation.rle": "mrcnn.geometry.rle",
     "mrcnn.fetch": "mrcnn.files.fetch",
     "mrcnn.figure_parts": "mrcnn.drawing.figures",
@@ -39,7 +41,10 @@ class _MovedModules:
         path: Sequence[str] | None = None,
         target: ModuleType | None = None,
     ) -> ModuleSpec | None:
-        return ModuleSpec(fullname, _MovedModules()) if fullname in MOVED else None
+        if fullname not in MOVED:
+            return None
+        # A loader by its methods; the base class would be a slow import.
+        return ModuleSpec(fullname, _MovedModules())  # type: ignore[arg-type]
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         new_name = MOVED[spec.name]

@@ -17,6 +17,10 @@ class FakeVariable:
     def shape(self) -> tuple[int, ...]:
         return self.value.shape
 
+    @property
+    def dtype(self) -> np.dtype:
+        return self.value.dtype
+
     def numpy(self) -> np.ndarray:
         return self.value
 

@@ -51,8 +51,16 @@ def test_rows_of_shared_classes(path, names, shared, rows):
 @pytest.mark.parametrize(
     ("stored_names", "names", "message"),
     [
-        (STORED[:3], ["BG", "person"], "mrcnn_class_logits/kernel of the file has 5 numbers"),
-        (STORED, ["BG", "person", "cat"], "of the model has 2 numbers in its last axis"),
+        (
+            STORED[:3],
+            ["BG", "person"],
+            r"mrcnn_class_logits/kernel of the file has .*\(16, 5\); its last axis must be 3",
+        ),
+        (
+            STORED,
+            ["BG", "person", "cat"],
+            r"of the model has the shape \(16, 2\); its last axis must be 3, for 3 class names",
+        ),
     ],
 )
 def test_wrong_number_of_names(path, stored_names, names, message):

@@ -86,8 +86,11 @@ def test_config_option_overrules(weights, tmp_path):
     ("text", "message"),
     [
         ("{", "mine.json is not valid JSON"),
-        ("[1]", "must hold a JSON object, got list"),
-        ('{"class_names": ["BG", "cat"]}', "class_names must have NUM_CLASSES = 3 entries"),
+        ("[1]", "holds a JSON list; it must hold an object"),
+        (
+            '{"class_names": ["BG", "cat"]}',
+            "class_names has 2 entries; it must have NUM_CLASSES = 3",
+        ),
     ],
 )
 def test_bad_config_options_are_refused(weights, tmp_path, text, message):

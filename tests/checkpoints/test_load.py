@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
-from mrcnn.checkpoints import load_weights, read_squeezenet, save_weights
+from mrcnn.checkpoints import load_weights, non_finite_layers, read_squeezenet, save_weights
 from tests.checkpoints.fakes import (
     FakeLayer,
     FakeModel,
@@ -224,12 +224,16 @@ def test_channels_are_not_adapted_on_request_nor_from_other_counts(saved):
         load_weights(small_mask_rcnn(channels=1), saved(small_mask_rcnn(channels=4)))
 
 
-def test_values_that_are_not_finite_are_refused(saved):
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_values_that_are_not_finite_are_loaded_with_a_warning(saved, value):
     source, target = small_mask_rcnn(), small_mask_rcnn()
-    variables(source)["mrcnn_mask/bias"].value[1] = np.nan
-    with pytest.raises(ValueError, match=r"mrcnn_mask/bias holds values that are not finite"):
-        load_weights(target, saved(source))
-    assert untouched(target)
+    variables(source)["mrcnn_mask/bias"].value[1] = value
+    path = saved(source)
+    with pytest.warns(UserWarning, match=r"not finite in 1 layers \(mrcnn_mask\)") as warned:
+        load_weights(target, path)
+    assert [warning.filename for warning in warned] == [__file__]
+    np.testing.assert_array_equal(target.value("mrcnn_mask", "bias")[:2], [0, value])
+    assert non_finite_layers(path) == ["mrcnn_mask"]
 
 
 @pytest.mark.parametrize("attribute_type", [bytes, str])

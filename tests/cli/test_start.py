@@ -2,9 +2,9 @@
 
 import pytest
 
+from mrcnn.checkpoints.description import CLASS_LAYERS
 from mrcnn.checkpoints.load import LoadReport
 from mrcnn.cli.start import start_model
-from mrcnn.cli.train import CLASS_LAYERS
 from mrcnn.config import Config
 from tests.fake_model import describe
 

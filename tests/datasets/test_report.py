@@ -85,7 +85,7 @@ def test_tables(dataset):
         ("warning", "duplicate_class", None),
         ("error", "source_without_classes", None),
         ("warning", "duplicate_image", None),
-        ("error", "inactive_class", 0),  # a bird of the other source on a picture of "toy"
+        ("error", "inactive_class", 0),  # a bird of the other source on an image of "toy"
         ("note", "unused_classes", None),
     ]
     assert "1 classes have no instance: cat" in report.problems[-1].message

@@ -1,10 +1,17 @@
 """The cache of converted networks: whole entries or none."""
 
+import ast
 import json
 import os
+import subprocess
+import sys
+import time
+from pathlib import Path
 
+import numpy as np
 import pytest
 
+import mrcnn
 from mrcnn.engines import model_cache
 
 
@@ -77,3 +84,89 @@ def test_the_key_depends_on_every_part_and_on_where_it_ends():
     }
     assert len(keys) == 6
     assert model_cache.cache_key({"a": 1, "b": 2}) == model_cache.cache_key({"b": 2, "a": 1})
+
+
+def test_without_a_home_folder_there_is_no_entry(monkeypatch):
+    def no_home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(model_cache, "cache_dir", no_home)
+    assert model_cache.store("k", write) is None
+    assert model_cache.load("k") is None
+
+
+@pytest.mark.parametrize("function", ["tempfile.mkdtemp", "os.replace", "Path.mkdir"])
+def test_a_folder_that_cannot_be_written_gives_no_entry(home, function, monkeypatch):
+    def refuse(*args, **options):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(f"mrcnn.engines.model_cache.{function}", refuse)
+    assert model_cache.store("k", write) is None
+    assert model_cache.load("k") is None
+
+
+def test_an_error_of_the_writer_leaves_nothing_behind(home):
+    def fail(folder):
+        write(folder)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        model_cache.store("k", fail)
+    assert list(home.iterdir()) == []
+
+
+def test_the_digest_covers_everything_that_builds_the_networks():
+    package = Path(mrcnn.__file__).parent
+    seen, waiting = set(), ["mrcnn.graphs", "mrcnn.engines.pieces", "mrcnn.engines.conversion"]
+    while waiting:
+        name = waiting.pop()
+        file = package.parent.joinpath(*name.split(".")).with_suffix(".py")
+        if name in seen or not file.is_file():
+            continue
+        seen.add(name)
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mrcnn."):
+                waiting.append(node.module)
+                waiting += [f"{node.module}.{alias.name}" for alias in node.names]
+    covered = {
+        ".".join(file.relative_to(package.parent).with_suffix("").parts)
+        for file in model_cache.source_files()
+    }
+    assert "mrcnn.layers.heads" in seen
+    assert sorted(seen - covered) == []
+
+
+# Stores entries of changing content, each file of one byte value that the note repeats.
+STORING = """
+import sys
+from mrcnn.engines import model_cache
+
+def write(folder):
+    for name in ("trunk.bin", "mask.bin"):
+        (folder / name).write_bytes(bytes([number % 256]) * 3_000_000)
+
+print(flush=True)
+for number in range(10_000):
+    model_cache.store(f"k{number % 2}", write, {"number": number})
+"""
+
+
+def test_a_kill_leaves_whole_entries_or_none(home):
+    """MRCNN_TEST_KILLS sets how many processes are killed."""
+    random = np.random.RandomState(7)
+    for _ in range(int(os.environ.get("MRCNN_TEST_KILLS", "4"))):
+        child = subprocess.Popen([sys.executable, "-c", STORING], stdout=subprocess.PIPE)
+        child.stdout.readline()
+        time.sleep(random.uniform(0, 0.1))
+        child.kill()
+        child.communicate()
+        entries = [path.name for path in home.iterdir() if path.name[0] != "."]
+        for key in entries:
+            folder, note = model_cache.load(key)
+            for name in ("trunk.bin", "mask.bin"):
+                content = (folder / name).read_bytes()
+                assert content == bytes([note["number"] % 256]) * 3_000_000
+    for path in home.iterdir():
+        os.utime(path, (0, 0))
+    assert model_cache.store("k0", write)
+    assert {path.name for path in home.iterdir()} <= {"k0", "k1"}

@@ -2,18 +2,19 @@
 
 import importlib.util
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
 import pytest
 
 if importlib.util.find_spec("openvino") is None:
-    pytest.skip('needs openvino: pip install "mrcnn[fast]"', allow_module_level=True)
+    pytest.skip("needs openvino: pip install openvino nncf", allow_module_level=True)
 if keras.backend.backend() != "tensorflow":
     pytest.skip("OpenVINO reads Keras on TensorFlow", allow_module_level=True)
 
 from mrcnn.detection import molding
-from mrcnn.engines import openvino_engine
+from mrcnn.engines import conversion, model_cache, openvino_engine
 from mrcnn.engines.keras_engine import KerasEngine
 from mrcnn.model import MaskRCNN
 from tests.tiny import randomize, tiny_config
@@ -24,7 +25,7 @@ def home(tmp_path_factory):
     folder = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         # The tiny backbone is a function, whose code may change: not cached otherwise.
-        patch.setattr(openvino_engine, "is_cacheable", lambda config: True)
+        patch.setattr(conversion, "is_cacheable", lambda config: True)
         patch.setenv("MRCNN_HOME", str(folder))
         yield folder
 
@@ -42,7 +43,7 @@ def keras_engine(model):
     return KerasEngine(model._shared)
 
 
-def pictures():
+def images():
     sizes = ((50, 60), (64, 64), (90, 40))
     return [
         np.random.RandomState(i).randint(0, 256, (*size, 3)).astype(np.uint8)
@@ -53,7 +54,7 @@ def pictures():
 def detect_with(model, engine):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(model, "_engine", engine)
-        return model.detect(pictures())
+        return model.detect(images())
 
 
 def assert_same(found, expected):
@@ -66,16 +67,16 @@ def assert_same(found, expected):
 
 
 def test_it_finds_what_keras_finds_also_after_the_weights_have_changed(model, keras_engine):
-    assert_same(model.detect(pictures()), detect_with(model, keras_engine))
+    assert_same(model.detect(images()), detect_with(model, keras_engine))
     assert model.engine.name == "openvino"
-    before = model.detect(pictures())
+    before = model.detect(images())
     logits = model.keras_model.get_layer("mrcnn_class_logits")
     kernel, bias = logits.get_weights()
     # The two classes change places: the sum over all weights stays what it was.
     swapped = [0, 2, 1]
     logits.set_weights([kernel[:, swapped], bias[swapped]])
     try:
-        after = model.detect(pictures())
+        after = model.detect(images())
         assert_same(after, detect_with(model, keras_engine))
         assert after[1]["class_ids"].tolist() != before[1]["class_ids"].tolist()
     finally:
@@ -91,11 +92,11 @@ def test_other_sizes_than_the_first(model, keras_engine, monkeypatch):
     assert_same(found, [model.detect([image])[0] for image in images])
 
 
-def test_the_trunk_is_of_the_size_of_all_pictures_if_there_is_one():
+def test_the_trunk_has_the_size_of_all_images_if_there_is_one():
     config = tiny_config()
-    assert openvino_engine.fixed_sides(config) == (64, 64)
+    assert conversion.fixed_sides(config) == (64, 64)
     config.IMAGE_RESIZE_MODE = "pad64"
-    assert openvino_engine.fixed_sides(config) is None
+    assert conversion.fixed_sides(config) is None
 
 
 @pytest.mark.parametrize("mode", ["square", "pad64"])
@@ -114,7 +115,7 @@ def test_a_network_that_is_wide_enough_for_winograds_algorithm(stride, rpn_chann
     config.RPN_ANCHOR_STRIDE, config.RPN_CHANNELS = stride, rpn_channels
     model = MaskRCNN("inference", config, str(tmp_path), engine="openvino")
     randomize(model.keras_model)
-    molded, metas, _ = model.mold_inputs(pictures())
+    molded, metas, _ = model.mold_inputs(images())
     anchors = model.get_anchors((64, 64, 3))
     engine = model.engine
     found = engine.run(molded, metas, anchors)
@@ -133,20 +134,20 @@ def test_a_network_that_is_wide_enough_for_winograds_algorithm(stride, rpn_chann
 def test_nothing_found(model, monkeypatch):
     engine = model.engine
     monkeypatch.setattr(engine, "_detections", lambda inputs: np.zeros((1, 6, 6), np.float32))
-    (result,) = model.detect(pictures()[:1])
+    (result,) = model.detect(images()[:1])
     assert result["rois"].shape == (0, 4) and result["masks"].shape == (50, 60, 0)
 
 
 def test_a_second_start_converts_nothing_unless_the_cache_is_damaged(model, home, monkeypatch):
-    expected = model.detect(pictures())
+    expected = model.detect(images())
     converted = []
-    convert = openvino_engine.convert
+    convert = conversion.convert
 
     def counting(part, *how):
         converted.append(part.name)
         return convert(part, *how)
 
-    monkeypatch.setattr(openvino_engine, "convert", counting)
+    monkeypatch.setattr(conversion, "convert", counting)
     again = openvino_engine.OpenVINOEngine(model._shared)
     assert_same(detect_with(model, again), expected)
     assert converted == []
@@ -160,7 +161,56 @@ def test_a_second_start_converts_nothing_unless_the_cache_is_damaged(model, home
     shutil.rmtree(home / "compiled")
 
 
-def test_files_of_former_weights_are_let_go(model):
+def test_an_entry_that_openvino_cannot_read_is_converted_again(model, keras_engine):
+    def write(folder):
+        for name in ("trunk", "classifier", "mask", "classifier_align", "mask_align"):
+            (folder / f"{name}.xml").write_text("<net")
+            (folder / f"{name}.bin").write_bytes(b"12345678" if name != "mask" else b"")
+
+    engine = openvino_engine.OpenVINOEngine(model._shared)
+    assert model_cache.store(engine._key(), write)
+    assert_same(detect_with(model, engine), detect_with(model, keras_engine))
+    folder, _ = model_cache.load(engine._key())
+    assert (folder / "mask.bin").stat().st_size > 0
+
+
+def test_without_a_cache_it_runs_from_memory(model, keras_engine, monkeypatch):
+    monkeypatch.setattr(model_cache, "store", lambda *args: None)
+    monkeypatch.setattr(model_cache, "load", lambda key: None)
+    engine = openvino_engine.OpenVINOEngine(model._shared)
+    assert_same(detect_with(model, engine), detect_with(model, keras_engine))
+    assert engine._mapped == []
+
+
+def test_conversion_does_not_depend_on_openvinos_search_for_the_framework(model, monkeypatch):
+    import openvino
+
+    def convert_model(*args, **options):
+        raise NameError("name 'tensorflow' is not defined")  # as on Python 3.13
+
+    monkeypatch.setattr(openvino, "convert_model", convert_model)
+    mask = model.engine._models["mask"]
+    features = np.random.RandomState(0).randn(1, 2, *mask.inputs[0].shape[2:]).astype(np.float32)
+    settings = {"INFERENCE_PRECISION_HINT": "f32"}
+    converted = openvino.Core().compile_model(conversion.convert(mask), "CPU", settings)
+    np.testing.assert_allclose(converted(features)[0], mask([features]), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["openvino", "keras"])
+def test_eight_threads_on_one_engine_find_what_one_finds(name, model, keras_engine):
+    engine = model.engine if name == "openvino" else keras_engine
+    molded, metas, _ = model.mold_inputs(images())
+    anchors = model.get_anchors((64, 64, 3))
+    inputs = [(molded[i : i + 1], metas[i : i + 1], anchors) for i in range(3)] * 8
+    serial = [engine.run(*one) for one in inputs]
+    with ThreadPoolExecutor(8) as pool:
+        parallel = list(pool.map(lambda one: engine.run(*one), inputs))
+    for one, other in zip(serial, parallel, strict=True):
+        for array, expected in zip(one, other, strict=True):
+            np.testing.assert_array_equal(array, expected)
+
+
+def test_files_of_former_weights_are_released(model):
     engine = openvino_engine.OpenVINOEngine(model._shared)
     engine.prepare()
     files = list(engine._mapped)
@@ -174,8 +224,8 @@ def test_files_of_former_weights_are_let_go(model):
 
 
 def test_every_engine_subtracts_the_mean_itself(model, keras_engine):
-    molded, metas, _ = model.mold_inputs(pictures())
-    inputs, _, _ = molding.mold_inputs(pictures(), model.config, keep_bytes=True)
+    molded, metas, _ = model.mold_inputs(images())
+    inputs, _, _ = molding.mold_inputs(images(), model.config, keep_bytes=True)
     assert {image.dtype for image in inputs} == {np.dtype(np.uint8)}
     anchors = model.get_anchors((64, 64, 3))
     for engine in (model.engine, keras_engine):
@@ -184,17 +234,17 @@ def test_every_engine_subtracts_the_mean_itself(model, keras_engine):
             np.testing.assert_array_equal(found, array)
 
 
-def test_int8_needs_pictures(model, monkeypatch):
+def test_int8_needs_images(model, monkeypatch):
     monkeypatch.setattr(model.engine, "precision", "int8")
-    with pytest.raises(ValueError, match="nothing to calibrate with"):
+    with pytest.raises(ValueError, match="calibration is None; it must name some typical images"):
         model.engine._prepare()
 
 
 def test_int8_is_calibrated_once(model, keras_engine, monkeypatch):
     if importlib.util.find_spec("nncf") is None:
-        pytest.skip('needs nncf: pip install "mrcnn[fast]"')
+        pytest.skip("needs nncf: pip install openvino nncf")
     anchors = model.get_anchors((64, 64, 3))
-    molded, metas, _ = model.mold_inputs(pictures())
+    molded, metas, _ = model.mold_inputs(images())
     inputs = [(molded[i : i + 1], metas[i : i + 1], anchors) for i in range(3)]
     engine = model.engine
     monkeypatch.setattr(engine, "precision", "int8")
@@ -204,7 +254,7 @@ def test_int8_is_calibrated_once(model, keras_engine, monkeypatch):
     expected, _ = keras_engine.run(molded, metas, anchors)
     # Eight bits of random weights: close, and not the same.
     assert 0 < np.abs(detections[..., 5] - expected[..., 5]).max() < 0.2
-    # From the cache now: also without pictures, but not for other ones.
+    # From the cache now: also without images, but not for other ones.
     monkeypatch.setattr("mrcnn.engines.quantization.quantized", None)
     for calibration in (lambda: inputs, None):
         monkeypatch.setattr(engine, "_calibration", calibration)
@@ -233,7 +283,7 @@ def test_transposes_that_cancel_are_bypassed():
     outputs = [last, ops.relu(first), other]
     model = ov.Model([ops.result(node) for node in outputs], [x], "pairs")
     values = np.random.RandomState(0).randn(2, 3, 4, 5).astype(np.float32)
-    openvino_engine.drop_transpose_pairs(model)
+    conversion.drop_transpose_pairs(model)
     found = ov.Core().compile_model(model, "CPU")(values)
     kinds = [op.get_type_name() for op in model.get_ordered_ops()]
     assert kinds.count("Transpose") == 2

@@ -1,4 +1,4 @@
-"""The OpenVINO engine's watch over the weights: every change is seen, and nothing else."""
+"""Every change of the weights is seen, and nothing else."""
 
 import keras
 import numpy as np
@@ -7,7 +7,7 @@ import pytest
 if keras.backend.backend() != "tensorflow":
     pytest.skip("OpenVINO reads Keras on TensorFlow", allow_module_level=True)
 
-from mrcnn.engines.openvino_engine import WeightsWatch
+from mrcnn.engines.weights_watch import WeightsWatch
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_a_change_is_seen_once(variables, watch, change):
     assert not watch.changed()
 
 
-def test_the_same_values_anew_are_no_change(variables, watch):
+def test_the_same_values_again_are_no_change(variables, watch):
     variables[0].assign(np.array(variables[0].numpy()))
     assert not watch.changed()
 

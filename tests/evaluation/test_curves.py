@@ -115,13 +115,13 @@ def test_unlisted_classes_get_a_row():
 
 @pytest.mark.parametrize("iou_threshold", [0, -0.5, 1.01])
 def test_bad_thresholds(evaluator, iou_threshold):
-    with pytest.raises(ValueError, match="iou_threshold must be above 0"):
+    with pytest.raises(ValueError, match="it must be above 0 and at most 1"):
         confusion_matrix(evaluator, iou_threshold)
-    with pytest.raises(ValueError, match="iou_threshold must be above 0"):
+    with pytest.raises(ValueError, match="it must be above 0 and at most 1"):
         precision_recall_curves(evaluator, iou_threshold)
-    with pytest.raises(ValueError, match=r"score_threshold must be in 0\.\.1"):
+    with pytest.raises(ValueError, match=r"score_threshold is 1.5; it must be in 0\.\.1"):
         confusion_matrix(evaluator, score_threshold=1.5)
-    with pytest.raises(ValueError, match="kind must be 'box'"):
+    with pytest.raises(ValueError, match="kind is 'segm'; it must be 'box'"):
         confusion_matrix(evaluator, kind="segm")
 
 

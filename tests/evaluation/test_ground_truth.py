@@ -143,15 +143,17 @@ def test_errors_name_what_is_wrong():
     content["annotations"][0]["segmentation"] = {"size": [2, 2], "counts": [0, 4]}
     with pytest.raises(ValueError, match=r"annotation 1: segmentation size is \[2, 2\]"):
         JsonTruth(content).load(7)
-    with pytest.raises(ValueError, match="image_id 8 is not one of the data set's 2"):
+    with pytest.raises(ValueError, match="image_id 8 is not one of the dataset's 2"):
         JsonTruth(content).load(8)
-    with pytest.raises(ValueError, match=r"lacks \['annotations'\]"):
+    with pytest.raises(
+        ValueError, match=r"annotations of the COCO json is None; it must be a list"
+    ):
         JsonTruth({"images": [], "categories": []})
     with pytest.raises(ValueError, match=r"prepare\(\)"):
         DatasetTruth(Dataset())
     dataset = Rectangles([[(1, (4, 2, 10, 12))]])
     dataset.load_mask = lambda image_id: (rectangles([(0, 0, 5, 5)]), np.array([1, 2]))
-    with pytest.raises(ValueError, match=r"picture 100 returned masks .* and 2 class ids"):
+    with pytest.raises(ValueError, match=r"image 100 returned masks .* and 2 class ids"):
         DatasetTruth(dataset).load(0)
 
 
@@ -191,5 +193,5 @@ def test_broken_files_are_named(tmp_path):
     path = tmp_path / "a.json"
     for text, message in (("[1", "not valid JSON"), ("[]", "must be an object")):
         path.write_text(text)
-        with pytest.raises(ValueError, match=rf"a\.json: .*{message}"):
+        with pytest.raises(ValueError, match=rf"a\.json.* {message}"):
             JsonTruth(path)

@@ -84,7 +84,7 @@ def test_report_files(tmp_path):
 @pytest.mark.parametrize(
     "mask, message",
     [
-        (np.zeros((3, 3), bool), r"picture 0 has shape \(3, 3\)"),
+        (np.zeros((3, 3), bool), r"image 0 has shape \(3, 3\)"),
         (np.full((HEIGHT, WIDTH), 255), r"values 255\.\.255"),
         (np.full((HEIGHT, WIDTH), np.nan), "nan"),
     ],
@@ -96,10 +96,10 @@ def test_bad_predictions(mask, message):
 
 def test_bad_arguments():
     dataset = Rectangles([[(1, BOX)]])
-    with pytest.raises(ValueError, match="class_id 4 needs a model"):
+    with pytest.raises(ValueError, match="class_id is 4; it must be None with a function"):
         evaluate_single_object(lambda image: None, dataset, class_id=4)
-    with pytest.raises(ValueError, match="refiner 'motorcycle' needs a model"):
+    with pytest.raises(ValueError, match="refiner is 'motorcycle'; it must be None"):
         evaluate_single_object(lambda image: None, dataset, refiner="motorcycle")
     report = evaluate_single_object(lambda image: None, dataset, progress=False)
-    with pytest.raises(ValueError, match="metric must be one of iou"):
+    with pytest.raises(ValueError, match="metric is 'mIoU'; it must be one of iou"):
         report.mean("mIoU")

@@ -73,14 +73,20 @@ def test_binary_masks_of_other_types():
 
 @pytest.mark.parametrize("score", BINARY_SCORES)
 def test_grey_masks_need_a_threshold(score):
-    with pytest.raises(ValueError, match="predicted mask must be bool"):
+    with pytest.raises(
+        ValueError, match="predicted mask is uint8 with several positive values; it must be bool"
+    ):
         score(np.array([[0, 3, 255, 255]], np.uint8), np.ones((1, 4), bool))
 
 
 @pytest.mark.parametrize(
     "predicted, true, message",
     [
-        (np.zeros((2, 3)), np.zeros((3, 2)), r"\(2, 3\) and \(3, 2\)"),
+        (
+            np.zeros((2, 3)),
+            np.zeros((3, 2)),
+            r"\(2, 3\); it must be that of the true one, \(3, 2\)",
+        ),
         (np.zeros(3), np.zeros(3), r"\[H, W\]"),
         (np.zeros((0, 4)), np.zeros((0, 4)), "with pixels"),
     ],
@@ -99,7 +105,7 @@ def test_soft_iou_scales_each_mask_by_its_maximum():
 
 @pytest.mark.parametrize("value", [-0.1, np.nan, np.inf])
 def test_soft_iou_refuses_senseless_values(value):
-    with pytest.raises(ValueError, match="true mask must hold finite values"):
+    with pytest.raises(ValueError, match="true mask holds negative or infinite values or NaN"):
         pixels.soft_iou(np.ones((2, 2)), np.array([[0.5, value], [0, 0]]))
 
 

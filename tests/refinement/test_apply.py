@@ -82,5 +82,5 @@ def test_without_true_masks(benchmark, folder, monkeypatch, capsys):
     assert len(list((folder / "out" / "refined_masks").iterdir())) == 3
     assert not (folder / "out" / "refinement.json").exists()
     assert "0 of them with a true mask" in capsys.readouterr().out
-    with pytest.raises(ValueError, match="a: mask is None, must be known"):
+    with pytest.raises(ValueError, match="a: mask is None; it must be known"):
         train_refiner(load_motorcycle_pairs(folder, need_masks=False))

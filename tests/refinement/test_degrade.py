@@ -44,11 +44,11 @@ def test_colour_jitter_leaves_the_padding_alone():
     patch = rng.random((16, 16, 3)).astype(np.float32)
     inside = np.zeros((16, 16), np.float32)
     inside[:, 8:] = 1
-    changed = degrade.jitter_colours(rng, patch, inside, 0.3)
+    changed = degrade.jitter_colors(rng, patch, inside, 0.3)
     assert (changed[:, :8] == patch[:, :8]).all()
     assert np.abs(changed[:, 8:] - patch[:, 8:]).mean() > 0.005
     assert 0 <= changed.min() and changed.max() <= 1
-    assert degrade.jitter_colours(rng, patch, inside, 0.0) is patch
+    assert degrade.jitter_colors(rng, patch, inside, 0.0) is patch
 
 
 def test_coarse_probability_is_coarse_but_related(disc):

@@ -67,7 +67,7 @@ def test_extract_patches_pads_each_channel():
 
 
 def test_extract_patches_rejects_far_centres():
-    with pytest.raises(ValueError, match="outside the picture"):
+    with pytest.raises(ValueError, match="outside the image"):
         patches.extract_patches(np.zeros((4, 4, 1)), np.array([[0, 40]]), 4)
 
 
@@ -127,7 +127,7 @@ def test_object_box_is_exclusive_below_right():
 )
 def test_view_of_a_box(box, scale, region, shape, centre):
     view = patches.View.around(box, (100, 100, 3), scale, 32)
-    assert (view.region, view.shape, view.box_centre) == (region, shape, centre)
+    assert (view.region, view.shape, view.box_center) == (region, shape, centre)
 
 
 @pytest.mark.parametrize("object_size", [24, 200])
@@ -148,8 +148,8 @@ def test_a_big_object_has_a_bounded_number_of_patches():
     rows, columns = np.mgrid[0:1024, 0:1024]
     disc = (np.hypot(rows - 512, columns - 512) < 480).astype(np.float32)
     view = patches.View.around(patches.object_box(disc), disc.shape, scale, 64)
-    centres = patches.patch_centres(view, view.crop(disc), scale)
+    centres = patches.patch_centers(view, view.crop(disc), scale)
     assert 12 <= len(centres) <= 24
-    radius = np.hypot(*(centres - view.box_centre).T)
+    radius = np.hypot(*(centres - view.box_center).T)
     # 480 pixels at 256 / 959 view pixels per picture pixel.
     np.testing.assert_allclose(radius, 128, atol=2)

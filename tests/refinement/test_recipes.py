@@ -29,8 +29,8 @@ def test_json_round_trip(name):
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: get_recipe("fastest"), "recipe is 'fastest', must be one of"),
-        (lambda: Recipe.from_dict({"epoch": 3}), "Unknown refinement settings"),
+        (lambda: get_recipe("fastest"), "recipe is 'fastest'; it must be one of"),
+        (lambda: Recipe.from_dict({"epoch": 3}), "unknown refinement settings"),
         (lambda: Recipe(loss="dice"), "loss is 'dice'"),
         (lambda: Recipe(scales=()), "scales is empty"),
         (lambda: Recipe(scales=(Scale(share=0.0),)), r"shares are \[0\.0\]"),

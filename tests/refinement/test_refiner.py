@@ -164,14 +164,14 @@ def test_file_round_trip(tmp_path):
 
 def test_files_that_are_no_refiner(tmp_path):
     h5py = pytest.importorskip("h5py")
-    with pytest.raises(FileNotFoundError, match="No refiner at"):
+    with pytest.raises(FileNotFoundError, match="refiner file not found"):
         Refiner.load(tmp_path / "none.h5")
     (tmp_path / "text.h5").write_text("not HDF5")
-    with pytest.raises(ValueError, match="is no refiner file"):
+    with pytest.raises(ValueError, match="is not an HDF5 refiner file"):
         Refiner.load(tmp_path / "text.h5")
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file["layer"] = np.zeros(3)
-    with pytest.raises(ValueError, match="no format"):
+    with pytest.raises(ValueError, match="has no attribute format"):
         Refiner.load(tmp_path / "other.h5")
 
 

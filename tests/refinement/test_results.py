@@ -122,7 +122,7 @@ def test_what_is_no_refiner(tmp_path):
     with pytest.raises(ValueError, match=r"a folder; it must be the file of a refiner"):
         open_refiner(tmp_path)
     (tmp_path / "text.h5").write_text("not HDF5")
-    with pytest.raises(ValueError, match=r"text\.h5 is no refiner file"):
+    with pytest.raises(ValueError, match=r"text\.h5 \(.*\) is not an HDF5 refiner file"):
         open_refiner(tmp_path / "text.h5")
     with pytest.raises(TypeError, match="refiner is int; it must be"):
         open_refiner(3)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mrcnn.refinement import RECIPES, Recipe, Snap
-from mrcnn.refinement.snap import snap_to_colours
+from mrcnn.refinement.snap import snap_to_colors
 
 
 def scene():
@@ -24,9 +24,9 @@ def scene():
 
 def test_doubtful_pixels_follow_the_colours():
     image, probability, truth = scene()
-    snapped = snap_to_colours(image, probability, Snap(share=1.0))
+    snapped = snap_to_colors(image, probability, Snap(share=1.0))
     np.testing.assert_array_equal(snapped >= 0.5, truth)
-    mixed = snap_to_colours(image, probability, Snap(share=0.25))
+    mixed = snap_to_colors(image, probability, Snap(share=0.25))
     np.testing.assert_allclose(mixed[7:73, 17:83], (0.75 * probability + 0.25 * truth)[7:73, 17:83])
     np.testing.assert_array_equal(mixed[:7], probability[:7])
     assert mixed.dtype == np.float32
@@ -34,7 +34,7 @@ def test_doubtful_pixels_follow_the_colours():
 
 def test_a_large_object_is_snapped_at_a_lower_resolution():
     image, probability, truth = (np.repeat(np.repeat(a, 4, 0), 4, 1) for a in scene())
-    snapped = snap_to_colours(image, probability, Snap(share=1.0, side=64)) >= 0.5
+    snapped = snap_to_colors(image, probability, Snap(share=1.0, side=64)) >= 0.5
     # A pixel that GrabCut sees is four of the picture; the mask given has an IoU of 0.59.
     assert (snapped & truth).sum() / (snapped | truth).sum() > 0.9
 
@@ -43,14 +43,14 @@ def test_a_large_object_is_snapped_at_a_lower_resolution():
 def test_without_sure_pixels_nothing_changes(value):
     probability = np.full((40, 50), value, np.float32)
     image = scene()[0][:40, :50]
-    np.testing.assert_array_equal(snap_to_colours(image, probability, Snap()), probability)
+    np.testing.assert_array_equal(snap_to_colors(image, probability, Snap()), probability)
 
 
 @pytest.mark.parametrize(
     "setting, value", [("share", 0.0), ("side", 8), ("band", 0.5), ("iterations", 0)]
 )
 def test_settings_that_cannot_work(setting, value):
-    with pytest.raises(ValueError, match=f"{setting} is {value}, must be"):
+    with pytest.raises(ValueError, match=f"{setting} is {value}; it must be"):
         Snap(**{setting: value})
 
 

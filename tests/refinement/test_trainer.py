@@ -176,8 +176,8 @@ def test_study_recipe_trains():
     [
         (lambda: train_refiner([], TINY), "pairs is empty"),
         (lambda: train_refiner(toy_pairs(2, False), "study"), "2 of 2 pairs have no probability"),
-        (lambda: cross_validate(toy_pairs(3), TINY, folds=4), "folds is 4, must be 2 to 3"),
-        (lambda: cross_validate(toy_pairs(3), TINY, folds=1), "folds is 1, must be 2 to 3"),
+        (lambda: cross_validate(toy_pairs(3), TINY, folds=4), "folds is 4; it must be 2 to 3"),
+        (lambda: cross_validate(toy_pairs(3), TINY, folds=1), "folds is 1; it must be 2 to 3"),
     ],
 )
 def test_impossible_trainings_are_named(call, message):
@@ -229,7 +229,7 @@ def test_load_motorcycle_pairs_names_what_is_missing(tmp_path):
         load_motorcycle_pairs(tmp_path)
     for name in ("images", "masks", "float_masks"):
         (tmp_path / name).mkdir()
-    with pytest.raises(FileNotFoundError, match="no picture with a mask"):
+    with pytest.raises(FileNotFoundError, match="no image with a mask"):
         load_motorcycle_pairs(tmp_path)
 
 

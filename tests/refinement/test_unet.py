@@ -32,8 +32,8 @@ def test_squeeze_network_starts_as_the_identity():
     ("arguments", "message"),
     [
         (("resnet", 64, (8,)), "architecture is 'resnet'"),
-        (("unet", 60, (4, 4, 4, 4)), "patch_size is 60, must be a positive multiple of 8"),
-        (("squeeze", 40, (8, 8, 8, 8)), "patch_size is 40, must be a positive multiple of 16"),
+        (("unet", 60, (4, 4, 4, 4)), "patch_size is 60; it must be a positive multiple of 8"),
+        (("squeeze", 40, (8, 8, 8, 8)), "patch_size is 40; it must be a positive multiple of 16"),
         (("squeeze", 32, (8, 8)), "filters has 2 entries"),
     ],
 )
@@ -53,13 +53,18 @@ def test_imagenet_values_arrive_with_red_first(shared_dir):
     kernel = network.get_layer("conv1").get_weights()[0]
     with h5py.File(path) as file:
         stored = file["conv1/uniform1"][()]
+        names = file["fire2/squeeze1x1"].attrs["weight_names"]
+        bias = file["fire2/squeeze1x1"][names[1]][()]
     assert (kernel[:, :, 0] == stored[:, :, 2]).all() and (kernel[:, :, 2] == stored[:, :, 0]).all()
     assert (kernel[:, :, 3] == fourth).all()
+    assert (network.get_layer("fire2_squeeze1x1").get_weights()[1] == bias).all()
 
 
 def test_a_file_without_the_layers_is_refused(tmp_path):
     h5py = pytest.importorskip("h5py")
     with h5py.File(tmp_path / "other.h5", "w") as file:
-        file["conv1/uniform1"] = np.zeros((3, 3, 3, 64))
+        file.attrs["layer_names"] = np.array([b"fire2/squeeze1x1"])
+        file.create_group("fire2/squeeze1x1").attrs["weight_names"] = np.array([b"uniform"])
+        file["fire2/squeeze1x1/uniform"] = np.zeros((1, 1, 64, 16), np.float32)
     with pytest.raises(ValueError, match="has no layer conv1"):
         unet.load_squeezenet_weights(unet.build_squeeze_unet(32, (8,) * 4), tmp_path / "other.h5")

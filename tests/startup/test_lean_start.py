@@ -39,15 +39,15 @@ def test_packages_come_back_after_an_error():
 def test_a_process_that_has_keras_stays_as_it_is(monkeypatch):
     monkeypatch.setitem(sys.modules, "keras", sys)
     monkeypatch.setattr(gc, "freeze", lambda: pytest.fail("frozen"))
-    lean_start.import_backend()
+    lean_start.start_backend()
 
 
 @pytest.mark.slow
 def test_a_command_imports_keras_without_the_packages_it_never_uses():
     program = (
         "import gc, sys\n"
-        "from mrcnn.startup.lean_start import UNUSED_PACKAGES, import_backend\n"
-        "import_backend()\n"
+        "from mrcnn.startup.lean_start import UNUSED_PACKAGES, start_backend\n"
+        "start_backend()\n"
         "print('keras' in sys.modules, [n for n in UNUSED_PACKAGES if n in sys.modules],"
         " gc.isenabled(), gc.get_freeze_count() > 100_000)\n"
         "import mrcnn.model, matplotlib\n"

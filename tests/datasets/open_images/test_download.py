@@ -158,7 +158,7 @@ class Cutter:
         self.left = None
         self._lock = threading.Lock()
         for owner, name in (
-            (fetching, "_read"),
+            (fetching.Answer, "read"),
             (fetching._PartFile, "restart"),
             (fetching._PartFile, "finish"),
             (os, "replace"),

@@ -1,0 +1,154 @@
+"""Selection of the engine: by name, or the fastest that is installed."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from mrcnn.engines.base import Engine, Inputs
+from mrcnn.engines.keras_engine import KerasEngine
+from mrcnn.files.names import printable
+
+ENGINES = ("auto", "keras", "openvino")
+PRECISIONS = ("float32", "bfloat16", "float16", "int8")
+
+
+def check_choice(engine: str, precision: str | None, mode: str, config: Any) -> str:
+    """Return the engine to use: "keras" or "openvino".
+
+    Args:
+        engine: "auto", "keras" or "openvino". The environment variable MRCNN_ENGINE replaces
+            "auto".
+        precision: one of `PRECISIONS`, or None for `config.PRECISION`.
+        mode: "training" or "inference". Each change of the weights means a conversion for
+            OpenVINO, so "auto" is Keras in training.
+        config: `Config`.
+
+    Raises:
+        ValueError: an unknown name, or a precision that the engine does not have.
+        ImportError: OpenVINO is requested by name, or by precision "int8", and cannot run on this
+            installation.
+    """
+    source = "engine"
+    if engine == "auto" and os.environ.get("MRCNN_ENGINE"):
+        source, engine = "MRCNN_ENGINE", os.environ["MRCNN_ENGINE"]
+    if engine not in ENGINES:
+        raise ValueError(f"{source} is {engine!r}; it must be one of {ENGINES}")
+    if precision is not None and precision not in PRECISIONS:
+        raise ValueError(f"precision is {precision!r}; it must be one of {PRECISIONS}")
+    missing = _missing_for_openvino()
+    chosen = engine
+    if engine == "auto":
+        chosen = (
+            _fastest(precision, mode, config) if not missing or precision == "int8" else "keras"
+        )
+    if chosen == "openvino" and missing:
+        wish = 'engine "openvino"' if engine == "openvino" else 'precision "int8"'
+        raise ImportError(f"{wish} {missing}")
+    if chosen == "openvino" and precision == "float16":
+        raise ValueError(
+            "precision is 'float16'; it must be 'float32', 'bfloat16' or 'int8' for engine "
+            "'openvino'"
+        )
+    if chosen == "keras" and precision == "int8":
+        raise ValueError("precision is 'int8'; it must be another one for engine 'keras'")
+    return chosen
+
+
+def is_automatic(engine: str) -> bool:
+    """Return whether neither the argument nor the environment variable names an engine."""
+    return engine == "auto" and os.environ.get("MRCNN_ENGINE", "auto") == "auto"
+
+
+def make_engine(
+    chosen: str,
+    shared: Any,
+    precision: str = "float32",
+    calibration: Callable[[], list[Inputs]] | None = None,
+    fallback: bool = False,
+) -> Engine:
+    """Return the engine of that name on the weights of `shared`, ready to run.
+
+    Args:
+        chosen: "keras" or "openvino", see `check_choice`.
+        shared: `mrcnn.graphs.SharedLayers`. Keras computes in the precision it was built with.
+        precision: of OpenVINO.
+        calibration: see `OpenVINOEngine`.
+        fallback: no engine is requested by name. Print which one runs, and use Keras with a line of
+            warning where OpenVINO cannot start. int8 has no such substitute.
+
+    Raises:
+        ImportError: a library of the engine cannot be loaded.
+        ValueError: int8 without anything to calibrate with.
+        RuntimeError: the engine cannot start for another reason.
+    """
+    engine: Engine
+    if chosen == "keras":
+        engine = KerasEngine(shared)
+    else:
+        try:
+            from mrcnn.engines.openvino_engine import OpenVINOEngine
+
+            engine = OpenVINOEngine(shared, precision, calibration)
+            engine.prepare()
+        # Whatever a foreign library raises: NameError on a new Python, OSError for a shared
+        # library, its own exceptions.
+        except Exception as error:
+            reason = printable(str(error).strip().partition("\n")[0]) or "no reason given"
+            if fallback and precision != "int8":
+                _print_line(
+                    f"Warning  OpenVINO cannot start ({type(error).__name__}: {reason}); "
+                    "Keras runs instead"
+                )
+                return make_engine("keras", shared, fallback=True)
+            if isinstance(error, ValueError) and precision == "int8":
+                raise
+            kind = ImportError if isinstance(error, ImportError) else RuntimeError
+            raise kind(
+                f"engine 'openvino' cannot start: {type(error).__name__}: {reason}"
+            ) from error
+    if fallback:
+        _print_line(f"Engine   {engine}")
+    return engine
+
+
+def _missing_for_openvino() -> str | None:
+    """Return what OpenVINO lacks to run here; None where nothing is known to be missing."""
+    if keras.backend.backend() != "tensorflow":
+        return f"needs Keras on TensorFlow; this is Keras on {keras.backend.backend()}"
+    if importlib.util.find_spec("openvino") is None:
+        return 'needs the package openvino: pip install openvino'
+    return None
+
+
+def _fastest(precision: str | None, mode: str, config: Any) -> str:
+    """Return the engine for "auto" where OpenVINO is installed.
+
+    In float32 OpenVINO is faster where all images have one size: 1.2 times with the ResNets on
+    AVX2, 1.1 times with ResNet-101 on AVX-512. With the small model Keras was 1.1 times as fast on
+    AVX2 and OpenVINO on AVX-512. A network for any size has direct convolutions (see
+    `mrcnn.engines.conversion.convert`) and is as fast as Keras or slower. In bfloat16 on a CPU
+    without such instructions OpenVINO computes in float32, where TensorFlow emulates bfloat16
+    slowly (benchmarks/README.md, November 2026).
+    """
+    from mrcnn.engines.conversion import fixed_sides
+
+    if precision == "int8":
+        return "openvino"
+    if mode != "inference":
+        return "keras"
+    precision = precision or config.PRECISION
+    if precision == "float32" and fixed_sides(config) is not None:
+        return "openvino"
+    return "openvino" if precision == "bfloat16" else "keras"
+
+
+def _print_line(line: str) -> None:
+    """Print a line to stderr unless MRCNN_QUIET is set."""
+    if os.environ.get("MRCNN_QUIET", "") in ("", "0"):
+        print(line, file=sys.stderr)

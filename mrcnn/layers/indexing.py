@@ -1,0 +1,37 @@
+"""Selection of elements by an index tensor."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+Tensor = Any
+
+
+def take_along_axis(values: Tensor, indices: Tensor, axis: int) -> Tensor:
+    """Return what `ops.take_along_axis` returns, without 64-bit indices on TensorFlow.
+
+    Keras on TensorFlow casts the indices to int64 and transposes them. oneDNN has no such transpose
+    and reports an error on stderr before TensorFlow falls back to its own. Neither the cast nor the
+    transpose is needed here.
+
+    Args:
+        values: tensor of rank R.
+        indices: integer tensor of rank R, 0 or greater; the axes before `axis` broadcast to those
+            of `values`, the axes after it have size 1.
+        axis: the axis that `indices` refer to, -R..R - 1.
+
+    Returns:
+        `values` with `indices.shape[axis]` elements along `axis`.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return ops.take_along_axis(values, indices, axis=axis)
+    import tensorflow as tf
+
+    values, indices = tf.convert_to_tensor(values), ops.cast(indices, "int32")
+    rank = len(values.shape)
+    axis %= rank
+    first = (..., *[0] * (rank - axis - 1))  # without the axes of size 1 at the end
+    indices = indices[first]
+    shape = tf.concat([tf.shape(values)[:axis], tf.shape(indices)[axis:]], axis=0)
+    return tf.gather(values, tf.broadcast_to(indices, shape), axis=axis, batch_dims=axis)

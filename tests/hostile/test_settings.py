@@ -1,0 +1,175 @@
+"""Settings beside a weight file that were damaged or made to harm.
+
+`describe_weights` gives either settings that keep every rule or a ValueError that names the file;
+nothing large is allocated. `MRCNN_HOSTILE_COUNT` sets the number of seeded mutations.
+"""
+
+import json
+import os
+import random
+import time
+import tracemalloc
+import warnings
+
+import pytest
+
+from mrcnn.checkpoints.description import describe_weights, read_description
+from mrcnn.config import Config
+from mrcnn.config_rules import find_problems
+
+COUNT = int(os.environ.get("MRCNN_HOSTILE_COUNT", "300"))
+MAX_SECONDS = 2.0
+MAX_BYTES = 2**26
+
+ODD_VALUES = [
+    None, True, False, 0, -1, 1, 3.5, 1e9, 10**9, 10**18, 10**400, -(10**30), float("nan"),
+    float("inf"), "", "x", "resnet50", "../../x", "\x1b[2J", "\ud800", [], [1], [0] * 5,
+    [[1, 2], [3]],
+    [10**9] * 3, [1e308] * 3, ["a", "b", "c"], {}, {"a": 1}, {"rpn_class_loss": "x"}, [None] * 4,
+    [[[[1]]]], "1" * 1000, [1] * 1000,
+]  # fmt: skip
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "w.h5"
+    path.write_bytes(b"not read")
+    return path
+
+
+def sound():
+    config = Config()
+    config.NUM_CLASSES = 3
+    return {"config": config.to_dict(), "class_names": ["BG", "a", "b"]}
+
+
+def describe(path, text):
+    """The error, or None for settings that keep the rules; bounded in time and memory."""
+    path.with_suffix(".json").write_bytes(text)
+    began = time.process_time()
+    tracemalloc.start()
+    try:
+        described = describe_weights(str(path))
+    except ValueError as error:
+        shown = str(error)
+        assert not isinstance(error, UnicodeError)
+        assert path.stem in shown and len(shown) < 50_000
+        assert all(character.isprintable() or character == "\n" for character in shown)
+        return shown
+    finally:
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < MAX_BYTES
+        assert time.process_time() - began < MAX_SECONDS
+    assert find_problems(described.config) == []
+    assert all(name.isprintable() for name in described.class_names)
+    assert str(described).isprintable()
+    json.dumps(described.config.to_dict())
+    return None
+
+
+def mutated(rng):
+    content = sound()
+    kind = rng.randrange(6)
+    if kind < 3:
+        for name in rng.sample(sorted(content["config"]), rng.choice([1, 1, 2, 6])):
+            content["config"][name] = rng.choice(ODD_VALUES)
+    elif kind == 3:
+        content[rng.choice(["config", "class_names"])] = rng.choice(ODD_VALUES)
+    elif kind == 4:
+        content["class_names"][rng.randrange(3)] = rng.choice(ODD_VALUES)
+    text = bytearray(json.dumps(content).encode())
+    if kind == 5:
+        for _ in range(rng.choice([1, 3, 20])):
+            text[rng.randrange(len(text))] = rng.randrange(256)
+        if rng.random() < 0.2:
+            del text[rng.randrange(len(text)) :]
+    return bytes(text)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_mutated_settings(path):
+    refused = sum(describe(path, mutated(random.Random(seed))) is not None for seed in range(COUNT))
+    assert COUNT / 4 < refused < COUNT
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert describe(path, json.dumps(sound()).encode()) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("TOP_DOWN_PYRAMID_SIZE", 10**9, "TOP_DOWN_PYRAMID_SIZE is 1000000000; it must be"),
+        ("IMAGE_CHANNEL_COUNT", 10**9, "IMAGE_CHANNEL_COUNT is 1000000000; it must be"),
+        ("FPN_CLASSIF_FC_LAYERS_SIZE", 2**16, "number of parameters"),
+        ("NAME", "../../x", "NAME is '../../x'; it must be"),
+        ("NAME", "a\x1b[2J", "NAME is"),
+        ("IMAGES_PER_GPU", [1], r"IMAGES_PER_GPU is \[1\]; it must be"),
+        ("NUM_CLASSES", "3", "NUM_CLASSES is '3'; it must be"),
+        ("NUM_CLASSES", 10**9, "NUM_CLASSES is 1000000000; it must be"),
+    ],
+)
+def test_refused_by_name(path, name, value, message):
+    content = sound()
+    content["config"][name] = value
+    path.with_suffix(".json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=rf"(?s)w\.json: .*{message}"):
+        describe_weights(str(path))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"\xff\xfe{}", "is not UTF-8 text"),
+        (b"[" * 100_000, "is not valid JSON"),
+        (b'{"a":' * 100_000, "is not valid JSON"),
+        (b"1" * 10_000, "is not valid JSON|holds a JSON int"),
+        (b'"config"', "holds a JSON str; it must hold an object"),
+        (b'{"config": []}', "config of .* is a list; it must be an object"),
+        (b'{"config": {}, "class_names": "BG"}', "class_names of .* is 'BG'; it must be a list"),
+        (b'{"config": {}, "class_names": ["BG", 5]}', "class_names of .* must be a list of names"),
+        (b'{"config": {}, "class_names": []}', "class_names of .* must be a list of names"),
+    ],
+)
+def test_files_that_are_no_description(tmp_path, text, message):
+    path = tmp_path / "config.json"
+    path.write_bytes(text)
+    with pytest.raises(ValueError, match=message):
+        read_description(path)
+
+
+def test_byte_order_mark_is_skipped(tmp_path):
+    path = tmp_path / "config.json"
+    path.write_bytes(b'\xef\xbb\xbf{"NUM_CLASSES": 2}')
+    assert read_description(path) == {"config": {"NUM_CLASSES": 2}}
+
+
+def test_pipes_and_large_files_are_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ValueError, match="is a pipe, device or socket; it must be a description"):
+        read_description(tmp_path / "pipe")
+    with open(tmp_path / "large.json", "wb") as stream:
+        stream.truncate(2**30)
+    with pytest.raises(ValueError, match="must have at most"):
+        read_description(tmp_path / "large.json")
+
+
+def test_class_names_reach_the_caller_without_escape_codes(path):
+    content = sound()
+    content["class_names"][1] = "\x1b[2Jcat\u202e"
+    path.with_suffix(".json").write_text(json.dumps(content))
+    assert describe_weights(str(path)).class_names[1] == "\\x1b[2Jcat\\u202e"
+
+
+def test_unknown_settings_of_a_given_file_are_named(path, tmp_path):
+    path.with_suffix(".json").write_text(json.dumps(sound()))
+    mine = tmp_path / "mine.json"
+    mine.write_text('{"CONFIDENCE": 0.5, "RPN_NMS_TRESHOLD": 0.6}')
+    with pytest.warns(UserWarning) as warned:
+        describe_weights(str(path), mine)
+    texts = sorted(str(warning.message) for warning in warned)
+    assert texts[0].endswith("mine.json has entries that are no settings: CONFIDENCE")
+    assert (
+        texts[1].startswith("RPN_NMS_TRESHOLD is not a setting") and "RPN_NMS_THRESHOLD" in texts[1]
+    )
+    assert {warning.filename for warning in warned} == {__file__}
