@@ -1,21 +1,28 @@
 """Figures of images, masks, boxes and results, with the names of Matterport's `visualize`.
 
-Functions that open a figure of their own show it (`plt.show()`); given an `ax` they draw into
-it and leave showing to the caller. To write pictures to files without matplotlib, see
-`draw_instances` and `save_instances`.
+Functions that make a figure show it (`plt.show()`). Given an `ax` they draw into it, and the caller
+shows it. `draw_instances` and `save_instances` draw into arrays and files without matplotlib.
 """
 
 from __future__ import annotations
 
 import colorsys
+import importlib
 import random
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mrcnn.drawing.figures import as_canvas, connect, frame, outline, rectangle, show, window, write
-from mrcnn.drawing.rendering import Color, draw_instances, fixed_colors, save_instances
+from mrcnn.drawing.rendering import (
+    Color,
+    draw_instances,
+    fixed_colors,
+    instance_colors,
+    save_instances,
+)
 from mrcnn.drawing.tables import display_table, display_weight_stats
 
 if TYPE_CHECKING:
@@ -42,28 +49,39 @@ __all__ = [
 
 NO_INSTANCES = "\n*** No instances to display *** \n"
 NO_INSTANCES_HINT = (
-    "If you expected some: lower config.DETECTION_MIN_CONFIDENCE, train longer, and make sure\n"
-    "that the trained weights were loaded without exclude=[...], which leaves heads random.\n"
+    "If you expected some: lower config.DETECTION_MIN_CONFIDENCE, train longer, and load the\n"
+    "trained weights without exclude=[...], which leaves the values of heads random.\n"
 )
 
 
-def __getattr__(name: str) -> Any:
-    """Hand out what scripts take from here: plt, patches, lines, Polygon, find_contours.
+# Modules and names that scripts take from Matterport's `visualize`, which imported them: module,
+# and the name in it or None for the module. They are imported on first use.
+_SIDE_IMPORTS = {
+    "IPython": ("IPython.display", None),
+    "Polygon": ("matplotlib.patches", "Polygon"),
+    "cv2": ("cv2", None),
+    "find_contours": ("skimage.measure", "find_contours"),
+    "itertools": ("itertools", None),
+    "lines": ("matplotlib.lines", None),
+    "os": ("os", None),
+    "patches": ("matplotlib.patches", None),
+    "plt": ("matplotlib.pyplot", None),
+    "skimage": ("skimage.measure", None),
+    "sys": ("sys", None),
+    "utils": ("mrcnn.utils", None),
+}
 
-    They load on first use, because matplotlib and scikit-image are slow to import.
-    """
-    if name == "plt":
-        import matplotlib.pyplot as value
-    elif name == "patches":
-        from matplotlib import patches as value
-    elif name == "lines":
-        from matplotlib import lines as value
-    elif name == "Polygon":
-        from matplotlib.patches import Polygon as value
-    elif name == "find_contours":
-        from skimage.measure import find_contours as value
-    else:
+
+def __getattr__(name: str) -> Any:
+    """Return a name that Matterport's `visualize` had as a side effect of its imports."""
+    if name not in _SIDE_IMPORTS:
         raise AttributeError(f"module 'mrcnn.visualize' has no attribute {name!r}")
+    module_name, attribute = _SIDE_IMPORTS[name]
+    value: Any = importlib.import_module(module_name)
+    if attribute is not None:
+        value = getattr(value, attribute)
+    elif name in ("IPython", "skimage"):  # the package, with its submodule imported
+        value = sys.modules[name]
     globals()[name] = value
     return value
 
@@ -79,11 +97,11 @@ def display_images(
     """Show images side by side in one figure.
 
     Args:
-        images: Arrays [H, W] or [H, W, 3]; uint8, or anything `imshow` takes.
-        titles: One title an image.
-        cols: Images in a row.
-        cmap: Colour map for [H, W] arrays.
-        norm: matplotlib's normalisation of values.
+        images: arrays [H, W] or [H, W, 3]; uint8, or anything that `imshow` accepts.
+        titles: one title per image.
+        cols: number of images in a row.
+        cmap: color map for [H, W] arrays.
+        norm: matplotlib's normalization of values.
         interpolation: matplotlib's interpolation.
     """
     import matplotlib.pyplot as plt
@@ -103,14 +121,14 @@ def display_images(
 
 
 def random_colors(N: int, bright: bool = True) -> list[Color]:
-    """Return N visually distinct colours in random order.
+    """Return N visually distinct colors in random order.
 
     Args:
-        N: How many.
-        bright: Full brightness, else 70 %.
+        N: number of colors.
+        bright: full brightness, else 70 %.
 
     Returns:
-        RGB tuples of floats in 0..1. `fixed_colors` gives the same ones every time.
+        RGB tuples of floats in 0..1. `fixed_colors` returns the same colors in every call.
     """
     brightness = 1.0 if bright else 0.7
     colors = [colorsys.hsv_to_rgb(i / N, 1, brightness) for i in range(N)]
@@ -119,16 +137,16 @@ def random_colors(N: int, bright: bool = True) -> list[Color]:
 
 
 def apply_mask(image: np.ndarray, mask: np.ndarray, color: Color, alpha: float = 0.5) -> np.ndarray:
-    """Blend a colour into the masked pixels of an image, in place.
+    """Blend a color into the masked pixels of an image, in place.
 
     Args:
-        image: [H, W, 3] with values in 0..255; changed.
+        image: [H, W, 3] with values in 0..255; it is changed.
         mask: [H, W], bool or 0 and 1.
         color: RGB floats in 0..1.
-        alpha: Opacity of the colour, 0..1.
+        alpha: opacity of the color, 0..1.
 
     Returns:
-        The image given.
+        The same image.
     """
     rows, columns = window(mask)
     region = image[rows, columns]
@@ -158,43 +176,41 @@ def display_instances(
     """Show an image with its instances: masks, outlines, boxes, names and scores.
 
     Args:
-        image: [H, W, 3] with values in 0..255; grey and RGBA pictures are converted.
-        boxes: [N, (y1, x1, y2, x2)] in pixels. All-zero boxes are skipped.
+        image: [H, W, 3] with values in 0..255; gray and RGBA images are converted.
+        boxes: [N, (y1, x1, y2, x2)] in pixels. Boxes of zeros are skipped.
         masks: [H, W, N] bool.
         class_ids: [N] int.
-        class_names: Names by class id, the background first.
+        class_names: names by class id, the background first.
         scores: [N] float in 0..1, or None.
-        title: Figure title.
-        figsize: Figure size in inches, when no `ax` is given.
-        ax: Where to draw. Without it a figure is made and shown.
-        show_mask: Fill the masks; their outlines are always drawn.
-        show_bbox: Draw the boxes.
-        colors: One RGB tuple of floats in 0..1 an instance.
-        captions: One text an instance, in place of name and score.
-        color_by: Without `colors`: "instance" tells instances apart, "class" gives every
-            class its colour in every picture.
+        title: title of the figure.
+        figsize: size of the figure in inches, if no `ax` is given.
+        ax: where to draw. Without it a figure is made and shown.
+        show_mask: fill the masks; their outlines are always drawn.
+        show_bbox: draw the boxes.
+        colors: one RGB tuple of floats in 0..1 per instance.
+        captions: one text per instance, in place of name and score.
+        color_by: used without `colors`: "instance" gives instances different colors, "class"
+            gives every class the same color in every image.
 
     Raises:
-        ValueError: if boxes, masks and class_ids differ in number.
+        ValueError: boxes, masks and class_ids differ in number.
     """
-    import matplotlib.pyplot as plt
-
     boxes, class_ids = np.asarray(boxes), np.asarray(class_ids)
     count = len(boxes)
     if count == 0:
         print(NO_INSTANCES + NO_INSTANCES_HINT)
     elif not count == np.shape(masks)[-1] == len(class_ids):
         raise ValueError(
-            "boxes, masks and class_ids must describe the same instances, got "
-            f"{count} boxes, {np.shape(masks)[-1]} masks and {len(class_ids)} class_ids"
+            f"boxes has {count} entries, masks {np.shape(masks)[-1]} and class_ids "
+            f"{len(class_ids)}; they must describe the same instances"
         )
     if colors is None:
-        colors = _palette(class_ids, color_by, count)
-    owns_figure = ax is None
-    if owns_figure:
-        _, ax = plt.subplots(1, figsize=figsize)
+        colors = instance_colors(class_ids, color_by, count)
+    if captions is None:
+        captions = _captions(class_ids, class_names, scores)
+    axes, owns_figure = _axes(ax, figsize)
     canvas = as_canvas(image)
-    frame(ax, canvas.shape, margin=10, title=title)
+    frame(axes, canvas.shape, margin=10, title=title)
     for i in range(count):
         if not np.any(boxes[i]):
             continue
@@ -202,19 +218,32 @@ def display_instances(
         if show_mask:
             apply_mask(canvas, mask, colors[i])
         if show_bbox:
-            rectangle(ax, boxes[i], colors[i], alpha=0.7, style="dashed")
-        outline(ax, mask, colors[i])
-        if captions is not None:
-            caption = captions[i]
-        else:
-            caption = class_names[class_ids[i]]
-            if scores is not None:
-                caption = f"{caption} {scores[i]:.3f}"
+            rectangle(axes, boxes[i], colors[i], alpha=0.7, style="dashed")
+        outline(axes, mask, colors[i])
         y1, x1 = boxes[i][:2]
-        write(ax, x1, y1, caption, colors[i])
-    ax.imshow(canvas)
+        write(axes, x1, y1, captions[i], colors[i])
+    axes.imshow(canvas)
     if owns_figure:
         show()
+
+
+def _axes(ax: Axes | None, figsize: tuple[float, float]) -> tuple[Axes, bool]:
+    """Return where to draw, and whether a figure was made for it, which is to be shown."""
+    if ax is not None:
+        return ax, False
+    import matplotlib.pyplot as plt
+
+    return plt.subplots(1, figsize=figsize)[1], True
+
+
+def _captions(
+    class_ids: np.ndarray, class_names: Sequence[str], scores: np.ndarray | None
+) -> list[str]:
+    """Return the name of each instance, and its score where there are scores."""
+    names = [str(class_names[k]) for k in class_ids]
+    if scores is None:
+        return names
+    return [f"{name} {score:.3f}" for name, score in zip(names, scores)]
 
 
 def display_differences(
@@ -238,47 +267,33 @@ def display_differences(
 
     Args:
         image: [H, W, 3] with values in 0..255.
-        gt_box: [M, (y1, x1, y2, x2)] in pixels; likewise `gt_class_id` [M] and
-            `gt_mask` [H, W, M].
-        gt_class_id: See `gt_box`.
-        gt_mask: See `gt_box`.
-        pred_box: [N, (y1, x1, y2, x2)] in pixels; likewise `pred_class_id` [N],
-            `pred_score` [N] and `pred_mask` [H, W, N].
-        pred_class_id: See `pred_box`.
-        pred_score: See `pred_box`.
-        pred_mask: See `pred_box`.
-        class_names: Names by class id.
-        title: Figure title; a legend where it is empty.
-        ax: Where to draw. Without it a figure is made and shown.
-        show_mask: Fill the masks.
-        show_box: Draw the boxes.
-        iou_threshold: Mask IoU from which a prediction matches.
-        score_threshold: Predictions below it match nothing.
+        gt_box: [M, (y1, x1, y2, x2)] in pixels.
+        gt_class_id: [M] int.
+        gt_mask: [H, W, M] bool.
+        pred_box: [N, (y1, x1, y2, x2)] in pixels.
+        pred_class_id: [N] int.
+        pred_score: [N] float in 0..1.
+        pred_mask: [H, W, N] bool.
+        class_names: names by class id.
+        title: title of the figure; a legend if it is empty.
+        ax: where to draw. Without it a figure is made and shown.
+        show_mask: fill the masks.
+        show_box: draw the boxes.
+        iou_threshold: mask IoU from which a prediction matches.
+        score_threshold: predictions of a lower score match nothing.
     """
     from mrcnn.evaluation.matching import compute_matches
 
+    truth = (gt_box, gt_class_id, gt_mask)
+    predictions = (pred_box, pred_class_id, pred_score, pred_mask)
     _, pred_match, overlaps = compute_matches(
-        gt_box,
-        gt_class_id,
-        gt_mask,
-        pred_box,
-        pred_class_id,
-        pred_score,
-        pred_mask,
-        iou_threshold=iou_threshold,
-        score_threshold=score_threshold,
+        *truth, *predictions, iou_threshold=iou_threshold, score_threshold=score_threshold
     )
-    # compute_matches drops zero padding and sorts by score; captions follow its order.
-    used = np.any(np.asarray(pred_box), axis=1) if len(pred_box) else np.zeros(0, dtype=bool)
-    order = np.flatnonzero(used)
-    order = order[np.argsort(np.asarray(pred_score)[order])[::-1]]
-    pred_box, pred_class_id = np.asarray(pred_box)[order], np.asarray(pred_class_id)[order]
-    pred_score, pred_mask = np.asarray(pred_score)[order], np.asarray(pred_mask)[..., order]
+    pred_box, pred_class_id, pred_score, pred_mask = _in_order_of_matches(*predictions)
     captions = [""] * len(gt_box)
-    for i, match in enumerate(pred_match):
-        row = overlaps[i]
+    for score, match, row in zip(pred_score, pred_match, overlaps):
         best = row[int(match)] if match > -1 else row.max() if row.size else 0.0
-        captions.append(f"{pred_score[i]:.2f} / {best:.2f}")
+        captions.append(f"{score:.2f} / {best:.2f}")
     display_instances(
         image,
         np.concatenate([np.reshape(gt_box, (-1, 4)), pred_box.reshape(-1, 4)]),
@@ -292,6 +307,16 @@ def display_differences(
         colors=[(0.0, 1.0, 0.0)] * len(gt_box) + [(1.0, 0.0, 0.0)] * len(pred_box),
         captions=captions,
     )
+
+
+def _in_order_of_matches(
+    boxes: np.ndarray, class_ids: np.ndarray, scores: np.ndarray, masks: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Drop zero padding and sort by score, as `compute_matches` does."""
+    boxes, scores = np.asarray(boxes), np.asarray(scores)
+    used = np.flatnonzero(boxes.any(axis=1)) if len(boxes) else np.zeros(0, dtype=np.intp)
+    order = used[np.argsort(scores[used])[::-1]]
+    return boxes[order], np.asarray(class_ids)[order], scores[order], np.asarray(masks)[..., order]
 
 
 def draw_rois(
@@ -308,11 +333,11 @@ def draw_rois(
     Args:
         image: [H, W, 3] with values in 0..255.
         rois: [N, (y1, x1, y2, x2)] in pixels, as proposed.
-        refined_rois: [N, (y1, x1, y2, x2)] after the box deltas.
+        refined_rois: [N, (y1, x1, y2, x2)] in pixels, after the box deltas.
         mask: [N, h, w], the masks inside the rois.
-        class_ids: [N] int; 0 is a negative region, drawn grey.
-        class_names: Names by class id.
-        limit: Show at most so many, chosen at random.
+        class_ids: [N] int; 0 is a negative region, drawn gray.
+        class_names: names by class id.
+        limit: largest number of regions to show, chosen at random.
     """
     import matplotlib.pyplot as plt
 
@@ -347,12 +372,12 @@ def draw_box(image: np.ndarray, box: Sequence[int], color: Any) -> np.ndarray:
     """Draw a box two pixels wide into an image, in place.
 
     Args:
-        image: [H, W, 3]; changed.
+        image: [H, W, 3]; it is changed.
         box: (y1, x1, y2, x2) in pixels.
-        color: Three values in the image's own range.
+        color: three values in the range of the image.
 
     Returns:
-        The image given.
+        The same image.
     """
     y1, x1, y2, x2 = (max(0, int(v)) for v in box)
     image[y1 : y1 + 2, x1:x2] = color
@@ -375,32 +400,32 @@ def display_top_masks(
         image: [H, W, 3].
         mask: [H, W, N] bool.
         class_ids: [N] int.
-        class_names: Names by class id.
-        limit: How many classes.
+        class_names: names by class id.
+        limit: number of classes.
     """
     mask, class_ids = np.asarray(mask), np.asarray(class_ids)
-    pictures = [image]
+    images = [image]
     titles = [f"H x W={image.shape[0]}x{image.shape[1]}"]
     areas = {k: mask[:, :, class_ids == k].sum() for k in np.unique(class_ids)}
     top = sorted((k for k in areas if areas[k] > 0), key=lambda k: areas[k], reverse=True)
     for k in top[:limit]:
         of_class = mask[:, :, class_ids == k]
-        # One grey level an instance.
-        pictures.append((of_class * np.arange(1, of_class.shape[-1] + 1)).sum(axis=-1))
+        # One gray level per instance.
+        images.append((of_class * np.arange(1, of_class.shape[-1] + 1)).sum(axis=-1))
         titles.append(class_names[k])
-    while len(pictures) <= limit:
-        pictures.append(np.zeros(image.shape[:2], dtype=np.int64))
+    while len(images) <= limit:
+        images.append(np.zeros(image.shape[:2], dtype=np.int64))
         titles.append("-")
-    display_images(pictures, titles=titles, cols=limit + 1, cmap="Blues_r")
+    display_images(images, titles=titles, cols=limit + 1, cmap="Blues_r")
 
 
 def plot_precision_recall(AP: float, precisions: np.ndarray, recalls: np.ndarray) -> None:
     """Draw a precision-recall curve.
 
     Args:
-        AP: Average precision at IoU 0.5, for the title.
-        precisions: Values in 0..1.
-        recalls: Values in 0..1, as many.
+        AP: average precision at IoU 0.5, for the title.
+        precisions: [K] values in 0..1.
+        recalls: [K] values in 0..1.
     """
     import matplotlib.pyplot as plt
 
@@ -425,8 +450,8 @@ def plot_overlaps(
         pred_class_ids: [N] int.
         pred_scores: [N] float.
         overlaps: [N, M] IoU in 0..1.
-        class_names: Names by class id.
-        threshold: Pairs above it are marked "match" or "wrong", by their classes.
+        class_names: names by class id.
+        threshold: pairs of a higher IoU are marked "match" or "wrong", by their classes.
     """
     import matplotlib.pyplot as plt
 
@@ -471,59 +496,56 @@ def draw_boxes(
 
     Args:
         image: [H, W, 3] with values in 0..255.
-        boxes: [N, (y1, x1, y2, x2)] in pixels, drawn dashed when there are refined ones.
-        refined_boxes: [N, (y1, x1, y2, x2)], drawn solid and joined to `boxes`.
+        boxes: [N, (y1, x1, y2, x2)] in pixels, or None.
+        refined_boxes: [N, (y1, x1, y2, x2)] in pixels, drawn solid and joined to `boxes`, or None.
         masks: [H, W, N] bool.
         captions: N texts.
-        visibilities: N times 0 (grey, faint), 1 (coloured, dotted) or 2 (solid).
-        title: Figure title.
-        ax: Where to draw. Without it a figure is made and shown.
+        visibilities: N times 0 (gray, faint), 1 (colored, dotted) or 2 (colored, solid).
+        title: title of the figure.
+        ax: where to draw. Without it a figure is made and shown.
 
     Raises:
-        ValueError: if neither `boxes` nor `refined_boxes` is given.
+        ValueError: neither `boxes` nor `refined_boxes` is given.
     """
-    import matplotlib.pyplot as plt
-
     if boxes is None and refined_boxes is None:
-        raise ValueError("draw_boxes needs boxes or refined_boxes")
-    count = len(boxes) if boxes is not None else len(refined_boxes)
-    owns_figure = ax is None
-    if owns_figure:
-        _, ax = plt.subplots(1, figsize=(12, 12))
+        raise ValueError("boxes and refined_boxes are None; one of them must be given")
+    count = len(boxes if boxes is not None else refined_boxes)  # type: ignore[arg-type]
+    axes, owns_figure = _axes(ax, (12, 12))
     canvas = as_canvas(image)
-    frame(ax, canvas.shape, margin=canvas.shape[0] // 10, title=title)
+    frame(axes, canvas.shape, margin=canvas.shape[0] // 10, title=title)
     for i, bright in enumerate(random_colors(count)):
-        visibility = 1 if visibilities is None else visibilities[i]
-        color, style, alpha = {
-            0: ("gray", "dotted", 0.5),
-            1: (bright, "dotted", 1.0),
-            2: (bright, "solid", 1.0),
-        }[int(visibility)]
-        corner = None
-        if boxes is not None and np.any(boxes[i]):
-            corner = boxes[i][:2]
-            rectangle(ax, boxes[i], color, alpha=alpha, style=style)
+        visibility = 1 if visibilities is None else int(visibilities[i])
+        box = None if boxes is None or not np.any(boxes[i]) else boxes[i]
+        refined = None
         if refined_boxes is not None and visibility > 0:
-            rectangle(ax, np.asarray(refined_boxes[i]).astype(np.int32), color, alpha=1.0)
-            if corner is not None:
-                connect(ax, boxes[i], refined_boxes[i], color)
-            corner = refined_boxes[i][:2]
+            refined = np.asarray(refined_boxes[i]).astype(np.int32)
+        corner = _draw_box_pair(axes, box, refined, visibility, bright)
         if captions is not None and corner is not None:
-            write(ax, corner[1], corner[0], captions[i], bright)
+            write(axes, corner[1], corner[0], captions[i], bright)
         if masks is not None:
             mask = np.asarray(masks[:, :, i])
             apply_mask(canvas, mask, bright)
-            outline(ax, mask, bright)
-    ax.imshow(canvas)
+            outline(axes, mask, bright)
+    axes.imshow(canvas)
     if owns_figure:
         show()
 
 
-def _palette(class_ids: np.ndarray, color_by: str, count: int) -> list[Color]:
-    """Return one stable colour an instance."""
-    if color_by == "instance":
-        return fixed_colors(count)
-    if color_by == "class":
-        palette = fixed_colors(max([1, *(int(k) for k in class_ids)]))
-        return [palette[max(0, int(k) - 1)] for k in class_ids]
-    raise ValueError(f"color_by must be 'class' or 'instance', got {color_by!r}")
+def _draw_box_pair(
+    ax: Axes, box: np.ndarray | None, refined: np.ndarray | None, visibility: int, bright: Color
+) -> np.ndarray | None:
+    """Draw a box and its refined version; return the (y, x) where the caption belongs."""
+    styles: dict[int, tuple[Any, str, float]] = {
+        0: ("gray", "dotted", 0.5),
+        1: (bright, "dotted", 1.0),
+        2: (bright, "solid", 1.0),
+    }
+    color, style, alpha = styles[visibility]
+    if box is not None:
+        rectangle(ax, box, color, alpha=alpha, style=style)
+    if refined is None:
+        return None if box is None else box[:2]
+    rectangle(ax, refined, color, alpha=1.0)
+    if box is not None:
+        connect(ax, box, refined, color)
+    return refined[:2]

@@ -1,0 +1,1 @@
+"""Samples: programs that train, evaluate and use models, with the command lines of Matterport's."""

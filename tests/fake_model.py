@@ -1,9 +1,15 @@
-"""A fake model and small files, so that the verbs are tested without a network."""
+"""A fake model and small files, so that the verbs are tested without a network.
+
+As a program (`python -m tests.fake_model WORDS`) it runs the command line with the fake model in a
+process of its own, for tests of signals and kills.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
+import time
 import types
 from pathlib import Path
 
@@ -17,7 +23,7 @@ NAMES = ["BG", "cat", "dog"]
 
 
 class FakeMaskRCNN:
-    """Finds a cat in the upper left and a dog in the lower right of every picture."""
+    """Find a cat in the upper left and a dog in the lower right of every image."""
 
     built: list[FakeMaskRCNN] = []  # noqa: RUF012
     report = None
@@ -37,6 +43,7 @@ class FakeMaskRCNN:
         self.loaded.append("new log dir")
 
     def train(self, train_dataset, val_dataset, learning_rate, epochs, layers, **options):
+        time.sleep(float(os.environ.get("FAKE_SECONDS", 0)))
         self.trained.append((train_dataset, val_dataset, learning_rate, epochs, layers, options))
 
     keras_model = None
@@ -64,6 +71,7 @@ class FakeMaskRCNN:
         return self._detect(image)
 
     def _detect(self, image):
+        time.sleep(float(os.environ.get("FAKE_SECONDS", 0)))
         height, width = image.shape[:2]
         masks = np.zeros((height, width, 2), dtype=bool)
         masks[: height // 2, : width // 2, 0] = True
@@ -77,12 +85,17 @@ class FakeMaskRCNN:
         }
 
 
+def fake_module():
+    """Return a module to stand for `mrcnn.model`."""
+    module = types.ModuleType("mrcnn.model")
+    module.MaskRCNN = FakeMaskRCNN
+    return module
+
+
 @pytest.fixture
 def fake_model(monkeypatch):
     """Put the fake where the verbs import the real one; yields the class."""
-    module = types.ModuleType("mrcnn.model")
-    module.MaskRCNN = FakeMaskRCNN
-    monkeypatch.setitem(sys.modules, "mrcnn.model", module)
+    monkeypatch.setitem(sys.modules, "mrcnn.model", fake_module())
     monkeypatch.setattr("mrcnn.startup.lean_start.start_backend", lambda: None)
     monkeypatch.setattr(FakeMaskRCNN, "built", [])
     return FakeMaskRCNN
@@ -116,16 +129,26 @@ def describe(path: Path, class_names=NAMES, **settings) -> None:
 
 @pytest.fixture
 def photos(tmp_path) -> Path:
-    """A folder with three pictures, one of them broken, and a text file."""
+    """A folder with three images, one of them broken, and a text file."""
     import cv2
 
     folder = tmp_path / "photos"
     folder.mkdir()
     cv2.imwrite(str(folder / "a.jpg"), np.full((40, 60, 3), 90, np.uint8))
-    (folder / "b.jpg").write_bytes(b"no picture")
+    (folder / "b.jpg").write_bytes(b"no image")
     cv2.imwrite(str(folder / "c.png"), np.full((32, 32), 90, np.uint8))
     (folder / "notes.txt").write_text("x")
     return folder
+
+
+@pytest.fixture
+def run_eagerly():
+    """Run TensorFlow's functions without tracing, which takes longer than a few steps."""
+    tf = pytest.importorskip("tensorflow")
+    before = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(before)
 
 
 @pytest.fixture
@@ -140,3 +163,12 @@ def run(capsys):
         return stopped.value.code or 0, output.out, output.err
 
     return call
+
+
+if __name__ == "__main__":
+    from mrcnn.cli import main
+    from mrcnn.startup import lean_start
+
+    sys.modules["mrcnn.model"] = fake_module()
+    lean_start.start_backend = lambda: None
+    main()

@@ -1,8 +1,9 @@
-"""The `mrcnn` command: one verb a file. Nothing here loads a deep learning library.
+"""The `mrcnn` command, one verb per file, and what the samples share (`start_model`).
 
-A verb's module imports what it needs inside its functions, so that `mrcnn --help` and the
-verbs without a model answer at once. Errors are one message on stderr and exit code 2;
-`--debug` shows the traceback instead.
+Importing this package loads no deep learning library: the module of a verb imports what it needs
+inside its functions, so that `mrcnn --help` and the verbs without a model answer at once. An error
+is one message on stderr and exit code 2; `--debug` shows the traceback instead. SIGINT, SIGTERM and
+SIGHUP end a command with complete files and exit code 130, 143 and 129.
 """
 
 from __future__ import annotations
@@ -14,11 +15,16 @@ from collections.abc import Sequence
 import typer
 
 from mrcnn import __version__
-from mrcnn.cli import check, demo, detect, download, evaluate, info, train
+from mrcnn.cli import check, demo, detect, download, evaluate, info, signals, terminal, train
+from mrcnn.startup.lazy import lazy_names
+
+# What the samples use; imported on first use.
+_HOMES = {"sample_parser": "mrcnn.cli.start", "start_model": "mrcnn.cli.start"}
+__all__ = ["app", "main", "sample_parser", "start_model"]
 
 app = typer.Typer(
     name="mrcnn",
-    help="Mask R-CNN for Keras 3: find objects and their masks in pictures, train on your own.",
+    help="Mask R-CNN for Keras 3: detect objects and their masks, train and evaluate models.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -32,31 +38,41 @@ app.command("check")(check.check)
 app.command("info")(info.info)
 app.add_typer(download.app, name="download")
 
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; the entry point of the `mrcnn` script.
 
     Args:
-        arguments: Words after the program's name; those of the process by default.
+        arguments: words after the name of the program; those of the process by default.
+
+    Raises:
+        SystemExit: always, with the exit code.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    # Taken out here, so that it may stand anywhere: people append it to what just failed.
+    # Removed here, so that it may stand anywhere: users append it to a command that failed.
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
     # What the user has set wins.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if debug else "3")
     os.environ.setdefault("MPLBACKEND", "Agg")
+    terminal.accept_any_text()
     try:
-        app(args=words, prog_name="mrcnn")
+        with signals.raised():
+            app(args=words, prog_name="mrcnn")
+    except signals.Stopped as stopped:
+        terminal.echo(f"mrcnn: stopped by {stopped.signal_name}", err=True)
+        raise
     except Exception as error:
         if debug:
             raise
-        print(f"mrcnn: error: {_describe(error)}", file=sys.stderr)
+        terminal.echo(f"mrcnn: error: {describe_error(error)}", err=True)
         sys.exit(2)
 
 
-def _describe(error: Exception) -> str:
-    """Say what went wrong; name the type where the text alone would be a riddle."""
+def describe_error(error: Exception) -> str:
+    """Return the message of an error, with its type where the message alone would not be clear."""
     if isinstance(error, ValueError | OSError | ArithmeticError | ImportError) and str(error):
         return str(error)
     return f"{type(error).__name__}: {error} (run again with --debug to see where)"
@@ -75,4 +91,4 @@ def _options(
     ),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks and library messages."),
 ) -> None:
-    del version, debug  # acted on above, and in main()
+    del version, debug  # handled above and in main()

@@ -1,52 +1,77 @@
-"""`mrcnn check`: says what a data set holds and what is wrong with it."""
+"""`mrcnn check`: show what a dataset holds and what is wrong with it."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from mrcnn.cli.options import Classes, DatasetPath, Format, ReaderOptions
+
 
 def check(
-    dataset: Annotated[str, typer.Argument(help="Folder or annotation file of the data set.")],
-    format: Annotated[
-        str | None, typer.Option(help="coco, via, labelme, voc, masks, ...; found out if left out.")
-    ] = None,
+    dataset: DatasetPath,
+    format: Format = None,
     subset: Annotated[
-        str | None, typer.Option(help="Part to look at: train, val, ...; all parts if left out.")
+        str | None, typer.Option(help="Part to check: train, val, ...; all parts if not given.")
     ] = None,
-    classes: Annotated[
-        str | None,
-        typer.Option(help="Names of the classes to load: cat,dog; all if left out."),
-    ] = None,
+    classes: Classes = None,
     max_images: Annotated[
-        int | None, typer.Option(min=1, help="Look at so many pictures, evenly spaced.")
+        int | None, typer.Option(min=1, help="Check only this many images, evenly spaced.")
     ] = None,
     json_path: Annotated[
         Path | None, typer.Option("--json", help="Also write the findings to this JSON file.")
     ] = None,
+    option: ReaderOptions = None,
 ) -> None:
-    """Look through a data set before training on it.
+    """Check a dataset before training on it.
 
-    Counts pictures, instances and classes; opens every picture and mask and lists what would
-    spoil a training. Exit code 1 when there are errors.
+    Counts images, instances and classes, opens every image and mask, and lists what would fail or
+    teach something wrong. The exit code is 1 if there are errors.
     """
-    from mrcnn.cli.data import open_data, split_names, subsets_of
+    from mrcnn.cli.data import split_names, subsets_of
+    from mrcnn.cli.terminal import echo
+    from mrcnn.datasets.reader import choose_subset
+    from mrcnn.files.atomic import write_json
 
-    parts = [subset] if subset else subsets_of(dataset, format) or [None]
+    available = subsets_of(dataset, format)
+    if subset and available:
+        subset = choose_subset(Path(dataset), subset, available)
+    parts: list[str | None] = [subset] if subset else [*available] or [None]
     findings = {}
     for part in parts:
-        data = open_data(dataset, format, part, split_names(classes))
-        typer.echo(f"{dataset}{f' ({part})' if part else ''}")
-        summary = data.summary()
-        typer.echo(f"{summary}\n")
-        report = data.check(max_images)
-        typer.echo(f"{report}\n")
-        findings[part or "all"] = {"summary": summary.to_dict(), "check": report.to_dict()}
+        echo(f"{dataset}{f' ({part})' if part else ''}")
+        try:
+            found = check_part(dataset, format, part, split_names(classes), option, max_images)
+        except (ValueError, OSError) as error:
+            if len(parts) == 1:
+                raise
+            # The other parts are worth checking.
+            found = {"error": str(error)}
+            echo(f"error: {error}\n")
+        findings[part or "all"] = found
     if json_path is not None:
-        json_path.parent.mkdir(parents=True, exist_ok=True)
-        json_path.write_text(json.dumps(findings, indent=1), encoding="utf-8")
-    if not all(part["check"]["ok"] for part in findings.values()):
+        write_json(json_path, findings)
+    if not all(found.get("check", {}).get("ok") for found in findings.values()):
         raise typer.Exit(1)
+
+
+def check_part(
+    dataset: str,
+    format: str | None,
+    part: str | None,
+    classes: list[str] | None,
+    options: list[str] | None,
+    max_images: int | None,
+) -> dict[str, Any]:
+    """Print the summary and the problems of one part; return both as plain values."""
+    from mrcnn.cli.data import open_data
+    from mrcnn.cli.terminal import echo
+
+    data = open_data(dataset, format, part, classes, options, keep_going=True)
+    summary = data.summary()
+    echo(f"{summary}\n")
+    report = data.check(max_images)
+    echo(f"{report}\n")
+    return {"summary": summary.to_dict(), "check": report.to_dict()}

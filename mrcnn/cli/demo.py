@@ -1,4 +1,4 @@
-"""`mrcnn demo`: the model on photographs that come with the installed libraries."""
+"""`mrcnn demo`: run the model on photographs that come with the installed libraries."""
 
 from __future__ import annotations
 
@@ -7,53 +7,43 @@ from typing import Annotated
 
 import typer
 
-# A motorcycle in a garage, from two places: what the small model was made for, and never saw.
-SKIMAGE_PICTURES = ("motorcycle_left.png", "motorcycle_right.png")
+from mrcnn.cli.options import Weights
+
+# A motorcycle in a garage, from two places: a class of the small model, in images it never saw.
+SKIMAGE_IMAGES = ("motorcycle_left.png", "motorcycle_right.png")
 
 
 def demo(
     output: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("demo_output"),
-    weights: Annotated[str, typer.Option(help="small, coco, or the path of a weight file.")] = (
-        "small"
-    ),
+    weights: Weights = "small",
 ) -> None:
-    """Find objects in photographs that are already on this machine.
+    """Detect objects in photographs that are already on this machine.
 
-    They come with scikit-image, so nothing is downloaded. Writes what `mrcnn
-    detect` writes: an annotated JPEG for each picture, and detections.json.
+    They come with scikit-image, so nothing is downloaded. Writes what `mrcnn detect` writes: an
+    annotated JPEG for each image, and detections.json.
     """
     from mrcnn.cli.detect import detect
+    from mrcnn.cli.terminal import echo
 
-    pictures, missing = demo_pictures()
+    images, missing = demo_images()
     for name in missing:
-        typer.echo(f"left out: {name}, which did not come with its library")
-    if not pictures:
+        echo(f"not found: {name} of scikit-image")
+    if not images:
         raise FileNotFoundError(
-            "scikit-image came without its sample photographs here; try `mrcnn detect` on a "
-            "picture of your own"
+            "scikit-image was installed without its sample photographs; run `mrcnn detect` on an "
+            "image of your own"
         )
-    detect(
-        [str(path) for path in pictures],
-        weights=weights,
-        output=output,
-        min_confidence=None,
-        classes=None,
-        config=None,
-        color_by="class",
-        segmentation="rle",
-        csv=False,
-        pictures=True,
-    )
+    detect([str(path) for path in images], weights=weights, output=output)
 
 
-def demo_pictures() -> tuple[list[Path], list[str]]:
-    """Return the sample photographs that are there, and the names of those that are not."""
+def demo_images() -> tuple[list[Path], list[str]]:
+    """Return the sample photographs that are installed, and the names of those that are not."""
     import skimage.data
 
-    # Within the package, or where scikit-image keeps what it has fetched before.
+    # Within the package, or where scikit-image keeps what it has downloaded.
     folders = [Path(skimage.data.__file__).parent, Path(skimage.data.data_dir)]
     found, missing = [], []
-    for name in SKIMAGE_PICTURES:
+    for name in SKIMAGE_IMAGES:
         path = next((folder / name for folder in folders if (folder / name).is_file()), None)
         if path is None:
             missing.append(name)

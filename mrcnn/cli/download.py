@@ -1,19 +1,22 @@
-"""`mrcnn download`: fetches data sets."""
+"""`mrcnn download`: download datasets."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-app = typer.Typer(help="Fetch data sets.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+app = typer.Typer(help="Download datasets.", no_args_is_help=True)
 
 
 @app.callback()
 def download() -> None:
-    """Fetch data sets."""
+    """Download datasets."""
 
 
 @app.command("open-images")
@@ -24,36 +27,42 @@ def open_images(
     split: Annotated[
         str, typer.Option(help="train, validation, test, or several separated by commas.")
     ] = "validation",
-    output: Annotated[Path, typer.Option(help="Folder to fill.")] = Path("open_images"),
+    output: Annotated[Path, typer.Option(help="Folder for the dataset.")] = Path("open_images"),
     max_images: Annotated[
-        int | None, typer.Option(min=1, help="At most so many pictures a split, for a trial.")
+        int | None, typer.Option(min=1, help="Largest number of images per split, for a trial.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Which pictures --max-images chooses.")] = 0,
-    boxes: Annotated[bool, typer.Option("--boxes", help="Fetch the box tables too.")] = False,
+    seed: Annotated[int, typer.Option(help="Seed of the choice of --max-images.")] = 0,
+    boxes: Annotated[bool, typer.Option("--boxes", help="Download the box tables too.")] = False,
     box_only_images: Annotated[
-        bool, typer.Option("--box-only-images", help="Also pictures with boxes but no mask.")
+        bool, typer.Option("--box-only-images", help="Also download images with boxes but no mask.")
     ] = False,
     image_table: Annotated[
-        bool, typer.Option(help="Fetch the tables of authors, licences and rotation.")
+        bool, typer.Option(help="Download the tables of authors, licenses and rotation.")
     ] = True,
     keep_archives: Annotated[
-        bool, typer.Option("--keep-archives", help="Leave the mask archives in the folder.")
+        bool, typer.Option("--keep-archives", help="Keep the archives of masks in the folder.")
     ] = False,
-    workers: Annotated[int, typer.Option(min=1, help="Files fetched at the same time.")] = 16,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Number of files downloaded at the same time.")
+    ] = 16,
     retries: Annotated[
-        int, typer.Option(min=0, help="Attempts in a row that may bring nothing.")
+        int,
+        typer.Option(min=0, help="Number of failed attempts in a row before a file is given up."),
     ] = 5,
     base_url: Annotated[
-        str | None, typer.Option(help="A mirror of storage.googleapis.com/openimages/.")
+        str | None, typer.Option(help="Address of a mirror of the tables and masks.")
     ] = None,
     image_base_url: Annotated[
-        str | None, typer.Option(help="A mirror of the bucket open-images-dataset.")
+        str | None, typer.Option(help="Address of a mirror of the images.")
     ] = None,
 ) -> None:
-    """Fetch masks and pictures of some Open Images classes.
+    """Download images and masks of some Open Images classes.
 
-    May be interrupted: run the same command again and it goes on where it was.
+    The command may be interrupted: the same command continues where it stopped.
     """
+    from mrcnn.cli.data import split_names
+    from mrcnn.cli.signals import Stopped
+    from mrcnn.cli.terminal import echo
     from mrcnn.datasets.open_images import download as source
     from mrcnn.files.fetch import FetchError
 
@@ -61,8 +70,8 @@ def open_images(
         try:
             report = source.download_open_images(
                 output,
-                [name.strip() for name in classes.split(",") if name.strip()],
-                [name.strip() for name in split.split(",") if name.strip()],
+                split_names(classes) or [],
+                split_names(split) or [],
                 max_images=max_images,
                 seed=seed,
                 boxes=boxes,
@@ -76,31 +85,34 @@ def open_images(
                 progress=progress,
             )
         except (FetchError, BlockingIOError) as error:
-            _stop(f"{error}\nRun the same command again to go on.", 1)
-        except KeyboardInterrupt:
-            _stop("Interrupted. Run the same command again to go on.", 130)
+            _stop(f"{error}\nRun the same command again to continue.", 1)
+        except Stopped:
+            echo("Run the same command again to continue.", err=True)
+            raise
     for name, count in report.images.items():
-        typer.echo(f"{name}: {count} pictures, {report.masks[name]} masks")
-    typer.echo(f"{report.transferred / 1e6:.1f} MB fetched; the data set is in {output}")
+        echo(f"{name}: {count} images, {report.masks[name]} masks")
+    echo(f"{report.transferred / 1e6:.1f} MB downloaded; the dataset is in {output}")
     for line in report.absent:
-        typer.echo(f"note: {line}", err=True)
+        echo(f"note: {line}", err=True)
     if report.failures:
         shown = "\n".join(report.failures[:10])
-        _stop(f"{len(report.failures)} pictures could not be fetched:\n{shown}", 1)
+        _stop(f"{len(report.failures)} images could not be downloaded:\n{shown}", 1)
 
 
-def _stop(message: str, code: int) -> None:
-    typer.echo(message, err=True)
+def _stop(message: str, code: int) -> NoReturn:
+    from mrcnn.cli.terminal import echo
+
+    echo(message, err=True)
     raise typer.Exit(code)
 
 
 class _Display:
-    """Shows progress: bars on a terminal, else a line for each tenth of a stage."""
+    """Progress of a download: bars on a terminal, else a line for each tenth of a stage."""
 
     def __enter__(self) -> _Display:
-        self._tasks: dict[str, int] = {}
+        self._tasks: dict[str, TaskID] = {}
         self._tenths: dict[str, int] = {}
-        self._bars = None
+        self._bars: Progress | None = None
         if sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -115,7 +127,7 @@ class _Display:
             self._bars.start()
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._bars is not None:
             self._bars.stop()
 

@@ -1,16 +1,16 @@
-"""What the samples share: their options, and from the word behind `--weights` to a model.
+"""What the command lines of the samples share: their options, and a model from `--weights`.
 
-The settings are those of the sample's own `Config`. Only the network itself follows the weights,
-where these say which one they belong to: the small model has other layers than a ResNet.
+The settings are those of the sample's own `Config`. Only the network follows the weights where
+these say which one they belong to: the small model has other layers than a ResNet.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from mrcnn.checkpoints import load_class_rows
 from mrcnn.checkpoints.coco_names import COCO_CLASS_NAMES
 from mrcnn.checkpoints.description import (
     ANY_NETWORK,
@@ -22,17 +22,19 @@ from mrcnn.checkpoints.description import (
 from mrcnn.checkpoints.description import weights_class_names as class_names_of
 from mrcnn.checkpoints.known import resolve_weights
 from mrcnn.cli.train import last_checkpoint
+from mrcnn.files.names import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from mrcnn.config import Config
+    from mrcnn.model import MaskRCNN
 
 __all__ = ["INPUT", "NETWORK", "sample_parser", "start_model", "weights_class_names"]
 
+_NOISE = "its detections would be noise. Train first, then use 'last'."
+
 
 def sample_parser(description: str, commands: Sequence[str], logs: str) -> argparse.ArgumentParser:
-    """The options that Matterport's samples have in common.
+    """Return a parser with the options that Matterport's samples have in common.
 
     Args:
         description: what the sample does.
@@ -42,14 +44,16 @@ def sample_parser(description: str, commands: Sequence[str], logs: str) -> argpa
     parser = argparse.ArgumentParser(description=description)
     words = " or ".join(repr(command) for command in commands)
     parser.add_argument("command", choices=commands, metavar="<command>", help=words)
-    parser.add_argument("--dataset", metavar="/path/to/dataset/", help="the data set")
+    parser.add_argument("--dataset", metavar="/path/to/dataset/", help="folder of the dataset")
     parser.add_argument(
         "--weights",
         required=True,
         metavar="/path/to/weights.h5",
         help="path of weights, or coco, imagenet, small, last, none",
     )
-    parser.add_argument("--logs", default=logs, metavar="/path/to/logs/", help="weights and logs")
+    parser.add_argument(
+        "--logs", default=logs, metavar="/path/to/logs/", help="folder of weights and logs"
+    )
     return parser
 
 
@@ -60,36 +64,36 @@ def start_model(
     logs: str,
     follow: Sequence[str] = NETWORK,
     names: Sequence[str] | None = None,
-) -> Any:
-    """Build a model and load the weights that a sample's command line names.
+) -> MaskRCNN:
+    """Build a model and load the weights that the command line of a sample names.
 
     Args:
         mode: "training" or "inference".
-        config: the sample's settings; those in `follow` are replaced by the weights' own.
-        weights: `coco`, `imagenet`, `small`, `none` (random), `last` (the newest checkpoint of
-            this `NAME` in `logs`), or the path of a weight file. The layers that depend on the
-            number of classes are left out where the weights have another number.
+        config: settings of the sample; those in `follow` are replaced by those of the weights.
+        weights: `coco`, `imagenet`, `small`, `none` (random values), `last` (the newest checkpoint
+            of this `NAME` in `logs`), or the path of a weight file. The layers that depend on the
+            number of classes are not loaded where the weights have another number.
         logs: folder of trainings.
-        follow: names of settings, at least `NETWORK`; `(*NETWORK, *INPUT)` for a sample whose
-            pictures may have any size.
-        names: the sample's class names, the background first: where the weights have another
-            number of classes, those of the same name are taken over.
+        follow: names of settings, at least `NETWORK`; `(*NETWORK, *INPUT)` for a sample that
+            accepts images of any size.
+        names: class names of the sample, the background first. Where the weights have another
+            number of classes, those of the same name are loaded.
 
     Returns:
         A `mrcnn.model.MaskRCNN`.
 
     Raises:
         FileNotFoundError: there is no such file, or no checkpoint yet.
-        ValueError: the weights do not fit, or are to detect and lack a part of the network.
+        ValueError: the weights do not fit, or lack a part of the network in mode "inference".
     """
     word = str(weights).lower()
     if word == "last":
-        weights = str(last_checkpoint(Path(logs), config.NAME))
+        weights = str(last_checkpoint(Path(logs), config.NAME or ""))
     class_names = list(COCO_CLASS_NAMES) if word == "coco" else None
     if word not in ANY_NETWORK:
         class_names = follow_network(config, weights, follow)
     if mode == "inference":
-        _check_complete(config, weights, class_names)
+        _require_complete(config, weights, class_names)
     config.display()
     from mrcnn.startup.backend import import_backend
 
@@ -97,28 +101,36 @@ def start_model(
     from mrcnn.model import MaskRCNN
 
     model = MaskRCNN(mode=mode, config=config, model_dir=logs)
-    if word == "none":
-        return model
-    print("Loading weights", weights)
-    other_classes = class_names is not None and len(class_names) != config.NUM_CLASSES
+    if word != "none":
+        _load_weights(model, weights, class_names, names)
+    return model
+
+
+def _load_weights(
+    model: MaskRCNN,
+    weights: str,
+    class_names: list[str] | None,
+    names: Sequence[str] | None,
+) -> None:
+    """Load weights, without the class layers where these belong to other classes."""
+    from mrcnn.checkpoints import load_class_rows
+
+    print("Loading weights", printable(weights))
+    other_classes = class_names is not None and len(class_names) != model.config.NUM_CLASSES
     exclude = CLASS_LAYERS if other_classes else None
     report = model.load_weights(weights, by_name=True, exclude=exclude)
     if report is not None:
         print(report.summary())
-    if other_classes and names:
+    if class_names is not None and other_classes and names:
         known = load_class_rows(model.keras_model, resolve_weights(weights), class_names, names)
         if known:
-            print("Classes that the weights know:", ", ".join(known))
-    if mode == "inference" and getattr(report, "missing_in_file", ()):
+            print("Classes known to the weights:", printable(", ".join(known)))
+    if model.mode == "inference" and report is not None and report.missing_in_file:
         raise ValueError(f"weights is {weights}, which lacks layers: {_NOISE}")
-    return model
 
 
-_NOISE = "what it detects would be noise. Train first, then use 'last'."
-
-
-def _check_complete(config: Config, weights: str, class_names: list[str] | None) -> None:
-    """Refuse, before anything is built, weights that cannot detect what the sample looks for."""
+def _require_complete(config: Config, weights: str, class_names: list[str] | None) -> None:
+    """Refuse, before anything is built, weights that cannot detect the classes of the sample."""
     if class_names is None:
         raise ValueError(f"weights is {weights}, which lacks layers: {_NOISE}")
     if len(class_names) != config.NUM_CLASSES:
@@ -130,12 +142,12 @@ def _check_complete(config: Config, weights: str, class_names: list[str] | None)
 
 
 def weights_class_names(weights: str, logs: str, name: str) -> list[str] | None:
-    """Return the class names of the weights that a sample's command line names.
+    """Return the class names of the weights that the command line of a sample names.
 
     Args:
         weights: as for `start_model`.
         logs: as for `start_model`.
-        name: `NAME` of the trainings that `last` looks for.
+        name: `NAME` of the trainings among which `last` looks.
 
     Returns:
         The names, the background first; None for weights without class heads.

@@ -1,4 +1,4 @@
-"""Data sets: the base class `Dataset` and a reader for each format.
+"""Datasets: the base class `Dataset` and a reader for each format.
 
 Importing this package loads no reader; each is imported when it is first asked for.
 
@@ -11,6 +11,7 @@ Example:
 from __future__ import annotations
 
 from mrcnn.datasets.dataset import Dataset
+from mrcnn.datasets.entries import AnnotationError
 from mrcnn.datasets.registry import READERS, find_format, open_dataset, register_reader
 from mrcnn.datasets.views import DatasetView, merge
 from mrcnn.startup.lazy import lazy_names
@@ -18,6 +19,9 @@ from mrcnn.startup.lazy import lazy_names
 _HOMES = {
     "CocoDataset": ".coco",
     "CopyPasteDataset": ".copy_paste",
+    "CvatMaskDataset": ".cvat",
+    "DatasetReport": ".report",
+    "DatasetSummary": ".report",
     "LabelmeDataset": ".labelme",
     "MaskImageDataset": ".mask_png",
     "NucleusDataset": ".nucleus",
@@ -26,13 +30,18 @@ _HOMES = {
     "ViaDataset": ".via",
     "VocDataset": ".voc",
     "YoloDataset": ".yolo",
+    "require_learnable": ".report",
 }
 
 __all__ = [
     "READERS",
+    "AnnotationError",
     "CocoDataset",
     "CopyPasteDataset",
+    "CvatMaskDataset",
     "Dataset",
+    "DatasetReport",
+    "DatasetSummary",
     "DatasetView",
     "LabelmeDataset",
     "MaskImageDataset",
@@ -46,6 +55,7 @@ __all__ = [
     "merge",
     "open_dataset",
     "register_reader",
+    "require_learnable",
 ]
 
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)

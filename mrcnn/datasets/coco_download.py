@@ -1,17 +1,19 @@
-"""Fetches and unpacks COCO's pictures and annotations into COCO's own layout."""
+"""Download COCO's images and annotations into COCO's own layout."""
 
 from __future__ import annotations
 
 import logging
+import shutil
 import zipfile
+import zlib
 from pathlib import Path
 
-from mrcnn.files.fetch import fetch
+from mrcnn.files.fetch import FetchError, fetch
 
 logger = logging.getLogger("mrcnn.datasets")
 
 COCO_URL = "http://images.cocodataset.org"
-# The two parts of val 2014 that the first papers use; not COCO's own files.
+# The two parts of val 2014 on which the first papers report; not COCO's own files.
 MINIVAL_URLS = {
     "minival": "https://dl.dropboxusercontent.com/s/o43o90bna78omob/"
     "instances_minival2014.json.zip?dl=0",
@@ -25,19 +27,19 @@ SUBSETS_BY_YEAR = {
 
 
 def download_coco(root: str | Path, subset: str, year: str | int) -> None:
-    """Brings {subset}{year}/ and annotations/instances_{subset}{year}.json into `root`.
+    """Download {subset}{year}/ and annotations/instances_{subset}{year}.json into `root`.
 
-    What is there already is kept; a fetch that was cut is resumed. The archives are deleted
-    once they are unpacked.
+    Files that exist are not fetched again; an interrupted download is resumed. The archives are
+    deleted once they are unpacked.
 
     Args:
-        root: folder of the data set; it is made if need be.
+        root: folder of the dataset; it is created if need be.
         subset: "train", "val"; for 2014 also "minival" and "valminusminival".
         year: "2014" or "2017".
 
     Raises:
         ValueError: there is no such part.
-        mrcnn.files.fetch.FetchError: a file could not be fetched.
+        mrcnn.files.fetch.FetchError: a file could not be fetched, or arrives damaged twice.
     """
     root, year = Path(root), str(year)
     if year not in SUBSETS_BY_YEAR:
@@ -46,9 +48,9 @@ def download_coco(root: str | Path, subset: str, year: str | int) -> None:
         raise ValueError(
             f"subset is {subset!r}: {year} has {', '.join(SUBSETS_BY_YEAR[year])} to download"
         )
-    pictures = f"{'val' if subset in MINIVAL_URLS else subset}{year}"
-    if not (root / pictures).is_dir():
-        _fetch_and_unpack(f"{COCO_URL}/zips/{pictures}.zip", root / f"{pictures}.zip", root)
+    images = f"{'val' if subset in MINIVAL_URLS else subset}{year}"
+    if not (root / images).is_dir():
+        _fetch_and_unpack(f"{COCO_URL}/zips/{images}.zip", root / f"{images}.zip", root)
     annotation_dir = root / "annotations"
     if (annotation_dir / f"instances_{subset}{year}.json").is_file():
         return
@@ -61,19 +63,40 @@ def download_coco(root: str | Path, subset: str, year: str | int) -> None:
 
 
 def _fetch_and_unpack(url: str, archive: Path, target: Path) -> None:
-    """Unpacks beside the target first: a cut unpacking leaves no folder that looks complete."""
-    logger.info("fetching %s", url)
-    fetch(url, archive)
+    """Fetch an archive and move its content into `target`; a damaged one is fetched once more."""
+    for attempt in (1, 2):
+        logger.info("fetching %s", url)
+        fetch(url, archive)
+        damage = _unpack(archive, target)
+        archive.unlink()
+        if damage is None:
+            return
+        logger.warning("%s is damaged (%s)%s", archive, damage, "; again" if attempt == 1 else "")
+    raise FetchError(url, f"the archive arrived damaged twice ({damage})")
+
+
+def _unpack(archive: Path, target: Path) -> str | None:
+    """Unpack an archive; return what is damaged, or None.
+
+    It is unpacked beside the target first: an interruption leaves no folder that looks complete.
+    """
     partial = archive.with_suffix(".unpacking")
-    with zipfile.ZipFile(archive) as content:
-        content.extractall(partial)  # zipfile takes absolute and ".." paths out of the names
+    shutil.rmtree(partial, ignore_errors=True)
+    member = ""
+    try:
+        with zipfile.ZipFile(archive) as content:
+            for member in content.namelist():
+                content.extract(member, partial)  # without absolute and ".." paths
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        return f"{member}: {error}" if member else str(error)
     target.mkdir(parents=True, exist_ok=True)
-    for item in sorted(partial.iterdir()):
+    for item in sorted(partial.iterdir()) if partial.is_dir() else ():
         if item.is_dir() and (target / item.name).is_dir():
             for file in item.iterdir():
                 file.replace(target / item.name / file.name)
             item.rmdir()
         else:
             item.replace(target / item.name)
-    partial.rmdir()
-    archive.unlink()
+    shutil.rmtree(partial, ignore_errors=True)
+    return None

@@ -1,8 +1,8 @@
-"""More scenes than there are pictures: objects of some pictures pasted into others.
+"""Copy-paste augmentation: objects of some images pasted into others.
 
-Few pictures teach a network where their objects stand as much as what they look like. Pasted at
-other places, in other sizes, before other backgrounds, each object counts many times (Ghiasi et al.
-2021, "Simple Copy-Paste is a Strong Data Augmentation Method for Instance Segmentation").
+From few images a network learns where their objects are as much as what they look like. Pasting
+each object at other places, in other sizes and on other backgrounds counters that (Ghiasi et al.,
+"Simple Copy-Paste is a Strong Data Augmentation Method for Instance Segmentation", 2021).
 """
 
 from __future__ import annotations
@@ -15,34 +15,24 @@ import cv2
 import numpy as np
 
 from mrcnn.datasets.dataset import Dataset
-from mrcnn.datasets.views import DatasetView
+from mrcnn.datasets.views import DatasetView, shown_classes
 from mrcnn.geometry.boxes import extract_bboxes
 
 # Square root of a pasted object's area, as a share of the scene's longer side.
 SMALLEST, LARGEST = 0.08, 0.6
-# Objects of which less than this share is left, or fewer pixels, are gone.
+# Objects of which less than this share, or fewer pixels, stay visible are removed.
 LEAST_LEFT, LEAST_PIXELS = 0.25, 64
-# Lighter and darker than it was, so that the seam is not what gives an object away.
+# Random change of brightness, so that a network does not learn the seam.
 _GAIN = 0.2
-_KEPT_SCENES = 8
+_CACHED_SCENES = 8
 
 
 class CopyPasteDataset(DatasetView):
-    """A prepared data set of scenes: each a picture of another data set, with objects pasted in.
+    """A prepared dataset of scenes: images of another dataset with objects pasted in.
 
-    Scenes follow from the seed and their number; nothing is stored. Train on them together with the
-    pictures themselves: `merge([dataset, CopyPasteDataset(dataset, 500)])`, and with `cache=True`,
-    as composing a scene takes several pictures.
-
-    Args:
-        dataset: a prepared data set, of which at least one picture has objects.
-        count: number of scenes.
-        max_objects: at most so many objects are pasted into one, at least one.
-        max_side: longer side of a scene in pixels; larger pictures are made smaller.
-        seed: whole number of at least 0.
-
-    Raises:
-        ValueError: an argument breaks its rule, or there is no object to paste.
+    A scene is determined by the seed and its number; nothing is stored. Train on scenes together
+    with the images themselves: `merge([dataset, CopyPasteDataset(dataset, 500)])`, and with
+    `cache=True`, as composing a scene reads several images.
     """
 
     def __init__(
@@ -54,6 +44,18 @@ class CopyPasteDataset(DatasetView):
         max_side: int = 640,
         seed: int = 0,
     ) -> None:
+        """Choose a background for each scene; scenes are composed when they are loaded.
+
+        Args:
+            dataset: a prepared dataset, of which at least one image has objects.
+            count: number of scenes.
+            max_objects: the most objects that are pasted into a scene; the least is one.
+            max_side: longer side of a scene in pixels; larger images are shrunk to it.
+            seed: whole number of at least 0.
+
+        Raises:
+            ValueError: an argument breaks its rule, or there is no object to paste.
+        """
         for name, value, least in (
             ("count", count, 1),
             ("max_objects", max_objects, 1),
@@ -67,31 +69,31 @@ class CopyPasteDataset(DatasetView):
         backgrounds = np.random.default_rng(seed).choice(dataset.image_ids, count)
         super().__init__(
             [(dataset, int(number)) for number in backgrounds],
-            dataset.class_info,
+            shown_classes(dataset),
             dataset._class_aliases,
             dataset._joined_classes,
             {id(dataset): np.arange(dataset.num_classes)},
         )
-        self._scene = functools.lru_cache(_KEPT_SCENES)(self._compose)
+        self._scene = functools.lru_cache(_CACHED_SCENES)(self._compose)
 
     @staticmethod
     def _find_donors(dataset: Dataset) -> dict[int, list[tuple[int, int]]]:
-        """Class number -> (picture, instance) of each object, without crowds."""
+        """Class number -> (image, instance) of each object, without crowds."""
         donors: dict[int, list[tuple[int, int]]] = {}
         for number in dataset.image_ids:
             for instance, class_id in enumerate(dataset.image_class_ids(number)):
                 if class_id > 0:
                     donors.setdefault(int(class_id), []).append((int(number), instance))
         if not donors:
-            raise ValueError("the data set has no objects: there is nothing to paste")
+            raise ValueError("the dataset has no objects: there is nothing to paste")
         return donors
 
     def load_image(self, image_id: int) -> np.ndarray:
-        """The scene, `[height, width, channels]` uint8."""
+        """Return the scene, [height, width, channels] uint8."""
         return self._scene(image_id)[0].copy()
 
     def load_mask(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
-        """Masks `[height, width, instances]` bool of what is visible, and class ids."""
+        """Return the visible parts, [height, width, instances] bool, and class ids."""
         _, masks, class_ids = self._scene(image_id)
         return masks.copy(), class_ids.copy()
 
@@ -104,7 +106,7 @@ class CopyPasteDataset(DatasetView):
         return self._scene(image_id)[2].copy()
 
     def image_reference(self, image_id: int) -> str:
-        """Where the background comes from, and which scene it is."""
+        """Return the origin of the background and the number of the scene."""
         return f"{super().image_reference(image_id)} (copy-paste scene {image_id})"
 
     def __getstate__(self) -> dict[str, Any]:
@@ -112,21 +114,21 @@ class CopyPasteDataset(DatasetView):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._scene = functools.lru_cache(_KEPT_SCENES)(self._compose)
+        self._scene = functools.lru_cache(_CACHED_SCENES)(self._compose)
 
     def _compose(self, image_id: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         dataset, number = self.origins[image_id]
         rng = np.random.default_rng([self._seed, 1, image_id])
         image, masks, class_ids = dataset.load_image(number), *dataset.load_mask(number)
-        image, masks = _at_most(image, masks, self._max_side)
-        # A class that this source has not labelled stays out: its own are not marked here.
+        image, masks = _shrink(image, masks, self._max_side)
+        # Only classes that the source labels: its own objects of others are not annotated.
         active = dataset.source_class_ids[dataset.image_info[number]["source"]]
         classes = sorted(set(self._donors) & {int(c) for c in active})
         whole = masks.sum((0, 1))
         for _ in range(int(rng.integers(1, self._max_objects + 1)) if classes else 0):
             class_id = int(rng.choice(classes))
-            picture, instance = self._donors[class_id][rng.integers(len(self._donors[class_id]))]
-            cutout = _cut_out(dataset, picture, instance, image.shape[2])
+            donor, instance = self._donors[class_id][rng.integers(len(self._donors[class_id]))]
+            cutout = _cut_out(dataset, donor, instance, image.shape[2])
             if cutout is None:
                 continue
             image, placed = _paste(image, *cutout, rng)
@@ -138,8 +140,8 @@ class CopyPasteDataset(DatasetView):
         return image, masks[..., keep], class_ids[keep].astype(np.int32)
 
 
-def _at_most(image: np.ndarray, masks: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
-    """Picture and masks made smaller where the longer side is above `side`."""
+def _shrink(image: np.ndarray, masks: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return image and masks, shrunk where the longer side is above `side`."""
     height, width = image.shape[:2]
     scale = side / max(height, width)
     if scale >= 1:
@@ -154,11 +156,11 @@ def _at_most(image: np.ndarray, masks: np.ndarray, side: int) -> tuple[np.ndarra
 
 
 def _cut_out(
-    dataset: Dataset, picture: int, instance: int, channels: int
+    dataset: Dataset, image_id: int, instance: int, channels: int
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    """Pixels of an object's box and its mask in it; None where it has no pixel."""
-    mask = dataset.load_mask(picture)[0][..., instance].astype(bool)
-    image = dataset.load_image(picture)
+    """Return the pixels of an object's box and its mask in it; None where it has no pixel."""
+    mask = dataset.load_mask(image_id)[0][..., instance].astype(bool)
+    image = dataset.load_image(image_id)
     if not mask.any() or image.shape[2] != channels:
         return None
     y1, x1, y2, x2 = extract_bboxes(mask[..., None])[0]
@@ -168,20 +170,20 @@ def _cut_out(
 def _paste(
     image: np.ndarray, pixels: np.ndarray, mask: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The picture with an object at a random place in a random size, and the object's mask."""
+    """Return the image with an object at a random place in a random size, and its mask."""
     height, width = image.shape[:2]
     side = math.exp(rng.uniform(math.log(SMALLEST), math.log(LARGEST))) * max(height, width)
     scale = side / math.sqrt(mask.sum())
-    # Not blown up beyond what the picture holds, and not larger than the scene.
+    # Enlarged at most twice, and not larger than the scene.
     scale = min(scale, 2.0, 1.2 * height / mask.shape[0], 1.2 * width / mask.shape[1])
     flip = -1.0 if rng.random() < 0.5 else 1.0
     angle = math.radians(rng.uniform(-10, 10))
     turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     linear = turn @ np.diag([flip * scale, scale])
-    # The object's middle may lie anywhere in the scene: it is cut off at the border.
-    middle = rng.uniform(0.05, 0.95, 2) * (width, height)
+    # The object's center may lie anywhere in the scene: it is cut off at the border.
+    place = rng.uniform(0.05, 0.95, 2) * (width, height)
     center = (np.array(mask.shape[::-1]) - 1) / 2
-    matrix = np.hstack([linear, (middle - linear @ center)[:, None]])
+    matrix = np.hstack([linear, (place - linear @ center)[:, None]])
     if scale < 0.5:  # warping alone would leave out pixels
         smooth = (0, 0), 0.4 / scale
         pixels = cv2.GaussianBlur(pixels, *smooth).reshape(pixels.shape)

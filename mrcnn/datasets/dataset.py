@@ -1,13 +1,15 @@
-"""`Dataset`: pictures and instance masks under one numbering of images and classes.
+"""`Dataset`: images and instance masks under one numbering of images and classes.
 
-The base class of every reader in this package and of the data sets that users write. It has
-Matterport's names and behaviour; `check`, `summary`, `subset`, `split` and `merge` are ours.
-No picture is decoded before it is asked for.
+The base class of every reader in this package and of the datasets that users write. It has
+Matterport's names and behavior; `check`, `summary`, `subset`, `split` and `merge` are additions.
+No image is decoded before `load_image`.
 """
 
 from __future__ import annotations
 
 import logging
+import warnings
+from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -25,22 +27,22 @@ BACKGROUND = {"source": "", "id": 0, "name": "BG"}
 
 
 class Dataset:
-    """Pictures, classes and instance masks of one or several sources.
+    """Images, classes and instance masks of one or several sources.
 
     A source is a short name such as "coco"; image ids and class ids are unique inside their
     source. After `prepare()` images are numbered 0..num_images-1 and classes 0..num_classes-1,
     where class 0 is the background.
 
     Subclass it: call `add_class` and `add_image` in a `load_...` method, and override
-    `load_mask` (and `load_image` where pictures are not files).
+    `load_mask` (and `load_image` where images are not files).
 
     Attributes:
         image_info: list of dicts with "id", "source", "path" and what `add_image` was given.
         class_info: list of dicts with "source", "id", "name"; entry 0 is the background.
         source_class_ids: source -> class numbers it can label, background included.
-        exif_orientation: whether `load_image` turns pictures upright as their EXIF tag says.
+        exif_orientation: whether `load_image` turns images upright as their EXIF tag says.
             False, as in Matterport: pixels come as stored, and so must the masks. Set it on the
-            class or the object when the labelling tool showed the pictures turned.
+            class or the object when the labeling tool showed the images turned.
 
     Example:
         >>> dataset = Dataset()
@@ -52,14 +54,34 @@ class Dataset:
     """
 
     exif_orientation: bool = False
+    # Whether `class_names` hold the part before the first comma, as in Matterport's package.
+    cut_names: bool = True
+
+    # Set by `prepare`.
+    num_classes: int
+    class_ids: np.ndarray
+    class_names: list[str]
+    num_images: int
+    class_from_source_map: dict[str, int]
+    image_from_source_map: dict[str, int]
+    sources: list[str]
 
     def __init__(self, class_map: Mapping[str, str] | None = None):
-        """Starts with the background class and no image.
+        """Start with the background class and no image.
 
         Args:
-            class_map: classes that are the same thing under two names, see `prepare`.
+            class_map: classes that are the same thing under two names, see `prepare`. Anything
+                but a mapping is ignored with a warning: Matterport's package ignored this
+                argument, and scripts pass other things, `super().__init__(self)` for instance.
         """
-        self._image_ids: Sequence[int] = []
+        if class_map is not None and not isinstance(class_map, Mapping):
+            warnings.warn(
+                f"class_map is a value of the type {type(class_map).__name__}; it must map "
+                "'source.id' to 'source.id', or be None, and is ignored",
+                stacklevel=2,
+            )
+            class_map = None
+        self._image_ids: Any = []
         self.image_info: list[dict[str, Any]] = []
         self.class_info: list[dict[str, Any]] = [dict(BACKGROUND)]
         self.source_class_ids: dict[str, list[int]] = {}
@@ -71,10 +93,10 @@ class Dataset:
     # Building
 
     def add_class(self, source: str, class_id: Hashable, class_name: str) -> None:
-        """Adds a class; adding the same source and id again changes nothing.
+        """Add a class; adding the same source and id again changes nothing.
 
         Args:
-            source: name of the data set that defines the class, without a dot.
+            source: name of the dataset that defines the class, without a dot.
             class_id: its id there.
             class_name: its name.
 
@@ -90,13 +112,13 @@ class Dataset:
         self.class_info.append({"source": source, "id": class_id, "name": class_name})
 
     def add_image(self, source: str, image_id: Hashable, path: Any, **kwargs: Any) -> None:
-        """Adds an image.
+        """Add an image.
 
         Args:
-            source: name of the data set it belongs to.
+            source: name of the dataset it belongs to.
             image_id: its id there.
             path: its file, or None when `load_image` makes it.
-            **kwargs: kept in the image's entry of `image_info`. "height" and "width" are
+            **kwargs: stored in the image's entry of `image_info`. "height" and "width" are
                 understood as the size in pixels.
         """
         self.image_info.append({"id": image_id, "source": source, "path": path, **kwargs})
@@ -104,10 +126,10 @@ class Dataset:
     def append_data(
         self, class_info: Iterable[Mapping[str, Any]], image_info: Iterable[Mapping[str, Any]]
     ) -> None:
-        """Appends the classes and images of another data set's `class_info` and `image_info`.
+        """Append the classes and images of another dataset's `class_info` and `image_info`.
 
         Only the entries are taken over; `load_mask` of this object must understand them. To
-        join data sets of different formats use `merge`. Call `prepare()` afterwards.
+        join datasets of different formats use `merge`. Call `prepare()` afterwards.
         """
         for info in class_info:
             if info["source"]:
@@ -115,7 +137,7 @@ class Dataset:
         self.image_info.extend(dict(info) for info in image_info)
 
     def prepare(self, class_map: Mapping[str, str] | None = None) -> None:
-        """Numbers images and classes; call it after loading and before use. May be repeated.
+        """Number images and classes; call it after loading and before use. May be repeated.
 
         Args:
             class_map: {"source.id": "other_source.id"}: the class on the left is the same as
@@ -129,7 +151,7 @@ class Dataset:
 
         self.num_classes = len(self.class_info)
         self.class_ids = np.arange(self.num_classes)
-        self.class_names = [clean_class_name(c["name"]) for c in self.class_info]
+        self.class_names = self._names_to_show()
         self.num_images = len(self.image_info)
         self._image_ids = np.arange(self.num_images)
 
@@ -147,14 +169,24 @@ class Dataset:
 
         every_class = [*self.class_info, *self._joined_classes.values()]
         self.sources = list(dict.fromkeys(c["source"] for c in every_class))
-        # The background belongs to every source: no picture can be without it.
+        # The background belongs to every source: no image is without it.
         self.source_class_ids = {
             source: [n for n, names in enumerate(owners) if n == 0 or source in names]
             for source in self.sources
         }
 
+    def _names_to_show(self) -> list[str]:
+        """The names of all classes; cut at the comma where that leaves them distinct."""
+        names = [str(info["name"]) for info in self.class_info]
+        if not self.cut_names:
+            return names
+        cut = [clean_class_name(name) for name in names]
+        same = Counter(cut)
+        # "bolt, short" and "bolt, long" would both be "bolt".
+        return [n if same[c] > 1 else c for n, c in zip(names, cut, strict=True)]
+
     def _apply_class_map(self, class_map: Mapping[str, str] | None) -> None:
-        """Takes the left classes of `class_map` out of `class_info` and notes them as aliases."""
+        """Move the left classes of `class_map` out of `class_info`, and record them as aliases."""
         if class_map is None:
             return
         if not isinstance(class_map, Mapping):
@@ -175,7 +207,7 @@ class Dataset:
             self.class_info.remove(known[alias])
             self._joined_classes[alias] = known[alias]
             self._class_aliases[alias] = key
-            # Whatever pointed at the class that just went now points where it went.
+            # Aliases of the removed class are now aliases of its target.
             for other, target in self._class_aliases.items():
                 if target == alias:
                     self._class_aliases[other] = key
@@ -188,7 +220,7 @@ class Dataset:
         return self._image_ids
 
     def map_source_class_id(self, source_class_id: str) -> int:
-        """The class number of "source.id", for instance "coco.12".
+        """Return the class number of "source.id", for instance "coco.12".
 
         Raises:
             KeyError: there is no such class, or `prepare()` was not called.
@@ -201,7 +233,7 @@ class Dataset:
         return table[source_class_id]
 
     def get_source_class_id(self, class_id: int, source: str) -> Hashable:
-        """The id that class number `class_id` has in `source`.
+        """Return the id that class number `class_id` has in `source`.
 
         Raises:
             ValueError: the class does not belong to that source.
@@ -220,20 +252,20 @@ class Dataset:
         )
 
     def image_reference(self, image_id: int) -> str:
-        """A link or path where a person can look the image up; "" here, override it."""
+        """Return a link or path where the image can be looked up; "" here, override it."""
         return ""
 
     def source_image_link(self, image_id: int) -> Any:
-        """The path or URL of the image."""
+        """Return the path or URL of the image."""
         return self.image_info[image_id]["path"]
 
-    # Pictures and masks
+    # Images and masks
 
     def load_image(self, image_id: int) -> np.ndarray:
-        """Reads the picture.
+        """Read the image.
 
-        Grey pictures are repeated to three channels, an alpha channel is dropped and 16-bit
-        pictures are brought to 8 bits. The EXIF orientation is ignored unless
+        Gray images are repeated to three channels, an alpha channel is dropped and 16-bit
+        images are converted to 8 bits. The EXIF orientation is ignored unless
         `exif_orientation` is set.
 
         Returns:
@@ -246,11 +278,11 @@ class Dataset:
         return image_files.read_image(self._path(image_id), self.exif_orientation)
 
     def image_size(self, image_id: int) -> tuple[int, int]:
-        """(height, width) in pixels, without decoding the picture where that is possible.
+        """Return (height, width) in pixels, without decoding the image where that is possible.
 
         Taken from the image's "height" and "width" entries or else from the file's header; the
-        result is kept in the entry. A subclass with its own `load_image` is asked for the
-        picture, because its size may differ from the file's.
+        result is stored in the entry. A subclass with its own `load_image` is asked for the
+        image, because its size may differ from the file's.
         """
         if type(self).load_image is not Dataset.load_image:
             height, width = self.load_image(image_id).shape[:2]
@@ -266,7 +298,7 @@ class Dataset:
         return int(info["height"]), int(info["width"])
 
     def load_mask(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
-        """Loads the instance masks of an image; override it.
+        """Load the instance masks of an image; override it.
 
         Returns:
             masks: [height, width, instances] bool.
@@ -280,7 +312,7 @@ class Dataset:
         return np.empty([0, 0, 0], bool), np.empty([0], np.int32)
 
     def image_class_ids(self, image_id: int) -> np.ndarray:
-        """Class numbers of the image's annotated instances, [instances] int32.
+        """Return class numbers of the image's annotated instances, [instances] int32.
 
         Negative for a crowd. Readers answer from the annotations without drawing masks, so
         instances that turn out to have no pixel are counted here and missing in `load_mask`.
@@ -299,7 +331,7 @@ class Dataset:
     # Views and reports
 
     def subset(self, image_ids: Iterable[int]) -> DatasetView:
-        """A prepared view of some images, with the same classes.
+        """Return a prepared view of some images, with the same classes.
 
         Args:
             image_ids: image numbers in the order wanted; a number may occur twice.
@@ -312,7 +344,7 @@ class Dataset:
         return subset(self, image_ids)
 
     def split(self, fraction: float = 0.2, seed: int = 0) -> tuple[DatasetView, DatasetView]:
-        """Two prepared views: training, and a random `fraction` of the images for validation.
+        """Return two prepared views, for training and a random `fraction` for validation.
 
         The same images, fraction and seed give the same split everywhere.
 
@@ -325,13 +357,13 @@ class Dataset:
 
     @staticmethod
     def merge(datasets: Sequence[Dataset]) -> DatasetView:
-        """Joins data sets; classes of the same name become one. See `mrcnn.datasets.merge`."""
+        """Join datasets; classes of the same name become one. See `mrcnn.datasets.merge`."""
         from mrcnn.datasets.views import merge
 
         return merge(datasets)
 
     def check(self, max_images: int | None = None) -> DatasetReport:
-        """Looks for what would spoil training: files, sizes, masks and class numbers.
+        """Look for what would spoil training: files, sizes, masks and class numbers.
 
         Args:
             max_images: look at this many images, evenly spaced; None looks at all.
@@ -344,12 +376,12 @@ class Dataset:
         return check_dataset(self, max_images)
 
     def summary(self) -> DatasetSummary:
-        """Counts images, instances and images without instances, in all and per class."""
+        """Count images, instances and images without instances, in all and per class."""
         from mrcnn.datasets.report import summarize_dataset
 
         return summarize_dataset(self)
 
 
 def clean_class_name(name: str) -> str:
-    """The part before the first comma: "cat, kitten" is "cat"."""
+    """Return the part before the first comma: "cat" for "cat, kitten"."""
     return name.split(",", 1)[0]

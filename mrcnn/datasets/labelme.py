@@ -1,40 +1,52 @@
-"""LabelMe: one JSON file a picture, from https://github.com/wkentaro/labelme and its kin."""
+"""LabelMe: a JSON file for each image, from https://github.com/wkentaro/labelme and its kin."""
 
 from __future__ import annotations
 
 import base64
-import io
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mrcnn.datasets import image_files
+from mrcnn.datasets.entries import AnnotationError, Entry, as_number, read_json, shown
+from mrcnn.datasets.layout import IMAGE_FOLDERS, ImageFinder, dataset_root, visible_files
+from mrcnn.datasets.outline import json_outline
 from mrcnn.datasets.rasterize import box_mask, ellipse_mask, polygon_mask
-from mrcnn.datasets.reader import (
-    DatasetReader,
-    choose_subset,
-    class_table,
-    json_head,
-    read_json,
-    warn_left_out,
-)
+from mrcnn.datasets.reader import FolderReader, class_table, other_parts, recorded_size
+from mrcnn.files.names import printable
 
-_SHAPES = ("polygon", "rectangle", "oriented_rectangle", "circle", "mask")
+_SHAPES = ("polygon", "rectangle", "oriented_rectangle", "rotation", "circle", "mask")
+# LabelMe's own names for what is not an object.
+_NO_OBJECTS = ("_background_", "__ignore__")
+_IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 
-class LabelmeDataset(DatasetReader):
-    """Pictures with LabelMe shapes.
+@dataclass(frozen=True)
+class _LabelmeFile:
+    path: Path
+    shapes: list[Entry]
+    recorded: list[str]
+    size: tuple[int | None, int | None]
+    has_data: bool
 
-    Polygons, rectangles, circles and the base64 pictures of its "mask" shapes become masks;
+
+class LabelmeDataset(FolderReader):
+    """Images with LabelMe shapes.
+
+    Polygons, rectangles, circles and the base64 images of its "mask" shapes become masks;
     pixel (0, 0) covers 0..1, as LabelMe draws it. Shapes of one label that share a `group_id`
-    are parts of one instance. Points and lines have no area and are left out.
+    are parts of one instance. Points and lines have no area and are left out, and so are the
+    labels `_background_` and `__ignore__`.
 
-    LabelMe shows pictures upright as their EXIF orientation says, so they are read that way.
+    LabelMe shows images upright as their EXIF orientation says, so they are read that way.
     """
 
     format_name = "labelme"
-    looks_for = 'JSON files with "shapes" and "imagePath", one a picture'
+    looks_for = 'JSON files with "shapes" and "imagePath", one for each image'
     loader = "load_labelme"
     exif_orientation = True
 
@@ -45,69 +57,79 @@ class LabelmeDataset(DatasetReader):
         classes: Sequence[str] | None = None,
         source: str = "labelme",
     ) -> None:
-        """Loads a folder of LabelMe files.
+        """Load a folder of LabelMe files.
 
-        The pictures are those named by "imagePath", or a file of the JSON file's name; the copy
-        of the picture inside the JSON file is used only where there is none of them.
+        The images are those named by "imagePath", or a file of the JSON file's name; the copy
+        of the image inside the JSON file is used only where there is none of them.
 
         Args:
-            dataset_dir: the folder, the folder above the subsets, or one JSON file.
+            dataset_dir: the folder, the folder above the parts, or one JSON file.
             subset: sub-folder such as "train".
             classes: labels to load, in the order of their ids; None takes all that occur in any
-                subset, sorted. Shapes with other labels are left out.
-            source: name of the data set.
+                part, sorted. Shapes with other labels are left out.
+            source: name of the dataset.
 
         Raises:
+            FileNotFoundError: there is nothing at `dataset_dir`.
             ValueError: there is no LabelMe file, or one is broken.
         """
         root = Path(dataset_dir)
-        files = _files(root, subset)
-        contents = {file: _read(file) for file in files}
-        labels = {s["label"] for c in contents.values() for s in c["shapes"]}
-        if classes is None:
-            others = [f for f in _all_files(root) if f not in contents]
-            labels.update(s["label"] for file in others for s in _read(file)["shapes"])
-        table = class_table(labels, classes, root)
+        paths = self.part_files(root, subset)
+        files = self._read_files(paths)
+        read = set(paths)
+        others = [] if classes is not None else [f for f in self.all_files(root) if f not in read]
+        labels = {
+            shape.name("label")
+            for file in [*files, *self._read_files(others)]
+            for shape in file.shapes
+        }
+        table = class_table(labels.difference(_NO_OBJECTS), classes, root)
         for name, number in table.items():
             self.add_class(source, number, name)
+        finder = _image_finder(files[0].path if files else root, root)
+        shapeless: list[str] = []
+        ignored: list[str] = []
+        for file in files:
+            annotations = _group_shapes(file, table, shapeless, ignored)
+            path = finder.find(*file.recorded)
+            height, width = file.size
+            extra: dict[str, Any] = {} if height is None else {"height": height, "width": width}
+            if path is None and file.has_data:
+                extra["embedded_in"] = str(file.path)
+            self.add_image(
+                source,
+                file.path.stem,
+                str(path or finder.locate(*file.recorded)),
+                annotations=annotations,
+                annotation_file=str(file.path),
+                **extra,
+            )
+        self.leave_out(f"the shape_type is not one of {', '.join(_SHAPES)}", shapeless)
+        self.leave_out(f"the labels {', '.join(_NO_OBJECTS)} mark no object", ignored, "note")
 
-        shapeless = []
-        for file, content in contents.items():
-            annotations, groups = [], {}
-            for number, shape in enumerate(content["shapes"]):
-                if shape.get("shape_type", "polygon") not in _SHAPES:
-                    shapeless.append(f"{file.name} shape {number}")
-                elif shape["label"] in table:
-                    _add_shape(annotations, groups, shape, table[shape["label"]])
-            path = _picture_path(file, content)
-            extra = {}
-            if content.get("imageHeight") and content.get("imageWidth"):
-                extra = {"height": content["imageHeight"], "width": content["imageWidth"]}
-            if not path.is_file() and content["has_data"]:
-                extra["embedded_in"] = str(file)
-            self.add_image(source, file.stem, str(path), annotations=annotations, **extra)
-        warn_left_out(f"the shape is not one of {', '.join(_SHAPES)}", shapeless)
+    def _read_files(self, paths: Sequence[Path]) -> list[_LabelmeFile]:
+        files = []
+        for path in paths:
+            with self.tolerate(path):
+                files.append(_read(path))
+        return files
 
     @classmethod
-    def recognises(cls, path: Path) -> bool:
-        """Whether `path` is a LabelMe file or a folder with some, or with such folders."""
-        return _is_labelme(path) or bool(_subset_names(path))
-
-    @classmethod
-    def subsets(cls, path: Path) -> list[str]:
-        """The sub-folders with LabelMe files; empty when the folder has some itself."""
-        return _subset_names(path)
+    def own_files(cls, folder: Path) -> list[Path]:
+        """Return the LabelMe files of a folder, or the file itself."""
+        if folder.is_file():
+            return [folder] if _is_labelme(folder) else []
+        return [file for file in visible_files(folder, ".json") if _is_labelme(file)]
 
     def load_image(self, image_id: int) -> np.ndarray:
-        """See `Dataset.load_image`; falls back on the picture inside the JSON file."""
+        """Read the image as `Dataset.load_image`, or the copy of it inside the JSON file."""
         info = self.image_info[image_id]
         if "embedded_in" not in info:
             return super().load_image(image_id)
-        from PIL import Image
+        from mrcnn.geometry.images import as_rgb
 
-        data = base64.b64decode(read_json(Path(info["embedded_in"]))["imageData"])
-        with Image.open(io.BytesIO(data)) as image:
-            return np.asarray(image.convert("RGB"))
+        entry = Entry(read_json(info["embedded_in"]), info["embedded_in"])
+        return as_rgb(_decode_embedded(entry, "imageData"))
 
     def image_size(self, image_id: int) -> tuple[int, int]:
         """See `Dataset.image_size`."""
@@ -119,31 +141,46 @@ class LabelmeDataset(DatasetReader):
     def draw_instance(
         self, annotation: dict[str, Any], height: int, width: int
     ) -> np.ndarray | None:
-        """See `DatasetReader.draw_instance`: the union of the parts."""
-        masks = [_draw_shape(shape, height, width) for shape in annotation["shapes"]]
+        """Return the union of the parts; see `DatasetReader.draw_instance`."""
+        masks = [
+            _draw_shape(Entry(shape, f"shape {number}"), height, width)
+            for number, shape in zip(annotation["numbers"], annotation["shapes"], strict=True)
+        ]
         return np.logical_or.reduce(masks)
 
 
-def _draw_shape(shape: dict[str, Any], height: int, width: int) -> np.ndarray:
-    points = np.asarray(shape["points"], np.float64).reshape(-1, 2)
-    kind = shape.get("shape_type", "polygon")
+def _draw_shape(shape: Entry, height: int, width: int) -> np.ndarray:
+    points = _points(shape)
+    kind = shape.text("shape_type", default="polygon")
     if kind == "rectangle" and len(points) == 2:
-        return box_mask(*points[0], *points[1], height, width)
+        (x1, y1), (x2, y2) = points.tolist()
+        return box_mask(x1, y1, x2, y2, height, width)
     if kind == "circle":
-        centre, on_outline = points[:2]
-        radius = float(np.hypot(*(on_outline - centre)))
-        return ellipse_mask(*centre, radius, radius, height, width, pixel_centre=0.5)
+        if len(points) != 2:
+            raise shape.error("points", "2 points of a circle: its center and one on its outline")
+        (x, y), (outline_x, outline_y) = points.tolist()
+        radius = math.hypot(outline_x - x, outline_y - y)
+        return ellipse_mask(x, y, radius, radius, height, width, pixel_center=0.5)
     if kind == "mask":
         return _paste_mask(shape, points, height, width)
-    return polygon_mask(points[:, 0], points[:, 1], height, width, pixel_centre=0.5)
+    return polygon_mask(points[:, 0], points[:, 1], height, width, pixel_center=0.5)
 
 
-def _paste_mask(shape: dict[str, Any], points: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Puts the small PNG of a "mask" shape at its first point, clipped at the edges."""
-    from PIL import Image
+def _points(shape: Entry) -> np.ndarray:
+    """The points of a shape, [points, (x, y)] float64."""
+    points = shape.list("points")
+    if not all(isinstance(point, list) and len(point) == 2 for point in points):
+        raise shape.error("points", "a list of [x, y]")
+    numbers = [as_number(n, shape.where, "points") for point in points for n in point]
+    return np.array(numbers, np.float64).reshape(-1, 2)
 
-    with Image.open(io.BytesIO(base64.b64decode(shape["mask"]))) as image:
-        part = np.asarray(image.convert("L")) > 0
+
+def _paste_mask(shape: Entry, points: np.ndarray, height: int, width: int) -> np.ndarray:
+    """The small image of a "mask" shape at its first point, clipped at the edges."""
+    if not len(points):
+        raise shape.error("points", "the corners of the mask")
+    pixels = _decode_embedded(shape, "mask")
+    part = np.asarray(pixels if pixels.ndim == 2 else pixels[..., :3].max(axis=2)) > 0
     left, top = np.floor(points[0]).astype(int).tolist()
     mask = np.zeros((height, width), bool)
     part = part[max(-top, 0) : max(height - top, 0), max(-left, 0) : max(width - left, 0)]
@@ -152,77 +189,83 @@ def _paste_mask(shape: dict[str, Any], points: np.ndarray, height: int, width: i
     return mask
 
 
-def _add_shape(
-    annotations: list[dict[str, Any]],
-    groups: dict[tuple[str, Any], dict[str, Any]],
-    shape: dict[str, Any],
-    class_id: int,
-) -> None:
-    """Adds a shape as an instance, or to the instance of its group."""
-    key = shape["label"], shape.get("group_id")
-    if key[1] is not None and key in groups:
-        groups[key]["shapes"].append(shape)
-        return
-    annotations.append({"class_id": class_id, "shapes": [shape]})
-    groups[key] = annotations[-1]
+def _decode_embedded(entry: Entry, key: str) -> np.ndarray:
+    """The pixels of an image inside a JSON file, as `image_files.read_pixels`."""
+    text = entry.text(key)
+    try:
+        return image_files.decode_pixels(base64.b64decode(text), key)
+    except ValueError as error:
+        raise entry.error(key, f"an image in base64 ({printable(error)[:200]})") from error
 
 
-def _read(file: Path) -> dict[str, Any]:
-    """The parsed file without its copy of the picture."""
-    content = read_json(file)
-    if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
-        raise ValueError(f'{file}: not a LabelMe file, it has no list "shapes"')
-    for number, shape in enumerate(content["shapes"]):
-        if "label" not in shape or "points" not in shape:
-            raise ValueError(f'{file}: shape {number} has no "label" or no "points"')
-        if shape.get("shape_type") == "mask" and not shape.get("mask"):
-            raise ValueError(f'{file}: shape {number} is a mask, but has no "mask"')
-    content["has_data"] = bool(content.pop("imageData", None))
-    return content
+def _group_shapes(
+    file: _LabelmeFile, table: dict[str, int], shapeless: list[str], ignored: list[str]
+) -> list[dict[str, Any]]:
+    """The instances of a file; shapes of one label and group are one of them.
+
+    Places of shapes that are left out are added to `shapeless` and `ignored`.
+    """
+    annotations: list[dict[str, Any]] = []
+    groups: dict[tuple[str, int | str], dict[str, Any]] = {}
+    for number, shape in enumerate(file.shapes):
+        label, kind = shape.name("label"), shape.text("shape_type", default="polygon")
+        if label in _NO_OBJECTS:
+            ignored.append(f"{file.path.name} shape {number}: {label}")
+        elif kind not in _SHAPES:
+            shapeless.append(f"{file.path.name} shape {number}: {shown(kind)}")
+        elif label in table:
+            group = shape.identifier("group_id", default=None)
+            annotation = None if group is None else groups.get((label, group))
+            if annotation is None:
+                annotation = {"class_id": table[label], "shapes": [], "numbers": []}
+                annotations.append(annotation)
+                if group is not None:
+                    groups[label, group] = annotation
+            annotation["shapes"].append(shape.data)
+            annotation["numbers"].append(number)
+    return annotations
 
 
-def _picture_path(file: Path, content: dict[str, Any]) -> Path:
-    """The picture of a JSON file: by its recorded path, else beside it."""
-    recorded = str(content.get("imagePath") or f"{file.stem}.jpg").replace("\\", "/")
-    path = file.parent / recorded
-    if path.is_file():
-        return path
-    beside = file.parent / Path(recorded).name
-    same_name = file.with_suffix(path.suffix)
-    return next((p for p in (beside, same_name) if p.is_file()), path)
+def _read(path: Path) -> _LabelmeFile:
+    """Parse a file without its copy of the image."""
+    content = Entry(read_json(path), path)
+    if not isinstance(content.get("shapes", None), list):
+        raise AnnotationError(f'{printable(path)}: not a LabelMe file, it has no list "shapes"')
+    shapes = [
+        Entry(shape, f"{path}, shape {number}")
+        for number, shape in enumerate(content.data["shapes"])
+    ]
+    for shape in shapes:
+        shape.name("label")
+        shape.list("points")
+        shape.identifier("group_id", default=None)
+        if shape.text("shape_type", default="polygon") == "mask":
+            shape.text("mask")
+    recorded = content.file_name("imagePath", default=f"{path.stem}.jpg")
+    suffix = Path(recorded.replace("\\", "/")).suffix
+    names = [recorded, *(f"{path.stem}{ending}" for ending in (suffix, *_IMAGE_ENDINGS))]
+    size = recorded_size(content, "imageHeight", "imageWidth")
+    return _LabelmeFile(path, shapes, names, size, "imageData" in content)
+
+
+def _image_finder(file: Path, root: Path) -> ImageFinder:
+    """The search for the images of LabelMe files; `root` is what was opened."""
+    folder = file.parent
+    top = dataset_root(file)
+    places = [
+        place / name
+        for place in dict.fromkeys([folder, top])
+        for name in ("", *IMAGE_FOLDERS)
+        if (place / name).is_dir()
+    ]
+    if root.is_file():
+        return ImageFinder(top, places)
+    return ImageFinder(root, places, other_parts(LabelmeDataset.subsets(root), file, root))
 
 
 def _is_labelme(path: Path) -> bool:
-    """Whether a file, or the first JSON files of a folder, are LabelMe's."""
-    if path.is_file():
-        if path.suffix != ".json":
-            return False
-        head = json_head(path)
-        return '"shapes"' in head or ('"imageData"' in head and '"imagePath"' in head)
-    return any(_is_labelme(file) for file in sorted(path.glob("*.json"))[:3])
-
-
-def _subset_names(path: Path) -> list[str]:
-    if not path.is_dir() or _is_labelme(path):
-        return []
-    return sorted(p.name for p in path.iterdir() if p.is_dir() and _is_labelme(p))
-
-
-def _all_files(path: Path) -> list[Path]:
-    """The JSON files of all subsets, so that each subset gets the same class ids."""
-    if path.is_file():
-        return [path]
-    folders = [path / name for name in _subset_names(path)] or [path]
-    return [file for folder in folders for file in sorted(folder.glob("*.json"))]
-
-
-def _files(path: Path, subset: str | None) -> list[Path]:
-    if path.is_file():
-        return [path]
-    if not path.is_dir():
-        raise FileNotFoundError(f"dataset_dir is '{path}': no such file or folder")
-    names = _subset_names(path)
-    folder = path / choose_subset(path, subset, names) if names or subset else path
-    if not _is_labelme(folder):
-        raise ValueError(f"{folder}: looked for {LabelmeDataset.looks_for}")
-    return sorted(folder.glob("*.json"))
+    """Whether a JSON file, broken or not, has LabelMe's keys."""
+    outline = json_outline(path) if path.suffix.lower() == ".json" else None
+    return outline is not None and (
+        "shapes" in outline.keys or {"imageData", "imagePath"} <= outline.keys
+    )

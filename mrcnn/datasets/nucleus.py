@@ -1,4 +1,4 @@
-"""Nuclei: the 2018 Data Science Bowl, one folder a picture and one mask file a nucleus.
+"""Nuclei: the 2018 Data Science Bowl, a folder for each image, a mask file for each nucleus.
 
 Caicedo et al., "Nucleus segmentation across imaging experiments: the 2018 Data Science Bowl",
 Nature Methods 2019.
@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 
 from mrcnn.datasets import image_files
+from mrcnn.datasets.layout import visible_files, visible_folders
 from mrcnn.datasets.mask_png import read_foreground
 from mrcnn.datasets.reader import DatasetReader, choose_subset
 
 STAGES = ("stage1_train", "stage1_test", "stage2_test")
 SUBSETS = ("train", "val", *STAGES)
-# The competition has no validation set. Matterport's sample holds out these 25 pictures of
-# stage1_train, here by the first eight digits of their ids, so that figures can be compared.
+# The competition has no validation set. Matterport's sample holds out these 25 images of
+# stage1_train, here by the first eight digits of their ids, so that results can be compared.
 VAL_IDS = frozenset(
     """
     0c2550a2 0ea22171 1b44d226 1e488c42 3ab9cab6 4193474b 60cb7187 8e507d58 8ecdb935
@@ -30,36 +31,39 @@ VAL_IDS = frozenset(
 
 
 class NucleusDataset(DatasetReader):
-    """Pictures ID/images/ID.png with one mask ID/masks/*.png a nucleus."""
+    """Images ID/images/ID.png with a mask ID/masks/*.png for each nucleus."""
 
     format_name = "nucleus"
     looks_for = f"{', '.join(STAGES)}, or folders ID/images/ID.png with ID/masks/"
 
-    def load_nucleus(self, dataset_dir: str | Path, subset: str, class_name: str = "nucleus"):
-        """Loads a part of the data set; the arguments are those of Matterport's sample.
+    def load_nucleus(
+        self, dataset_dir: str | Path, subset: str, class_name: str = "nucleus"
+    ) -> None:
+        """Load a part of the dataset; the arguments are those of Matterport's sample.
 
         Args:
             dataset_dir: folder with stage1_train/ and the like.
-            subset: "stage1_train", "stage1_test" or "stage2_test"; "val": the 25 pictures of
+            subset: "stage1_train", "stage1_test" or "stage2_test"; "val": the 25 images of
                 stage1_train that are held out, as far as they are there; "train": its others.
             class_name: name of the class.
 
         Raises:
-            ValueError: the subset is another one, or has no picture.
+            FileNotFoundError: there is no such folder.
+            ValueError: the subset is another one, or has no image.
         """
         if subset not in SUBSETS:
-            raise ValueError(f"subset is {subset!r}: it must be one of {', '.join(SUBSETS)}")
+            raise ValueError(f"subset is {subset!r}; it must be one of {', '.join(SUBSETS)}")
         folder = Path(dataset_dir) / ("stage1_train" if subset in ("train", "val") else subset)
         self.load_folder(folder, subset, class_name)
 
     def load_folder(
         self, folder: str | Path, subset: str | None = None, class_name: str = "nucleus"
     ) -> None:
-        """Loads a folder of picture folders; "train" and "val" as in `load_nucleus`."""
+        """Load a folder of image folders; "train" and "val" as in `load_nucleus`."""
         folder = Path(folder)
         if not folder.is_dir():
             raise FileNotFoundError(f"{folder}: no such folder")
-        names = sorted(p.name for p in folder.iterdir() if (p / "images").is_dir())
+        names = [p.name for p in visible_folders(folder) if (p / "images").is_dir()]
         if subset in ("train", "val"):
             names = [n for n in names if (n[:8] in VAL_IDS) == (subset == "val")]
         if not names:
@@ -67,20 +71,20 @@ class NucleusDataset(DatasetReader):
             raise ValueError(f"subset is {subset!r}: {folder} has no folder ID/images/ of it{hint}")
         self.add_class("nucleus", 1, class_name)
         for name in names:
-            self.add_image("nucleus", name, str(_picture(folder / name)))
+            self.add_image("nucleus", name, str(_image(folder / name)))
 
     @classmethod
-    def recognises(cls, path: Path) -> bool:
-        """Whether a folder holds the stages, or picture folders."""
-        return path.is_dir() and (bool(_stages(path)) or _holds_pictures(path))
+    def recognizes(cls, path: Path) -> bool:
+        """Return whether a folder holds the stages, or image folders."""
+        return path.is_dir() and (bool(_stages(path)) or _holds_images(path))
 
     @classmethod
     def subsets(cls, path: Path) -> list[str]:
-        """ "train", "val" and the stages that are there."""
+        """Return "train", "val" and the stages that are there."""
         stages = _stages(path)
         if "stage1_train" not in stages:
             return stages
-        held_out = any(p.name[:8] in VAL_IDS for p in (path / "stage1_train").iterdir())
+        held_out = any(p.name[:8] in VAL_IDS for p in visible_folders(path / "stage1_train"))
         return ["train", *(["val"] if held_out else []), *stages]
 
     @classmethod
@@ -91,7 +95,7 @@ class NucleusDataset(DatasetReader):
         classes: Sequence[str] | None = None,
         **options: Any,
     ) -> NucleusDataset:
-        """Opens the data set, prepared.
+        """Open the dataset, prepared.
 
         Args:
             path: folder of the stages, or of one stage.
@@ -103,21 +107,24 @@ class NucleusDataset(DatasetReader):
         if classes is not None:
             names = [classes] if isinstance(classes, str) else list(classes)
             if len(names) != 1:
-                raise ValueError(f"classes is {names}: there is one class, name it or leave it out")
+                raise ValueError(
+                    f"classes is {names}; it must be the name of the one class, or None"
+                )
             options["class_name"] = names[0]
         dataset = cls()
         stages = _stages(path)
         if stages and subset in ("train", "val"):
             dataset.load_nucleus(path, subset, **options)
         elif stages:
-            dataset.load_folder(path / choose_subset(path, subset, stages), **options)
+            stage = choose_subset(path, subset, stages) or stages[0]
+            dataset.load_folder(path / stage, **options)
         else:
             dataset.load_folder(path, subset, **options)
         dataset.prepare()
         return dataset
 
     def load_mask(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
-        """Reads the instance masks; see `DatasetReader.load_mask`."""
+        """Read the instance masks; see `DatasetReader.load_mask`."""
         info = self.image_info[image_id]
         if info["source"] != "nucleus":
             return super().load_mask(image_id)
@@ -127,13 +134,13 @@ class NucleusDataset(DatasetReader):
         for path, mask in zip(paths, masks, strict=True):
             if mask.shape != (height, width):
                 raise ValueError(
-                    f"{path}: the mask has {mask.shape[1]}x{mask.shape[0]} pixels, the picture "
-                    f"has {width}x{height}"
+                    f"{path}: the mask has {mask.shape[1]}x{mask.shape[0]} pixels; it must have "
+                    f"those of the image, {width}x{height}"
                 )
         return self._stack_nonempty(image_id, masks, self.image_class_ids(image_id), height, width)
 
     def image_class_ids(self, image_id: int) -> np.ndarray:
-        """See `Dataset.image_class_ids`: one a mask file."""
+        """Return a number for each mask file; see `Dataset.image_class_ids`."""
         info = self.image_info[image_id]
         if info["source"] != "nucleus":
             return super().image_class_ids(image_id)
@@ -141,18 +148,19 @@ class NucleusDataset(DatasetReader):
         return np.full(len(_mask_files(info["path"])), class_id, np.int32)
 
     def image_reference(self, image_id: int) -> str:
-        """The picture's id."""
+        """Return the id of the image."""
         info = self.image_info[image_id]
         return info["id"] if info["source"] == "nucleus" else super().image_reference(image_id)
 
 
-def _mask_files(picture: str) -> list[Path]:
-    """The mask files of a picture; none in the test stages."""
-    return sorted((Path(picture).parent.parent / "masks").glob("*.png"))
+def _mask_files(image: str) -> list[Path]:
+    """The mask files of an image; none in the test stages."""
+    folder = Path(image).parent.parent / "masks"
+    return image_files.list_images(folder) if folder.is_dir() else []
 
 
-def _picture(folder: Path) -> Path:
-    """ID/images/ID.png, or whatever picture lies there."""
+def _image(folder: Path) -> Path:
+    """ID/images/ID.png, or the first image in that folder."""
     usual = folder / "images" / f"{folder.name}.png"
     if usual.is_file():
         return usual
@@ -160,18 +168,14 @@ def _picture(folder: Path) -> Path:
 
 
 def _stages(path: Path) -> list[str]:
-    return [name for name in STAGES if _holds_pictures(path / name)]
+    return [name for name in STAGES if _holds_images(path / name)]
 
 
-def _holds_pictures(path: Path) -> bool:
+def _holds_images(path: Path) -> bool:
     """Whether the folder has folders ID with images/ and, unless for tests, masks/."""
-    if not path.is_dir():
-        return False
     test = path.name in STAGES
     return any(
-        (p / "images").is_dir()
-        and (test or (p / "masks").is_dir())
-        and bool(list((p / "images").glob(f"{p.name}.*")))
-        for p in path.iterdir()
-        if p.is_dir()
+        (test or (folder / "masks").is_dir())
+        and any(file.stem == folder.name for file in visible_files(folder / "images"))
+        for folder in visible_folders(path)
     )

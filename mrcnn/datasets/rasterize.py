@@ -1,54 +1,64 @@
-"""Polygons, boxes and ellipses to boolean masks, clipped at the picture's edges.
+"""Polygons, boxes and ellipses to boolean masks, clipped at the image's edges.
 
-One rule for all shapes: a pixel belongs to a shape when its centre lies inside or on the
-outline. Where the centres are depends on the labelling tool:
+One rule for all shapes: a pixel belongs to a shape when its center lies inside or on the
+outline. Where the centers are depends on the labeling tool:
 
-* `pixel_centre=0.0`: pixel (0, 0) has its centre at (0, 0). That is `skimage.draw.polygon`,
+* `pixel_center=0.0`: pixel (0, 0) has its center at (0, 0). That is `skimage.draw.polygon`,
   which Matterport's scripts use, and right for tools that record whole pixels (VIA).
-* `pixel_centre=0.5`: pixel (0, 0) covers 0..1 and has its centre at (0.5, 0.5). That is COCO's,
+* `pixel_center=0.5`: pixel (0, 0) covers 0..1 and has its center at (0.5, 0.5). That is COCO's,
   YOLO's and LabelMe's.
+
+Nothing larger than the image is allocated, whatever the coordinates are.
 """
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import ArrayLike
 
+# Rows that all edges of a polygon may cross together; each takes some 100 bytes.
+MAX_CROSSINGS = 5_000_000
+_MAX_COORDINATE = 1e9
+
 
 def polygon_mask(
-    xs: ArrayLike, ys: ArrayLike, height: int, width: int, pixel_centre: float = 0.0
+    xs: ArrayLike, ys: ArrayLike, height: int, width: int, pixel_center: float = 0.0
 ) -> np.ndarray:
-    """Fills a polygon by the even-odd rule.
+    """Fill a polygon by the even-odd rule.
 
-    With `pixel_centre=0.0` the result equals `skimage.draw.polygon`'s, ten or more times
+    With `pixel_center=0.0` the result equals `skimage.draw.polygon`'s, ten or more times
     faster: the work grows with the outline's rows, not with area times corners. Parts outside
-    the picture are cut off, they do not move to its edge.
+    the image are cut off, they do not move to its edge.
 
     Args:
-        xs, ys: [corners] coordinates in pixels; the last corner joins the first.
-        height, width: size of the picture.
-        pixel_centre: 0.0 or 0.5, see the module.
+        xs: [corners] coordinates in pixels; the last corner joins the first.
+        ys: [corners] coordinates in pixels.
+        height: height of the image in pixels.
+        width: width of the image in pixels.
+        pixel_center: 0.0 or 0.5, see the module.
 
     Returns:
         [height, width] bool; empty for fewer than three corners.
 
     Raises:
-        ValueError: `xs` and `ys` differ in length, or hold something that is not finite.
+        ValueError: `xs` and `ys` differ in length, hold something that is not finite or beyond
+            1e9, or the outline crosses more than `MAX_CROSSINGS` rows.
     """
-    x0 = np.asarray(xs, np.float64).ravel() - pixel_centre
-    y0 = np.asarray(ys, np.float64).ravel() - pixel_centre
+    x0 = np.asarray(xs, np.float64).ravel() - pixel_center
+    y0 = np.asarray(ys, np.float64).ravel() - pixel_center
     if x0.shape != y0.shape:
-        raise ValueError(f"xs has {x0.size} and ys has {y0.size} values: they must be pairs")
-    if not (np.isfinite(x0).all() and np.isfinite(y0).all()):
-        raise ValueError("xs and ys must be finite numbers")
+        raise ValueError(f"xs has {x0.size} and ys has {y0.size} values; they must be pairs")
+    _check_array(x0, y0)
     mask = np.zeros((height, width), bool)
     if x0.size < 3:
         return mask
     rows, starts, stops = _polygon_spans(x0, y0, height)
-    starts = np.maximum(starts, 0).astype(np.int64)
-    stops = (np.minimum(stops, width - 1) + 1).astype(np.int64)
+    starts = np.clip(starts, 0, width).astype(np.int64)
+    stops = (np.clip(stops, -1, width - 1) + 1).astype(np.int64)
     for row, start, stop in zip(rows.tolist(), starts.tolist(), stops.tolist(), strict=True):
-        if start < stop:  # a negative stop would count from the row's end
+        if start < stop:
             mask[row, start:stop] = True
     return mask
 
@@ -66,6 +76,11 @@ def _polygon_spans(
     # and every row has an even number of crossings.
     first = np.clip(np.ceil(top_y), 0, height).astype(np.int64)
     count = np.clip(np.ceil(end_y), 0, height).astype(np.int64) - first
+    if count.sum() > MAX_CROSSINGS:
+        raise ValueError(
+            f"the outline of a polygon crosses {count.sum()} rows; it must cross at most "
+            f"{MAX_CROSSINGS}"
+        )
     edge = np.repeat(np.arange(x0.size), count)
     row = np.arange(edge.size) - np.repeat(np.cumsum(count) - count, count) + first[edge]
     # Multiplied before divided: exact where whole corners give a whole crossing.
@@ -84,11 +99,23 @@ def _polygon_spans(
 
 
 def box_mask(x1: float, y1: float, x2: float, y2: float, height: int, width: int) -> np.ndarray:
-    """Fills the pixels from (x1, y1) up to and without (x2, y2), rounded to whole pixels.
+    """Fill the pixels from (x1, y1) up to and without (x2, y2), rounded to whole pixels.
+
+    Args:
+        x1: left or right edge in pixels.
+        y1: upper or lower edge in pixels.
+        x2: the other edge.
+        y2: the other edge.
+        height: height of the image in pixels.
+        width: width of the image in pixels.
 
     Returns:
         [height, width] bool.
+
+    Raises:
+        ValueError: an edge is not finite or beyond 1e9.
     """
+    _check_finite(x1, y1, x2, y2)
     mask = np.zeros((height, width), bool)
     left, right = sorted((x1, x2))
     top, bottom = sorted((y1, y2))
@@ -105,39 +132,48 @@ def ellipse_mask(
     height: int,
     width: int,
     angle: float = 0.0,
-    pixel_centre: float = 0.0,
+    pixel_center: float = 0.0,
 ) -> np.ndarray:
-    """Fills an ellipse, or a circle when both radii are equal.
+    """Fill an ellipse, or a circle when both radii are equal.
 
     Args:
-        cx, cy: centre in pixels.
-        rx, ry: radii along its own axes in pixels.
-        height, width: size of the picture.
+        cx: column of the center in pixels.
+        cy: row of the center in pixels.
+        rx: radius along its own x axis in pixels.
+        ry: radius along its own y axis in pixels.
+        height: height of the image in pixels.
+        width: width of the image in pixels.
         angle: radians from the x axis to the rx axis, clockwise on the screen.
-        pixel_centre: 0.0 or 0.5, see the module.
+        pixel_center: 0.0 or 0.5, see the module.
 
     Returns:
         [height, width] bool; empty when a radius is not positive.
+
+    Raises:
+        ValueError: a number is not finite or beyond 1e9.
     """
+    _check_finite(cx, cy, rx, ry, angle)
     mask = np.zeros((height, width), bool)
     if not (rx > 0 and ry > 0):
         return mask
-    cx, cy, reach = cx - pixel_centre, cy - pixel_centre, max(rx, ry)
-    top, bottom = max(int(np.ceil(cy - reach)), 0), min(int(np.floor(cy + reach)) + 1, height)
-    left, right = max(int(np.ceil(cx - reach)), 0), min(int(np.floor(cx + reach)) + 1, width)
+    cx, cy, reach = cx - pixel_center, cy - pixel_center, max(rx, ry)
+    top, bottom = max(math.ceil(cy - reach), 0), min(math.floor(cy + reach) + 1, height)
+    left, right = max(math.ceil(cx - reach), 0), min(math.floor(cx + reach) + 1, width)
     if top >= bottom or left >= right:
         return mask
     dy = np.arange(top, bottom)[:, None] - cy
     dx = np.arange(left, right)[None, :] - cx
     along = dx * np.cos(angle) + dy * np.sin(angle)
     across = dy * np.cos(angle) - dx * np.sin(angle)
-    # The slack keeps points on the outline in, whatever the rounding of the division.
-    mask[top:bottom, left:right] = (along / rx) ** 2 + (across / ry) ** 2 <= 1 + 1e-9
+    # The slack includes points on the outline in spite of rounding.
+    with np.errstate(over="ignore"):  # radii of 1e-300: far outside is far outside
+        inside = (along / rx) ** 2 + (across / ry) ** 2 <= 1 + 1e-9
+    mask[top:bottom, left:right] = inside
     return mask
 
 
 def stack_masks(masks: list[np.ndarray], height: int, width: int) -> np.ndarray:
-    """[height, width, instances] bool of a list of [height, width] masks.
+    """Stack masks [height, width] to [height, width, instances] bool.
 
     The result is a view in which each instance lies contiguous in memory: what follows works
     on one instance at a time.
@@ -146,3 +182,17 @@ def stack_masks(masks: list[np.ndarray], height: int, width: int) -> np.ndarray:
     for index, mask in enumerate(masks):
         stacked[index] = mask
     return stacked.transpose(1, 2, 0)
+
+
+def _check_finite(*values: float) -> None:
+    _check_array(np.array(values, np.float64))
+
+
+def _check_array(*arrays: np.ndarray) -> None:
+    for values in arrays:
+        # A comparison with NaN is False.
+        if not (np.abs(values) <= _MAX_COORDINATE).all():
+            raise ValueError(
+                f"coordinates hold a number that is not finite or beyond {_MAX_COORDINATE:.0e}; "
+                "they must be pixels"
+            )

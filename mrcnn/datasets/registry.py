@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 from pathlib import Path
 from typing import Any
 
 from mrcnn.datasets.dataset import Dataset
+from mrcnn.datasets.entries import AnnotationError
 from mrcnn.datasets.reader import DatasetReader
+from mrcnn.datasets.unsupported import unsupported_format
+from mrcnn.files.names import printable
 
 # Format -> "module:class". The order is that of the automatic detection: formats with an
-# unmistakable file come first, plain folders of pictures and masks last.
+# unmistakable file come first, plain folders of images and masks last.
 READERS: dict[str, str] = {
     "open_images": "mrcnn.datasets.open_images.reader:OpenImagesDataset",
     "nucleus": "mrcnn.datasets.nucleus:NucleusDataset",
@@ -20,37 +24,43 @@ READERS: dict[str, str] = {
     "labelme": "mrcnn.datasets.labelme:LabelmeDataset",
     "voc": "mrcnn.datasets.voc:VocDataset",
     "yolo": "mrcnn.datasets.yolo:YoloDataset",
+    "cvat": "mrcnn.datasets.cvat:CvatMaskDataset",
     "masks": "mrcnn.datasets.mask_png:MaskImageDataset",
     "shapes": "mrcnn.datasets.shapes:ShapesDataset",
 }
 
 
 def open_dataset(
-    path: str | os.PathLike,
+    path: Any,
     format: str | None = None,
     subset: str | None = None,
     classes: Any = None,
+    *,
+    keep_going: bool = False,
     **options: Any,
 ) -> Dataset:
-    """Opens a data set of any known format, prepared.
+    """Open a dataset of any known format, prepared.
 
     Args:
         path: its folder or its annotation file. For the format "shapes", which has no files,
-            the number of pictures.
+            the number of images.
         format: one of `READERS`; None finds it out.
         subset: the part to open, such as "train" or "val"; it must be given where there are
             several. "val" also finds folders called "valid" and "validation".
         classes: names of the classes to load, in the order of their numbers; None loads all
-            that occur in any part of the data set.
-        **options: further arguments of the reader's `from_path`.
+            that occur in any part of the dataset.
+        keep_going: record broken annotation files in the dataset's `findings`, which `check`
+            reports, and read the rest; else the first one is raised.
+        **options: further arguments of the reader's `load_...` method or `from_path`, such as
+            VIA's `attribute`; on a command line `--option attribute=NAME`.
 
     Returns:
-        The reader's data set, ready for training.
+        The reader's dataset, ready for training.
 
     Raises:
         FileNotFoundError: there is nothing at `path`.
-        ValueError: the format is unknown or was not recognised, the subset does not exist or
-            must be chosen, or a class does not occur.
+        ValueError: the format is unknown or was not recognized, the subset does not exist or
+            must be chosen, a class does not occur, or a file is broken.
 
     Example:
         >>> dataset = open_dataset("12", format="shapes", height=64, width=64)
@@ -59,35 +69,55 @@ def open_dataset(
     """
     if format is None:
         format = find_format(path)
-    return load_reader(format).from_path(path, subset=subset, classes=classes, **options)
+    reader = load_reader(format)
+    if keep_going and "keep_going" in inspect.signature(reader.from_path).parameters:
+        options["keep_going"] = True
+    return reader.from_path(path, subset=subset, classes=classes, **options)
 
 
-def find_format(path: str | os.PathLike) -> str:
-    """The format of the data set at `path`, one of `READERS`.
+def find_format(path: str | os.PathLike[str]) -> str:
+    """Return the format of the dataset at `path`, one of `READERS`.
+
+    A reader that fails while it looks does not end the search: its error is raised only where no
+    other reader takes the path.
 
     Raises:
         FileNotFoundError: there is nothing at `path`.
-        ValueError: no reader recognises it; the message lists what was looked for.
+        ValueError: no reader recognizes it; the message names the format where it is a known one
+            that cannot be read, and else lists what was looked for.
     """
     path = Path(path)
+    shown_path = repr(printable(path))
     if not path.exists():
-        raise FileNotFoundError(f"path is {os.fspath(path)!r}: no such file or folder")
-    looked_for = []
+        raise FileNotFoundError(f"path is {shown_path}: no such file or folder")
+    looked_for, broken = [], []
     for name in READERS:
         reader = load_reader(name)
-        if reader.recognises(path):
-            return name
+        try:
+            # Readers of version 3.0 spell it in British.
+            recognizes = getattr(reader, "recognizes", None) or reader.recognises
+            if recognizes(path):
+                return name
+        except (ValueError, OSError) as error:
+            broken.append((name, error))
         if reader.looks_for:
             looked_for.append(f"  {name}: {reader.looks_for}")
+    if broken:
+        name, reason = broken[0]
+        raise AnnotationError(
+            f"path is {shown_path}: it looks like {name}, but {printable(reason)}"
+        ) from reason
+    if advice := unsupported_format(path):
+        raise ValueError(f"path is {shown_path}: {advice}")
     raise ValueError(
-        f"path is {os.fspath(path)!r}: no known format was recognised. Looked for:\n"
+        f"path is {shown_path}: no known format was recognized. Looked for:\n"
         + "\n".join(looked_for)
         + "\nName the format with format=... if it is one of these."
     )
 
 
 def load_reader(format: str) -> type[DatasetReader]:
-    """The reader class of a format.
+    """Return the reader class of a format.
 
     Raises:
         ValueError: there is no such format.
@@ -99,7 +129,7 @@ def load_reader(format: str) -> type[DatasetReader]:
 
 
 def register_reader(format: str, location: str) -> None:
-    """Adds a reader of your own to `open_dataset`; it is asked before the built-in ones.
+    """Add a reader of your own to `open_dataset`; it is asked before the built-in ones.
 
     Args:
         format: its name.

@@ -1,45 +1,36 @@
-"""What is wrong with a data set (`check`), and what is in it (`summary`)."""
+"""What is wrong with a dataset (`check`), and what is in it (`summary`)."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mrcnn.datasets import image_files
-from mrcnn.datasets.dataset import Dataset
+from mrcnn.datasets.entries import AnnotationError
+from mrcnn.datasets.problems import Problem
+from mrcnn.files.names import printable
 from mrcnn.geometry.spacing import evenly_spaced
+
+if TYPE_CHECKING:
+    from mrcnn.datasets.dataset import Dataset
+
+__all__ = [
+    "ClassCount",
+    "DatasetReport",
+    "DatasetSummary",
+    "Problem",
+    "check_dataset",
+    "require_learnable",
+    "summarize_dataset",
+]
 
 # A box narrower than this has lost its shape after any resizing, and its deltas,
 # log(width / anchor width), are far from all others.
 MIN_BOX_SIDE = 2
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One thing that `check` found.
-
-    Attributes:
-        severity: "error" (training would fail or learn something wrong), "warning" (look at
-            it) or "note" (worth knowing).
-        kind: a fixed word, for programs; see `check_dataset`.
-        message: one sentence for people.
-        image_id: number of the image, None when it concerns the data set.
-        reference: the image's path or source id, "" without an image.
-    """
-
-    severity: str
-    kind: str
-    message: str
-    image_id: int | None = None
-    reference: str = ""
-
-    def __str__(self) -> str:
-        place = f"{self.reference}: " if self.reference else ""
-        return f"{self.severity}: {place}{self.message} [{self.kind}]"
 
 
 @dataclass
@@ -47,7 +38,7 @@ class DatasetReport:
     """The result of `check`.
 
     Attributes:
-        num_images: images in the data set.
+        num_images: images in the dataset.
         num_checked: images looked at.
         num_instances: instances in those.
         problems: in the order of the images.
@@ -60,16 +51,16 @@ class DatasetReport:
 
     @property
     def errors(self) -> list[Problem]:
-        """The problems that must be mended."""
+        """The problems that must be solved before training."""
         return [p for p in self.problems if p.severity == "error"]
 
     @property
     def ok(self) -> bool:
-        """Whether there is no error; warnings and notes may remain."""
+        """Whether there is no error; there may be warnings and notes."""
         return not self.errors
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Return plain values, for JSON."""
         return {**asdict(self), "ok": self.ok}
 
     def __str__(self) -> str:
@@ -104,6 +95,7 @@ class DatasetSummary:
         num_instances: all instances, crowds included.
         num_crowds: instances that mark a crowd.
         classes: class name -> counts, in the order of the class numbers, no background.
+        num_unreadable: images whose instances could not be read; `check` says why.
     """
 
     num_images: int
@@ -111,33 +103,42 @@ class DatasetSummary:
     num_instances: int
     num_crowds: int
     classes: dict[str, ClassCount]
+    num_unreadable: int = 0
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return asdict(self)
+        """Return plain values, for JSON."""
+        values = asdict(self)
+        if not self.num_unreadable:
+            del values["num_unreadable"]
+        return values
 
     def __str__(self) -> str:
         crowds = f", {self.num_crowds} of them crowds" if self.num_crowds else ""
+        unreadable = f", {self.num_unreadable} unreadable" if self.num_unreadable else ""
         lines = [
-            f"{self.num_images} images, {self.num_negatives} of them without instances; "
-            f"{self.num_instances} instances{crowds}"
+            f"{self.num_images} images, {self.num_negatives} of them without instances"
+            f"{unreadable}; {self.num_instances} instances{crowds}"
         ]
         if self.classes:
             width = max(5, *(len(name) for name in self.classes))
             lines.append(f"{'class':<{width}}  instances  images")
             lines += [
-                f"{name:<{width}}  {count.instances:9d}  {count.images:6d}"
+                f"{printable(name):<{width}}  {count.instances:9d}  {count.images:6d}"
                 for name, count in self.classes.items()
             ]
         return "\n".join(lines)
 
 
 def summarize_dataset(dataset: Dataset) -> DatasetSummary:
-    """Counts what a prepared data set holds; see `Dataset.summary`."""
+    """Count what a prepared dataset holds; see `Dataset.summary`."""
     counts = [ClassCount() for _ in range(dataset.num_classes)]
-    negatives = instances = crowds = 0
+    negatives = instances = crowds = unreadable = 0
     for image_id in dataset.image_ids:
-        class_ids = dataset.image_class_ids(image_id)
+        try:
+            class_ids = dataset.image_class_ids(image_id)
+        except (ValueError, OSError):
+            unreadable += 1
+            continue
         negatives += class_ids.size == 0
         instances += class_ids.size
         crowds += int(np.sum(class_ids < 0))
@@ -145,30 +146,70 @@ def summarize_dataset(dataset: Dataset) -> DatasetSummary:
             if class_id < len(counts):  # `check` reports the others
                 counts[class_id].instances += count
                 counts[class_id].images += 1
-    # Two sources may both have a class of this name; with its source it stays apart.
-    names = list(dataset.class_names)
-    labels = [
-        f"{name} ({info['source']})" if names.count(name) > 1 else name
-        for name, info in zip(names, dataset.class_info, strict=True)
-    ]
     return DatasetSummary(
         num_images=dataset.num_images,
         num_negatives=int(negatives),
         num_instances=int(instances),
         num_crowds=crowds,
-        classes=dict(zip(labels[1:], counts[1:], strict=True)),
+        classes=dict(zip(_class_labels(dataset)[1:], counts[1:], strict=True)),
+        num_unreadable=unreadable,
     )
 
 
-def check_dataset(dataset: Dataset, max_images: int | None = None) -> DatasetReport:
-    """Looks for what would spoil training; see `Dataset.check`.
+def _class_labels(dataset: Dataset) -> list[str]:
+    """The class names, with source and id where several classes have one name."""
+    names = list(dataset.class_names)
+    with_source = [
+        f"{name} ({info['source']})" if names.count(name) > 1 else name
+        for name, info in zip(names, dataset.class_info, strict=True)
+    ]
+    return [
+        f"{name} ({info['source']}.{info['id']})" if with_source.count(label) > 1 else label
+        for name, label, info in zip(names, with_source, dataset.class_info, strict=True)
+    ]
 
-    Kinds of errors: missing_file, undecodable, image_format, size_mismatch (the recorded size
-    is not the picture's), mask_failed, mask_format, mask_size, mask_count, class_id,
-    inactive_class, empty_mask, source_without_classes, no_images, no_classes.
-    Warnings: dropped (instances without a pixel), small_box (under 2 pixels wide or high),
-    orientation (an EXIF tag that is not followed), duplicate_image, duplicate_class, no_instances.
-    Notes: negative (an image without instances), unused_classes.
+
+def require_learnable(dataset: Dataset) -> None:
+    """Raise unless a prepared dataset has an instance that is no crowd.
+
+    Stops at the first one; instances of images that cannot be read do not count.
+
+    Raises:
+        ValueError: every instance marks a crowd, or there is none.
+    """
+    crowds = 0
+    for image_id in dataset.image_ids:
+        try:
+            class_ids = dataset.image_class_ids(image_id)
+        except (ValueError, OSError):
+            continue
+        if (class_ids > 0).any():
+            return
+        crowds += class_ids.size
+    raise ValueError(_nothing_to_learn(crowds, dataset.num_images))
+
+
+def _nothing_to_learn(crowds: int, num_images: int) -> str:
+    if crowds:
+        return f"no instance to learn from: {crowds} of {crowds} are crowds"
+    return f"no instance to learn from: none of {num_images} images has one"
+
+
+def check_dataset(dataset: Dataset, max_images: int | None = None) -> DatasetReport:
+    """Look for what would spoil training; see `Dataset.check`.
+
+    Kinds of errors: broken_file (an annotation file or entry that cannot be read), missing_file,
+    undecodable, image_format, size_mismatch (the recorded size is not the image's), mask_failed,
+    mask_format, mask_size, mask_count, class_id, inactive_class, empty_mask,
+    source_without_classes, no_images, no_classes, nothing_to_learn (all instances are crowds).
+    Warnings: left_out (annotations that the reader does not take), dropped (instances without a
+    pixel), small_box (under 2 pixels wide or high), orientation (an EXIF tag that is not
+    followed), duplicate_image, duplicate_class, no_instances.
+    Notes: negative (an image without instances), unused_classes, left_out.
+
+    Args:
+        dataset: the dataset; it is prepared if need be.
+        max_images: look at this many images, evenly spaced; None looks at all.
 
     Raises:
         ValueError: `max_images` is not positive.
@@ -177,7 +218,7 @@ def check_dataset(dataset: Dataset, max_images: int | None = None) -> DatasetRep
         raise ValueError(f"max_images is {max_images}: it must be at least 1, or None for all")
     if getattr(dataset, "num_images", None) != len(dataset.image_info):
         dataset.prepare()
-    report = DatasetReport(num_images=dataset.num_images)
+    report = DatasetReport(num_images=dataset.num_images, problems=_loading_problems(dataset))
     _check_tables(dataset, report)
     count = dataset.num_images if max_images is None else min(max_images, dataset.num_images)
     # Evenly spaced, not the first ones: files are often sorted by class or by origin.
@@ -187,25 +228,43 @@ def check_dataset(dataset: Dataset, max_images: int | None = None) -> DatasetRep
         used.update(_ImageCheck(dataset, image_id, report).run())
         report.num_checked += 1
     report.num_instances = sum(used.values())
-    if report.num_checked and not report.num_instances and report.ok:
-        report.problems.append(
-            Problem("warning", "no_instances", "no image that was checked has an instance")
-        )
-    elif report.num_instances and report.num_checked == dataset.num_images:
-        unused = [dataset.class_names[n] for n in range(1, dataset.num_classes) if not used[n]]
-        if unused:
-            message = f"{len(unused)} classes have no instance: {', '.join(unused)}"
-            report.problems.append(Problem("note", "unused_classes", message))
+    _check_counts(dataset, report, used)
     return report
 
 
+def _loading_problems(dataset: Dataset) -> list[Problem]:
+    """What a reader recorded while loading; that of all parts for a view."""
+    parts = {id(part): part for part, _ in getattr(dataset, "origins", [])}
+    inner = [problem for part in parts.values() for problem in _loading_problems(part)]
+    return [*getattr(dataset, "findings", []), *inner]
+
+
+def _check_counts(dataset: Dataset, report: DatasetReport, used: Counter[int]) -> None:
+    """What the counts of all classes say; crowds have negative numbers in `used`."""
+    add = report.problems.append
+    crowds = sum(count for class_id, count in used.items() if class_id < 0)
+    if crowds and crowds == report.num_instances:
+        add(Problem("error", "nothing_to_learn", _nothing_to_learn(crowds, dataset.num_images)))
+    if report.num_checked and not report.num_instances and report.ok:
+        add(Problem("warning", "no_instances", "no image that was checked has an instance"))
+    elif report.num_instances and report.num_checked == dataset.num_images:
+        unused = [
+            dataset.class_names[n]
+            for n in range(1, dataset.num_classes)
+            if not used[n] and not used[-n]
+        ]
+        if unused:
+            message = f"{len(unused)} classes have no instance: {', '.join(unused)}"
+            add(Problem("note", "unused_classes", message))
+
+
 def _check_tables(dataset: Dataset, report: DatasetReport) -> None:
-    """What can be seen without opening a picture."""
+    """What can be seen without opening an image."""
     add = report.problems.append
     if not dataset.num_images:
-        add(Problem("error", "no_images", "the data set has no image"))
+        add(Problem("error", "no_images", "the dataset has no image"))
     if dataset.num_classes < 2:
-        add(Problem("error", "no_classes", "the data set has no class besides the background"))
+        add(Problem("error", "no_classes", "the dataset has no class besides the background"))
     for name, count in Counter(dataset.class_names).items():
         if count > 1:
             add(Problem("warning", "duplicate_class", f"{count} classes are called {name!r}"))
@@ -228,12 +287,13 @@ class _ImageCheck:
         self.reference = str(self.info.get("path") or f"{self.info['source']}.{self.info['id']}")
 
     def run(self) -> list[int]:
-        """Checks the image; returns the class numbers of its instances, without signs."""
-        shape = self._check_picture()
+        """Check the image; return the class numbers of its instances, negative for crowds."""
+        shape = self._check_image()
         try:
             masks, class_ids = self.dataset.load_mask(self.image_id)
         except Exception as error:  # whatever a user's own code raises is a finding
-            if shape is not None:
+            # Without the image load_mask often fails for the same reason.
+            if shape is not None or isinstance(error, AnnotationError):
                 self._add("error", "mask_failed", f"load_mask failed: {_describe(error)}")
             return []
         masks, class_ids = np.asarray(masks), np.asarray(class_ids)
@@ -242,38 +302,38 @@ class _ImageCheck:
             self._add("warning", "dropped", message)
         self._check_class_ids(class_ids)
         self._check_masks(masks, class_ids, shape)
-        return np.abs(class_ids).ravel().tolist()
+        return class_ids.ravel().tolist()
 
     def _add(self, severity: str, kind: str, message: str) -> None:
         self.report.problems.append(Problem(severity, kind, message, self.image_id, self.reference))
 
-    def _check_picture(self) -> tuple[int, int] | None:
-        """Decodes the picture; returns its (height, width), None when that is not possible."""
+    def _check_image(self) -> tuple[int, int] | None:
+        """Decode the image; return its (height, width), None when that is not possible."""
         try:
             image = self.dataset.load_image(self.image_id)
         except FileNotFoundError:
-            self._add("error", "missing_file", "the picture is missing")
+            self._add("error", "missing_file", "the image is missing")
             return None
         except Exception as error:
             self._add("error", "undecodable", f"load_image failed: {_describe(error)}")
             return None
-        shape = getattr(image, "shape", ())
+        shape: tuple[int, ...] = getattr(image, "shape", ())
         if len(shape) != 3 or shape[2] != 3 or image.dtype != np.uint8:
             dtype = getattr(image, "dtype", type(image).__name__)
-            message = f"the picture is {list(shape)} {dtype}: it must be [height, width, 3] uint8"
+            message = f"the image is {list(shape)} {dtype}: it must be [height, width, 3] uint8"
             self._add("error", "image_format", message)
             if len(shape) < 2:
                 return None
-        recorded = self.info.get("height"), self.info.get("width")
-        if None not in recorded and tuple(map(int, recorded)) != tuple(shape[:2]):
-            message = f"recorded as {recorded[1]}x{recorded[0]}, but is {shape[1]}x{shape[0]}"
+        height, width = self.info.get("height"), self.info.get("width")
+        if height is not None and width is not None and (height, width) != tuple(shape[:2]):
+            message = f"recorded as {width}x{height}, but is {shape[1]}x{shape[0]}"
             self._add("error", "size_mismatch", message)
         self._check_orientation()
-        return shape[:2]
+        return shape[0], shape[1]
 
     def _check_orientation(self) -> None:
         dataset, number = self.dataset, self.image_id
-        while hasattr(dataset, "origins"):  # a view's pictures are read by others
+        while hasattr(dataset, "origins"):  # a view's images are read by others
             dataset, number = dataset.origins[number]
         path = self.info.get("path")
         if dataset.exif_orientation or not path or not Path(path).is_file():
@@ -311,7 +371,7 @@ class _ImageCheck:
             return
         if shape is not None and masks.shape[:2] != tuple(shape):
             message = (
-                f"masks are {masks.shape[1]}x{masks.shape[0]}, the picture is {shape[1]}x{shape[0]}"
+                f"masks are {masks.shape[1]}x{masks.shape[0]}, the image is {shape[1]}x{shape[0]}"
             )
             self._add("error", "mask_size", message)
         for number in range(masks.shape[2]):

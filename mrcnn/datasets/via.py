@@ -1,4 +1,4 @@
-"""VIA: the JSON files of the VGG Image Annotator, versions 1 and 2.
+"""VIA: the files of the VGG Image Annotator, versions 1 to 3.
 
 Dutta and Zisserman, "The VIA Annotation Software for Images, Audio and Video",
 https://www.robots.ox.ac.uk/~vgg/software/via/
@@ -6,38 +6,36 @@ https://www.robots.ox.ac.uk/~vgg/software/via/
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mrcnn.datasets.entries import Entry, normalize_name, shown
+from mrcnn.datasets.layout import IMAGE_FOLDERS, ImageFinder, dataset_root, visible_files
 from mrcnn.datasets.rasterize import box_mask, ellipse_mask, polygon_mask
-from mrcnn.datasets.reader import (
-    DatasetReader,
-    choose_subset,
-    class_table,
-    json_head,
-    read_json,
-    warn_left_out,
-)
+from mrcnn.datasets.reader import FolderReader, class_names_argument, class_table, other_parts
+from mrcnn.datasets.via_file import Region, ViaImage, is_via_file, read_via
 
 DEFAULT_CLASS = "object"
+_DEFAULT_FILE = "via_region_data.json"
 _SHAPES = ("polygon", "polyline", "rect", "circle", "ellipse")
 
 
-class ViaDataset(DatasetReader):
-    """Pictures with VIA regions.
+class ViaDataset(FolderReader):
+    """Images with VIA regions.
 
-    Version 1 keeps the regions of a picture in a dictionary, version 2 in a list; projects
-    saved by version 2 wrap everything once more. All are read. Polygons, closed polylines,
-    rectangles, circles and ellipses become masks, with whole coordinates as pixel centres like
-    `skimage.draw.polygon`; what lies outside the picture is cut off. Points are left out.
+    Exports as JSON and CSV and saved projects are read. Polygons, closed polylines, rectangles,
+    circles and ellipses become masks, with whole coordinates as pixel centers like
+    `skimage.draw.polygon`; what lies outside the image is cut off. Points are left out.
     """
 
     format_name = "via"
-    looks_for = 'via_region_data.json, or a JSON file with "regions" and "shape_attributes"'
+    looks_for = (
+        'via_region_data.json, or a JSON file with "regions" and "shape_attributes", or VIA\'s '
+        "CSV export"
+    )
     loader = "load_via"
 
     def load_via(
@@ -49,177 +47,152 @@ class ViaDataset(DatasetReader):
         classes: Sequence[str] | None = None,
         source: str = "via",
     ) -> None:
-        """Loads a VIA file and the pictures beside it.
+        """Load a VIA file and the images beside it.
 
-        Pictures without a region are kept: they are negatives. Picture sizes are not in the
-        file; they are read from the pictures' headers when they are needed.
+        Images without a region are negatives. Image sizes are not in the file; they are read from
+        the images' headers when they are needed.
 
         Args:
-            dataset_dir: the JSON file, the folder with it, or the folder above the subsets.
+            dataset_dir: the VIA file, the folder with it, or the folder above the parts.
             subset: sub-folder such as "train".
             class_name: name of the one class of all regions, whatever their attributes.
-            attribute: region attribute that holds the class; None takes the only one there is.
+            attribute: region attribute that holds the class; None takes, for each file, the only
+                one there is. Attributes that agree on every region count as one.
             classes: names of the classes to load, in the order of their ids; None takes all
-                that occur in any subset, sorted. Regions of other classes are left out.
-            source: name of the data set.
+                that occur in any part, sorted. Regions of other classes are left out.
+            source: name of the dataset.
 
         Raises:
-            ValueError: there is no VIA file, or it is not clear which attribute is the class.
+            FileNotFoundError: there is nothing at `dataset_dir`.
+            ValueError: there is no VIA file, it is broken, or it is not clear which attribute is
+                the class.
         """
         root = Path(dataset_dir)
-        file = _annotation_file(root, subset)
-        content = {path: _entries(path) for path in _all_files(root)}
-        content.setdefault(file, _entries(file))
-        regions = [region for entries in content.values() for region in _regions(entries)]
-        if class_name is None:
-            attribute = attribute or _class_attribute(regions, file)
-            if attribute is None:
-                class_name = _single_class(classes)
-        named = [class_name] if class_name is not None else _names(regions, attribute)
-        table = class_table((n for n in named if n), classes, root)
+        file = self.part_files(root, subset)[0]
+        contents: dict[Path, list[tuple[ViaImage, list[str]]]] = {}
+        for path in dict.fromkeys([file, *self.all_files(root)]):
+            with self.tolerate(path):
+                images = read_via(path)
+                contents[path] = self._with_names(images, path, class_name, attribute, classes)
+        found = {n for images in contents.values() for _, names in images for n in names if n}
+        table = class_table(found, classes, root)
         for name, number in table.items():
             self.add_class(source, number, name)
+        self._add_images(file, contents.get(file, []), table, root, source)
 
+    def _with_names(
+        self,
+        images: list[ViaImage],
+        path: Path,
+        class_name: str | None,
+        attribute: str | None,
+        classes: Sequence[str] | None,
+    ) -> list[tuple[ViaImage, list[str]]]:
+        """Each image of a file with the class of each of its regions, "" without one."""
+        if class_name is None and attribute is None:
+            with self.tolerate(path):
+                attribute = _class_attribute([r for i in images for r in i.regions], path)
+            if attribute is None:
+                class_name = _single_class(classes)
+        if attribute is None or class_name is not None:
+            name = normalize_name(class_name or DEFAULT_CLASS)
+            return [(image, [name] * len(image.regions)) for image in images]
+        return [(image, [r.class_name(attribute) for r in image.regions]) for image in images]
+
+    def _add_images(
+        self,
+        file: Path,
+        images: list[tuple[ViaImage, list[str]]],
+        table: dict[str, int],
+        root: Path,
+        source: str,
+    ) -> None:
+        finder = _image_finder(file, root)
         unnamed, shapeless = [], []
-        for entry in content[file]:
+        for image, names in images:
             annotations = []
-            for number, region in enumerate(_region_list(entry)):
-                shape = region["shape_attributes"]
-                name = class_name if class_name is not None else _class_of(region, attribute)
-                place = f"{entry['filename']} region {number}"
-                if shape.get("name") not in _SHAPES:
-                    shapeless.append(place)
+            for region, name in zip(image.regions, names, strict=True):
+                kind = region.shape.get("name")
+                if kind not in _SHAPES:
+                    shapeless.append(f"{region.place}: {shown(kind)}")
                 elif not name:
-                    unnamed.append(place)
+                    unnamed.append(region.place)
                 elif name in table:
-                    annotations.append({"class_id": table[name], "shape": shape})
-            path = file.parent / entry["filename"]
-            self.add_image(source, entry["filename"], str(path), annotations=annotations)
-        warn_left_out(f"no value in the region attribute {attribute!r}", unnamed)
-        warn_left_out(f"the shape is not one of {', '.join(_SHAPES)}", shapeless)
+                    annotations.append(
+                        {"class_id": table[name], "shape": region.shape, "place": region.place}
+                    )
+            self.add_image(
+                source,
+                image.name,
+                str(finder.locate(*image.recorded)),
+                annotations=annotations,
+                annotation_file=str(file),
+            )
+        self.leave_out("the region attribute of the class has no value", unnamed)
+        self.leave_out(f"the shape is not one of {', '.join(_SHAPES)}", shapeless)
 
     @classmethod
-    def recognises(cls, path: Path) -> bool:
-        """Whether `path` is, or holds, a VIA file."""
-        return bool(_all_files(path))
-
-    @classmethod
-    def subsets(cls, path: Path) -> list[str]:
-        """The sub-folders with a VIA file; empty when the folder has one itself."""
-        return _subset_names(path)
+    def own_files(cls, folder: Path) -> list[Path]:
+        """Return the VIA file of a folder, or the file itself; the default name goes first."""
+        if folder.is_file():
+            return [folder] if is_via_file(folder) else []
+        files = [file for file in visible_files(folder, ".json", ".csv") if is_via_file(file)]
+        files.sort(key=lambda f: (f.name.lower() != _DEFAULT_FILE, f.suffix.lower() == ".csv"))
+        return files[:1]
 
     def draw_instance(
         self, annotation: dict[str, Any], height: int, width: int
     ) -> np.ndarray | None:
         """See `DatasetReader.draw_instance`."""
-        shape = annotation["shape"]
-        kind = shape["name"]
+        shape = Entry(annotation["shape"], annotation["place"])
+        kind = shape.get("name")
         if kind in ("polygon", "polyline"):
-            return polygon_mask(shape["all_points_x"], shape["all_points_y"], height, width)
+            xs, ys = shape.numbers("all_points_x"), shape.numbers("all_points_y")
+            if len(xs) != len(ys):
+                raise shape.error("all_points_x", f"a list of {len(ys)} numbers, as all_points_y")
+            return polygon_mask(xs, ys, height, width)
         if kind == "rect":
-            x, y = shape["x"], shape["y"]
-            return box_mask(x, y, x + shape["width"], y + shape["height"], height, width)
-        if kind == "circle":
-            radii = shape["r"], shape["r"]
-        else:
-            radii = shape["rx"], shape["ry"]
-        angle = shape.get("theta", 0.0)  # radians; version 1 has none
-        return ellipse_mask(shape["cx"], shape["cy"], *radii, height, width, angle)
+            x, y = shape.number("x"), shape.number("y")
+            right, bottom = x + shape.number("width"), y + shape.number("height")
+            return box_mask(x, y, right, bottom, height, width)
+        radii = ("r", "r") if kind == "circle" else ("rx", "ry")
+        rx, ry = (shape.number(name, low=0) for name in radii)
+        angle = shape.number("theta", default=0.0)  # radians; version 1 has none
+        return ellipse_mask(shape.number("cx"), shape.number("cy"), rx, ry, height, width, angle)
 
 
-def _is_via_file(path: Path) -> bool:
-    head = json_head(path)
-    return bool(re.search(r'"_via_\w+"\s*:', head)) or (
-        '"regions"' in head and '"filename"' in head
-    )
+def _image_finder(file: Path, root: Path) -> ImageFinder:
+    """The search for the images of a VIA file; `root` is what was opened."""
+    folder = file.parent
+    places = [folder, *(folder / name for name in IMAGE_FOLDERS if (folder / name).is_dir())]
+    if root.is_file():
+        return ImageFinder(dataset_root(file), places)
+    return ImageFinder(root, places, other_parts(ViaDataset.subsets(root), file, root))
 
 
-def _own_file(folder: Path) -> Path | None:
-    """The VIA file of a folder; its default name goes first."""
-    files = sorted(folder.glob("*.json"), key=lambda f: (f.name != "via_region_data.json", f.name))
-    # A folder with a JSON file a picture is another format: the first ones tell.
-    return next((file for file in files[:8] if _is_via_file(file)), None)
-
-
-def _subset_names(path: Path) -> list[str]:
-    if not path.is_dir() or _own_file(path):
-        return []
-    return sorted(p.name for p in path.iterdir() if p.is_dir() and _own_file(p))
-
-
-def _all_files(path: Path) -> list[Path]:
-    """The VIA files of all subsets, so that each subset gets the same class ids."""
-    if path.is_file():
-        return [path] if path.suffix == ".json" and _is_via_file(path) else []
-    if own := _own_file(path):
-        return [own]
-    return [file for name in _subset_names(path) if (file := _own_file(path / name))]
-
-
-def _annotation_file(path: Path, subset: str | None) -> Path:
-    if path.is_file():
-        return path
-    if not path.is_dir():
-        raise FileNotFoundError(f"dataset_dir is '{path}': no such file or folder")
-    name = choose_subset(path, subset, names) if (names := _subset_names(path)) else None
-    file = _own_file(path / name) if name else _own_file(path)
-    if file is None:
-        raise ValueError(f"{path}: looked for {ViaDataset.looks_for}")
-    if subset is not None and name is None:
-        choose_subset(path, subset, [])
-    return file
-
-
-def _entries(path: Path) -> list[dict[str, Any]]:
-    """One entry a picture, in the file's order."""
-    content = read_json(path)
-    content = content.get("_via_img_metadata", content) if isinstance(content, dict) else content
-    entries = list(content.values()) if isinstance(content, dict) else content
-    for entry in entries if isinstance(entries, list) else [None]:
-        if not isinstance(entry, dict) or "filename" not in entry:
-            raise ValueError(f'{path}: not a VIA file, an entry has no "filename"')
-    return entries
-
-
-def _region_list(entry: dict[str, Any]) -> list[dict[str, Any]]:
-    """The regions with a shape: a dictionary in version 1, a list in version 2."""
-    regions = entry.get("regions") or []
-    regions = list(regions.values()) if isinstance(regions, dict) else regions
-    return [region for region in regions if region.get("shape_attributes")]
-
-
-def _regions(entries: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    for entry in entries:
-        yield from _region_list(entry)
-
-
-def _class_attribute(regions: Sequence[dict[str, Any]], path: Path) -> str | None:
+def _class_attribute(regions: Sequence[Region], path: Path) -> str | None:
     """The region attribute that must be the class, or None when regions have none."""
-    found = sorted({key for r in regions for key in (r.get("region_attributes") or {})})
-    if len(found) > 1:
+    values: dict[str, tuple[str, ...]] = {}
+    for attribute in sorted({key for region in regions for key in region.attributes}):
+        names = tuple(region.class_name(attribute) for region in regions)
+        if any(names) and names not in values.values():
+            values[attribute] = names
+    if len(values) > 1:
+        found = ", ".join(
+            f"{shown(key)} ({', '.join(shown(n) for n in sorted(set(names) - {''})[:3])})"
+            for key, names in values.items()
+        )
         raise ValueError(
             f"attribute is None: the regions of {path} have the attributes {found}; name the one "
-            "that holds the class, or give class_name"
+            "that holds the class with the option attribute=NAME, or one class for all regions "
+            "with class_name=NAME"
         )
-    return found[0] if found else None
+    return next(iter(values), None)
 
 
 def _single_class(classes: Sequence[str] | None) -> str:
     """The class of regions without attributes."""
-    names = [classes] if isinstance(classes, str) else list(classes or [DEFAULT_CLASS])
+    names = class_names_argument(classes) or [DEFAULT_CLASS]
     if len(names) != 1:
         raise ValueError(f"classes is {names}: the regions have no attribute to tell them apart")
     return names[0]
-
-
-def _class_of(region: dict[str, Any], attribute: str) -> str:
-    """The class of a region; "" when it has none."""
-    value = (region.get("region_attributes") or {}).get(attribute, "")
-    if isinstance(value, dict):  # a group of check boxes: {"cat": true}
-        ticked = [name for name, on in value.items() if on]
-        value = ticked[0] if len(ticked) == 1 else ""
-    return str(value).strip()
-
-
-def _names(regions: Iterable[dict[str, Any]], attribute: str) -> set[str]:
-    return {_class_of(region, attribute) for region in regions}

@@ -1,4 +1,4 @@
-"""Data sets made of others: some images of one, or several joined."""
+"""Datasets made of others: some images of one, or several joined."""
 
 from __future__ import annotations
 
@@ -7,19 +7,21 @@ from typing import Any
 
 import numpy as np
 
-from mrcnn.datasets.dataset import Dataset, clean_class_name
+from mrcnn.datasets.dataset import Dataset
 
 
 class DatasetView(Dataset):
-    """A prepared data set whose images are those of other data sets.
+    """A prepared dataset whose images are those of other datasets.
 
-    Pictures and masks are asked from the data set an image came from, so every subclass of
-    `Dataset` can be viewed, whatever it keeps for itself. The entries of `image_info` are the
-    same objects as there.
+    Images and masks are loaded by the dataset an image came from, so every subclass of `Dataset`
+    can be viewed. The entries of `image_info` are the same objects as there.
 
     Attributes:
-        origins: for each image, (data set, its number there).
+        origins: for each image, (dataset, its number there).
     """
+
+    # Names are taken as the viewed datasets show them.
+    cut_names = False
 
     def __init__(
         self,
@@ -29,13 +31,14 @@ class DatasetView(Dataset):
         joined_classes: dict[str, dict[str, Any]],
         class_numbers: dict[int, np.ndarray],
     ):
-        """Made by `subset`, `split` and `merge`.
+        """Create a view; use `subset`, `split` and `merge` instead.
 
         Args:
             origins: see above.
             class_info: the classes, as in `Dataset`.
-            class_aliases, joined_classes: classes that were joined to others, as in `Dataset`.
-            class_numbers: id() of a data set -> [its classes] class numbers here.
+            class_aliases: keys of classes that were joined to others, as in `Dataset`.
+            joined_classes: the entries of these classes.
+            class_numbers: `id()` of a dataset -> [its classes] class numbers here.
         """
         super().__init__()
         self.origins = list(origins)
@@ -47,11 +50,11 @@ class DatasetView(Dataset):
         self.prepare()
 
     def add_image(self, source: str, image_id: Hashable, path: Any, **kwargs: Any) -> None:
-        """Not possible: a view's images are those of other data sets."""
-        raise ValueError(f"image {image_id!r} cannot be added to a view: add it to its data set")
+        """Raise ValueError: a view's images are those of other datasets."""
+        raise ValueError(f"image {image_id!r} cannot be added to a view: add it to its dataset")
 
     def append_data(self, class_info: Any, image_info: Any) -> None:
-        """Not possible: a view's images are those of other data sets."""
+        """Raise ValueError: a view's images are those of other datasets."""
         raise ValueError("data cannot be appended to a view: use merge")
 
     def load_image(self, image_id: int) -> np.ndarray:
@@ -86,7 +89,7 @@ class DatasetView(Dataset):
         return dataset.source_image_link(number)
 
     def _renumber(self, dataset: Dataset, class_ids: np.ndarray) -> np.ndarray:
-        """Class numbers of `dataset` as this view's; the sign of a crowd stays."""
+        """Return class numbers of `dataset` as this view's; the sign of a crowd stays."""
         class_ids = np.asarray(class_ids, np.int32)
         numbers = self._class_numbers[id(dataset)]
         if class_ids.size and np.abs(class_ids).max() >= len(numbers):
@@ -95,7 +98,7 @@ class DatasetView(Dataset):
 
 
 def subset(dataset: Dataset, image_ids: Iterable[int]) -> DatasetView:
-    """A prepared view of some images of a data set; see `Dataset.subset`."""
+    """Return a prepared view of some images of a dataset; see `Dataset.subset`."""
     _prepared(dataset)
     numbers = [int(number) for number in image_ids]
     for number in numbers:
@@ -105,7 +108,7 @@ def subset(dataset: Dataset, image_ids: Iterable[int]) -> DatasetView:
             )
     return DatasetView(
         [(dataset, number) for number in numbers],
-        dataset.class_info,
+        shown_classes(dataset),
         dataset._class_aliases,
         dataset._joined_classes,
         {id(dataset): np.arange(dataset.num_classes)},
@@ -113,13 +116,13 @@ def subset(dataset: Dataset, image_ids: Iterable[int]) -> DatasetView:
 
 
 def split(dataset: Dataset, fraction: float, seed: int) -> tuple[DatasetView, DatasetView]:
-    """Prepared views for training and validation; see `Dataset.split`."""
+    """Return prepared views for training and validation; see `Dataset.split`."""
     if not 0 < fraction < 1:
         raise ValueError(f"fraction is {fraction}: it must lie between 0 and 1")
     _prepared(dataset)
     count = dataset.num_images
     if count < 2:
-        raise ValueError(f"the data set has {count} images: a split needs two")
+        raise ValueError(f"the dataset has {count} images: a split needs two")
     num_val = min(max(round(count * fraction), 1), count - 1)
     # The legacy generator's stream is frozen: the split is the same with every NumPy.
     order = np.random.RandomState(seed).permutation(count)
@@ -130,10 +133,10 @@ def split(dataset: Dataset, fraction: float, seed: int) -> tuple[DatasetView, Da
 
 
 def merge(datasets: Sequence[Dataset]) -> DatasetView:
-    """Joins data sets into one, prepared.
+    """Join datasets into one, prepared.
 
     Classes of the same name become one class, in the order in which they first occur; every
-    source that knows the class keeps it among its active classes. Two data sets may use the
+    source that has the class has it among its active classes. Two datasets may use the
     same source with other classes (two folders of VIA files): a class id that is taken by
     another name gets a new id in its source.
 
@@ -155,7 +158,7 @@ def merge(datasets: Sequence[Dataset]) -> DatasetView:
     class_numbers = {}
     for part in parts:
         _prepared(part)
-        class_numbers[id(part)] = np.array([table.add(info) for info in part.class_info])
+        class_numbers[id(part)] = np.array([table.add(info) for info in shown_classes(part)])
     for part in parts:
         for alias, joined in part._joined_classes.items():
             number = part.class_from_source_map[alias]
@@ -170,7 +173,7 @@ def merge(datasets: Sequence[Dataset]) -> DatasetView:
 
 
 class _MergedClasses:
-    """The table of classes of a merged data set while it grows."""
+    """The classes of a merged dataset while parts are added."""
 
     def __init__(self) -> None:
         self.class_info: list[dict[str, Any]] = []
@@ -180,8 +183,8 @@ class _MergedClasses:
         self._taken: dict[tuple[str, Hashable], int] = {}
 
     def add(self, info: dict[str, Any]) -> int:
-        """Adds a class, or finds the one of its name; returns its number."""
-        name = clean_class_name(info["name"])
+        """Add a class, or find the one of its name; return its number."""
+        name = info["name"]
         if name in self._numbers:
             self.join(info, self._numbers[name])
             return self._numbers[name]
@@ -192,7 +195,7 @@ class _MergedClasses:
         return number
 
     def join(self, info: dict[str, Any], number: int) -> None:
-        """Makes a source's class another key of class `number`."""
+        """Make a source's class another key of class `number`."""
         if self._taken.get((info["source"], info["id"])) == number:
             return
         joined = {**info, "id": self._free_id(info)}
@@ -210,8 +213,16 @@ class _MergedClasses:
         return next(number for number in range(1, len(used) + 2) if number not in used)
 
 
+def shown_classes(dataset: Dataset) -> list[dict[str, Any]]:
+    """Return the `class_info` of a prepared dataset with the names of its `class_names`."""
+    return [
+        {**info, "name": name}
+        for info, name in zip(dataset.class_info, dataset.class_names, strict=True)
+    ]
+
+
 def _prepared(dataset: Dataset) -> None:
-    """Prepares a data set that was not, or that got images or classes since."""
+    """Prepare a dataset that was not, or to which images or classes were added since."""
     if getattr(dataset, "num_images", None) != len(dataset.image_info) or getattr(
         dataset, "num_classes", None
     ) != len(dataset.class_info):

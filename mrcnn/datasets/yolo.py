@@ -1,11 +1,13 @@
-"""YOLO text labels: one file a picture, one line an instance, coordinates from 0 to 1.
+"""YOLO text labels: a file for each image, a line for each instance, coordinates from 0 to 1.
 
-A line holds a class id and then x y pairs (a polygon), or centre, width and height (a box).
+A line holds a class id and then x y pairs (a polygon), or center, width and height (a box).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import codecs
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,21 +15,42 @@ from typing import Any
 import numpy as np
 
 from mrcnn.datasets import image_files
+from mrcnn.datasets.entries import (
+    AnnotationError,
+    as_integer,
+    as_name,
+    normalize_name,
+    read_json,
+    shown,
+)
+from mrcnn.datasets.layout import visible_files, visible_folders
 from mrcnn.datasets.rasterize import box_mask, polygon_mask
-from mrcnn.datasets.reader import DatasetReader, choose_subset, read_json
+from mrcnn.datasets.reader import DatasetReader, choose_subset
+from mrcnn.files.names import printable
 
+# Files with class names, the most specific kind first.
 _YAML_FILES = ("data.yaml", "dataset.yaml", "data.yml", "dataset.yml")
 _JSON_FILES = ("category_ids.json", "names.json", "classes.json")
-_TEXT_FILES = ("classes.txt", "obj.names", "labels.names")
-# Tools overshoot the picture a little; much more means that these are pixels.
+_TEXT_FILES = ("classes.txt", "obj.names", "labels.names", "classes.names", "labels.txt")
+_IMAGE_FOLDERS = ("images", "image", "imgs", "img", "JPEGImages")
+_LABEL_FOLDERS = ("labels", "label")
+# The folders of Darknet, as CVAT exports them, which hold images and labels together.
+_DARKNET_FOLDER = re.compile(r"obj_(\w+)_data", re.IGNORECASE)
+# Tools overshoot the image a little; much more means that these are pixels.
 _RANGE = (-0.5, 1.5)
+_MAX_CLASS_ID = 10**6
+# Files that are looked at to recognize the format: the first ones may be empty.
+_MAX_LOOKED_AT = 100
+# Levels of sub-folders in Darknet's folders.
+_MAX_DEPTH = 5
+_MAX_BYTES = 64 << 20
 
 
 class YoloDataset(DatasetReader):
-    """Pictures with YOLO polygons or boxes.
+    """Images with YOLO polygons or boxes.
 
-    Polygons become masks (pixel (0, 0) covers 0..1), boxes become filled boxes. A picture
-    without a label file, or with an empty one, is a negative.
+    Polygons become masks (pixel (0, 0) covers 0..1), boxes become filled boxes. An image without
+    a label file, or with an empty one, is a negative.
     """
 
     format_name = "yolo"
@@ -42,192 +65,377 @@ class YoloDataset(DatasetReader):
         classes: Sequence[str] | None = None,
         source: str = "yolo",
     ) -> None:
-        """Loads labels in YOLO's form.
+        """Load labels in YOLO's form.
 
         Args:
-            dataset_dir: folder with images/ and labels/ (with a sub-folder in each a subset, or
-                none), or with sub-folders that hold images/ and labels/.
+            dataset_dir: folder with images/ and labels/ (with a sub-folder in each for a subset,
+                or none), with sub-folders that hold images/ and labels/, with images and label
+                files together, or with Darknet's obj_train_data/.
             subset: "train", "val", ...
             names: class id -> name, or the names of the ids 0, 1, ... The ids may be any
-                numbers. None reads data.yaml, category_ids.json, classes.txt or the like; if
-                there is none, `classes` are the names of the ids 0, 1, ...
+                numbers. None reads a YAML file with names, category_ids.json, classes.txt,
+                obj.names or the like in the folder or in the one above it; if there is none,
+                `classes` are the names of the ids 0, 1, ... Equal names are one class.
             classes: names of the classes to load; None loads all. Other instances are left out.
-            source: name of the data set.
+            source: name of the dataset.
 
         Raises:
-            ValueError: no labels or names are found, or a line is not understood.
+            FileNotFoundError: there is no such folder.
+            AnnotationError: a line or a file with names is not understood.
+            ValueError: no labels or names are found, or the subset or a class does not exist.
         """
         root = Path(dataset_dir)
         if not root.is_dir():
             raise FileNotFoundError(f"dataset_dir is '{root}': no such folder")
         layout = _find_layout(root, subset)
         table = _names(root, names, classes)
-        wanted = list(table.values()) if classes is None else _wanted(classes, table)
-        kept = {number: name for number, name in table.items() if name in wanted}
-        # Model classes in the order asked for; without `classes` in that of the ids.
-        for number in sorted(kept, key=lambda n: (wanted.index(kept[n]), n)):
-            self.add_class(source, number, kept[number])
-        for picture in image_files.list_images(layout.image_dir):
-            label_file = layout.label_dir / f"{picture.stem}.txt"
-            lines = read_labels(label_file) if label_file.is_file() else []
-            for line in lines:
-                if line["class_id"] not in table:
-                    raise ValueError(
-                        f"{label_file}: class id {line['class_id']} has no name; names has "
-                        f"{sorted(table)}"
-                    )
-            annotations = [line for line in lines if line["class_id"] in kept]
-            self.add_image(source, picture.stem, str(picture), annotations=annotations)
+        wanted = list(dict.fromkeys(table.values())) if classes is None else _wanted(classes, table)
+        first_ids: dict[str, int] = {}
+        for number, name in table.items():
+            first_ids.setdefault(name, number)
+        for name in wanted:  # in the order asked for; without `classes` in that of the ids
+            self.add_class(source, first_ids[name], name)
+        label_files = layout.label_files()
+        images = layout.images()
+        for name, image in images:
+            label_file = label_files.get(name)
+            annotations = []
+            if label_file is not None:
+                with self.tolerate(label_file):
+                    annotations = _annotations(label_file, table, first_ids, wanted)
+            self.add_image(source, name, str(image), annotations=annotations)
+        self.leave_out(
+            "these label files have no image",
+            [
+                label_files[name].name
+                for name in sorted(label_files.keys() - {name for name, _ in images})
+                if looks_like_labels(label_files[name])
+            ],
+        )
 
     @classmethod
-    def recognises(cls, path: Path) -> bool:
-        """Whether a folder holds YOLO label files."""
+    def recognizes(cls, path: Path) -> bool:
+        """Return whether a folder holds YOLO label files, right or wrong ones."""
         if not path.is_dir():
             return False
-        names = cls.subsets(path)
-        try:
-            layout = _find_layout(path, names[0] if names else None)
-            files = sorted(layout.label_dir.glob("*.txt"))
-            # The first file may be empty, and classes.txt is none.
-            labels = [f for f in files if f.name not in _TEXT_FILES and f.stat().st_size]
-            return bool(labels) and bool(read_labels(labels[0]))
-        except ValueError:
-            return False
+        layouts = list(_layouts(path).values())
+        files = [file for layout in layouts for file in layout.label_files().values()]
+        if any(looks_like_labels(file) for file in files[:_MAX_LOOKED_AT]):
+            return True
+        # A dataset of negatives is known by its file of names alone.
+        apart = any(layout.label_dir != layout.image_dir for layout in layouts)
+        return apart and any(file.name.lower() in _YAML_FILES for file in visible_files(path))
 
     @classmethod
     def subsets(cls, path: Path) -> list[str]:
-        """Sub-folders found in images/ and labels/, or holding images/ and labels/."""
-        return _subset_names(path)
+        """Return the names of the parts: see `dataset_dir` of `load_yolo`."""
+        return sorted(name for name in _layouts(path) if name)
 
     def draw_instance(
         self, annotation: dict[str, Any], height: int, width: int
     ) -> np.ndarray | None:
-        """See `DatasetReader.draw_instance`."""
+        """Return the mask of one line; see `DatasetReader.draw_instance`."""
         numbers = annotation["numbers"]
         if len(numbers) == 4:
             x, y, box_width, box_height = numbers * np.array([width, height, width, height])
-            corner = x - box_width / 2, y - box_height / 2
-            return box_mask(*corner, corner[0] + box_width, corner[1] + box_height, height, width)
-        return polygon_mask(
-            numbers[0::2] * width, numbers[1::2] * height, height, width, pixel_centre=0.5
-        )
+            left, top = x - box_width / 2, y - box_height / 2
+            return box_mask(left, top, left + box_width, top + box_height, height, width)
+        return polygon_mask(numbers[0::2] * width, numbers[1::2] * height, height, width, 0.5)
 
 
 @dataclass(frozen=True)
 class _Layout:
+    """Where images and label files of a part are; Darknet's folders have sub-folders."""
+
     image_dir: Path
     label_dir: Path
+    has_folders: bool = False
+
+    def images(self) -> list[tuple[str, Path]]:
+        """Return the images with their names in the part, without ending."""
+        return self._named(self.image_dir, image_files.list_images)
+
+    def label_files(self) -> dict[str, Path]:
+        """Return the label files by name, without ending."""
+        return dict(self._named(self.label_dir, _label_files))
+
+    def _named(
+        self, root: Path, list_files: Callable[[Path], list[Path]]
+    ) -> list[tuple[str, Path]]:
+        found = []
+        folders = [root]
+        for folder in folders:
+            found += [
+                (file.relative_to(root).with_suffix("").as_posix(), file)
+                for file in list_files(folder)
+            ]
+            if self.has_folders and len(folder.relative_to(root).parts) < _MAX_DEPTH:
+                folders.extend(visible_folders(folder))
+        return found
 
 
 def read_labels(path: Path) -> list[dict[str, Any]]:
-    """The lines of a label file: "class_id" and "numbers" (4 for a box, else x y pairs).
+    """Return the lines of a label file: "class_id", "line" and "numbers" (4 for a box, else x y).
 
     Raises:
-        ValueError: a line has another form or is out of range.
+        AnnotationError: a line has another form or is out of range.
     """
     labels = []
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
         fields = line.split()
         if not fields:
             continue
+        where = f"{printable(path)} line {number}"
         try:
-            class_id, values = int(fields[0]), np.array(fields[1:], np.float64)
+            values = np.array(fields[1:], np.float64)
+            float(fields[0])
         except ValueError:
-            raise ValueError(
-                f"{path} line {number}: a class id and numbers are needed, it begins {line[:40]!r}"
+            raise AnnotationError(
+                f"{where}: a class id and numbers are needed, it begins {shown(line[:40])}"
             ) from None
-        if len(values) != 4 and (len(values) < 6 or len(values) % 2):
-            raise ValueError(
-                f"{path} line {number}: 4 numbers (a box) or at least 3 pairs (a polygon) are "
-                f"needed after the class id, it has {len(values)} numbers"
-            )
-        if not (np.isfinite(values).all() and _RANGE[0] <= values.min()) or (
-            values.max() > _RANGE[1]
-        ):
-            raise ValueError(
-                f"{path} line {number}: coordinates must be fractions of the picture, from 0 to "
-                f"1; they reach from {values.min()} to {values.max()}"
-            )
-        labels.append({"class_id": class_id, "numbers": values})
+        class_id = as_integer(fields[0], where, "class id", 0, _MAX_CLASS_ID)
+        _check_numbers(values, where)
+        labels.append({"class_id": class_id, "numbers": values, "line": number})
     return labels
 
 
+def _check_numbers(values: np.ndarray, where: str) -> None:
+    if len(values) != 4 and (len(values) < 6 or len(values) % 2):
+        hint = "; a number too many may be a confidence" if len(values) % 2 else ""
+        raise AnnotationError(
+            f"{where}: 4 numbers (a box) or at least 3 pairs (a polygon) are needed after the "
+            f"class id, it has {len(values)} numbers{hint}"
+        )
+    if not (np.isfinite(values).all() and _RANGE[0] <= values.min() <= values.max() <= _RANGE[1]):
+        raise AnnotationError(
+            f"{where}: coordinates must be fractions of the image, from 0 to 1; they reach from "
+            f"{values.min()} to {values.max()}"
+        )
+    if len(values) == 4 and min(values[2:]) < 0:
+        raise AnnotationError(
+            f"{where}: width and height are {values[2]} and {values[3]}; they must not be negative"
+        )
+
+
+def looks_like_labels(path: Path) -> bool:
+    """Return whether the first line of a file that is not blank holds five or more numbers."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(1 << 16)
+    except OSError:
+        return False
+    text = head.replace(b"\0", b"").lstrip(b"\xef\xbb\xbf\xff\xfe").decode("ascii", "replace")
+    fields = next((line.split() for line in text.splitlines() if line.strip()), [])
+    try:
+        return len([float(field) for field in fields]) >= 5
+    except ValueError:
+        return False
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a file in UTF-8, or in UTF-16 with a byte order mark.
+
+    Raises:
+        AnnotationError: it is too large or in another encoding.
+    """
+    size = path.stat().st_size
+    if size > _MAX_BYTES:
+        raise AnnotationError(
+            f"{printable(path)}: its size is {size} bytes; it must be at most {_MAX_BYTES}"
+        )
+    data = path.read_bytes()
+    is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        return data.decode("utf-16" if is_utf16 else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise AnnotationError(
+            f"{printable(path)} line {line}: it is not UTF-8 ({error.reason}); save it as UTF-8"
+        ) from error
+
+
+def _annotations(
+    label_file: Path, table: Mapping[int, str], first_ids: Mapping[str, int], wanted: Sequence[str]
+) -> list[dict[str, Any]]:
+    """The lines of a label file whose classes are wanted."""
+    annotations = []
+    for line in read_labels(label_file):
+        name = table.get(line["class_id"])
+        if name is None:
+            raise AnnotationError(
+                f"{printable(label_file)} line {line['line']}: class id {line['class_id']} has no "
+                f"name; names has {shown(sorted(table))}"
+            )
+        if name in wanted:
+            annotations.append({**line, "class_id": first_ids[name]})
+    return annotations
+
+
+def _label_files(folder: Path) -> list[Path]:
+    """The text files of a folder that are no lists of classes."""
+    return [f for f in visible_files(folder, ".txt") if f.name.lower() not in _TEXT_FILES]
+
+
 def _wanted(classes: Sequence[str], table: Mapping[int, str]) -> list[str]:
-    wanted = [classes] if isinstance(classes, str) else list(classes)
+    wanted = [normalize_name(n) for n in ([classes] if isinstance(classes, str) else classes)]
     unknown = [name for name in wanted if name not in table.values()]
     if unknown or not wanted:
         raise ValueError(f"classes is {wanted}: the names are {sorted(table.values())}")
-    return wanted
+    return list(dict.fromkeys(wanted))
 
 
 def _names(
     root: Path, names: Mapping[int, str] | Sequence[str] | None, classes: Sequence[str] | None
 ) -> dict[int, str]:
     """Class id -> name, in the order of the ids."""
-    if names is None:
-        names = _names_in_files(root)
-    if names is None:
-        names = [classes] if isinstance(classes, str) else classes
-    if not names:
+    where: object = "names"
+    given: Any = names
+    if given is None:
+        found = _names_in_files(root)
+        if found is not None:
+            where, given = found
+    if given is None:
+        where, given = "classes", [classes] if isinstance(classes, str) else classes
+    if not given:
         files = ", ".join((*_YAML_FILES[:2], *_JSON_FILES[:2], *_TEXT_FILES[:2]))
         raise ValueError(f"names is None: {root} has no file with class names ({files})")
-    if not isinstance(names, Mapping):
-        names = dict(enumerate(names))
-    return {int(number): str(names[number]) for number in sorted(names, key=int)}
+    if isinstance(given, Mapping):
+        numbers = {as_integer(k, where, "a class id", 0, _MAX_CLASS_ID): k for k in given}
+        return {n: as_name(given[numbers[n]], where, f"name {n}") for n in sorted(numbers)}
+    if isinstance(given, str) or not isinstance(given, Sequence):
+        raise AnnotationError(
+            f"{printable(where)}: names is {shown(given)}; it must be a list of names, or names by "
+            "their class ids"
+        )
+    return {n: as_name(name, where, f"name {n}") for n, name in enumerate(given)}
 
 
-def _names_in_files(root: Path) -> Any:
-    """The class names that lie with the data set, None when there are none."""
-    folders = (root, root / "labels")
-    for file in (folder / name for folder in folders for name in _YAML_FILES):
-        if file.is_file():
-            return _yaml_names(file)
-    for file in (folder / name for folder in folders for name in _JSON_FILES):
-        if file.is_file():
-            return read_json(file)
-    for file in (folder / name for folder in folders for name in _TEXT_FILES):
-        if file.is_file():
-            lines = file.read_text(encoding="utf-8-sig").splitlines()
-            return [line.strip() for line in lines if line.strip()]
+def _names_in_files(root: Path) -> tuple[Path, Any] | None:
+    """The class names that lie with the dataset or in the folder above, and their file."""
+    root = root.absolute()
+    inner = [folder for name in _LABEL_FOLDERS if (folder := _inner(root, name)) is not None]
+    for folder in (root, *inner, root.parent):
+        files = visible_files(folder)
+        by_name = {file.name.lower(): file for file in reversed(files)}
+        for name in _YAML_FILES:
+            if name in by_name:
+                return by_name[name], _yaml_names(by_name[name])
+        others = [f for f in files if f.suffix.lower() in (".yaml", ".yml")]
+        tables = [(file, names) for file in others if (names := _names_or_none(file))]
+        if tables and all(names == tables[0][1] for _, names in tables):
+            return tables[0]
+        if tables and folder == root:
+            listed = ", ".join(printable(file.name) for file, _ in tables)
+            raise ValueError(
+                f"names is None: {root} has several files with different names ({listed}); give "
+                "the names"
+            )
+        for name in _JSON_FILES:
+            if name in by_name:
+                return by_name[name], read_json(by_name[name])
+        texts = [by_name[name] for name in _TEXT_FILES if name in by_name]
+        for file in [*texts, *(f for f in files if f.suffix.lower() == ".names")]:
+            if looks_like_labels(file):  # labels.txt of an image called labels.jpg
+                continue
+            lines = [line.strip() for line in read_text(file).splitlines()]
+            return file, [line for line in lines if line]
     return None
 
 
 def _yaml_names(file: Path) -> Any:
+    content = _read_yaml(file)
+    if not isinstance(content, dict) or not content.get("names"):
+        raise AnnotationError(f'{printable(file)}: it has no "names"')
+    if "kpt_shape" in content:  # its keypoints would be read as polygons
+        raise AnnotationError(
+            f"{printable(file)}: kpt_shape is {shown(content['kpt_shape'])}; it must be a dataset "
+            "of boxes or polygons, not of keypoints"
+        )
+    return content["names"]
+
+
+def _names_or_none(file: Path) -> Any:
+    """The names of a YAML file that may have another purpose."""
+    try:
+        content = _read_yaml(file)
+    except AnnotationError:
+        return None
+    return content.get("names") if isinstance(content, dict) else None
+
+
+def _read_yaml(file: Path) -> Any:
+    """Parse a YAML file; every scalar is text: "no" and "1" are names like others."""
     try:
         import yaml
     except ImportError:
         raise ValueError(f"{file}: PyYAML is needed to read it; or give names=...") from None
-    content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    if not isinstance(content, dict) or not content.get("names"):
-        raise ValueError(f'{file}: it has no "names"')
-    return content["names"]
+    text = read_text(file)
+    try:
+        return yaml.load(text, Loader=yaml.BaseLoader)
+    except RecursionError as error:
+        raise AnnotationError(f"{printable(file)}: not valid YAML (nested too deeply)") from error
+    except (yaml.YAMLError, ValueError) as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f" line {mark.line + 1}" if mark is not None else ""
+        problem = getattr(error, "problem", None) or error
+        raise AnnotationError(
+            f"{printable(file)}{place}: not valid YAML ({printable(problem)})"
+        ) from error
 
 
-def _subset_names(path: Path) -> list[str]:
+def _inner(folder: Path, name: str) -> Path | None:
+    return image_files.first_folder(folder, [name])
+
+
+def _layouts(path: Path) -> dict[str, _Layout]:
+    """Part -> its folders; the part "" is the whole dataset."""
     if not path.is_dir():
-        return []
-    images, labels = path / "images", path / "labels"
-    if images.is_dir() and labels.is_dir():
-        if next(labels.glob("*.txt"), None) and image_files.list_images(images):
-            return []
-        shared = {p.name for p in images.iterdir() if p.is_dir()}
-        return sorted(shared & {p.name for p in labels.iterdir() if p.is_dir()})
-    return sorted(
-        p.name
-        for p in path.iterdir()
-        if p.is_dir() and (p / "images").is_dir() and (p / "labels").is_dir()
-    )
+        return {}
+    whole = _image_and_label_folders(path)
+    if whole is not None:
+        images, labels = whole
+        if _label_files(labels) and image_files.list_images(images):
+            return {"": _Layout(images, labels)}
+        inner = {p.name.lower(): p for p in visible_folders(labels)}
+        shared = [p for p in visible_folders(images) if p.name.lower() in inner]
+        if shared:
+            return {p.name: _Layout(p, inner[p.name.lower()]) for p in shared}
+    found = dict(_parts_in_folders(path))
+    if found:
+        return found
+    if whole is not None:
+        return {"": _Layout(*whole)}
+    if image_files.list_images(path) and _label_files(path):
+        return {"": _Layout(path, path)}
+    return {}
+
+
+def _parts_in_folders(path: Path) -> Iterator[tuple[str, _Layout]]:
+    """The parts that are folders of their own."""
+    for folder in visible_folders(path):
+        both = _image_and_label_folders(folder)
+        darknet = _DARKNET_FOLDER.fullmatch(folder.name)
+        if both is not None:
+            yield folder.name, _Layout(*both)
+        elif darknet:
+            yield darknet[1], _Layout(folder, folder, has_folders=True)
+        elif folder.name.lower() not in (*_LABEL_FOLDERS, *map(str.lower, _IMAGE_FOLDERS)) and any(
+            looks_like_labels(file) for file in _label_files(folder)[:_MAX_LOOKED_AT]
+        ):
+            if image_files.list_images(folder):
+                yield folder.name, _Layout(folder, folder)
+
+
+def _image_and_label_folders(path: Path) -> tuple[Path, Path] | None:
+    images = image_files.first_folder(path, _IMAGE_FOLDERS)
+    labels = image_files.first_folder(path, _LABEL_FOLDERS)
+    return (images, labels) if images is not None and labels is not None else None
 
 
 def _find_layout(root: Path, subset: str | None) -> _Layout:
-    names = _subset_names(root)
-    name = choose_subset(root, subset, names) if names or subset else None
-    if name is not None and (root / name / "labels").is_dir():
-        return _Layout(root / name / "images", root / name / "labels")
-    if name is not None:
-        return _Layout(root / "images" / name, root / "labels" / name)
-    if (root / "images").is_dir() and (root / "labels").is_dir():
-        return _Layout(root / "images", root / "labels")
-    if image_files.list_images(root) and next(root.glob("*.txt"), None):
-        return _Layout(root, root)
-    raise ValueError(f"{root}: looked for {YoloDataset.looks_for}")
+    layouts = _layouts(root)
+    names = sorted(name for name in layouts if name)
+    name = choose_subset(root, subset, names) if names or subset else ""
+    if name not in layouts:
+        raise ValueError(f"{root}: looked for {YoloDataset.looks_for}")
+    return layouts[name or ""]

@@ -10,12 +10,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from mrcnn.files.atomic import write_text
 
 CSV_COLUMNS = (
     "image_id",
@@ -108,7 +109,7 @@ def from_coco(entries: Sequence[Mapping[str, Any]], size: tuple[int, int]) -> di
     """
     from pycocotools import mask as mask_utils
 
-    from mrcnn.evaluation.rle import segmentation_to_rle
+    from mrcnn.geometry.rle import segmentation_to_rle
 
     masks = np.zeros((*size, len(entries)), dtype=bool)
     for i, entry in enumerate(entries):
@@ -222,10 +223,6 @@ def _segmentations(rles: list[dict[str, Any]], kind: str) -> tuple[list[Any], np
 
 
 def _write(path: str | Path, text: str) -> Path:
-    """Write a text file whole, so that a broken-off run leaves no half file."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".tmp")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
-    return path
+    """Write a text file whole or not at all."""
+    write_text(path, text)
+    return Path(path)

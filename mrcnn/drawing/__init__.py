@@ -1,1 +1,25 @@
-"""Draw results with OpenCV, and parts of matplotlib figures."""
+"""Drawing: instances into arrays and files, parts of figures, and tables."""
+
+from __future__ import annotations
+
+from mrcnn.startup.lazy import lazy_names
+
+_HOMES = {
+    "display_table": ".tables",
+    "display_weight_stats": ".tables",
+    "draw_instances": ".rendering",
+    "fixed_colors": ".rendering",
+    "save_instances": ".rendering",
+    "write_image": ".rendering",
+}
+
+__all__ = [
+    "display_table",
+    "display_weight_stats",
+    "draw_instances",
+    "fixed_colors",
+    "save_instances",
+    "write_image",
+]
+
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -1,4 +1,4 @@
-"""Parts of a figure: boxes, outlines, captions. What `mrcnn.visualize` draws with."""
+"""Parts of matplotlib figures for `mrcnn.visualize`: boxes, outlines and captions."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ import numpy as np
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+# (y1, x1, y2, x2) in pixels.
+Box = Sequence[int] | np.ndarray
+
 
 def as_canvas(image: np.ndarray) -> np.ndarray:
-    """Return an [H, W, 3] uint8 copy to draw into; values under 0 and over 255 are cut off."""
+    """Return an [H, W, 3] uint8 copy of an image to draw into, clipped to 0..255."""
     from mrcnn.geometry.images import as_rgb
 
     image = np.asarray(image)
@@ -31,14 +34,14 @@ def window(mask: np.ndarray) -> tuple[slice, slice]:
 
 
 def frame(ax: Axes, shape: Sequence[int], margin: int, title: str) -> None:
-    """Leave a margin around the picture for boxes and captions that reach over its edge."""
+    """Leave a margin around the image for boxes and captions that extend over its edge."""
     ax.set_ylim(shape[0] + margin, -margin)
     ax.set_xlim(-margin, shape[1] + margin)
     ax.axis("off")
     ax.set_title(title)
 
 
-def rectangle(ax: Axes, box: Sequence[int], color: Any, alpha: float, style: str = "-") -> None:
+def rectangle(ax: Axes, box: Box, color: Any, alpha: float, style: str = "-") -> None:
     """Draw one box."""
     from matplotlib.patches import Rectangle
 
@@ -57,7 +60,7 @@ def rectangle(ax: Axes, box: Sequence[int], color: Any, alpha: float, style: str
     )
 
 
-def connect(ax: Axes, box: Sequence[int], refined: Sequence[int], color: Any) -> None:
+def connect(ax: Axes, box: Box, refined: Box, color: Any) -> None:
     """Join the upper left corners of a box and its refined version."""
     from matplotlib.lines import Line2D
 
@@ -70,7 +73,7 @@ def outline(ax: Axes, mask: np.ndarray, color: Any) -> None:
     from skimage.measure import find_contours
 
     rows, columns = window(mask)
-    # A frame of zeros closes the outline of masks that touch the picture's edge.
+    # A frame of zeros closes the outline of masks that touch the edge of the image.
     padded = np.pad(mask[rows, columns] > 0.5, 1).astype(np.float32)
     if padded.shape[0] < 3:
         return
@@ -80,7 +83,7 @@ def outline(ax: Axes, mask: np.ndarray, color: Any) -> None:
 
 
 def write(ax: Axes, x: float, y: float, text: str, color: Any) -> None:
-    """Write a caption on a tag of its instance's colour."""
+    """Write a caption on a background of the color of its instance."""
     if not text:
         return
     dark = np.dot(color[:3], (0.299, 0.587, 0.114)) > 0.55
@@ -96,7 +99,7 @@ def write(ax: Axes, x: float, y: float, text: str, color: Any) -> None:
 
 
 def show() -> None:
-    """Show the open figures; silent where there is no display to show them on."""
+    """Show the open figures, without a warning where there is no display."""
     import warnings
 
     import matplotlib.pyplot as plt

@@ -1,18 +1,20 @@
-"""Tables for notebooks and terminals, and the table of a model's weights."""
+"""Tables for notebooks and terminals, and a table of the weights of a model."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
+from mrcnn.files.names import printable
+
 
 def display_table(table: Sequence[Sequence[Any]]) -> None:
     """Show rows as an HTML table in a notebook, as aligned text elsewhere.
 
     Args:
-        table: Rows of cells; the first row is the heading.
+        table: rows of cells; the first row is the heading.
     """
-    rows = [[str(cell) for cell in row] for row in table]
+    rows = [[printable(cell) for cell in row] for row in table]
     if _in_notebook():
         import html
 
@@ -29,18 +31,20 @@ def display_table(table: Sequence[Sequence[Any]]) -> None:
 
 
 def display_weight_stats(model: Any) -> None:
-    """Show shape, minimum, maximum and deviation of every trainable weight.
+    """Show shape, minimum, maximum and standard deviation of every trainable weight.
+
+    Suspicious weights are marked: "*** dead?" where all values of a kernel are equal,
+    "*** Overflow?" where a value exceeds 1000 in size.
 
     Args:
-        model: A `MaskRCNN`. Suspicious weights are marked: "*** dead?" where all values are
-            equal in a kernel, "*** Overflow?" where one exceeds 1000.
+        model: a `MaskRCNN`.
     """
     table = [["WEIGHT NAME", "SHAPE", "MIN", "MAX", "STD"]]
     for layer in model.get_trainable_layers():
         for value, weight in zip(layer.get_weights(), layer.weights, strict=True):
             name = weight.name if "/" in weight.name else f"{layer.name}/{weight.name}"
             low, high = float(value.min()), float(value.max())
-            # Biases start at zero and beta, gamma at one value: equal there is no alarm.
+            # Biases, beta and gamma are equal when a training starts.
             if low == high and "kernel" in name:
                 name += "*** dead?"
             if max(abs(low), abs(high)) > 1000:
@@ -51,7 +55,7 @@ def display_weight_stats(model: Any) -> None:
 
 
 def _in_notebook() -> bool:
-    """Tell whether an IPython kernel with rich output runs this code."""
+    """Return whether an IPython kernel with rich output runs this code."""
     import sys
 
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()

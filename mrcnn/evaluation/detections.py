@@ -15,8 +15,8 @@ from mrcnn.evaluation.ground_truth import (
     is_id,
     open_ground_truth,
 )
-from mrcnn.evaluation.rle import encode_masks, segmentation_to_rle
 from mrcnn.files.names import shown
+from mrcnn.geometry.rle import encode_masks, segmentation_to_rle
 
 __all__ = ["ImageDetections", "results_to_coco"]
 

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from mrcnn.evaluation.rle import encode_masks, segmentation_to_rle
 from mrcnn.files.names import shown
 from mrcnn.files.reading import read_json_object
+from mrcnn.geometry.rle import encode_masks, read_polygons, read_size, segmentation_to_rle
 
 __all__ = ["DatasetTruth", "GroundTruth", "ImageTruth", "JsonTruth", "open_ground_truth"]
 
@@ -178,7 +178,7 @@ class JsonTruth(GroundTruth):
         self._images = {image["id"]: image for image in images}
         self._class_ids = {category: index for index, category in self.category_ids.items()}
         self._annotations: dict[Any, list[dict[str, Any]]] = {key: [] for key in self._images}
-        for annotation in _entries(content, "annotations", ("image_id", "category_id", "bbox")):
+        for annotation in _entries(content, "annotations", ()):
             if annotation["image_id"] in self._annotations:
                 self._annotations[annotation["image_id"]].append(annotation)
 
@@ -198,12 +198,14 @@ def _entries(content: dict[str, Any], part: str, keys: Sequence[str]) -> list[di
     Args:
         content: the COCO json.
         part: the name of the list.
-        keys: the entries that are needed besides `id`, which annotations may lack.
+        keys: the entries that are needed besides `id`, of images and categories.
     """
     entries = content.get(part)
     if not isinstance(entries, list):
         raise ValueError(f"{part} of the COCO json is {shown(entries)}; it must be a list")
-    needed = list(keys) if part == "annotations" else ["id", *keys]
+    if part == "annotations":
+        return _read_annotations(entries)
+    needed = ["id", *keys]
     for number, entry in enumerate(entries):
         where = f"{part}[{number}]"
         if not isinstance(entry, dict):
@@ -213,6 +215,23 @@ def _entries(content: dict[str, Any], part: str, keys: Sequence[str]) -> list[di
                 value = shown(entry[key]) if key in entry else "missing"
                 raise ValueError(f"{where}[{key!r}] is {value}; it must be {_RULES[key][1]}")
     return entries
+
+
+def _read_annotations(entries: list[Any]) -> list[dict[str, Any]]:
+    """Return annotations in COCO's own form; numbers and flags may be written as text."""
+    from mrcnn.datasets.coco_file import is_plain, normalize_annotation
+
+    annotations = []
+    for number, entry in enumerate(entries):
+        name = entry.get("id", number) if isinstance(entry, dict) else number
+        if not is_plain(entry):
+            entry = normalize_annotation(entry, f"annotation {shown(name)}")
+        if not is_box(entry.get("bbox")):
+            value = shown(entry["bbox"]) if "bbox" in entry else "missing"
+            rule = _RULES["bbox"][1]
+            raise ValueError(f"annotation {shown(name)}: bbox is {value}; it must be {rule}")
+        annotations.append(entry)
+    return annotations
 
 
 def is_finite(value: Any) -> bool:
@@ -242,8 +261,6 @@ _ID = (is_id, "a whole number or a text")
 _SIDE = (_is_side, f"a whole number from 1 to {MAX_SIDE}")
 _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "id": _ID,
-    "image_id": _ID,
-    "category_id": _ID,
     "name": (lambda value: isinstance(value, int | str), "a text"),
     "height": _SIDE,
     "width": _SIDE,
@@ -338,13 +355,18 @@ def _outline(annotation: dict, size: tuple[int, int]) -> dict[str, Any] | None:
         x, y, width, height = annotation["bbox"]
         segmentation = [[x, y, x + width, y, x + width, y + height, x, y + height]]
     elif isinstance(segmentation, list):
-        # pycocotools would take four numbers for a box.
-        segmentation = [p for p in segmentation if len(p) >= 6 and len(p) % 2 == 0]
+        try:
+            # pycocotools would take four numbers for a box.
+            polygons = [p for p in read_polygons(segmentation) if len(p) >= 3]
+        except ValueError as error:
+            raise ValueError(f"annotation {annotation.get('id')}: {error}") from error
+        segmentation = [polygon.ravel().tolist() for polygon in polygons]
         if not segmentation:
             return None
-    elif annotation.get("iscrowd") and list(segmentation.get("size", [])) != list(size):
-        return encode_masks(np.ones((*size, 1), bool))[0]
     try:
+        if isinstance(segmentation, Mapping) and annotation.get("iscrowd"):
+            if read_size(segmentation) != size:
+                return encode_masks(np.ones((*size, 1), bool))[0]
         return segmentation_to_rle(segmentation, *size)
     except ValueError as error:
         raise ValueError(f"annotation {annotation.get('id')}: {error}") from error

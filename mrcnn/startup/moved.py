@@ -20,6 +20,7 @@ MOVED = {
     "mrcnn.detecting": "mrcnn.detection.molding",
     "mrcnn.downloads": "mrcnn.checkpoints.known",
     "mrcnn.engines.choose": "mrcnn.engines.selection",
+    "mrcnn.evaluation.rle": "mrcnn.geometry.rle",
     "mrcnn.fetch": "mrcnn.files.fetch",
     "mrcnn.figure_parts": "mrcnn.drawing.figures",
     "mrcnn.quiet": "mrcnn.startup.backend",

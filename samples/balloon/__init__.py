@@ -1,0 +1,1 @@
+"""The sample balloon; see balloon.py."""

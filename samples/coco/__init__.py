@@ -1,0 +1,1 @@
+"""The sample coco; see coco.py."""

@@ -1,22 +1,20 @@
-"""
-Mask R-CNN
-Train and evaluate on MS COCO.
+"""Mask R-CNN: train and evaluate on MS COCO.
 
-Usage: import the module, or run it from the command line:
+Import the module, or run it from the command line:
 
-    # Train, starting from ImageNet's weights, from COCO's, or anew
+    # Train, starting from ImageNet's weights, from COCO's, or from a file
     python3 coco.py train --dataset=/path/to/coco/ --model=imagenet
     python3 coco.py train --dataset=/path/to/coco/ --model=coco
     python3 coco.py train --dataset=/path/to/coco/ --model=/path/to/weights.h5
 
-    # Go on with the last training
+    # Continue the last training
     python3 coco.py train --dataset=/path/to/coco/ --model=last
 
-    # Boxes and masks of all pictures of COCO's validation set, by COCO's own figures
+    # COCO's average precision of boxes and masks on the validation set
     python3 coco.py evaluate --dataset=/path/to/coco/ --model=last
     python3 coco.py evaluate --dataset=/path/to/coco/ --year=2017 --model=coco --limit=500
 
-The data set: https://cocodataset.org, or --download=True.
+The dataset: https://cocodataset.org, or --download=True.
 """
 
 import argparse
@@ -26,10 +24,10 @@ import sys
 import numpy as np
 
 ROOT_DIR = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
-sys.path.append(ROOT_DIR)  # To find a local version of the library
+sys.path.append(ROOT_DIR)  # to find a local version of the library
 
 from mrcnn import datasets
-from mrcnn.cli.start import start_model
+from mrcnn.cli import start_model
 from mrcnn.config import Config
 from mrcnn.evaluation import coco as coco_evaluation
 
@@ -51,7 +49,7 @@ class CocoConfig(Config):
 
 
 class InferenceConfig(CocoConfig):
-    """One picture at a time, and every detection: average precision weighs them itself."""
+    """Settings for evaluation: one image at a time, and detections of any score."""
 
     GPU_COUNT = 1
     IMAGES_PER_GPU = 1
@@ -68,7 +66,7 @@ SCHEDULE = [("heads", 40, 1.0), ("4+", 120, 1.0), ("all", 160, 0.1)]
 
 
 class CocoDataset(datasets.CocoDataset):
-    """COCO, the year 2014 unless told otherwise."""
+    """COCO, by default of the year 2014."""
 
     def load_coco(
         self,
@@ -92,18 +90,20 @@ class CocoDataset(datasets.CocoDataset):
 
 
 def build_coco_results(dataset, image_ids, rois, class_ids, scores, masks):
-    """Detections of one picture in COCO's results format.
+    """Return the detections of one image in COCO's results format.
 
-    dataset: prepared data set with COCO's classes
-    image_ids: COCO's id of the picture, in a list
-    rois: [N, (y1, x1, y2, x2)] pixels
-    class_ids: [N] class numbers
-    scores: [N]
-    masks: [height, width, N]
+    Args:
+        dataset: prepared dataset with COCO's classes.
+        image_ids: COCO's id of the image, in a list.
+        rois: [N, (y1, x1, y2, x2)] in pixels.
+        class_ids: [N] class ids.
+        scores: [N].
+        masks: [height, width, N].
 
-    Returns a list of dicts, one for each detection and picture id.
+    Returns:
+        A list of dicts, one for each detection and image id.
     """
-    from mrcnn.evaluation.rle import encode_masks
+    from mrcnn.geometry.rle import encode_masks
 
     if rois is None:
         return []
@@ -124,16 +124,18 @@ def build_coco_results(dataset, image_ids, rois, class_ids, scores, masks):
 
 
 def evaluate_coco(model, dataset, coco=None, eval_type=None, limit=0, image_ids=None):
-    """Detect on the pictures of a data set and print COCO's figures.
+    """Detect on the images of a dataset and print COCO's figures.
 
-    model: MaskRCNN
-    dataset: prepared data set
-    coco: not needed; stands here for callers of Matterport's function
-    eval_type: "bbox" or "segm" prints only that table's figures; None both
-    limit: number of pictures, 0 for all
-    image_ids: evaluate these pictures only
+    Args:
+        model: a `MaskRCNN` for inference.
+        dataset: prepared dataset.
+        coco: not used; for callers of Matterport's function.
+        eval_type: "bbox" or "segm" prints the figures of boxes or masks; None prints both.
+        limit: number of images, 0 for all.
+        image_ids: evaluate these images only.
 
-    Returns a mrcnn.evaluation CocoReport with both.
+    Returns:
+        A `CocoReport` with both.
     """
     del coco
     report = coco_evaluation.evaluate_coco(model, dataset, image_ids=image_ids, limit=limit)
@@ -155,8 +157,8 @@ def evaluate_coco(model, dataset, coco=None, eval_type=None, limit=0, image_ids=
 def train(model, dataset_dir, year=DEFAULT_DATASET_YEAR, download=False):
     """Train in three stages: heads, then from stage 4 up, then everything.
 
-    As with Matterport's weights, the pictures of val 2014 outside the 5,000 of minival are
-    trained on as well.
+    As for Matterport's weights, the images of val 2014 outside the 5,000 of minival are trained on
+    as well.
     """
     dataset_train = CocoDataset()
     dataset_train.load_coco(dataset_dir, "train", year=year, auto_download=download)
@@ -178,12 +180,12 @@ def train(model, dataset_dir, year=DEFAULT_DATASET_YEAR, download=False):
 
 
 def flip(image, mask, rng):
-    """Mirror every second picture and its masks, left to right."""
+    """Mirror an image and its masks left to right, with a probability of one half."""
     return (image[:, ::-1], mask[:, ::-1]) if rng.random() < 0.5 else (image, mask)
 
 
 def load_validation(dataset_dir, year=DEFAULT_DATASET_YEAR, download=False):
-    """The prepared validation set: minival of 2014, val of 2017."""
+    """Return the prepared validation set: minival of 2014, val of 2017."""
     dataset = CocoDataset()
     subset = "minival" if year == "2014" else "val"
     dataset.load_coco(dataset_dir, subset, year=year, auto_download=download)
@@ -197,14 +199,15 @@ def load_validation(dataset_dir, year=DEFAULT_DATASET_YEAR, download=False):
 
 
 def yes_or_no(word):
-    """True for "True", as in --download=True, and False for "False"."""
+    """Return True for "True", as in --download=True, and False for "False"."""
     answers = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
     if word.lower() not in answers:
-        raise argparse.ArgumentTypeError(f"{word!r} is neither True nor False")
+        raise argparse.ArgumentTypeError(f"value is {word!r}; it must be True or False")
     return answers[word.lower()]
 
 
 def main(words=None):
+    """Run the command line; `words` are those of the process by default."""
     parser = argparse.ArgumentParser(description="Train and evaluate Mask R-CNN on MS COCO.")
     parser.add_argument(
         "command",
@@ -219,7 +222,7 @@ def main(words=None):
         "--year",
         default=DEFAULT_DATASET_YEAR,
         metavar="<year>",
-        help=f"year of the data set, 2014 or 2017 (default {DEFAULT_DATASET_YEAR})",
+        help=f"year of the dataset, 2014 or 2017 (default {DEFAULT_DATASET_YEAR})",
     )
     parser.add_argument(
         "--model",
@@ -228,14 +231,17 @@ def main(words=None):
         help="path of weights, or coco, imagenet, small, last, none",
     )
     parser.add_argument(
-        "--logs", default=DEFAULT_LOGS_DIR, metavar="/path/to/logs/", help="weights and logs"
+        "--logs",
+        default=DEFAULT_LOGS_DIR,
+        metavar="/path/to/logs/",
+        help="folder of weights and logs",
     )
     parser.add_argument(
         "--limit",
         type=int,
         default=0,
         metavar="<image count>",
-        help="evaluate only so many pictures (default 0: all)",
+        help="number of images to evaluate (default 0: all)",
     )
     parser.add_argument(
         "--download",
@@ -244,7 +250,7 @@ def main(words=None):
         const=True,
         default=False,
         metavar="<True|False>",
-        help="download and unpack what is missing of the data set",
+        help="download and unpack what is missing of the dataset",
     )
     args = parser.parse_args(words)
     print("Command:", args.command)

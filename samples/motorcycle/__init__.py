@@ -1,0 +1,1 @@
+"""The sample motorcycle; see motorcycle.py."""

@@ -1,24 +1,22 @@
-"""
-Mask R-CNN
-Fine-tune on motorcycles, and sharpen their masks.
+"""Mask R-CNN: fine-tune on motorcycles, and refine their masks.
 
-The data set is one of two:
+The dataset is one of two:
 
-* a folder that `mrcnn download open-images --classes Motorcycle --split validation,test
-  --output FOLDER` has filled. Trained on is its train split, or test where there is no train;
-  evaluated on is validation.
-* a folder with train/ and val/, each with pictures images/ID_image.jpg of one motorcycle and
+* a folder of `mrcnn download open-images --classes Motorcycle --split validation,test
+  --output FOLDER`. Its train split, or test where there is no train, is used for training, and
+  validation for evaluation.
+* a folder with train/ and val/, each with images images/ID_image.jpg of one motorcycle and
   masks/ID_mask.png (or correct_masks/) of the same size.
 
-Usage: import the module, or run it from the command line:
+Import the module, or run it from the command line:
 
     # Train as the study did: COCO weights, all 80 classes kept, heads only, 3 x 100 steps
     python3 motorcycle.py train --dataset=/path/to/motorcycles --weights=coco
 
-    # Train for longer, on changed pictures, more layers
+    # Train longer, with augmentation, and more layers
     python3 motorcycle.py train --dataset=/path/to/motorcycles --weights=coco --recipe=better
 
-    # Train a two-class model, or from the small model, or go on with the last training
+    # Train a two-class model, or start from the small model, or continue the last training
     python3 motorcycle.py train --dataset=/path/to/motorcycles --weights=coco --no-keep-classes
     python3 motorcycle.py train --dataset=/path/to/motorcycles --weights=small
     python3 motorcycle.py train --dataset=/path/to/motorcycles --weights=last
@@ -26,7 +24,7 @@ Usage: import the module, or run it from the command line:
     # Measure
     python3 motorcycle.py evaluate --dataset=/path/to/motorcycles --weights=last
 
-    # Colour splash: motorcycles in colour, the rest grey
+    # Color splash: turn everything but motorcycles gray
     python3 motorcycle.py splash --weights=last --image=<URL or path to file>
     python3 motorcycle.py splash --weights=last --video=<path to file>
 
@@ -34,20 +32,19 @@ Usage: import the module, or run it from the command line:
     python3 motorcycle.py refine --dataset=/path/to/motorcycles --weights=last
     python3 motorcycle.py refine --weights=last --image=<URL or path to file>
 
-    # The study's table: before fine-tuning, after it, and refined; on any subset with masks
+    # Compare mean IoU before fine-tuning, after it, and with refined masks
     python3 motorcycle.py table --dataset=/path/to/motorcycles --weights=small --tuned=last
 
-A refiner is the one that `refine` has trained, else the one that comes with the package; or
---refiner names it. To measure honestly, the pictures of --subset must be ones that neither the
-weights nor the refiner were trained on: the shipped small model and the shipped refiner have seen
-all of the study's val pictures.
+The refiner is that of --refiner, else the one that `refine` has trained, else the one of the
+package. For an unbiased measurement, neither the weights nor the refiner may have been trained on
+the images of --subset: the small model and the refiner of the package were trained on all val
+images of the study.
 
 The study: github.com/AlternatingSum/Image-segmentation.
 """
 
 import argparse
 import datetime
-import json
 import os
 import sys
 from pathlib import Path
@@ -56,7 +53,7 @@ from typing import NamedTuple
 import numpy as np
 
 ROOT_DIR = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
-sys.path.append(ROOT_DIR)  # To find a local version of the library
+sys.path.append(ROOT_DIR)  # to find a local version of the library
 
 from mrcnn import refinement
 from mrcnn.checkpoints.coco_names import COCO_CLASS_NAMES
@@ -65,6 +62,7 @@ from mrcnn.config import Config
 from mrcnn.datasets import MaskImageDataset, OpenImagesDataset
 from mrcnn.evaluation.coco import evaluate_coco
 from mrcnn.evaluation.instances import evaluate_single_object
+from mrcnn.files.atomic import write_json
 from mrcnn.geometry.images import as_rgb
 
 DEFAULT_LOGS_DIR = os.path.join(ROOT_DIR, "logs")
@@ -78,7 +76,7 @@ REFINER_FILE = "mask_refiner_motorcycle.h5"
 
 
 class MotorcycleConfig(Config):
-    """The study's settings: the defaults, but for these."""
+    """Settings of the study; the others are the defaults."""
 
     NAME = NAME
     IMAGES_PER_GPU = 2
@@ -89,14 +87,14 @@ class MotorcycleConfig(Config):
 
 
 class Stage(NamedTuple):
-    """One call of `train`: which layers, up to which epoch, how fast."""
+    """One call of `train`: the layers, the last epoch and the learning rate."""
 
     layers: str
     epochs: int
     learning_rate: float
 
 
-# Stages, and whether pictures are changed at random.
+# Stages, and whether images are augmented.
 RECIPES = {
     "study": ([Stage("heads", 3, 0.001)], False),
     "better": ([Stage("heads", 4, 0.001), Stage("4+", 12, 0.0002)], True),
@@ -104,7 +102,7 @@ RECIPES = {
 
 
 def augment(image, mask, rng):
-    """Mirrors every second picture and changes contrast and brightness a little."""
+    """Mirror with a probability of one half, and change contrast and brightness a little."""
     if rng.random() < 0.5:
         image, mask = image[:, ::-1], mask[:, ::-1]
     contrast, brightness = rng.uniform(0.8, 1.2), rng.uniform(-20, 20)
@@ -118,18 +116,19 @@ def augment(image, mask, rng):
 
 
 class MotorcycleDataset(MaskImageDataset, OpenImagesDataset):
-    """Motorcycles, alone or as class 4 of COCO's 80."""
+    """Motorcycles, as the only class or as class 4 of COCO's 80."""
 
     def load_motorcycle(self, dataset_dir, subset, class_names=COCO_CLASS_NAMES):
         """Load and prepare a subset.
 
-        With more classes than one, Open Images pictures teach motorcycle and background only:
-        the other classes are in the pictures, but not among the masks asked for.
+        With several classes, only motorcycle and background are active for Open Images: objects
+        of the other classes are in the images, but their masks are not loaded.
 
-        dataset_dir: folder of one of the two kinds described at the top.
-        subset: train or val; a folder of crops may have others, such as test.
-        class_names: of the model, the background first: COCO's, whose number 4 is the
-            motorcycle, or ("BG", "motorcycle"), say.
+        Args:
+            dataset_dir: folder of one of the two kinds described above.
+            subset: train or val; a folder of crops may have others, such as test.
+            class_names: class names of the model, the background first: COCO's, whose number 4
+                is the motorcycle, or others such as ("BG", "motorcycle").
         """
         names = list(class_names[1:])
         if not OpenImagesDataset.recognises(Path(dataset_dir)):
@@ -145,13 +144,13 @@ class MotorcycleDataset(MaskImageDataset, OpenImagesDataset):
 
 
 def split_of(dataset_dir, subset):
-    """The Open Images split to use as train or val."""
+    """Return the Open Images split to use as train or val."""
     there = OpenImagesDataset.subsets(Path(dataset_dir))
     wanted = {"train": ["train", "test"], "val": ["validation"]}.get(subset, [subset])
     found = [split for split in wanted if split in there]
     if not found:
         raise ValueError(
-            f"dataset is {dataset_dir}: it has the splits {there}, and {subset} needs "
+            f"dataset is {dataset_dir} with the splits {there}; for {subset} it must have "
             f"{' or '.join(wanted)}: mrcnn download open-images --split {','.join(wanted)} ..."
         )
     return found[0]
@@ -163,12 +162,11 @@ def split_of(dataset_dir, subset):
 
 
 def build_model(mode, args, weights=None):
-    """A model with the weights asked for, and its class names, the background first.
+    """Return a model with the weights of the command line, and its class names.
 
-    Its pictures have the size that the weights were trained with, so that the small model stays
-    small. The classes are those of the weights if a motorcycle is among them; with
-    --no-keep-classes, or where the weights know none, the two classes of ("BG", "motorcycle"),
-    of which the weights may know the motorcycle.
+    The image size is that of the weights, so that the small model stays fast. The classes are
+    those of the weights if a motorcycle is among them; with --no-keep-classes, or if there is none,
+    they are ("BG", "motorcycle"), and what the weights know of motorcycles is loaded.
     """
     weights = weights or args.weights
     known = weights_class_names(weights, args.logs, NAME)
@@ -177,7 +175,9 @@ def build_model(mode, args, weights=None):
     has_motorcycle = known is not None and NAME in known
     keep = has_motorcycle if args.keep_classes is None else args.keep_classes
     if not has_motorcycle and (keep or mode == "inference"):
-        raise ValueError(f"weights is {weights}: {NAME!r} is not among its classes {known}")
+        raise ValueError(
+            f"weights is {weights} with the classes {known}; {NAME!r} must be one of them"
+        )
     names = known if keep or mode == "inference" else ["BG", NAME]
     config = MotorcycleConfig()
     config.NUM_CLASSES = len(names)
@@ -193,14 +193,14 @@ def build_model(mode, args, weights=None):
 
 
 def open_dataset(args, subset, class_names):
-    """A subset of --dataset, prepared."""
+    """Return a prepared subset of --dataset."""
     dataset = MotorcycleDataset()
     dataset.load_motorcycle(args.dataset, subset, class_names)
     return dataset
 
 
 def find_refiner(args):
-    """What --refiner names; left out, the one trained here before, else the package's."""
+    """Return the refiner of --refiner, else the one trained here, else that of the package."""
     own = Path(args.logs, REFINER_FILE)
     return refinement.open_refiner(args.refiner or (own if own.is_file() else NAME))
 
@@ -211,7 +211,7 @@ def find_refiner(args):
 
 
 def train(args):
-    """Train the model, stage after stage."""
+    """Train the model in the stages of the recipe."""
     model, names = build_model("training", args)
     if args.weights != "last":
         model.set_log_dir()  # a new training, also from a checkpoint of another
@@ -231,9 +231,9 @@ def train(args):
 
 
 def evaluate(args):
-    """Print the figures for a subset; with refined masks where --refiner is given.
+    """Print the figures for a subset, with refined masks if --refiner is given.
 
-    Pictures of one motorcycle: the IoU of the largest detection. Open Images: COCO's AP.
+    Images of one motorcycle: the IoU of the largest detection. Open Images: COCO's AP.
     """
     model, names = build_model("inference", args)
     dataset = open_dataset(args, args.subset, names)
@@ -248,8 +248,9 @@ def evaluate(args):
 def table(args):
     """Print mean IoU before fine-tuning, after it, and with refined masks; write it as JSON.
 
-    One motorcycle a picture; its mask is that of the largest detection. A picture without a
-    detection counts as 0; the second mean is over the pictures in which every step found one.
+    Each image has one motorcycle, and the mask of the largest detection is compared. An image
+    without a detection counts as 0; the second mean is over the images with a detection in every
+    step.
     """
     steps = {"before": (args.weights, None), "fine-tuned": (args.tuned, None)}
     refiner = find_refiner(args)
@@ -268,13 +269,13 @@ def table(args):
     if args.json:
         content = {"weights": args.weights, "tuned": args.tuned, "subset": args.subset}
         content["steps"] = rows
-        content["pictures"] = {step: r.to_dict()["images"] for step, r in reports.items()}
-        Path(args.json).write_text(json.dumps(content, indent=1) + "\n")
+        content["images"] = {step: r.to_dict()["images"] for step, r in reports.items()}
+        write_json(args.json, content)
         print(f"Written to {args.json}")
 
 
 def step_rows(reports):
-    """One dict a step, in order, from `{step: SingleObjectReport}` over the same pictures."""
+    """Return one dict per step from `{step: SingleObjectReport}` over the same images."""
     ious = {step: np.array([one.iou for one in r.images]) for step, r in reports.items()}
     found = {step: np.array([one.found for one in r.images]) for step, r in reports.items()}
     common = np.logical_and.reduce(list(found.values()))
@@ -282,7 +283,7 @@ def step_rows(reports):
     for step, values in ious.items():
         row = {
             "step": step,
-            "pictures": len(values),
+            "images": len(values),
             "found": int(found[step].sum()),
             "mean_iou": float(values.mean()),
             "found_in_all": int(common.sum()),
@@ -297,41 +298,43 @@ def step_rows(reports):
 
 
 def format_steps(rows):
-    """`step_rows` as a Markdown table; improved and worsened are against the row above."""
+    """Return `step_rows` as a Markdown table; better and worse compare with the row above."""
     lines = [
-        "| step | pictures | found | mean IoU | mean IoU, found in all steps | better | worse |",
+        "| step | images | found | mean IoU | mean IoU, found in all steps | better | worse |",
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
     for row in rows:
         everywhere = row["mean_iou_found_in_all"]
         shared = "" if everywhere is None else f"{everywhere:.4f} ({row['found_in_all']})"
         lines.append(
-            f"| {row['step']} | {row['pictures']} | {row['found']} | {row['mean_iou']:.4f} "
+            f"| {row['step']} | {row['images']} | {row['found']} | {row['mean_iou']:.4f} "
             f"| {shared} | {row.get('improved', '')} | {row.get('worsened', '')} |"
         )
     return "\n".join(lines)
 
 
 def color_splash(image, mask):
-    """Keep the colours under any of the masks, grey elsewhere.
+    """Turn everything outside the masks gray.
 
-    image: [height, width, 3] uint8
-    mask: [height, width, instances]
+    Args:
+        image: [height, width, 3] uint8, RGB.
+        mask: [height, width, instances].
 
-    Returns an image of the same shape.
+    Returns:
+        An image of the same shape.
     """
-    grey = image @ np.array([0.2125, 0.7154, 0.0721])
-    return np.where(mask.any(axis=-1)[..., None], image, grey[..., None]).astype(np.uint8)
+    gray = image @ np.array([0.2125, 0.7154, 0.0721])
+    return np.where(mask.any(axis=-1)[..., None], image, gray[..., None]).astype(np.uint8)
 
 
 def motorcycle_masks(model, class_id, image, refiner=None):
-    """[height, width, instances] bool masks of the motorcycles in a picture."""
+    """Return the masks of the motorcycles in an image, [height, width, instances] bool."""
     result = model.detect([image], refiner=refiner)[0]
     return result["masks"][..., result["class_ids"] == class_id]
 
 
 def splash(args, refiner=None):
-    """Write a colour splash of a picture or a video."""
+    """Write a color splash of an image or a video."""
     model, names = build_model("inference", args)
     class_id = names.index(NAME)
     stem = f"splash_{datetime.datetime.now():%Y%m%dT%H%M%S}"
@@ -347,7 +350,7 @@ def splash(args, refiner=None):
 
     capture, writer, count = cv2.VideoCapture(args.video), None, 0
     if not capture.isOpened():
-        raise ValueError(f"video is {args.video!r}: it cannot be opened")
+        raise ValueError(f"video is {args.video!r}; it must be a file that OpenCV can open")
     rate = capture.get(cv2.CAP_PROP_FPS) or 25
     while (frame := capture.read()[1]) is not None:
         if writer is None:
@@ -364,7 +367,7 @@ def splash(args, refiner=None):
 
 
 def refine(args):
-    """Train a refiner on the data set and measure it, or splash with refined masks."""
+    """Train a refiner on the dataset and measure it, or write a splash with refined masks."""
     if args.image or args.video:
         return splash(args, find_refiner(args))
     model, names = build_model("inference", args)
@@ -374,8 +377,8 @@ def refine(args):
     }
     if not pairs["train"]:
         raise ValueError(
-            f"weights is {args.weights}: it finds no motorcycle in the train pictures of "
-            f"{args.dataset} with a confidence of {args.min_confidence}; nothing to learn from"
+            f"weights is {args.weights}; it must detect motorcycles in the train images of "
+            f"{args.dataset} with a score of {args.min_confidence} or more, and detects none"
         )
     recipe = "study" if args.recipe == "study" else "default"
     start = None if recipe == "study" else "start"
@@ -401,9 +404,10 @@ COMMANDS = {
 
 
 def main(words=None):
+    """Run the command line; `words` are those of the process by default."""
     parser = argparse.ArgumentParser(description="Motorcycles with Mask R-CNN.")
     parser.add_argument("command", choices=COMMANDS, metavar="<command>", help=", ".join(COMMANDS))
-    parser.add_argument("--dataset", metavar="/path/to/motorcycles/", help="the data set")
+    parser.add_argument("--dataset", metavar="/path/to/motorcycles/", help="the dataset")
     parser.add_argument(
         "--weights",
         default="coco",
@@ -411,9 +415,12 @@ def main(words=None):
         help="path of weights, or coco, imagenet, small, last",
     )
     parser.add_argument(
-        "--logs", default=DEFAULT_LOGS_DIR, metavar="/path/to/logs/", help="weights and logs"
+        "--logs",
+        default=DEFAULT_LOGS_DIR,
+        metavar="/path/to/logs/",
+        help="folder of weights and logs",
     )
-    parser.add_argument("--image", metavar="path or URL", help="picture for splash or refine")
+    parser.add_argument("--image", metavar="path or URL", help="image for splash or refine")
     parser.add_argument("--video", metavar="path", help="video for splash or refine")
     parser.add_argument("--recipe", choices=RECIPES, default="study", help="how to train")
     parser.add_argument(
@@ -421,35 +428,37 @@ def main(words=None):
         "--keep-coco-classes",
         action=argparse.BooleanOptionalAction,
         help="keep the classes of the weights (COCO's 80) and train the motorcycle among them, "
-        "or train a model of one class (left out: keep them if a motorcycle is among them)",
+        "or train a model of one class (default: keep them if a motorcycle is among them)",
     )
     parser.add_argument(
         "--steps",
         type=int,
         default=MotorcycleConfig.STEPS_PER_EPOCH,
-        help="training steps an epoch (%(default)s)",
+        help="training steps per epoch (%(default)s)",
     )
     parser.add_argument(
         "--min-confidence",
         type=float,
         default=MotorcycleConfig.DETECTION_MIN_CONFIDENCE,
-        help="less certain detections are left out (%(default)s)",
+        help="smallest score of detections (%(default)s)",
     )
-    parser.add_argument("--subset", default="val", help="for evaluate and table (%(default)s)")
-    parser.add_argument("--tuned", default="last", help="for table: weights after fine-tuning")
+    parser.add_argument(
+        "--subset", default="val", help="subset for evaluate and table (%(default)s)"
+    )
+    parser.add_argument("--tuned", default="last", help="weights after fine-tuning, for table")
     parser.add_argument(
         "--refiner",
         metavar="path or name",
-        help="refiner for evaluate, refine and table: path, motorcycle or start",
+        help="refiner for evaluate, refine and table: motorcycle, start or a path",
     )
-    parser.add_argument("--json", metavar="path", help="for table: write all figures there")
+    parser.add_argument("--json", metavar="path", help="file for the figures of table")
     args = parser.parse_args(words)
     if args.command in ("train", "evaluate", "table") and not args.dataset:
-        parser.error(f"--dataset is needed for {args.command}")
+        parser.error(f"--dataset is required for {args.command}")
     if args.command == "splash" and not (args.image or args.video):
-        parser.error("--image or --video is needed for splash")
+        parser.error("--image or --video is required for splash")
     if args.command == "refine" and not (args.dataset or args.image or args.video):
-        parser.error("--dataset, --image or --video is needed for refine")
+        parser.error("--dataset, --image or --video is required for refine")
     print("Command:", args.command)
     print("Weights:", args.weights)
     print("Dataset:", args.dataset)

@@ -1,0 +1,1 @@
+"""The sample nucleus; see nucleus.py."""

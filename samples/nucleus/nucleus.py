@@ -1,20 +1,18 @@
-"""
-Mask R-CNN
-Train on nuclei (the 2018 Data Science Bowl), and write a submission.
+"""Mask R-CNN: train on nuclei (the 2018 Data Science Bowl), and write a submission.
 
-Usage: import the module, or run it from the command line:
+Import the module, or run it from the command line:
 
-    # Train, starting from ImageNet's weights or the small ones that come with the package
+    # Train, starting from ImageNet's weights or the small weights of the package
     python3 nucleus.py train --dataset=/path/to/dataset --subset=train --weights=imagenet
     python3 nucleus.py train --dataset=/path/to/dataset --subset=train --weights=small
 
-    # Go on with the last training, on all of stage 1
+    # Continue the last training, on all images of stage 1
     python3 nucleus.py train --dataset=/path/to/dataset --subset=stage1_train --weights=last
 
-    # Write results/nucleus/submit_<time>/submit.csv and the pictures with what was found
+    # Write results/nucleus/submit_<time>/submit.csv and the images with their detections
     python3 nucleus.py detect --dataset=/path/to/dataset --subset=stage1_test --weights=last
 
-The data set: https://www.kaggle.com/c/data-science-bowl-2018
+The dataset: https://www.kaggle.com/c/data-science-bowl-2018
 """
 
 import datetime
@@ -26,17 +24,17 @@ import cv2
 import numpy as np
 
 ROOT_DIR = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
-sys.path.append(ROOT_DIR)  # To find a local version of the library
+sys.path.append(ROOT_DIR)  # to find a local version of the library
 
 from mrcnn import datasets
-from mrcnn.cli.start import sample_parser, start_model
+from mrcnn.cli import sample_parser, start_model
 from mrcnn.config import Config
 from mrcnn.datasets.nucleus import SUBSETS, VAL_IDS
-from mrcnn.drawing.rendering import save_instances
+from mrcnn.drawing import save_instances
 
 DEFAULT_LOGS_DIR = os.path.join(ROOT_DIR, "logs")
 RESULTS_DIR = os.path.join(ROOT_DIR, "results", "nucleus")
-NUM_TRAIN = 657 - len(VAL_IDS)  # the competition's pictures of stage 1 that are not held out
+NUM_TRAIN = 657 - len(VAL_IDS)  # the competition's images of stage 1 that are not held out
 
 # Stages of training: layers, last epoch.
 SCHEDULE = [("heads", 20), ("all", 40)]
@@ -48,18 +46,18 @@ SCHEDULE = [("heads", 20), ("all", 40)]
 
 
 class NucleusConfig(Config):
-    """Settings for many small objects: doubled pictures, small anchors, many proposals."""
+    """Settings for many small objects: enlarged images, small anchors, many proposals."""
 
     NAME = "nucleus"
     IMAGES_PER_GPU = 6
     NUM_CLASSES = 1 + 1  # background + nucleus
     STEPS_PER_EPOCH = NUM_TRAIN // IMAGES_PER_GPU
     VALIDATION_STEPS = max(1, len(VAL_IDS) // IMAGES_PER_GPU)
-    # The submission takes every nucleus; its score punishes doubtful ones little.
+    # The score of the competition hardly punishes detections of a low score.
     DETECTION_MIN_CONFIDENCE = 0
     BACKBONE = "resnet50"
 
-    # Random crops of 512 x 512 from pictures scaled up twofold.
+    # Random crops of 512 x 512 from images scaled up by 2.
     IMAGE_RESIZE_MODE = "crop"
     IMAGE_MIN_DIM = 512
     IMAGE_MAX_DIM = 512
@@ -81,7 +79,7 @@ class NucleusConfig(Config):
 
 
 class NucleusInferenceConfig(NucleusConfig):
-    """Whole pictures of any size, one at a time."""
+    """Whole images of any size, one at a time."""
 
     GPU_COUNT = 1
     IMAGES_PER_GPU = 1
@@ -95,11 +93,11 @@ class NucleusInferenceConfig(NucleusConfig):
 
 
 class NucleusDataset(datasets.NucleusDataset):
-    """Pictures ID/images/ID.png with a mask file for each nucleus: `load_nucleus`."""
+    """Images ID/images/ID.png with a mask file for each nucleus: `load_nucleus`."""
 
 
 def augment(image, mask, rng):
-    """At most two of: mirroring, turning by right angles, brightness, blur."""
+    """Apply up to two of: mirroring, rotation by right angles, brightness, blur."""
     changes = [_mirror, _upside_down, _turn, _brighten, _blur]
     for i in rng.permutation(len(changes))[: rng.integers(0, 3)]:
         image, mask = changes[i](image, mask, rng)
@@ -115,7 +113,7 @@ def _upside_down(image, mask, rng):
 
 
 def _turn(image, mask, rng):
-    # A quarter turn of another shape than a square would change the shape.
+    # A rotation by 90 degrees would change the shape of an image that is not square.
     turns = int(rng.integers(1, 4)) if image.shape[0] == image.shape[1] else 2
     return np.rot90(image, turns), np.rot90(mask, turns)
 
@@ -125,7 +123,7 @@ def _brighten(image, mask, rng):
 
 
 def _blur(image, mask, rng):
-    sigma = max(rng.uniform(0.0, 5.0), 0.01)  # OpenCV takes 0 for "choose one"
+    sigma = max(rng.uniform(0.0, 5.0), 0.01)  # 0 would let OpenCV choose
     return cv2.GaussianBlur(np.ascontiguousarray(image), (0, 0), sigma), mask
 
 
@@ -135,9 +133,10 @@ def _blur(image, mask, rng):
 
 
 def rle_encode(mask):
-    """The competition's run lengths of a mask [height, width]: "start length start length ...".
+    """Return the competition's run lengths of a mask: "start length start length ...".
 
-    Pixels are counted from 1, down the columns.
+    Args:
+        mask: [height, width] bool. Pixels are numbered from 1, column by column.
     """
     pixels = np.concatenate([[0], np.asarray(mask, bool).T.ravel(), [0]])
     edges = np.flatnonzero(pixels[1:] != pixels[:-1]) + 1
@@ -146,7 +145,7 @@ def rle_encode(mask):
 
 
 def rle_decode(rle, shape):
-    """The mask, bool of `shape` (height, width), of the competition's run lengths."""
+    """Return the mask, bool of `shape` (height, width), of the competition's run lengths."""
     starts, lengths = np.array(rle.split(), int).reshape(-1, 2).T
     pixels = np.zeros(shape[0] * shape[1], bool)
     for start, length in zip(starts - 1, lengths):
@@ -155,16 +154,18 @@ def rle_decode(rle, shape):
 
 
 def mask_to_rle(image_id, mask, scores):
-    """The lines of a submission for one picture.
+    """Return the lines of a submission for one image.
 
-    Masks must not overlap there: a pixel goes to the best of its masks. One that keeps no
-    pixel is left out.
+    The masks of a submission must not overlap: a pixel belongs to its mask of the highest score.
+    A mask without pixels is left out.
 
-    image_id: the picture's id
-    mask: [height, width, instances] bool
-    scores: [instances]
+    Args:
+        image_id: the id of the image.
+        mask: [height, width, instances] bool.
+        scores: [instances].
 
-    Returns lines "id, run lengths"; "id," when there is nothing.
+    Returns:
+        Lines "id, run lengths"; "id," if there is no mask.
     """
     taken = np.zeros(mask.shape[:2], bool)
     lines = []
@@ -182,7 +183,7 @@ def mask_to_rle(image_id, mask, scores):
 
 
 def train(model, dataset_dir, subset):
-    """Train the heads, then everything."""
+    """Train the heads, then all layers."""
     dataset_train = NucleusDataset()
     dataset_train.load_nucleus(dataset_dir, subset)
     dataset_train.prepare()
@@ -191,7 +192,7 @@ def train(model, dataset_dir, subset):
         dataset_val = NucleusDataset()
         dataset_val.load_nucleus(dataset_dir, "val")
         dataset_val.prepare()
-    else:  # other pictures than the competition's: hold out some of these
+    else:  # not the images of the competition: hold out a part
         dataset_train, dataset_val = dataset_train.split(0.1)
 
     for layers, epochs in SCHEDULE:
@@ -207,9 +208,10 @@ def train(model, dataset_dir, subset):
 
 
 def detect(model, dataset_dir, subset):
-    """Write a submission, and each picture with what was found in it.
+    """Write a submission, and each image with its detections.
 
-    Returns the folder: results/nucleus/submit_<time>.
+    Returns:
+        The folder, results/nucleus/submit_<time>.
     """
     print(f"Running on {dataset_dir}")
     dataset = NucleusDataset()
@@ -226,10 +228,10 @@ def detect(model, dataset_dir, subset):
             result = model.detect([image])[0]
             source_id = dataset.image_info[image_id]["id"]
             file.write(mask_to_rle(source_id, result["masks"], result["scores"]) + "\n")
-            picture = os.path.join(submit_dir, f"{source_id}.png")
-            # Hundreds of labels that all say "nucleus" would hide them.
+            output_path = os.path.join(submit_dir, f"{source_id}.png")
+            # Hundreds of labels "nucleus" would cover the nuclei.
             save_instances(
-                picture,
+                output_path,
                 image,
                 result,
                 class_names=dataset.class_names,
@@ -246,12 +248,13 @@ def detect(model, dataset_dir, subset):
 
 
 def main(words=None):
+    """Run the command line; `words` are those of the process by default."""
     parser = sample_parser("Mask R-CNN for nuclei.", ("train", "detect"), DEFAULT_LOGS_DIR)
     parser.add_argument("--subset", metavar="<subset>", help=", ".join(SUBSETS))
     args = parser.parse_args(words)
     for option in ("dataset", "subset"):
         if not getattr(args, option):
-            parser.error(f"--{option} is needed for {args.command}")
+            parser.error(f"--{option} is required for {args.command}")
     print("Weights:", args.weights)
     print("Dataset:", args.dataset)
     print("Subset: ", args.subset)

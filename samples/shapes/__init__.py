@@ -1,0 +1,1 @@
+"""The sample shapes; see shapes.py."""

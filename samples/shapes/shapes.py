@@ -1,21 +1,19 @@
-"""
-Mask R-CNN
-Train on squares, circles and triangles that are drawn as they are needed: no data set to fetch.
+"""Mask R-CNN: train on synthetic shapes, which need no dataset.
 
-Usage: import the module, or run it from the command line:
+Import the module, or run it from the command line:
 
-    # Train, starting from the small weights that come with the package, from ImageNet's or anew
+    # Train, starting from the small weights of the package, ImageNet's, or random values
     python3 shapes.py train
     python3 shapes.py train --weights=imagenet --epochs=10
     python3 shapes.py train --weights=none --steps=200 --epochs=20
 
-    # Go on with the last training
+    # Continue the last training
     python3 shapes.py train --weights=last --epochs=12
 
-    # COCO's figures on fresh pictures
+    # COCO's average precision on images that were not trained on
     python3 shapes.py evaluate --weights=last
 
-    # Write pictures with what was found in them
+    # Write images with their detections
     python3 shapes.py detect --weights=last --output=shapes_output
 """
 
@@ -24,16 +22,16 @@ import os
 import sys
 
 ROOT_DIR = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
-sys.path.append(ROOT_DIR)  # To find a local version of the library
+sys.path.append(ROOT_DIR)  # to find a local version of the library
 
 from mrcnn import datasets
-from mrcnn.cli.start import start_model
+from mrcnn.cli import start_model
 from mrcnn.config import Config
-from mrcnn.drawing.rendering import save_instances
+from mrcnn.drawing import save_instances
 from mrcnn.evaluation.coco import evaluate_coco
 
 DEFAULT_LOGS_DIR = os.path.join(ROOT_DIR, "logs")
-# Each set has pictures of its own.
+# Each set has other images.
 SEEDS = {"train": 0, "val": 1, "test": 2}
 COUNTS = {"train": 500, "val": 50, "test": 100}
 
@@ -44,7 +42,7 @@ COUNTS = {"train": 500, "val": 50, "test": 100}
 
 
 class ShapesConfig(Config):
-    """Settings for small pictures of few objects."""
+    """Settings for small images with few objects."""
 
     NAME = "shapes"
     GPU_COUNT = 1
@@ -60,7 +58,7 @@ class ShapesConfig(Config):
 
 
 class InferenceConfig(ShapesConfig):
-    """One picture at a time."""
+    """One image at a time."""
 
     IMAGES_PER_GPU = 1
 
@@ -71,11 +69,11 @@ class InferenceConfig(ShapesConfig):
 
 
 class ShapesDataset(datasets.ShapesDataset):
-    """Pictures of shapes: `load_shapes(count, height, width)`."""
+    """Images of shapes: `load_shapes(count, height, width)`."""
 
 
 def load(subset, config):
-    """A prepared data set: "train", "val" or "test"."""
+    """Return a prepared dataset: "train", "val" or "test"."""
     height, width = config.IMAGE_SHAPE[:2].tolist()
     dataset = ShapesDataset()
     dataset.load_shapes(COUNTS[subset], height, width, SEEDS[subset])
@@ -84,7 +82,7 @@ def load(subset, config):
 
 
 def flip(image, mask, rng):
-    """Mirror every second picture and its masks, left to right."""
+    """Mirror an image and its masks left to right, with a probability of one half."""
     return (image[:, ::-1], mask[:, ::-1]) if rng.random() < 0.5 else (image, mask)
 
 
@@ -94,8 +92,9 @@ def flip(image, mask, rng):
 
 
 def make_optimizer(config, peak, steps):
-    """AdamW, whose rate rises for up to 100 steps to `peak` and then falls along half a cosine:
-    see benchmarks/shapes_from_scratch.py for how much faster than SGD it learns shapes.
+    """Return AdamW with a warm-up of up to 100 steps to `peak` and a cosine decay.
+
+    benchmarks/shapes_from_scratch.py compares it with SGD.
     """
     import keras
 
@@ -109,7 +108,7 @@ def make_optimizer(config, peak, steps):
 
 
 def train(model, epochs, learning_rate):
-    """Train every layer; shapes look like nothing that other weights have seen."""
+    """Train every layer: shapes differ from everything that other weights were trained on."""
     steps = max(epochs - model.epoch, 1) * model.config.STEPS_PER_EPOCH
     model.train(
         load("train", model.config),
@@ -124,20 +123,20 @@ def train(model, epochs, learning_rate):
 
 
 def evaluate(model):
-    """Print and return COCO's figures on fresh pictures."""
+    """Print and return COCO's figures on images that were not trained on."""
     report = evaluate_coco(model, load("test", model.config))
     print(report)
     return report
 
 
 def enlarged(image, result, times=4):
-    """A picture and its result at several times the size: labels would hide so small pictures."""
+    """Return an image and its result, enlarged: labels would cover a small image."""
     image, masks = (x.repeat(times, axis=0).repeat(times, axis=1) for x in (image, result["masks"]))
     return image, {**result, "rois": result["rois"] * times, "masks": masks}
 
 
 def detect(model, output, count):
-    """Write pictures, four times as large, with what was found in them."""
+    """Write images with their detections, four times as large."""
     dataset = load("test", model.config)
     os.makedirs(output, exist_ok=True)
     for image_id in dataset.image_ids[:count]:
@@ -158,22 +157,29 @@ def detect(model, output, count):
 
 
 def main(words=None):
+    """Run the command line; `words` are those of the process by default."""
     parser = argparse.ArgumentParser(description="Mask R-CNN on synthetic shapes.")
     commands = ("train", "evaluate", "detect")
     parser.add_argument("command", choices=commands, metavar="<command>", help=", ".join(commands))
     parser.add_argument(
         "--weights",
         metavar="/path/to/weights.h5",
-        help="path of weights, or small (to train), last (otherwise), coco, imagenet, none",
+        help="path of weights, or small (default of train), last (default of the others), coco, "
+        "imagenet, none",
     )
     parser.add_argument(
-        "--logs", default=DEFAULT_LOGS_DIR, metavar="/path/to/logs/", help="weights and logs"
+        "--logs",
+        default=DEFAULT_LOGS_DIR,
+        metavar="/path/to/logs/",
+        help="folder of weights and logs",
     )
     parser.add_argument("--epochs", type=int, default=10, help="number of the last epoch")
-    parser.add_argument("--steps", type=int, help="steps an epoch (default 100)")
-    parser.add_argument("--learning-rate", type=float, default=5e-4, help="at its peak")
-    parser.add_argument("--output", default="shapes_output", help="folder for detect")
-    parser.add_argument("--count", type=int, default=10, help="number of pictures for detect")
+    parser.add_argument("--steps", type=int, help="steps per epoch (default 100)")
+    parser.add_argument(
+        "--learning-rate", type=float, default=5e-4, help="peak of the learning rate"
+    )
+    parser.add_argument("--output", default="shapes_output", help="folder for the images of detect")
+    parser.add_argument("--count", type=int, default=10, help="number of images for detect")
     args = parser.parse_args(words)
     weights = args.weights or ("small" if args.command == "train" else "last")
     print("Weights:", weights)
@@ -186,7 +192,7 @@ def main(words=None):
         return
     config = InferenceConfig()
     if args.command == "evaluate":
-        # Average precision weighs the uncertain detections itself.
+        # Average precision also counts detections of a low score.
         config.DETECTION_MIN_CONFIDENCE = 0.05
     model = start_model("inference", config, weights, args.logs)
     if args.command == "evaluate":

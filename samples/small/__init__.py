@@ -1,0 +1,1 @@
+"""The sample small; see small.py."""

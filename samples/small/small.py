@@ -1,22 +1,21 @@
-"""
-The small model that ships with the package: balloons, motorcycles and people.
+"""Train the small model of the package: balloons, motorcycles and people.
 
-A SqueezeNet backbone, a narrow pyramid and 384-pixel pictures: 3.6 million weights that learn from
-some 170 photographs on two CPU cores, and detect in a fraction of a second.
+It has a SqueezeNet backbone, a narrow pyramid and 384-pixel images: 3.6 million weights that are
+trained with about 170 photographs on two CPU cores, and detect in a fraction of a second.
 
-Usage: run from the command line as such:
+Run it from the command line:
 
-    # Train it as it was trained
+    # Train with the settings of today
     python3 small.py train --data=/path/to/data --backbone=/path/to/squeezenet1_1_imagenet_notop.h5
 
-    # Leave a part of the motorcycles and people out, and measure on that part
+    # Hold out a part of the motorcycles and people, and measure on that part
     python3 small.py train --data=... --backbone=... --fold=0 --folds=2
     python3 small.py evaluate --data=... --weights=last --fold=0 --folds=2
 
-    # The mean of two trainings of which the second went on from the first
+    # Average two trainings of which the second continued the first
     python3 small.py average --weights first.h5 second.h5 --output=mean.h5
 
-    # Write the file that ships, in half precision, with its settings beside it
+    # Write the file of the package, in half precision, with its settings beside it
     python3 small.py export --weights=last --output=weights/mask_rcnn_small.h5
 
 The data folder holds `balloon/` (VIA, train and val), `motorcycles/val/` (images and masks) and
@@ -46,15 +45,16 @@ from mrcnn.datasets import CopyPasteDataset, Dataset, MaskImageDataset, ViaDatas
 from mrcnn.datasets.views import merge
 from mrcnn.evaluation.coco import evaluate_coco
 from mrcnn.evaluation.instances import evaluate_single_object
+from mrcnn.files.atomic import write_json
 
 CLASSES = ("balloon", "motorcycle", "person")
-# SqueezeNet's layers that ImageNet weights exist for: fire10 and fire11 are ours.
+# Layers of SqueezeNet with ImageNet weights: fire10 and fire11 are additions of this package.
 PRETRAINED = re.compile(r"squeeze_conv1|fire[2-9]_")
 DEFAULT_LOGS_DIR = os.path.join(ROOT_DIR, "logs")
 
 
 class SmallConfig(Config):
-    """Settings of the small model. Pictures are 384 x 384, so anchors run from 24 to 384."""
+    """Settings of the small model. Images are 384 x 384, so anchors run from 24 to 384."""
 
     NAME = "small"
     BACKBONE = "squeezenet"
@@ -63,8 +63,8 @@ class SmallConfig(Config):
     IMAGE_MIN_DIM = 384
     IMAGE_MAX_DIM = 384
     TOP_DOWN_PYRAMID_SIZE = 96
-    # Even objects that fill the picture are cut from P4: the stages of stride 32 are learnt from
-    # a few pictures, those of stride 16 come from ImageNet.
+    # Objects that fill the image are pooled from P4: the stages of stride 16 come from ImageNet,
+    # those of stride 32 are trained with a few images only.
     CANONICAL_BOX_SIZE = 320
     RPN_CHANNELS = 96
     MASK_CHANNELS = 128
@@ -83,21 +83,21 @@ class SmallConfig(Config):
 
 
 def load_data(folder, subset, fold=0, folds=0, everyday=False, scenes=0):
-    """The three sets as one, and each by itself.
+    """Return the three sets as one, and each by itself.
 
     Args:
-        folder: where `balloon/`, `motorcycles/` and `penn_fudan/` lie.
+        folder: folder of `balloon/`, `motorcycles/` and `penn_fudan/`.
         subset: "train" or "val". Motorcycles and people have one set each: with `folds`, every
-            `folds`-th picture belongs to "val" and the others to "train"; without, all belong to
+            `folds`-th image belongs to "val" and the others to "train"; without, all belong to
             both.
-        fold: which pictures are left out.
+        fold: which part of the images is held out.
         folds: number of parts, 0 for none.
-        everyday: whether "all" also holds pictures of everyday scenes, see `load_everyday`. The
-            three sets then come twice, so that most pictures are still theirs.
-        scenes: number of pictures with objects of others pasted in, that "all" also holds.
+        everyday: whether "all" includes images of everyday scenes, see `load_everyday`. The three
+            sets are then included twice, so that most images are still theirs.
+        scenes: number of images with pasted objects that "all" includes.
 
     Returns:
-        dict of prepared data sets: "balloon", "motorcycle", "person" and "all".
+        A dict of prepared datasets: "balloon", "motorcycle", "person" and "all".
     """
     parts = {
         "balloon": ViaDataset(),
@@ -118,12 +118,12 @@ def load_data(folder, subset, fold=0, folds=0, everyday=False, scenes=0):
             parts[name] = dataset.subset(np.where(is_val == (subset == "val"))[0])
     more = [*parts.values(), *load_everyday(folder)] if everyday else []
     merged = merge([*parts.values(), *more])
-    # Nobody marked the people in some of the sets, so there a person costs nothing. But a
-    # motorcycle or a balloon found where none is marked is wrong in every picture.
+    # Some of the sets have people without annotations, so there the class person is not active.
+    # But a motorcycle or balloon detected where none is annotated is wrong in every image.
     for name in {info["source"] for info in merged.image_info}:
         people = [3] if name in ("person", "coco", "yolo") else []
         merged.source_class_ids[name] = [0, 1, 2, *people]
-    # The parts with the numbers that the classes have in the whole.
+    # The parts, with the class ids of the whole.
     sources = np.array([info["source"] for info in merged.image_info])
     parts = {name: merged.subset(np.where(sources == name)[0]) for name in CLASSES}
     if scenes:
@@ -134,16 +134,18 @@ def load_data(folder, subset, fold=0, folds=0, everyday=False, scenes=0):
 
 
 class Negatives(Dataset):
-    """Pictures without objects."""
+    """Images without objects."""
 
     def load_mask(self, image_id):
+        """Return no mask and no class id."""
         height, width = self.image_size(image_id)
         return np.zeros((height, width, 0), bool), np.zeros(0, np.int32)
 
 
 def load_everyday(folder):
-    """COCO's motorcycles and people, pictures with neither, and animals that fill the picture:
-    without these the model takes every large object for a motorcycle.
+    """Return COCO's motorcycles and people, images with neither, and images filled by an animal.
+
+    Without these the model detects every large object as a motorcycle.
     """
     classes = ["motorcycle", "person"]
     animals = open_dataset(os.path.join(folder, "kangaroo"), classes=["kangaroo"])
@@ -160,14 +162,17 @@ def load_everyday(folder):
 
 
 def augment(image, mask):
-    """Mirror, turn, zoom, shift and recolour a picture `[H, W, 3]` uint8 and its masks
-    `[H, W, N]`.
+    """Mirror, rotate, scale, shift and recolor an image and its masks at random.
+
+    Args:
+        image: [H, W, 3] uint8.
+        mask: [H, W, N].
     """
     rng = np.random.default_rng()
     height, width = image.shape[:2]
     zoom = math.exp(rng.uniform(math.log(0.7), math.log(1.4)))
     flip = -1.0 if rng.random() < 0.5 else 1.0
-    # About the centre, then shifted by up to a tenth of the side.
+    # Around the center, then shifted by up to a tenth of the side.
     shift = rng.uniform(-0.1, 0.1, 2) * (width, height)
     center = np.array([(width - 1) / 2, (height - 1) / 2])
     angle = math.radians(rng.uniform(-10, 10))
@@ -189,12 +194,13 @@ def augment(image, mask):
 
 
 def make_optimizer(config, peak, steps, backbone_rate=0.1):
-    """AdamW (Loshchilov and Hutter 2019), whose rate rises for up to 200 steps to `peak` and then
-    follows half a cosine down to zero. The mask head gains most: after 600 steps its loss was 0.34
-    where it was 0.44 with SGD at 0.008.
+    """Return AdamW with a warm-up of up to 200 steps to `peak` and a cosine decay to zero.
 
-    What comes from ImageNet learns at `backbone_rate` of that: AdamW takes steps of one size for
-    every weight, and at the rate that the heads need it would wash ImageNet's features out.
+    AdamW is by Loshchilov and Hutter (2019). The mask head gains most: after 600 steps its loss was
+    0.34, and 0.44 with SGD at 0.008.
+
+    Layers from ImageNet are trained at `backbone_rate` times this rate: AdamW's steps have the
+    same size for every weight, and the rate of the heads would destroy ImageNet's features.
     """
     import keras
 
@@ -216,7 +222,7 @@ def make_optimizer(config, peak, steps, backbone_rate=0.1):
 
 
 def train(model, data, args):
-    """Train the layers asked for. The first ones know edges and colours already."""
+    """Train the layers of --layers; the first layers, from ImageNet, stay as they are."""
     started, cpu = time.time(), _cpu_seconds()
     model.config.STEPS_PER_EPOCH = min(model.config.STEPS_PER_EPOCH, args.steps)
     epochs = args.steps // model.config.STEPS_PER_EPOCH
@@ -242,7 +248,7 @@ def _cpu_seconds():
 
 
 def evaluate(model, data):
-    """Print COCO's figures for each set, and the mean IoU of the motorcycles; return them."""
+    """Print and return COCO's figures for each set, and the mean IoU of the motorcycles."""
     figures = {}
     for name in CLASSES:
         report = evaluate_coco(model, data[name], progress=False)
@@ -262,8 +268,9 @@ def evaluate(model, data):
 
 
 def average(model, paths):
-    """Give the model the mean of weights of one training at different times (Izmailov et al. 2018,
-    "Averaging weights leads to wider optima and better generalization").
+    """Set the weights of the model to the mean of several checkpoints of one training.
+
+    See Izmailov et al. (2018), "Averaging weights leads to wider optima and better generalization".
     """
     total = [0.0 for _ in model.keras_model.weights]
     for path in paths:
@@ -274,35 +281,40 @@ def average(model, paths):
 
 
 def main():
-    parser = argparse.ArgumentParser(description="Train the small model that ships.")
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description="Train the small model of the package.")
     parser.add_argument("command", choices=("train", "evaluate", "average", "export"))
-    parser.add_argument("--data", help="folder of the three data sets")
+    parser.add_argument("--data", help="folder of the three datasets")
     parser.add_argument("--backbone", help="ImageNet weights of SqueezeNet 1.1 (.h5)")
     parser.add_argument(
-        "--weights", nargs="+", help="a weight file to go on from, or 'last'; for average several"
+        "--weights", nargs="+", help="weight file to start from, or 'last'; several for average"
     )
     parser.add_argument("--logs", default=DEFAULT_LOGS_DIR)
     parser.add_argument(
-        "--output", help="for export and average: the file; for evaluate: a JSON of figures"
+        "--output", help="for export and average: the file; for evaluate: a JSON file"
     )
     parser.add_argument("--everyday", action="store_true", help="train on everyday scenes too")
+    parser.add_argument("--scenes", type=int, default=0, help="number of scenes of pasted objects")
     parser.add_argument(
-        "--scenes", type=int, default=0, help="train on so many scenes of pasted objects too"
+        "--steps", type=int, default=3000, help="number of steps, of two images each"
     )
-    parser.add_argument("--steps", type=int, default=3000, help="of two pictures each")
-    parser.add_argument("--learning-rate", type=float, default=3e-4, help="at its peak")
     parser.add_argument(
-        "--backbone-rate", type=float, default=0.1, help="of that, what ImageNet's layers learn at"
+        "--learning-rate", type=float, default=3e-4, help="peak of the learning rate"
     )
-    parser.add_argument("--layers", default="3+", help="what learns: heads, 5+, 4+ or 3+")
+    parser.add_argument(
+        "--backbone-rate", type=float, default=0.1, help="factor for layers from ImageNet"
+    )
+    parser.add_argument("--layers", default="3+", help="layers to train: heads, 5+, 4+ or 3+")
     parser.add_argument(
         "--precision",
         choices=PRECISIONS,
         default="float32",
-        help="of the training's arithmetic; bfloat16 is faster where the CPU has it",
+        help="precision of the training; bfloat16 is faster on CPUs that have it",
     )
     parser.add_argument("--mask-weight", type=float, default=1.0, help="factor of the mask loss")
-    parser.add_argument("--box-weight", type=float, default=1.0, help="of the box head's loss")
+    parser.add_argument(
+        "--box-weight", type=float, default=1.0, help="factor of the loss of the box head"
+    )
     parser.add_argument("--fold", type=int, default=0)
     parser.add_argument("--folds", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
@@ -319,7 +331,7 @@ def main():
         "mrcnn_bbox_loss": args.box_weight,
     }
     if args.command == "evaluate":
-        # Average precision needs the uncertain detections too.
+        # Average precision also counts detections of a low score.
         config.DETECTION_MIN_CONFIDENCE = 0.05
     model = MaskRCNN("training" if args.command == "train" else "inference", config, args.logs)
     if args.backbone:
@@ -337,15 +349,13 @@ def main():
     elif args.command == "evaluate":
         figures = evaluate(model, load_data(args.data, "val", args.fold, args.folds))
         if args.output:
-            with open(args.output, "w") as file:
-                json.dump(figures, file, indent=1)
+            write_json(args.output, figures)
     elif args.command == "average":
         model.keras_model.save_weights(args.output)
     else:
         description = {"config": config.to_dict(), "class_names": ["BG", *CLASSES]}
         checkpoints.save_weights(model.keras_model, args.output, dtype="float16")
-        with open(os.path.splitext(args.output)[0] + ".json", "w") as file:
-            json.dump(description, file, indent=1)
+        write_json(os.path.splitext(args.output)[0] + ".json", description)
         print(f"Wrote {args.output}, {os.path.getsize(args.output) / 1e6:.1f} MB")
 
 

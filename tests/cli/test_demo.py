@@ -8,18 +8,18 @@ import skimage
 
 from mrcnn.cli import demo
 
-PICTURES = ["motorcycle_left.png", "motorcycle_right.png"]
+IMAGES = ["motorcycle_left.png", "motorcycle_right.png"]
 
 
-def test_pictures_come_with_the_library():
-    found, missing = demo.demo_pictures()
-    assert sorted([*missing, *(path.name for path in found)]) == PICTURES
+def test_images_come_with_the_library():
+    found, missing = demo.demo_images()
+    assert sorted([*missing, *(path.name for path in found)]) == IMAGES
     assert all(path.is_file() for path in found)
 
 
 @pytest.fixture
 def library(tmp_path, monkeypatch):
-    """A scikit-image that has one of the pictures, in its cache."""
+    """A scikit-image that has one of the images, in its cache."""
     import cv2
     import numpy as np
     import skimage.data
@@ -37,7 +37,7 @@ def test_demo_writes_what_detect_writes(run, fake_model, weights, library, monke
     monkeypatch.chdir(library)
     code, out, err = run("demo", "--weights", weights)
     assert (code, err) == (0, "")
-    assert "left out: motorcycle_left.png" in out
+    assert "not found: motorcycle_left.png" in out
     assert "Results  demo_output" in out
     written = sorted(path.name for path in Path("demo_output").iterdir())
     assert written == ["detections.json", "motorcycle_right.jpg"]
@@ -45,7 +45,7 @@ def test_demo_writes_what_detect_writes(run, fake_model, weights, library, monke
     assert [e["file_name"] for e in entries] == ["motorcycle_right.png"] * 2
 
 
-def test_demo_without_any_picture(run, fake_model, weights, library, monkeypatch):
+def test_demo_without_any_image(run, fake_model, weights, library, monkeypatch):
     monkeypatch.setattr(skimage.data, "data_dir", "nowhere")
     code, _, err = run("demo", "--weights", weights, "--output", library / "out")
     assert code == 2 and "without its sample photographs" in err

@@ -7,25 +7,26 @@ import cv2
 import numpy as np
 import pytest
 
-from mrcnn.cli.detect import class_numbers, keep_classes
+from mrcnn.cli.detect import class_numbers
+from mrcnn.cli.detection_run import keep_classes
 
 
 def read_json(path):
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def test_a_folder_with_a_broken_picture(run, fake_model, weights, photos, tmp_path):
+def test_a_folder_with_a_broken_image(run, fake_model, weights, photos, tmp_path):
     output = tmp_path / "out"
     code, out, err = run("detect", photos, "--weights", weights, "--output", output)
     assert code == 1
     assert sorted(p.name for p in output.iterdir()) == ["a.jpg", "c.jpg", "detections.json"]
     lines = out.splitlines()
     assert lines[1].startswith("[1/3] a.jpg  60x40  cat 1, dog 1  ")
-    assert lines[2].startswith("[2/3] b.jpg  skipped: ")
+    assert lines[2].startswith("[2/3] b.jpg  failed: ")
     assert lines[3].startswith("[3/3] c.png  32x32  cat 1, dog 1  ")
-    assert "2 pictures, 4 objects in 2 of them" in lines
+    assert "2 images, 4 objects in 2 of them" in lines
     assert f"Results  {output}  (detections.json)" in lines
-    assert err.startswith("1 of 3 pictures failed:\n")
+    assert err.startswith("1 of 3 images failed:\n")
     assert str(photos / "b.jpg") in err
     entries = read_json(output / "detections.json")
     assert [(e["image_id"], e["file_name"], e["category_name"]) for e in entries] == [
@@ -41,14 +42,14 @@ def test_a_folder_with_a_broken_picture(run, fake_model, weights, photos, tmp_pa
     assert (drawn != 90).any()
 
 
-def test_good_pictures_give_exit_code_0_and_a_timing_table(
+def test_good_images_give_exit_code_0_and_a_timing_table(
     run, fake_model, weights, photos, tmp_path
 ):
     code, out, err = run(
         "detect", photos / "a.jpg", photos / "c.png", "--weights", weights, "--output", tmp_path
     )
     assert (code, err) == (0, "")
-    for row in ("load model", "first picture", "detect", "read", "draw, write", "all"):
+    for row in ("load model", "first image", "detect", "read", "draw, write", "all"):
         assert any(line.startswith(row) for line in out.splitlines())
 
 
@@ -79,7 +80,7 @@ def test_tiles(run, fake_model, weights, photos, tmp_path):
     code, out, _ = run("detect", photos, "--weights", weights, "--output", output, "--tile", 128)
     assert code == 1
     assert fake_model.built[0].tile == 128
-    assert "[2/3] b.jpg  skipped: " in out and "[3/3] c.png  32x32  cat 1, dog 1" in out
+    assert "[2/3] b.jpg  failed: " in out and "[3/3] c.png  32x32  cat 1, dog 1" in out
 
 
 def test_nothing_found_writes_an_empty_list(
@@ -98,25 +99,26 @@ def test_nothing_found_writes_an_empty_list(
     assert read_json(tmp_path / "detections.json") == []
 
 
-def test_results_so_far_are_written_when_the_model_fails(
+def test_an_image_on_which_the_model_fails_is_reported_and_the_others_go_on(
     run, fake_model, weights, photos, tmp_path, monkeypatch
 ):
     find = fake_model._detect
 
-    def fails_on_the_second(self, image):
+    def fails_on_one(self, image):
         if image.shape[0] == 32:
             raise ValueError("out of order")
         return find(self, image)
 
-    monkeypatch.setattr(fake_model, "_detect", fails_on_the_second)
-    code, _, err = run(
-        "detect", photos / "a.jpg", photos / "c.png", "--weights", weights, "--output", tmp_path
+    monkeypatch.setattr(fake_model, "_detect", fails_on_one)
+    code, out, err = run(
+        "detect", photos / "c.png", photos / "a.jpg", "--weights", weights, "--output", tmp_path
     )
-    assert (code, err) == (2, "mrcnn: error: out of order\n")
-    assert len(read_json(tmp_path / "detections.json")) == 2
+    assert (code, err) == (1, f"1 of 2 images failed:\n  {photos / 'c.png'}: out of order\n")
+    assert "[1/2] c.png  failed: out of order" in out
+    assert [e["file_name"] for e in read_json(tmp_path / "detections.json")] == ["a.jpg", "a.jpg"]
 
 
-def test_results_in_the_folder_of_the_pictures_overwrite_none(
+def test_results_in_the_folder_of_the_images_overwrite_none(
     run, fake_model, weights, photos, tmp_path
 ):
     before = (photos / "a.jpg").read_bytes()
@@ -128,8 +130,11 @@ def test_results_in_the_folder_of_the_pictures_overwrite_none(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["nowhere.jpg"], "nowhere.jpg: no such file or folder"),
-        (["a.jpg", "--classes", "owl"], "--classes names owl; the classes are cat, dog"),
+        (["nowhere.jpg"], "image is nowhere.jpg: no such file or folder"),
+        (
+            ["a.jpg", "--classes", "owl"],
+            "--classes is 'owl'; it must name classes of the weights: cat, dog",
+        ),
         (["a.jpg", "--config", "none.json"], "none.json"),
         (["a.jpg", "--refine", "small"], "refiner not found: small"),
         (["a.jpg", "--refine", "c.png"], "is not an HDF5 refiner file"),
@@ -161,7 +166,7 @@ def test_class_numbers():
     assert class_numbers("hot dog, cat", names) == [2, 1]
     assert class_numbers(None, names) is None
     for words in ("", "BG", "bird"):
-        with pytest.raises(ValueError, match="the classes are Cat, hot dog"):
+        with pytest.raises(ValueError, match="classes of the weights: Cat, hot dog"):
             class_numbers(words, names)
 
 

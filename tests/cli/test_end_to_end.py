@@ -45,7 +45,7 @@ def test_detect_finds_what_matterports_package_found(run, parity_dir, recorded, 
         np.testing.assert_allclose(scores, np.sort(recorded[f"detect_scores_{i}"]), atol=2e-3)
 
 
-def test_train_resume_and_detect(run, tmp_path, monkeypatch):
+def test_train_resume_and_detect(run, tmp_path, monkeypatch, run_eagerly):
     monkeypatch.chdir(tmp_path)
     train = (
         *("train", "6", "--format", "shapes", "--image-size", 64, "--steps", 1),
@@ -57,7 +57,7 @@ def test_train_resume_and_detect(run, tmp_path, monkeypatch):
     assert code == 0, err
     code, out, err = run(*train, "--resume", "--epochs", 2)
     assert code == 0, err
-    assert "Going on from" in out
+    assert "Continuing from" in out
     (folder,) = (tmp_path / "logs").iterdir()
     written = {path.name for path in folder.iterdir()}
     assert {"mask_rcnn_shapes_0001.h5", "mask_rcnn_shapes_0002.h5", "config.json"} <= written

@@ -36,7 +36,7 @@ def test_find_images(folder, words, expected):
 @pytest.mark.parametrize("word", ["none.jpg", "*.gif", "empty"])
 def test_words_that_stand_for_nothing_are_refused(folder, word):
     (folder / "empty").mkdir()
-    with pytest.raises(FileNotFoundError, match=r"no such file or folder|without pictures"):
+    with pytest.raises(FileNotFoundError, match=r"no such file or folder|without images"):
         find_images([str(folder / "a.png"), str(folder / word)])
 
 
@@ -46,7 +46,7 @@ def test_plan_outputs_numbers_equal_names():
     assert [p.name for p in planned] == ["a.jpg", "a_2.jpg", "a_3.jpg", "b.jpg"]
 
 
-def test_plan_outputs_never_overwrites_a_picture():
+def test_plan_outputs_never_overwrites_an_image():
     images = [Path("p/a.jpg"), Path("p/a.png"), Path("p/a_2.jpg"), Path("p/b.png")]
     planned = plan_outputs(images, Path("p"))
     assert not set(planned) & set(images)

@@ -63,10 +63,10 @@ def test_debug_shows_the_traceback_wherever_it_stands():
 
 
 def test_an_unexpected_error_is_named(run, monkeypatch):
-    def broken(*_):
+    def broken(*_, **__):
         raise KeyError("x")
 
-    monkeypatch.setattr("mrcnn.cli.data.open_data", broken)
+    monkeypatch.setattr("mrcnn.cli.data.subsets_of", broken)
     code, _, err = run("check", ".", "--subset", "train")
     assert code == 2
     assert err == "mrcnn: error: KeyError: 'x' (run again with --debug to see where)\n"

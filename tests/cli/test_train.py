@@ -1,4 +1,4 @@
-"""`mrcnn train` with a fake model: where it starts, what it is given, what it refuses."""
+"""`mrcnn train` with a fake model: what it starts from, what it is given, what it refuses."""
 
 import types
 
@@ -7,7 +7,8 @@ import pytest
 
 from mrcnn import checkpoints
 from mrcnn.checkpoints.description import CLASS_LAYERS
-from mrcnn.cli.train import experiment_name, flip, last_checkpoint, open_parts
+from mrcnn.cli.train import experiment_name, last_checkpoint, open_parts
+from mrcnn.training.starting import flip_left_right
 from tests.checkpoints.test_description import info
 from tests.fake_model import describe
 
@@ -36,8 +37,8 @@ def test_from_other_classes_leaves_the_heads_random(run, fake_model, weights):
     ((train, val, rate, epochs, layers, options),) = model.trained
     assert (train.num_images, val.num_images) == (8, 2)
     assert (rate, epochs, layers) == (0.01, 4, "4+")
-    assert options == {"augmentation": flip, "custom_callbacks": None, "seed": 5}
-    assert "8 pictures to train on, 2 to validate on, classes: square, circle, triangle" in out
+    assert options == {"augmentation": flip_left_right, "custom_callbacks": None, "seed": 5}
+    assert "8 images to train on, 2 to validate on, classes: square, circle, triangle" in out
     assert "Weights and logs are in runs/run" in out
 
 
@@ -74,7 +75,7 @@ def test_from_a_backbone(run, fake_model, weights, monkeypatch):
     assert model.loaded[0] == (str(weights), True, None)
     code, _, err = run(*SHAPES, "--weights", weights, "--backbone", "resnet101")
     assert code == 2
-    assert "--backbone is resnet101, but the weights" in err
+    assert "backbone is resnet101; it must be resnet50, that of the weights" in err
 
 
 def test_load_report_is_shown(run, fake_model, weights, monkeypatch):
@@ -99,7 +100,7 @@ def test_resume_goes_on_from_the_newest_checkpoint(run, fake_model, tmp_path):
     checkpoint(tmp_path / "logs", "shapes_big20260301T1200", 3)
     code, out, _ = run(*SHAPES, "--resume")
     assert code == 0
-    assert f"Going on from {newest.relative_to(tmp_path)}" in out
+    assert f"Continuing from {newest.relative_to(tmp_path)}" in out
     assert fake_model.built[0].loaded == [(str(newest.relative_to(tmp_path)), True, None)]
     assert last_checkpoint(tmp_path / "logs", "shapes") == newest
 
@@ -121,8 +122,8 @@ def test_resume_refuses_other_classes_and_nothing(run, fake_model, tmp_path):
     ("words", "message"),
     [
         (["--image-size", 100], "IMAGE_MAX_DIM is 100; it must be a multiple of 64"),
-        (["--augment", "colours"], "--augment must be flips or none"),
-        (["--best", "--val-fraction", 0], "need pictures to validate on"),
+        (["--augment", "colours"], "--augment is 'colours'; it must be flips or none"),
+        (["--best", "--val-fraction", 0], "need images to validate on"),
         (["--backbone", "vgg"], "BACKBONE is 'vgg'; it must be one of"),
     ],
 )
@@ -161,7 +162,7 @@ def test_experiment_name(tmp_path, name, dataset, format, expected):
     assert experiment_name(name, dataset, format) == expected
 
 
-def test_flip_mirrors_picture_and_masks_together():
+def test_flip_mirrors_image_and_masks_together():
     image = np.arange(12).reshape(2, 2, 3)
     mask = np.array([[[True], [False]], [[False], [False]]])
 
@@ -171,9 +172,9 @@ def test_flip_mirrors_picture_and_masks_together():
         def random(self):
             return self.value
 
-    flipped, moved = flip(image, mask, Rng())
+    flipped, moved = flip_left_right(image, mask, Rng())
     np.testing.assert_array_equal(flipped, image[:, ::-1])
     np.testing.assert_array_equal(moved[0, :, 0], [False, True])
     Rng.value = 0.5
-    assert flip(image, mask, Rng())[0] is image
-    assert flip(image, mask, None)[0].shape == image.shape
+    assert flip_left_right(image, mask, Rng())[0] is image
+    assert flip_left_right(image, mask)[0].shape == image.shape

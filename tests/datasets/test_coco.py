@@ -9,6 +9,7 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from mrcnn.datasets import CocoDataset, coco_download, open_dataset
+from mrcnn.files.fetch import FetchError
 from tests.datasets.made_up import box, write_json, write_picture
 from tests.local_server import LocalServer
 
@@ -95,7 +96,8 @@ def test_crowd_of_another_size_covers_the_picture(tmp_path):
     dataset = open_dataset(whole(tmp_path, annotation(1, segmentation=crowd, iscrowd=1)))
     assert dataset.load_mask(0)[0].all()
     dataset.image_info[0]["annotations"][0]["iscrowd"] = 0
-    with pytest.raises(ValueError, match="4x4 pixels, the picture is 10x8"):
+    rule = r"annotation 1: .* \[4, 4\]; it must be the image's \[8, 10\]"
+    with pytest.raises(ValueError, match=rule):
         dataset.load_mask(0)
 
 
@@ -111,10 +113,13 @@ def test_instances_without_area_are_dropped_once(tmp_path, caplog):
     for _ in range(2):
         masks, class_ids = dataset.load_mask(0)
         assert masks.shape == (8, 10, 1) and class_ids.tolist() == [1]
-    assert caplog.text.count("2 of 3 instances have no pixel") == 1
+    assert caplog.text.count("1 of 2 instances have no pixel") == 1
     assert "a.png" in caplog.text
-    assert [p.kind for p in dataset.check().problems if p.severity == "warning"] == ["dropped"]
-    assert dataset.image_class_ids(0).tolist() == [1, 1, 1]
+    assert "fewer than three points" in caplog.text
+    assert "annotations.json, annotation 1)" in caplog.text
+    kinds = [p.kind for p in dataset.check().problems if p.severity == "warning"]
+    assert kinds == ["left_out", "dropped"]
+    assert dataset.image_class_ids(0).tolist() == [1, 1]
 
 
 def test_polygons_as_pycocotools_draws_them():
@@ -144,6 +149,9 @@ def test_choosing_classes(tmp_path):
     swapped = open_dataset(folder, classes=["dog", "cat"])
     assert swapped.class_names == ["BG", "dog", "cat"]
     assert swapped.load_mask(0)[1].tolist() == [2]
+    more = open_dataset(folder, classes=["cow", "dog", "cat"])
+    assert more.class_names == ["BG", "cow", "dog", "cat"]
+    assert [more.load_mask(i)[1].tolist() for i in more.image_ids] == [[3], [2]]
     for classes in (["cow"], []):
         with pytest.raises(ValueError, match="classes"):
             open_dataset(folder, classes=classes)
@@ -303,3 +311,15 @@ def test_auto_download(tmp_path, monkeypatch):
 def test_nothing_of_that_name_to_download(tmp_path, subset, year, message):
     with pytest.raises(ValueError, match=message):
         coco_download.download_coco(tmp_path, subset, year)
+
+
+def test_a_damaged_archive_is_fetched_again_and_named(tmp_path, monkeypatch, caplog):
+    good = archive({"val2017/a.png": b"x" * 999})
+    damaged = bytearray(good)
+    damaged[60] ^= 0xFF
+    with LocalServer({"zips/val2017.zip": bytes(damaged)}) as server:
+        monkeypatch.setattr(coco_download, "COCO_URL", server.url().rstrip("/"))
+        with pytest.raises(FetchError, match=r"val2017\.zip: .* damaged twice \(val2017/a\.png: "):
+            coco_download.download_coco(tmp_path, "val", 2017)
+        assert len([r for r in server.log if r.method == "GET"]) == 2
+    assert list(tmp_path.iterdir()) == []

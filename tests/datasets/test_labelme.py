@@ -89,7 +89,7 @@ def test_groups_are_one_instance(tmp_path):
 def test_shapes_without_area_are_left_out(tmp_path, caplog):
     dataset = open_dataset(write(tmp_path, shape(points=[[1, 1]], kind="point"), shape()))
     assert dataset.load_mask(0)[1].tolist() == [1]
-    assert "(a.json shape 0)" in caplog.text
+    assert "(a.json shape 0: 'point')" in caplog.text
 
 
 def test_negative_and_classes(tmp_path):
@@ -151,8 +151,8 @@ def test_subsets_share_their_classes(tmp_path):
     ("content", "message"),
     [
         ({"shapes": {}, "imagePath": "a.png"}, 'no list "shapes"'),
-        ({"shapes": [{"label": "cat"}]}, 'shape 0 has no "label" or no "points"'),
-        ({"shapes": [shape(kind="mask")]}, 'has no "mask"'),
+        ({"shapes": [{"label": "cat"}]}, "a.json, shape 0: points is missing; it must be given"),
+        ({"shapes": [shape(kind="mask")]}, "a.json, shape 0: mask is missing; it must be given"),
     ],
 )
 def test_broken_files(tmp_path, content, message):

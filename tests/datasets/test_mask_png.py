@@ -73,7 +73,7 @@ def test_pictures_without_masks_are_negatives(tmp_path, caplog):
     dataset = open_dataset(tmp_path)
     assert dataset.summary().num_negatives == 2
     assert dataset.load_mask(1)[0].shape == dataset.load_mask(2)[0].shape == (8, 10, 0)
-    assert "1 of 3 pictures" in caplog.text and "(b.png)" in caplog.text
+    assert "1 of 3 images" in caplog.text and "(b.png)" in caplog.text
 
 
 SPLITS = [
@@ -153,7 +153,7 @@ def test_classes(tmp_path, options, names, class_id):
         ({"classes": ["cat"], "class_name": "dog"}, "class_name is 'dog'"),
         ({"mode": "soft"}, "mode is 'soft'"),
         ({"mask_dir": "nowhere"}, "mask_dir is 'nowhere'"),
-        ({"mask_dir": "others"}, "no file belongs to a picture"),
+        ({"mask_dir": "others"}, "no file belongs to an image"),
         ({"subset": "train"}, "subset is 'train'"),
     ],
 )

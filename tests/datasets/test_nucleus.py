@@ -60,7 +60,7 @@ def test_masks(root, caplog):
 
 def test_mask_of_another_size(root):
     write_pixels(next((root / "stage1_train" / VAL_ID / "masks").glob("*")), np.ones((4, 4)))
-    with pytest.raises(ValueError, match="4x4 pixels, the picture has 10x8"):
+    with pytest.raises(ValueError, match="4x4 pixels; it must have those of the image, 10x8"):
         open_dataset(root, subset="val").load_mask(0)
 
 
@@ -71,7 +71,7 @@ def test_refusals(root):
         NucleusDataset().load_nucleus(root, "stage2_test")
     with pytest.raises(ValueError, match="stage1_train, stage1_test; choose one"):
         open_dataset(root)
-    with pytest.raises(ValueError, match="there is one class"):
+    with pytest.raises(ValueError, match="must be the name of the one class"):
         open_dataset(root, subset="train", classes=["a", "b"])
     assert open_dataset(root, subset="train", classes=["cell"]).class_names == ["BG", "cell"]
 

@@ -17,8 +17,8 @@ POLYGONS = [
     ("smaller than a pixel", [1.2, 1.8, 1.5], [1.2, 1.2, 1.8], "....\n....\n...."),
     ("cut at every edge", [-3, 9, 9, -3], [-3, -3, 9, 9], "###\n###\n###"),
     ("cut on the right", [1, 9, 9, 1], [1, 1, 1, 2], "...\n.##\n.#."),
-    ("left of the picture", [-5, -2, -2, -5], [0, 0, 2, 2], "...\n...\n..."),
-    ("below the picture", [0, 2, 2, 0], [5, 5, 8, 8], "...\n...\n..."),
+    ("left of the image", [-5, -2, -2, -5], [0, 0, 2, 2], "...\n...\n..."),
+    ("below the image", [0, 2, 2, 0], [5, 5, 8, 8], "...\n...\n..."),
     ("two corners", [0, 2], [0, 2], "...\n...\n..."),
     ("no corner", [], [], "...\n..."),
 ]
@@ -32,7 +32,7 @@ def test_polygon(name, xs, ys, picture):
 
 def test_polygon_with_centres_at_half():
     # The square 1..3 covers exactly the pixels 1 and 2 where pixel 0 covers 0..1.
-    mask = polygon_mask([1, 3, 3, 1], [1, 1, 3, 3], 4, 4, pixel_centre=0.5)
+    mask = polygon_mask([1, 3, 3, 1], [1, 1, 3, 3], 4, 4, pixel_center=0.5)
     np.testing.assert_array_equal(mask, box(4, 4, 1, 1, 3, 3))
 
 
@@ -98,7 +98,7 @@ def test_circle_and_ellipse():
     # A quarter turn swaps the radii.
     turned = ellipse_mask(2, 2, 2, 1, 5, 5, angle=np.pi / 2)
     np.testing.assert_array_equal(turned, ellipse_mask(2, 2, 1, 2, 5, 5))
-    np.testing.assert_array_equal(ellipse_mask(2.5, 2.5, 2, 2, 5, 5, pixel_centre=0.5), circle)
+    np.testing.assert_array_equal(ellipse_mask(2.5, 2.5, 2, 2, 5, 5, pixel_center=0.5), circle)
     np.testing.assert_array_equal(ellipse_mask(0, 0, 2, 2, 5, 5), np.pad(circle[2:, 2:], (0, 2)))
     assert not ellipse_mask(2, 2, 0, 2, 5, 5).any()
     assert not ellipse_mask(50, 2, 3, 3, 5, 5).any()

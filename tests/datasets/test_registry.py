@@ -29,7 +29,7 @@ def test_formats_of_real_data(data_dir, path, expected):
 
 
 def test_pictures_alone_are_no_data_set(data_dir):
-    with pytest.raises(ValueError, match="no known format was recognised") as error:
+    with pytest.raises(ValueError, match="no known format was recognized") as error:
         find_format(data_dir / "matterport_images")
     for name in READERS:
         if name != "shapes":

@@ -98,8 +98,9 @@ def test_class_from_the_only_attribute(tmp_path, attributes):
 
 
 def test_several_attributes_need_a_choice(tmp_path):
-    write(tmp_path, entry("a.png", region(RECT, kind="cat", colour="red")))
-    with pytest.raises(ValueError, match=r"attributes \['colour', 'kind'\]"):
+    write(tmp_path, entry("a.png", region(RECT, kind="cat", color="red")))
+    found = r"attributes 'color' \('red'\), 'kind' \('cat'\); name the one"
+    with pytest.raises(ValueError, match=found):
         open_dataset(tmp_path)
     assert open_dataset(tmp_path, attribute="kind").class_names == ["BG", "cat"]
     assert open_dataset(tmp_path, class_name="animal").class_names == ["BG", "animal"]
@@ -109,8 +110,8 @@ def test_what_is_left_out(tmp_path, caplog):
     regions = [region(RECT, kind="cat"), region(RECT, kind=""), region(POINT, kind="cat")]
     dataset = open_dataset(write(tmp_path, entry("a.png", *regions, region(RECT, kind="dog"))))
     assert dataset.load_mask(0)[1].tolist() == [1, 2]
-    assert "'kind' (a.png region 1)" in caplog.text
-    assert "(a.png region 2)" in caplog.text
+    assert "attribute of the class has no value (a.png region 1)" in caplog.text
+    assert "(a.png region 2: 'point')" in caplog.text
     cats = open_dataset(tmp_path, classes=["cat"])
     assert cats.load_mask(0)[1].tolist() == [1]
     with pytest.raises(ValueError, match="did you mean 'cat'"):

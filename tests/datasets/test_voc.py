@@ -112,7 +112,7 @@ def test_lists_of_names(tmp_path):
     assert train.num_classes == 4  # also the class of val
     assert open_dataset(tmp_path).num_images == 3
     (lists / "val.txt").write_text("b\nmissing\n")
-    with pytest.raises(ValueError, match=r"missing\.xml"):
+    with pytest.raises(ValueError, match=r"1 names have no XML file \(missing\)"):
         open_dataset(tmp_path, subset="val")
 
 
@@ -129,7 +129,10 @@ def test_folders_as_subsets(tmp_path):
     [
         ("<annotation><object>", "not valid XML"),
         ("<other/>", "outermost element is <other>"),
-        ("<annotation><object><name> </name></object></annotation>", "no <name>"),
+        (
+            "<annotation><object><name> </name></object></annotation>",
+            "object 1: name is null; it must be given",
+        ),
     ],
 )
 def test_broken_files(tmp_path, content, message):

@@ -1,4 +1,4 @@
-"""The samples of Matterport's names: data sets, settings, results and command lines."""
+"""The samples of Matterport's names: datasets, settings, results and command lines."""
 
 import csv
 import importlib
@@ -16,6 +16,7 @@ from samples.balloon import balloon
 from samples.coco import coco
 from samples.nucleus import nucleus
 from samples.shapes import shapes
+from tests.fake_model import run_eagerly  # noqa: F401 (a fixture)
 
 ROOT = Path(__file__).parents[2]
 MODULES = {"balloon": balloon, "coco": coco, "nucleus": nucleus, "shapes": shapes}
@@ -105,11 +106,11 @@ def test_settings(config, expected):
 
 COMMANDS = [
     ("balloon", "train --dataset {d}", "required: --weights"),
-    ("balloon", "train --weights coco", "--dataset is needed"),
-    ("balloon", "splash --weights coco", "--image or --video is needed"),
+    ("balloon", "train --weights coco", "--dataset is required"),
+    ("balloon", "splash --weights coco", "--image or --video is required"),
     ("coco", "evaluate --dataset {d}", "required: --model"),
-    ("coco", "train --dataset {d} --model coco --download perhaps", "neither True nor False"),
-    ("nucleus", "detect --weights last --dataset {d}", "--subset is needed"),
+    ("coco", "train --dataset {d} --model coco --download perhaps", "it must be True or False"),
+    ("nucleus", "detect --weights last --dataset {d}", "--subset is required"),
     ("shapes", "paint", "invalid choice"),
 ]
 
@@ -127,7 +128,7 @@ def test_incomplete_commands(built, name, words, message, tmp_path, capsys):
 
 @pytest.fixture
 def balloons(tmp_path):
-    """Two subsets of one picture of 10 x 12 with one polygon, as VIA 1 writes it."""
+    """Two subsets of one image of 10 x 12 with one polygon, as VIA 1 writes it."""
     for subset in ("train", "val"):
         folder = tmp_path / subset
         folder.mkdir()
@@ -163,12 +164,12 @@ def test_color_splash():
     image[...] = 200, 10, 0
     masks = np.zeros((1, 2, 2), bool)
     masks[0, 1, 1] = True
-    grey = [int(0.2125 * 200 + 0.7154 * 10)] * 3
-    assert balloon.color_splash(image, masks).tolist() == [[grey, [200, 10, 0]]]
-    assert (balloon.color_splash(image, masks[..., :0]) == grey[0]).all()
+    gray = [int(0.2125 * 200 + 0.7154 * 10)] * 3
+    assert balloon.color_splash(image, masks).tolist() == [[gray, [200, 10, 0]]]
+    assert (balloon.color_splash(image, masks[..., :0]) == gray[0]).all()
 
 
-def test_splash_of_a_picture_and_of_a_video(built, monkeypatch, tmp_path, capsys):
+def test_splash_of_an_image_and_of_a_video(built, monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
 
     def find(image):
@@ -190,11 +191,11 @@ def test_splash_of_a_picture_and_of_a_video(built, monkeypatch, tmp_path, capsys
     capture = cv2.VideoCapture(balloon.detect_and_color_splash(model, video_path="in.avi"))
     assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 3
     frame = capture.read()[1][..., ::-1].astype(int)
-    # JPEG blurs colours across the border of the mask.
+    # JPEG blurs colors across the border of the mask.
     assert np.ptp(frame[:4].mean(axis=(0, 1))) > 100 and np.ptp(frame[12:].mean(axis=(0, 1))) < 15
-    with pytest.raises(ValueError, match="cannot be opened"):
+    with pytest.raises(ValueError, match="a file that OpenCV can open"):
         balloon.detect_and_color_splash(model, video_path="missing.avi")
-    with pytest.raises(ValueError, match="give one of"):
+    with pytest.raises(ValueError, match="one must be given"):
         balloon.detect_and_color_splash(model)
 
 
@@ -203,7 +204,7 @@ def test_splash_of_a_picture_and_of_a_video(built, monkeypatch, tmp_path, capsys
 
 @pytest.fixture
 def tiny_coco(tmp_path):
-    """COCO's layout: two pictures of 20 x 24 in each part, one cat each."""
+    """COCO's layout: two images of 20 x 24 in each part, one cat each."""
     (tmp_path / "annotations").mkdir()
     categories = [{"id": k, "name": f"c{k}"} for k in range(1, 80)] + [{"id": 90, "name": "cat"}]
     parts = [
@@ -258,7 +259,7 @@ def find_the_cat(image):
 
 
 @pytest.mark.parametrize(("words", "images"), [([], 2), (["--limit=1"], 1), (["--limit=0"], 2)])
-def test_coco_evaluate_boxes_and_masks_of_all_pictures(
+def test_coco_evaluate_boxes_and_masks_of_all_images(
     built, tiny_coco, words, images, monkeypatch, capsys
 ):
     monkeypatch.setattr(
@@ -357,7 +358,7 @@ def test_pixels_go_to_the_best_mask():
 
 @pytest.fixture
 def nuclei(tmp_path):
-    """Ten pictures of 8 x 12 with two nuclei each, one of them of the validation set."""
+    """Ten images of 8 x 12 with two nuclei each, one of them of the validation set."""
     for name in ("0c2550a2", *(f"{k:08}" for k in range(9))):
         for part in ("images", "masks"):
             (tmp_path / "stage1_train" / name / part).mkdir(parents=True)
@@ -409,7 +410,7 @@ def test_nucleus_detect_writes_a_submission(built, nuclei, monkeypatch, tmp_path
 
 
 @pytest.mark.parametrize("shape", [(12, 12), (10, 14)])
-def test_nucleus_augmentation_moves_masks_with_the_picture(shape):
+def test_nucleus_augmentation_moves_masks_with_the_image(shape):
     image = np.zeros((*shape, 3), np.uint8)
     image[:5, :4] = 120
     mask = image[..., :1] > 0
@@ -472,7 +473,7 @@ def test_shapes_evaluate_and_detect(built, monkeypatch, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_balloon_trains_goes_on_and_splashes(balloons, monkeypatch, capsys):
+def test_balloon_trains_resumes_and_splashes(balloons, monkeypatch, capsys, run_eagerly):  # noqa: F811
     monkeypatch.chdir(balloons)
     for name, value in {
         "BACKBONE": "squeezenet",

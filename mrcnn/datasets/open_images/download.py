@@ -1,41 +1,45 @@
-"""Download of Open Images: the tables, and the masks and pictures of some classes.
+"""Download of Open Images: the tables, and the masks and images of some classes.
 
 `download_open_images` fills a folder that `OpenImagesDataset` reads; its layout is described
-at `open_images_tables.OpenImagesFolder`. What it does, in this order:
+at `tables.OpenImagesFolder`. What it does, in this order:
 
 1. The class table and the official list of classes with masks; unknown names end here.
-2. The mask table of each split, where asked for also the box and the picture table.
+2. The mask table of each split, and on request its box and image table.
 3. Of each split the mask archives that hold a needed mask (one archive for each first digit of
-   the image ids), out of which the needed masks are taken, and the needed pictures.
+   the image ids), out of which the needed masks are taken, and the needed images.
 
-It may be interrupted at any moment. What is finished is never fetched again: pictures and
-tables stand in `manifest.jsonl` with their sizes, masks have their final names, and a file that
-was cut goes on where it was cut (`mrcnn.files.fetch`). An archive is deleted when the last mask is
-out of it.
+It may be interrupted at any moment. What is finished is never fetched again: `manifest.jsonl`
+lists images and tables with their sizes, masks have their final names, and a transfer that was
+cut is resumed (`mrcnn.files.fetch`). An archive is deleted when its last mask is unpacked.
 
 Checksums: the server of the tables and archives publishes an MD5 in `x-goog-hash`, that of the
-pictures the MD5 as ETag; what is sent is verified. `OriginalMD5` in the picture table cannot be:
-it is that of the photograph its author uploaded, while the bucket holds a smaller copy of it.
+images the MD5 as ETag; what is sent is verified. (`OriginalMD5` in the image table is that of the
+photograph its author uploaded; the bucket holds a smaller copy of it.) Mirrors may publish
+nothing, so the content is checked as well: a table must have its columns, whole lines and a row
+for each image that another table names; archives and the mask table must agree. What fails is
+deleted, fetched once more, and reported if it fails again.
 
-Nothing is unpacked by the paths in an archive: a member is looked up by the name of a mask that
-the table lists, and written under that name. Names and ids in the tables are checked for form.
+Names and ids in the tables are checked for form before they become parts of paths.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import random
 import threading
 import zipfile
-import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
+from mrcnn.datasets import image_files, image_headers
 from mrcnn.datasets.open_images import tables
+from mrcnn.datasets.open_images.archives import extract_members, files_beginning, member_names
+from mrcnn.datasets.open_images.manifest import Manifest
+from mrcnn.files.atomic import write_text
 from mrcnn.files.fetch import FetchError, FetchStopped, fetch
 
 BASE_URL = "https://storage.googleapis.com/openimages/"
@@ -43,15 +47,11 @@ IMAGE_BASE_URL = "https://open-images-dataset.s3.amazonaws.com/"
 MASK_ARCHIVE = "v5/{split}-masks/{split}-masks-{first}.zip"
 IMAGE = "{split}/{image_id}.jpg"
 
-# A mask of 1024 pixels has some ten kilobytes; what claims to be far larger is no mask.
-MAX_MASK_BYTES = 64 << 20
-# A picture can be gone from the bucket; so many in a row mean that the server is.
+# A single image can be missing from the bucket; this many in a row mean that the server is down.
 MAX_FAILURES_IN_A_ROW = 32
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_JPEG_SIGNATURE = b"\xff\xd8"
 
 # (stage, units done, units in all or None): "NAME.csv" and "NAME.zip" count bytes, "SPLIT masks"
-# counts archives and "SPLIT pictures" pictures. Called from several threads, one at a time.
+# counts archives and "SPLIT images" images. Called from several threads, one at a time.
 Progress = Callable[[str, int, int | None], None]
 
 
@@ -60,12 +60,13 @@ class DownloadReport:
     """What a finished run left in the folder.
 
     Attributes:
-        images: pictures of each split.
+        images: images of each split.
         masks: masks of each split.
         transferred: bytes that came over the network in this run.
-        failures: a line for each picture that could not be had; the next run tries again.
-        absent: a line for each mask the table names and the archive does not have. The reader
-            leaves these pictures out.
+        failures: a line for each image that could not be fetched and each table that is
+            incomplete; the next run tries again.
+        absent: a line for each mask that the table names and the archive does not have. The
+            reader leaves out the images of these masks.
     """
 
     images: dict[str, int] = field(default_factory=dict)
@@ -73,6 +74,11 @@ class DownloadReport:
     transferred: int = 0
     failures: list[str] = field(default_factory=list)
     absent: list[str] = field(default_factory=list)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether everything that was asked for is in the folder."""
+        return not self.failures and not self.absent
 
 
 def download_open_images(
@@ -94,44 +100,50 @@ def download_open_images(
     image_base_url: str = IMAGE_BASE_URL,
     progress: Progress | None = None,
 ) -> DownloadReport:
-    """Downloads pictures and masks of some classes; call it again to go on after a cut.
+    """Download images and masks of some classes; call it again to resume.
 
     Args:
         output: the folder to fill. What is there already is kept, also of other classes.
         classes: class names (`Motorcycle`) or ids (`/m/04_sv`).
         splits: of "train", "validation" and "test".
-        max_images: at most so many pictures of each split, chosen at random, for a trial.
-        seed: of that choice; the same seed chooses the same pictures.
+        max_images: at most this many images of each split, chosen at random, for a trial.
+        seed: seed of that choice; the same seed chooses the same images.
         boxes: fetch the box tables too (2 GB for train).
-        box_only_images: also fetch the pictures that have a box of the classes but no mask.
-        image_table: fetch the picture tables, which say who took each picture under which
-            licence and how it lies (0.6 GB for train).
+        box_only_images: also fetch the images that have a box of the classes but no mask.
+        image_table: fetch the image tables, which give author, license and rotation of each
+            image (0.6 GB for train).
         keep_archives: leave the mask archives in the folder.
         workers: files fetched at the same time.
-        retries, timeout, backoff: as for `mrcnn.files.fetch.fetch`.
+        retries: see `mrcnn.files.fetch.fetch`.
+        timeout: see there.
+        backoff: see there.
         base_url: where the tables and archives are, with the same layout below it.
-        image_base_url: where the pictures are.
+        image_base_url: where the images are.
         progress: see `Progress`.
 
     Returns:
-        A DownloadReport. Pictures and masks that could not be had are listed there; the rest of
-        the folder is usable.
+        A DownloadReport. Images and masks that could not be fetched are listed there; the rest
+        of the folder is usable.
 
     Raises:
-        ValueError: an unknown class or split, a class without masks, or a wrong argument.
+        ValueError: an unknown class or split, a class without masks, a wrong argument, or a
+            table with a row of another form.
         BlockingIOError: another download is filling the folder.
-        FetchError: a table or archive could not be fetched, or picture after picture.
+        FetchError: a table or archive could not be fetched or is not what it should be, or
+            many images in a row could not be fetched.
     """
     for split in splits:
         if split not in tables.SPLITS:
-            raise ValueError(f"split is {split!r}: it must be one of {', '.join(tables.SPLITS)}")
+            raise ValueError(f"split is {split!r}; it must be one of {', '.join(tables.SPLITS)}")
     for name, value in (("max_images", max_images), ("workers", workers)):
         if value is not None and value < 1:
-            raise ValueError(f"{name} is {value}: it must be at least 1")
+            raise ValueError(f"{name} is {value}; it must be at least 1")
     folder = tables.OpenImagesFolder(output)
     folder.root.mkdir(parents=True, exist_ok=True)
     with _lock(folder.root), Manifest(folder) as manifest:
-        patience = {"retries": retries, "timeout": timeout, "backoff": backoff}
+        for place in (folder.root, *(folder.masks(split) for split in splits)):
+            _remove_leftovers(place)
+        patience = _Patience(retries, timeout, backoff)
         run = _Run(folder, manifest, (base_url, image_base_url), workers, patience, progress)
         found = run.classes(classes, box_only_images)
         needed = [tables.MASK_TABLES]
@@ -139,7 +151,12 @@ def download_open_images(
         needed += [tables.IMAGE_TABLES] if image_table else []
         run.tables([addresses[split] for split in splits for addresses in needed])
         for split in dict.fromkeys(splits):
-            chosen = choose_images(folder, split, found, box_only_images, max_images, seed)
+            with run.discards_broken(tables.MASK_TABLES[split]):
+                chosen = choose_images(folder, split, found, False, None)
+            for addresses in needed[1:]:
+                run.check_rows(addresses[split], chosen, found)
+            if box_only_images or max_images is not None:
+                chosen = choose_images(folder, split, found, box_only_images, max_images, seed)
             run.split(split, found, chosen, keep_archives)
         manifest.compact()
     return run.report
@@ -153,7 +170,7 @@ def choose_images(
     max_images: int | None = None,
     seed: int = 0,
 ) -> set[str]:
-    """Ids of the pictures with a mask (or only a box) of the classes, at most `max_images`."""
+    """Return ids of the images with a mask (or only a box) of the classes, at most `max_images`."""
     table = folder.find_table(tables.MASK_TABLES[split])
     found = {row.image_id for row in tables.iter_masks(table, class_ids)}
     if box_only:
@@ -164,63 +181,13 @@ def choose_images(
     return found
 
 
-class Manifest:
-    """`manifest.jsonl`: a line for each finished table, picture and kept archive.
+@dataclass(frozen=True)
+class _Patience:
+    """Arguments of `fetch`."""
 
-    Lines are only appended, so a cut leaves at most half a last line, which is dropped when
-    the file is read again. The file is written anew, sorted, at the end of a run.
-    """
-
-    def __init__(self, folder: tables.OpenImagesFolder):
-        self._folder = folder
-        self._lock = threading.Lock()
-        self._records: dict[str, dict] = {}
-        with contextlib.suppress(FileNotFoundError):
-            for line in folder.manifest.read_text(encoding="utf-8").splitlines():
-                with contextlib.suppress(ValueError, KeyError, TypeError):
-                    record = json.loads(line)
-                    self._records[record["path"]] = record
-
-    def __enter__(self) -> Manifest:
-        self.compact()  # also ends a half line, so that the next one starts a line of its own
-        self._stream = open(self._folder.manifest, "a", encoding="utf-8")
-        return self
-
-    def __exit__(self, *_) -> None:
-        self._stream.close()
-
-    def is_done(self, path: Path) -> bool:
-        """Whether the file was finished and still has its size."""
-        record = self._records.get(self._name(path))
-        if record is None or "size" not in record:
-            return False
-        try:
-            return path.stat().st_size == record["size"]
-        except FileNotFoundError:
-            return False
-
-    def is_absent(self, path: Path) -> bool:
-        """Whether the server was found not to have the file."""
-        return self._records.get(self._name(path), {}).get("absent", False)
-
-    def add(self, path: Path, **facts: int | str | bool | None) -> None:
-        """Notes a file; facts that are None are left out."""
-        record = {"path": self._name(path)}
-        record.update({name: fact for name, fact in facts.items() if fact is not None})
-        with self._lock:
-            if self._records.get(record["path"]) != record:
-                self._records[record["path"]] = record
-                self._stream.write(json.dumps(record) + "\n")
-                self._stream.flush()
-
-    def compact(self) -> None:
-        """Writes the file anew: a line a path, sorted."""
-        lines = [json.dumps(record) + "\n" for _, record in sorted(self._records.items())]
-        with self._lock:
-            write_atomically(self._folder.manifest, "".join(lines).encode())
-
-    def _name(self, path: Path) -> str:
-        return path.relative_to(self._folder.root).as_posix()
+    retries: int
+    timeout: float
+    backoff: float
 
 
 class _Run:
@@ -232,7 +199,7 @@ class _Run:
         manifest: Manifest,
         base_urls: tuple[str, str],
         workers: int,
-        patience: dict[str, float],
+        patience: _Patience,
         progress: Progress | None,
     ):
         self.folder = folder
@@ -243,12 +210,28 @@ class _Run:
         self._patience = patience
         self._failures_in_a_row = 0
         self._progress = progress
+        self._incomplete: set[Path] = set()
         self._stop = threading.Event()
         self._lock = threading.Lock()
 
     def classes(self, wanted: Iterable[str], box_only: bool) -> dict[str, str]:
-        """Fetches the class lists; {id: name} of the classes wanted, noted in classes.csv."""
-        self.tables([tables.CLASS_TABLE, tables.MASK_CLASSES])
+        """Fetch the class lists; return {id: name} of the classes, noted in classes.csv."""
+        lists = [tables.CLASS_TABLE, tables.MASK_CLASSES]
+        self.tables(lists)
+        for attempt in range(2):
+            lacking = self._unnamed_classes()
+            if not lacking or all(self._is_verified(self.folder.table(name)) for name in lists):
+                break
+            for address in lists:
+                self.manifest.forget(self.folder.table(address))
+            if not attempt:
+                self.tables(lists)
+        else:
+            raise FetchError(
+                self._base_url + tables.CLASS_TABLE,
+                f"it lacks {len(lacking)} of the classes with masks in {tables.MASK_CLASSES} "
+                f"({min(lacking)})",
+            )
         table = tables.read_class_table(self.folder.table(tables.CLASS_TABLE))
         found = tables.resolve_classes(wanted, table)
         with_masks = set(tables.read_class_ids(self.folder.table(tables.MASK_CLASSES)))
@@ -256,56 +239,112 @@ class _Run:
         if without and not box_only:
             raise ValueError(
                 f"classes has {', '.join(without)}: Open Images has no masks of it; with "
-                "box_only_images its pictures and boxes can be had"
+                "box_only_images its images and boxes can be fetched"
             )
         known = {}
         if self.folder.classes.is_file():
             known = tables.read_class_table(self.folder.classes)
         lines = "".join(f'{i},"{name}"\n' for i, name in (known | found).items())
-        write_atomically(self.folder.classes, lines.encode())
+        write_text(self.folder.classes, lines)
         return found
 
     def tables(self, addresses: list[str]) -> None:
-        """Fetches tables that are not there yet."""
-        self._together(lambda address=address: self._table(address) for address in addresses)
+        """Fetch tables that are not there yet, or are not what they should be."""
+        self._together(partial(self._table, address) for address in addresses)
+
+    @contextlib.contextmanager
+    def discards_broken(self, address: str) -> Iterator[None]:
+        """Delete a table that the block cannot read, so that the next run fetches it again."""
+        try:
+            yield
+        except ValueError:
+            self.manifest.forget(self.folder.table(address))
+            raise
+
+    def check_rows(
+        self, address: str, image_ids: Collection[str], class_ids: Collection[str]
+    ) -> None:
+        """Check that a box or image table has all images of the mask table, once for each file.
+
+        A table that was cut at the end of a line looks complete by itself.
+        """
+        path = self.folder.table(address)
+        if self.manifest.fact(path, "checked"):
+            return
+        for attempt in range(2):
+            try:
+                lacking = set(image_ids) - tables.image_ids_of(path, address, class_ids)
+                problem = f"it lacks {len(lacking)} images of the mask table"
+                problem += f" ({min(lacking)})" if lacking else ""
+            except ValueError as error:
+                lacking, problem = set(image_ids), str(error)
+            if not lacking:
+                self.manifest.add(path, checked=True)
+                return
+            # A table with the checksum that the server publishes would come back the same.
+            is_verified = self._is_verified(path)
+            if not is_verified:
+                self.manifest.forget(path)
+            if attempt or is_verified:
+                break
+            self._table(address)
+        self.report.failures.append(f"{path.name}: the table is incomplete, {problem}")
 
     def split(
         self, split: str, class_ids: Collection[str], chosen: set[str], keep_archives: bool
     ) -> None:
-        """Fetches the masks and pictures of the chosen image ids."""
+        """Fetch the masks and images of the chosen image ids."""
         self.folder.images(split).mkdir(parents=True, exist_ok=True)
         self.folder.masks(split).mkdir(parents=True, exist_ok=True)
         self.report.images[split] = self.report.masks[split] = 0
         digits = sorted({image_id[0] for image_id in chosen})
-        masks = _Counter(self._tell, f"{split} masks", len(digits))
-        pictures = _Counter(self._tell, f"{split} pictures", len(chosen))
+        masks = _Counter(self._show, f"{split} masks", len(digits))
+        images = _Counter(self._show, f"{split} images", len(chosen))
 
         def jobs() -> Iterator[Callable[[], None]]:
-            # Archives first: each is one long transfer, and pictures fill the gaps.
+            # Archives first: each is one long transfer, and images fill the gaps.
             for first in digits:
-                yield lambda first=first: masks.after(
-                    self._masks, split, first, class_ids, chosen, keep_archives
-                )
+                job = partial(self._masks, split, first, class_ids, chosen, keep_archives)
+                yield partial(masks.after, job)
             for image_id in sorted(chosen):
-                yield lambda image_id=image_id: pictures.after(self._picture, split, image_id)
+                yield partial(images.after, partial(self._image, split, image_id))
 
         self._together(jobs())
+        for table in self._incomplete:
+            if table.parent == self.folder.root / "tables":  # others are the user's own
+                self.manifest.forget(table)
         with contextlib.suppress(OSError):  # not there, or archives are kept in it
             self.folder.archive(split, "0").parent.rmdir()
 
-    def _table(self, address: str) -> None:
-        path = self.folder.table(address)
-        if not self.manifest.is_done(path):
-            self._fetch(self._base_url + address, path)
+    def _unnamed_classes(self) -> set[str]:
+        """Classes with masks that the class table does not name: one of the files is cut."""
+        named = tables.read_class_table(self.folder.table(tables.CLASS_TABLE))
+        return set(tables.read_class_ids(self.folder.table(tables.MASK_CLASSES))) - named.keys()
 
-    def _picture(self, split: str, image_id: str) -> None:
+    def _table(self, address: str) -> None:
+        """Fetch a table unless it is there; a page stored in its place is replaced."""
+        path, url = self.folder.table(address), self._base_url + address
+        if self.manifest.is_done(path):
+            try:
+                tables.check_table(path, address)
+                return
+            except ValueError:
+                self.manifest.forget(path)
+        self._fetch(url, path)
+        try:
+            tables.check_table(path, address)
+        except ValueError as error:
+            self.manifest.forget(path)
+            raise FetchError(url, f"the answer is not this table: {error}") from error
+
+    def _image(self, split: str, image_id: str) -> None:
         path = self.folder.images(split) / f"{image_id}.jpg"
         if not self.manifest.is_done(path):
             url = self._image_base_url + IMAGE.format(split=split, image_id=image_id)
             try:
-                self._fetch(url, path, _JPEG_SIGNATURE)
+                self._fetch(url, path, is_image=True)
             except FetchError as error:
-                self._failed(error)
+                self._count_failure(error)
                 return
         with self._lock:
             self._failures_in_a_row = 0
@@ -319,19 +358,18 @@ class _Run:
         chosen: set[str],
         keep_archive: bool,
     ) -> None:
-        """Brings the masks of the image ids that begin with `first`."""
+        """Fetch the masks of the image ids that begin with `first`."""
         folder, archive = self.folder.masks(split), self.folder.archive(split, first)
         there = files_beginning(folder, first)
         table = self.folder.find_table(tables.MASK_TABLES[split])
-        rows = tables.iter_masks(table, class_ids, first)
+        rows = list(tables.iter_masks(table, class_ids, first))
         names = {row.file_name for row in rows if row.image_id in chosen}
         absent = {name for name in names if self.manifest.is_absent(folder / name)}
         missing = names - there - absent
         if missing or (keep_archive and names and not self.manifest.is_done(archive)):
             url = self._base_url + MASK_ARCHIVE.format(split=split, first=first)
-            if not self.manifest.is_done(archive):
-                self._fetch(url, archive, keep_record=keep_archive)
             absent |= self._extract(url, archive, folder, missing, keep_archive)
+            self._compare_with_table(archive, table, {row.file_name for row in rows}, class_ids)
         if not keep_archive and not self.manifest.is_done(archive):
             archive.unlink(missing_ok=True)
         with self._lock:
@@ -341,58 +379,97 @@ class _Run:
     def _extract(
         self, url: str, archive: Path, folder: Path, names: set[str], keep_record: bool
     ) -> set[str]:
-        """Takes masks out of an archive, which is fetched anew once if it is damaged."""
-        try:
-            absent = extract_members(archive, folder, names, self._stop)
-        except zipfile.BadZipFile:
-            archive.unlink()
-            self._fetch(url, archive, keep_record=keep_record)
+        """Take masks out of an archive; it is fetched again once if it is damaged or lacks some.
+
+        Returns:
+            The names that the archive does not have.
+
+        Raises:
+            FetchError: it is damaged, or members of it are, which the message names.
+        """
+        for attempt in range(2):
+            is_verified = self._is_verified(archive)
+            if not self.manifest.is_done(archive):
+                is_verified = self._fetch(url, archive, keep_record=keep_record)
             try:
                 absent = extract_members(archive, folder, names, self._stop)
             except zipfile.BadZipFile as error:
-                archive.unlink()
-                raise FetchError(url, f"not a sound zip archive: {error}") from error
+                self.manifest.forget(archive)
+                if attempt:
+                    raise FetchError(url, f"not a sound zip archive: {error}") from error
+                continue
+            if not absent or attempt or is_verified:
+                break
+            self.manifest.forget(archive)
+            names = absent
         for name in absent:
             self.manifest.add(folder / name, absent=True)
         return absent
 
-    def _fetch(
-        self, url: str, path: Path, signature: bytes = b"", keep_record: bool = True
+    def _compare_with_table(
+        self, archive: Path, table: Path, names: set[str], class_ids: Collection[str]
     ) -> None:
-        """Fetches a file and notes it in the manifest."""
-        show = None
-        if not signature:  # pictures are counted, not measured
+        """Report a mask table that lacks masks of its archive: it was cut at the end of a line."""
+        if self._is_verified(table):
+            return
+        parts = {class_id.replace("/", "") for class_id in class_ids}
+        lacking = {
+            name
+            for name in member_names(archive) - names
+            if tables.is_mask_name(name) and name.split("_", 1)[1].rpartition("_")[0] in parts
+        }
+        if not lacking:
+            return
+        with self._lock:
+            self.report.failures.append(
+                f"{table.name}: the table is incomplete, it lacks {len(lacking)} masks of "
+                f"{archive.name} ({min(lacking)}); the next run fetches it again"
+            )
+            self._incomplete.add(table)
 
-            def show(done: int, total: int | None) -> None:
-                self._tell(path.name, done, total)
-
+    def _fetch(
+        self, url: str, path: Path, is_image: bool = False, keep_record: bool = True
+    ) -> bool:
+        """Fetch a file and note it in the manifest; return whether a checksum was compared."""
+        show = None if is_image else partial(self._show, path.name)  # images are counted
         fetched = fetch(
-            url, path, etag_is_md5=True, progress=show, stop=self._stop, **self._patience
+            url,
+            path,
+            etag_is_md5=True,
+            retries=self._patience.retries,
+            timeout=self._patience.timeout,
+            backoff=self._patience.backoff,
+            progress=show,
+            stop=self._stop,
         )
         with self._lock:
             self.report.transferred += fetched.transferred
-        with open(path, "rb") as stream:
-            if stream.read(len(signature)) != signature:
-                path.unlink()
-                raise FetchError(url, "the answer is not a JPEG picture")
+        if is_image and not _is_whole_jpeg(path):
+            path.unlink()
+            raise FetchError(url, "the answer is not a JPEG image")
         if keep_record:
             self.manifest.add(path, size=fetched.size, md5=fetched.digest, url=url)
+        return fetched.digest is not None
 
-    def _failed(self, error: FetchError) -> None:
+    def _is_verified(self, path: Path) -> bool:
+        """Whether the file had the checksum that its server publishes."""
+        return self.manifest.fact(path, "md5") is not None
+
+    def _count_failure(self, error: FetchError) -> None:
         with self._lock:
             self.report.failures.append(str(error))
             self._failures_in_a_row += 1
             if self._failures_in_a_row >= MAX_FAILURES_IN_A_ROW:
                 raise error
 
-    def _tell(self, stage: str, done: int, total: int | None) -> None:
+    def _show(self, stage: str, done: int, total: int | None) -> None:
         if self._progress is not None:
             with self._lock:
                 self._progress(stage, done, total)
 
     def _together(self, jobs: Iterable[Callable[[], None]]) -> None:
-        """Runs jobs in threads, a few of them handed out ahead; ends all at the first error."""
-        waiting: set[Future] = set()
+        """Run jobs in threads, a few of them queued ahead; end all at the first error."""
+        waiting: set[Future[None]] = set()
         with ThreadPoolExecutor(self._workers, thread_name_prefix="open-images") as pool:
             try:
                 for job in jobs:
@@ -404,101 +481,54 @@ class _Run:
                     done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
                     _raise_first(done)
             except BaseException:
-                # Also Ctrl-C: threads stop at their next chunk, and leave what they have.
+                # Also Ctrl-C: threads stop at their next chunk and keep what they have.
                 self._stop.set()
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
 
 
 class _Counter:
-    """Tells how many of a stage's jobs are done."""
+    """Shows how many of a stage's jobs are done."""
 
-    def __init__(self, tell: Progress, stage: str, total: int):
-        self._tell, self._stage, self._total = tell, stage, total
+    def __init__(self, show: Progress, stage: str, total: int):
+        self._show, self._stage, self._total = show, stage, total
         self._done = 0
         self._lock = threading.Lock()
-        tell(stage, 0, total)
+        show(stage, 0, total)
 
-    def after(self, job: Callable, *args) -> None:
-        job(*args)
+    def after(self, job: Callable[[], None]) -> None:
+        """Run a job and count it."""
+        job()
         with self._lock:
             self._done += 1
-            self._tell(self._stage, self._done, self._total)
+            self._show(self._stage, self._done, self._total)
 
 
-def extract_members(
-    archive: str | os.PathLike,
-    folder: str | os.PathLike,
-    names: Collection[str],
-    stop: threading.Event | None = None,
-) -> set[str]:
-    """Takes PNG files out of a zip archive, each under its own name and no other.
-
-    Only members whose full name is one of `names` are looked at; paths in the archive play no
-    part. Each file appears complete, by a rename.
-
-    Args:
-        archive: the zip file.
-        folder: where to; must exist.
-        names: plain file names.
-        stop: when set, FetchStopped is raised between two files.
-
-    Returns:
-        The names the archive does not have (or has as something that is no PNG file).
-
-    Raises:
-        ValueError: a name is not a plain file name.
-        zipfile.BadZipFile: the archive or a member is damaged.
-    """
-    for name in names:
-        if name != os.path.basename(name) or name in ("", ".", ".."):
-            raise ValueError(f"names has {name!r}: it must be a plain file name")
-    absent = set()
-    with zipfile.ZipFile(archive) as stored:
-        sizes = {member.filename: member.file_size for member in stored.infolist()}
-        for name in sorted(names):
-            if stop is not None and stop.is_set():
-                raise FetchStopped
-            data = b""
-            if sizes.get(name, MAX_MASK_BYTES) < MAX_MASK_BYTES:
-                try:
-                    data = stored.read(name)
-                except (zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
-                    raise zipfile.BadZipFile(f"{name}: {error}") from error
-            if data.startswith(_PNG_SIGNATURE):
-                write_atomically(Path(folder, name), data)
-            else:
-                absent.add(name)
-    return absent
+def _is_whole_jpeg(path: Path) -> bool:
+    try:
+        image_files.read_image_size(path)
+        data = path.read_bytes()
+    except ValueError:
+        return False
+    return image_headers.find_format(data) == "JPEG" and image_headers.jpeg_has_end(data)
 
 
-def files_beginning(folder: Path, first: str) -> set[str]:
-    """Names of the PNG files in a folder that begin so and are not empty."""
-    with os.scandir(folder) as entries:
-        return {
-            entry.name
-            for entry in entries
-            if entry.name.startswith(first) and entry.name.endswith(".png") and entry.stat().st_size
-        }
+def _remove_leftovers(folder: Path) -> None:
+    """Remove temporary files of killed runs; the lock says that no other run is writing."""
+    for path in folder.glob(".tmp-*") if folder.is_dir() else ():
+        path.unlink(missing_ok=True)
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Writes a file that is either the old or the new one, whenever the process ends."""
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(data)
-    os.replace(part, path)
-
-
-def _raise_first(done: set[Future]) -> None:
-    """Raises what a job raised; a stopped one only where nothing else tells why."""
-    errors = [future.exception() for future in done if future.exception() is not None]
+def _raise_first(done: set[Future[None]]) -> None:
+    """Raise what a job raised; a FetchStopped only where no other error explains it."""
+    errors = [error for future in done if (error := future.exception()) is not None]
     for error in sorted(errors, key=lambda error: isinstance(error, FetchStopped)):
         raise error
 
 
 @contextlib.contextmanager
 def _lock(folder: Path) -> Iterator[None]:
-    """Keeps a second download out of the folder; does nothing where there is no flock."""
+    """Keep a second download out of the folder; do nothing where there is no flock."""
     try:
         import fcntl
     except ImportError:  # Windows

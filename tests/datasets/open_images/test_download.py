@@ -17,12 +17,13 @@ import numpy as np
 import pytest
 
 from mrcnn.cli import main
-from mrcnn.datasets.open_images import download, tables
-from mrcnn.datasets.open_images.download import download_open_images, extract_members
+from mrcnn.datasets.open_images import archives, download, tables
+from mrcnn.datasets.open_images.archives import DamagedMemberError, extract_members
+from mrcnn.datasets.open_images.download import download_open_images
 from mrcnn.datasets.open_images.reader import OpenImagesDataset
 from mrcnn.files import fetch as fetching
 from mrcnn.files.fetch import ChecksumError, FetchError
-from tests.datasets.open_images.fake_site import DIGITS, IMAGES, jpeg, make_archive, make_site, png
+from tests.datasets.open_images.fake_site import DIGITS, IMAGES, make_archive, make_site, png
 from tests.local_server import Fault, LocalServer
 
 SITE = make_site()
@@ -193,6 +194,7 @@ def finished_files(folder):
         for path in folder.rglob("*")
         if path.is_file()
         and ".part" not in path.name
+        and not path.name.startswith(".tmp-")
         and path.name not in ("manifest.jsonl", "classes.csv")
     }
 
@@ -442,6 +444,116 @@ def test_mask_the_archive_lacks_is_told_and_not_asked_for_again(server, tmp_path
     assert server.paths().count(address) == 1
 
 
+TEST_TABLES = {
+    "class names": tables.CLASS_TABLE,
+    "class ids": tables.MASK_CLASSES,
+    "masks": tables.MASK_TABLES["test"],
+    "boxes": tables.BOX_TABLES["test"],
+    "images": tables.IMAGE_TABLES["test"],
+}
+LOGIN = b"<!DOCTYPE html>\n<html><body>Please log in</body></html>\n"
+
+
+def half_of_lines(data):
+    lines = data.splitlines(keepends=True)
+    return b"".join(lines[: len(lines) // 2])
+
+
+@pytest.mark.parametrize("name", TEST_TABLES)
+@pytest.mark.parametrize("how", ["login", "cut in a line", "empty", "binary", "header only"])
+def test_what_is_no_table_is_thrown_away(tmp_path, name, how):
+    address = TEST_TABLES[name]
+    data = SITE[address]
+    if how == "header only" and name.startswith("class"):
+        pytest.skip("it has no header")
+    broken = {
+        "login": LOGIN,
+        "cut in a line": data[: data.rindex(b",") + 1] if b"," in data else data[:-3],
+        "empty": b"",
+        "binary": b"\xff\xfe\0" * 50,
+        "header only": data[: data.index(b"\n") + 1],
+    }[how]
+    with LocalServer(SITE | {address: broken}, published="none") as server:
+        with pytest.raises(FetchError, match=address.rpartition("/")[2]):
+            run(server, tmp_path, splits=["test"], boxes=True)
+        assert not (tmp_path / "tables" / address.rpartition("/")[2]).exists()
+        server.files[address] = data
+        report = run(server, tmp_path, splits=["test"], boxes=True)
+    assert report.is_complete
+    assert (tmp_path / "tables" / address.rpartition("/")[2]).read_bytes() == data
+
+
+@pytest.mark.parametrize("name", TEST_TABLES)
+def test_page_that_an_earlier_version_stored_is_fetched_again(server, tmp_path, name):
+    run(server, tmp_path, splits=["test"], boxes=True)
+    path = tmp_path / "tables" / TEST_TABLES[name].rpartition("/")[2]
+    path.write_bytes(LOGIN)
+    manifest = tmp_path / "manifest.jsonl"
+    records = [json.loads(line) for line in manifest.read_text().splitlines()]
+    for record in records:
+        if record["path"].endswith(path.name):
+            record["size"] = len(LOGIN)
+    manifest.write_text("".join(json.dumps(record) + "\n" for record in records))
+    assert run(server, tmp_path, splits=["test"], boxes=True).is_complete
+    assert path.read_bytes() == SITE[TEST_TABLES[name]]
+
+
+@pytest.mark.parametrize("name", ["masks", "boxes", "images"])
+def test_table_cut_at_the_end_of_a_line(tmp_path, name):
+    address = TEST_TABLES[name]
+    site = SITE | {address: half_of_lines(SITE[address])}
+    with LocalServer(site, published="none") as server:
+        report = run(server, tmp_path, splits=["test"], boxes=True)
+        assert not report.is_complete
+        assert any(
+            address.rpartition("/")[2] in line and "the table is incomplete" in line
+            for line in report.failures
+        )
+        server.files[address] = SITE[address]
+        assert run(server, tmp_path, splits=["test"], boxes=True).is_complete
+    files = tree(tmp_path)
+    assert files.items() >= expected_tree(("test",)).items()
+
+
+def test_class_table_cut_at_the_end_of_a_line(tmp_path):
+    site = SITE | {tables.CLASS_TABLE: SITE[tables.CLASS_TABLE].split(b"/m/0k4j")[0]}
+    with LocalServer(site, published="none") as server:
+        with pytest.raises(
+            FetchError, match=r"it lacks 1 of the classes with masks in .* \(/m/0k4j\)"
+        ):
+            run(server, tmp_path, splits=["test"])
+        assert server.paths().count(tables.CLASS_TABLE) == 2
+        server.files[tables.CLASS_TABLE] = SITE[tables.CLASS_TABLE]
+        assert run(server, tmp_path, splits=["test"]).is_complete
+
+
+def test_archive_that_lacks_masks_without_checksum(tmp_path):
+    """It is fetched once more; what it lacks then is told."""
+    lacking = min(wanted_masks("test"))
+    address = f"v5/test-masks/test-masks-{lacking[0]}.zip"
+    archive = zipfile.ZipFile(io.BytesIO(SITE[address]))
+    others = {n: archive.read(n) for n in archive.namelist() if n != lacking and n[0] in DIGITS}
+    with LocalServer(SITE | {address: make_archive(others)}, published="none") as server:
+        report = run(server, tmp_path, splits=["test"])
+        assert report.absent == [f"test-masks-{lacking[0]}.zip has no {lacking}"]
+        assert not report.is_complete
+        assert server.paths().count(address) == 2
+
+
+def test_damaged_member_is_named(tmp_path):
+    name = min(wanted_masks("test"))
+    address = f"v5/test-masks/test-masks-{name[0]}.zip"
+    at = SITE[address].index(name.encode()) + len(name) + 20
+    data = SITE[address]
+    broken = data[:at] + bytes([data[at] ^ 255]) + data[at + 1 :]
+    with LocalServer(SITE | {address: broken}, published="none") as server:
+        with pytest.raises(FetchError, match=f"not a sound zip archive: {name}: "):
+            run(server, tmp_path, splits=["test"])
+        assert server.paths().count(address) == 2
+        server.files[address] = data
+        assert run(server, tmp_path, splits=["test"]).is_complete
+
+
 @pytest.mark.parametrize(
     "column, value", [(0, "../../escaped.png"), (0, "/etc/x.png"), (1, "../x")]
 )
@@ -464,14 +576,27 @@ def write_archive(path, members):
 
 def test_extracts_by_name_only(tmp_path):
     mask = png(np.eye(4))
-    write_archive(
-        tmp_path / "a.zip", {"one.png": mask, "sub/two.png": mask, "text.png": b"no picture"}
-    )
+    write_archive(tmp_path / "a.zip", {"one.png": mask, "sub/two.png": mask})
     out = tmp_path / "out"
     out.mkdir()
-    names = {"one.png", "two.png", "text.png", "escaped.png", "link.png"}
+    names = {"one.png", "two.png", "escaped.png"}
     assert extract_members(tmp_path / "a.zip", out, names) == names - {"one.png"}
     assert tree(out) == {"one.png": mask}
+
+
+def test_damaged_members_are_named_and_the_others_unpacked(tmp_path):
+    mask = png(np.eye(4))
+    write_archive(tmp_path / "a.zip", {"one.png": mask, "text.png": b"no image", "two.png": mask})
+    data = (tmp_path / "a.zip").read_bytes()
+    at = data.index(b"one.png") + len(b"one.png") + 20
+    (tmp_path / "a.zip").write_bytes(data[:at] + bytes([data[at] ^ 255]) + data[at + 1 :])
+    out = tmp_path / "out"
+    out.mkdir()
+    names = {"one.png", "two.png", "text.png", "link.png"}
+    with pytest.raises(DamagedMemberError, match=r"text\.png: it is not a PNG file") as caught:
+        extract_members(tmp_path / "a.zip", out, names)
+    assert caught.value.members.keys() == {"one.png", "text.png", "link.png"}
+    assert tree(out) == {"two.png": mask}
 
 
 @pytest.mark.parametrize("name", ["../escaped.png", "/tmp/escaped_absolute.png", "sub/a.png", ".."])
@@ -486,8 +611,10 @@ def test_oversized_member_is_not_unpacked(tmp_path, monkeypatch):
     write_archive(
         tmp_path / "a.zip", {"a.png": png(np.eye(4)), "b.png": png(np.eye(4)) + bytes(9000)}
     )
-    monkeypatch.setattr(download, "MAX_MASK_BYTES", 5000)
-    assert extract_members(tmp_path / "a.zip", tmp_path, {"a.png", "b.png"}) == {"b.png"}
+    monkeypatch.setattr(archives, "MAX_MASK_BYTES", 5000)
+    with pytest.raises(DamagedMemberError, match=r"^b\.png: its size is \d+ bytes$"):
+        extract_members(tmp_path / "a.zip", tmp_path, {"a.png", "b.png"})
+    assert (tmp_path / "a.png").is_file() and not (tmp_path / "b.png").exists()
 
 
 # The command
@@ -511,7 +638,7 @@ def test_command_fetches_and_tells(command, tmp_path):
     code, out, err = command(tmp_path, "--split", "validation,test", "--max-images", "2")
     assert code == 0, err
     assert "validation: 2 pictures" in out
-    assert "test pictures: 2/2" in err
+    assert "test images: 2/2" in err
     assert len(OpenImagesDataset.from_path(tmp_path, "test").image_info) == 2
 
 
@@ -529,7 +656,3 @@ def test_command_fails_with_a_reason(server, command, tmp_path, classes, removed
     found, _, err = command(tmp_path, classes=classes)
     assert found == code
     assert message in err and "Traceback" not in err
-
-
-def test_picture_signature_of_the_made_up_site():
-    assert jpeg(2, 2, 0).startswith(download._JPEG_SIGNATURE)

@@ -186,10 +186,10 @@ def test_column_order_does_not_matter(tmp_path):
     [
         ("MaskPath,ImageID,LabelName\n", "no column BoxYMin"),
         ("", "no column MaskPath"),
-        (MASK_TABLE.decode().rsplit(",", 2)[0], "8 values for 10 columns"),
+        (MASK_TABLE.decode().rsplit(",", 2)[0], "has 8 values; it must have 10"),
         (MASK_TABLE.decode().replace("_00000001.png", "_00000001.exe"), "MaskPath"),
         (MASK_TABLE.decode().replace(f",{A},", ",../x,"), "ImageID"),
-        (MASK_TABLE.decode().replace(",0.5,0.0,", ",half,0.0,"), "not four numbers"),
+        (MASK_TABLE.decode().replace(",0.5,0.0,", ",half,0.0,"), "it must be four fractions"),
     ],
 )
 def test_broken_mask_tables(tmp_path, text, message):
@@ -352,7 +352,7 @@ def test_picture_with_a_missing_mask_is_left_out(folder, caplog):
     with caplog.at_level(logging.WARNING):
         dataset = read(folder, ["Motorcycle", "Car"], box_only="ignore")
     assert [info["id"] for info in dataset.image_info] == [B, C]
-    assert "1 pictures left out" in caplog.text and "00000002" in caplog.text
+    assert "1 images left out" in caplog.text and "00000002" in caplog.text
     assert [info["id"] for info in read(folder).image_info] == [A, B]
 
 
@@ -382,10 +382,10 @@ def test_several_splits(folder):
     "options, message",
     [
         ({"classes": ["Motorbike"]}, "did you mean Motorcycle"),
-        ({"classes": ["Person"]}, "no picture of Person"),
+        ({"classes": ["Person"]}, "no image of Person"),
         ({"box_only": "keep"}, "box_only is 'keep'"),
         ({"group_of": None}, "group_of is None"),
-        ({"subset": "validation"}, "give one of them"),
+        ({"subset": "validation"}, "one of them must be None"),
     ],
 )
 def test_wrong_options(folder, options, message):
@@ -421,6 +421,6 @@ def test_credits(folder):
 
 
 def test_recognised_by_its_tables(folder, tmp_path_factory):
-    assert OpenImagesDataset.recognises(folder)
+    assert OpenImagesDataset.recognizes(folder)
     assert OpenImagesDataset.subsets(folder) == ["validation"]
-    assert not OpenImagesDataset.recognises(tmp_path_factory.mktemp("empty"))
+    assert not OpenImagesDataset.recognizes(tmp_path_factory.mktemp("empty"))

@@ -1,0 +1,49 @@
+"""Options that several verbs have: the data set, the network and the refiner."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+DatasetPath = Annotated[str, typer.Argument(help="Folder or annotation file of the dataset.")]
+Format = Annotated[
+    str | None,
+    typer.Option(
+        help="coco, via, labelme, voc, masks, yolo, ...; found automatically if not given."
+    ),
+]
+Classes = Annotated[
+    str | None,
+    typer.Option(help="Names of the classes to load, separated by commas; all if not given."),
+]
+ReaderOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--option",
+        metavar="NAME=VALUE",
+        help="Option of the format's reader; may be repeated. Examples: attribute=kind (via), "
+        "mode=binary (masks), image_dir=photos (coco, masks).",
+    ),
+]
+Weights = Annotated[str, typer.Option(help="small, coco, or the path of a weight file.")]
+ConfigFile = Annotated[
+    Path | None, typer.Option(help="JSON file with settings that override those of the weights.")
+]
+Refine = Annotated[
+    str | None,
+    typer.Option(help="Refine the masks: motorcycle, start, or the path of a refiner."),
+]
+Engine = Annotated[
+    str,
+    typer.Option(help="What runs the network: auto (the fastest available), keras or openvino."),
+]
+Precision = Annotated[
+    str | None,
+    typer.Option(help="float32, bfloat16 or int8 (openvino); as in the settings if not given."),
+]
+Calibration = Annotated[
+    Path | None,
+    typer.Option(help="Folder of typical images for int8; needed once for each weight file."),
+]

@@ -1,0 +1,76 @@
+"""Signals that end a command: an exception in the main thread, so that files are completed."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+# What a user (Ctrl-C), a batch system and a closed terminal send. Windows has no SIGHUP.
+_NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
+
+
+class Stopped(SystemExit):
+    """Raised in the main thread when a signal asks the process to end.
+
+    Attributes:
+        code: the exit code, 128 plus the number of the signal: 130, 143 or 129.
+        signal_name: "SIGINT", "SIGTERM" or "SIGHUP".
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(128 + number)
+        self.signal_name = signal.Signals(number).name
+
+
+class _State:
+    """How many `delayed` blocks are open, and the signal that arrived inside them."""
+
+    blocks = 0
+    waiting: int | None = None
+
+
+def _handle(number: int, frame: FrameType | None) -> None:
+    if _State.blocks:
+        _State.waiting = number
+    else:
+        raise Stopped(number)
+
+
+@contextlib.contextmanager
+def raised() -> Iterator[None]:
+    """Raise `Stopped` inside the block for SIGINT, SIGTERM and SIGHUP.
+
+    A signal that the process ignores, as under `nohup`, stays ignored. Outside the main thread
+    the block changes nothing: Python runs handlers in the main thread only.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = {}
+    for number in (getattr(signal, name) for name in _NAMES if hasattr(signal, name)):
+        if signal.getsignal(number) not in (signal.SIG_IGN, None):
+            previous[number] = signal.signal(number, _handle)
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def delayed() -> Iterator[None]:
+    """Let the block finish before a signal that arrives inside it raises `Stopped`.
+
+    For short work that must not be cut: completing the files of a run.
+    """
+    _State.blocks += 1
+    try:
+        yield
+    finally:
+        _State.blocks -= 1
+        if not _State.blocks and _State.waiting is not None:
+            number, _State.waiting = _State.waiting, None
+            raise Stopped(number)

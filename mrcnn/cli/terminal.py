@@ -1,0 +1,32 @@
+"""Text for the terminal: names from files cannot act on it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+
+import typer
+
+from mrcnn.files.names import printable
+
+
+def printable_lines(text: object) -> str:
+    """Return a text with its line breaks kept and everything else as `printable` writes it.
+
+    Names that are part of the text go through `printable` first: their line breaks are escaped.
+    """
+    return "\n".join(printable(line) for line in str(text).split("\n"))
+
+
+def echo(text: object = "", *, err: bool = False) -> None:
+    """Print a text to stdout or stderr, as `printable_lines` returns it."""
+    typer.echo(printable_lines(text), err=err)
+
+
+def accept_any_text() -> None:
+    """Let stdout and stderr escape what their encoding lacks instead of raising an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            with contextlib.suppress(ValueError, OSError):
+                stream.reconfigure(errors="backslashreplace")
