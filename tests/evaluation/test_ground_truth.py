@@ -191,7 +191,7 @@ def test_other_spellings_mean_the_same(change):
 
 def test_broken_files_are_named(tmp_path):
     path = tmp_path / "a.json"
-    for text, message in (("[1", "not valid JSON"), ("[]", "must be an object")):
+    for text, message in (("[1", "not valid JSON"), ("[]", "must hold an object")):
         path.write_text(text)
         with pytest.raises(ValueError, match=rf"a\.json.* {message}"):
             JsonTruth(path)
