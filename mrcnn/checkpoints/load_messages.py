@@ -1,4 +1,4 @@
-"""What to tell about weights that do not fit the model: all differences, and the way out."""
+"""Messages about weights that do not fit the model: all differences, and what to do."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def mismatch_message(
     mismatches: Sequence[Mismatch],
     excluded: Collection[str],
 ) -> str:
-    """List all differing shapes, what they come from, and the `exclude` that loads the rest."""
+    """Return all differing shapes, their settings, and the `exclude` that loads the rest."""
     names = list(dict.fromkeys(layer for layer, *_ in mismatches))
     found, model = file.describe(), describe_model(layers)
     remedy = [*sorted(set(excluded) & set(layers)), *names]
@@ -81,7 +81,7 @@ def no_overlap_message(
     excluded: Collection[str],
     any_mismatch: bool,
 ) -> str:
-    """Say why there is nothing to load."""
+    """Return why there is nothing to load."""
     start = f"{printable(file.path)}: nothing to load. "
     if not stored:
         return start + "The file holds no weights"

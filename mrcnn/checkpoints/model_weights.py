@@ -36,7 +36,7 @@ class ModelWeight:
         return "float" in str(self.variable.dtype)
 
     def numpy(self) -> np.ndarray:
-        """Return the values, in a type that HDF5 knows."""
+        """Return the values, in a type that HDF5 can store."""
         variable = self.variable
         value = np.asarray(variable.numpy() if hasattr(variable, "numpy") else variable)
         # bfloat16 has a kind of its own.

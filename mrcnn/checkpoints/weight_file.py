@@ -94,7 +94,7 @@ class WeightsFile:
     metadata: Mapping[str, Any]
 
     def describe(self) -> WeightsInfo:
-        """Return what the names and shapes say; names without control characters."""
+        """Return what follows from names and shapes; names without control characters."""
         shapes = {
             printable(name): [(printable(weight.name), weight.shape) for weight in weights]
             for name, weights in self.layers.items()

@@ -1,4 +1,4 @@
-"""What a network's weights say about its settings, from names and shapes alone."""
+"""The settings that follow from the names and shapes of a network's weights."""
 
 from __future__ import annotations
 

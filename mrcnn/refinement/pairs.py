@@ -101,10 +101,10 @@ def load_motorcycle_pairs(
 
 
 def _read(path: Path, mode: int) -> np.ndarray:
-    """Read an image file or say which one is broken."""
+    """Read an image file; raise ValueError naming it where it is broken."""
     image = cv2.imread(str(path), mode)
     if image is None:
-        raise ValueError(f"{path} is no readable image.")
+        raise ValueError(f"{path} is not a readable image.")
     return image
 
 

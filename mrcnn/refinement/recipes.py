@@ -306,7 +306,7 @@ STUDY = Recipe(
 
 # The whole object in one patch, seen at three magnifications and mirrored: what the study's
 # patches lack is the context that tells a motorcycle from its rider. Half of the result is the
-# given mask, which keeps the refiner from doing harm where it knows no better; then the pixels
+# given mask, which limits the damage where the refiner is wrong; then the pixels
 # that both leave in doubt are decided by the image's colors.
 DEFAULT = Recipe(
     name="default",

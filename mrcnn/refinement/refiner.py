@@ -138,7 +138,7 @@ class Refiner:
         return result
 
     def _check(self, image: Any, mask_probs: Any, boxes: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Return the image and float32 probabilities, or say what does not fit."""
+        """Return the image and float32 probabilities; raise for shapes that do not fit."""
         image, mask_probs = np.asarray(image), np.asarray(mask_probs)
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise ValueError(f"image is {image.dtype} {image.shape}; it must be uint8 [H, W, 3].")

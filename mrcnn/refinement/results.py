@@ -50,7 +50,7 @@ def open_refiner(refiner: Refiner | str | os.PathLike[str]) -> Refiner:
 
 @functools.lru_cache(maxsize=MAX_OPEN)
 def _open(path: Path, mtime_ns: int, size: int) -> Refiner:
-    """Read a refiner; the time and size tell a changed file from the one read before."""
+    """Read a refiner; time and size distinguish a changed file from the one read before."""
     del mtime_ns, size
     return Refiner.load(path)
 

@@ -13,7 +13,7 @@ from mrcnn.refinement.recipes import Snap
 
 # Surroundings of the object that GrabCut sees, as a share of its longer side.
 MARGIN = 0.05
-# So few sure pixels of the object, or around it, say nothing about its colors.
+# Fewer sure pixels of the object, or around it, are too few to estimate its colors.
 MIN_SURE_PIXELS = 20
 
 
