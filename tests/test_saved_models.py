@@ -124,8 +124,17 @@ def test_save_and_load(settings, mode, tmp_path):
     assert_equal_models(found, model)
 
 
+def loses_axes(path):
+    """Whether this Keras forgets the axis of every layer when it loads an `.h5` model, as 3.8."""
+    inputs = keras.Input((2, 3))
+    keras.Model(inputs, keras.layers.Concatenate(axis=1)([inputs, inputs])).save(path)
+    return keras.saving.load_model(path).layers[-1].axis != 1
+
+
 @pytest.mark.parametrize("mode", ["inference", "training"])
 def test_save_and_load_in_keras_2s_format(mode, tmp_path):
+    if loses_axes(tmp_path / "axis.h5"):
+        pytest.skip(f"Keras {keras.version()} loses the axes of layers in .h5 files")
     model = build(mode, {})
     model.save(tmp_path / "model.h5")
     assert_equal_models(keras.saving.load_model(tmp_path / "model.h5"), model)
