@@ -122,8 +122,10 @@ def normalize_annotation(annotation: Any, place: str) -> dict[str, Any]:
     annotation["segmentation"] = segmentation
     if "bbox" in entry or not segmentation:
         annotation["bbox"] = entry.numbers("bbox", count=4)
-    if "area" in annotation:
-        annotation["area"] = entry.number("area", 0, 1e14, default=0.0)
+    area = entry.number("area", 0, 1e14, default=None)
+    annotation.pop("area", None)
+    if area is not None:
+        annotation["area"] = area
     return annotation
 
 

@@ -178,7 +178,7 @@ class JsonTruth(GroundTruth):
         self._images = {image["id"]: image for image in images}
         self._class_ids = {category: index for index, category in self.category_ids.items()}
         self._annotations: dict[Any, list[dict[str, Any]]] = {key: [] for key in self._images}
-        for annotation in _entries(content, "annotations", ()):
+        for annotation in _entries(content, "annotations", ("image_id", "category_id", "bbox")):
             if annotation["image_id"] in self._annotations:
                 self._annotations[annotation["image_id"]].append(annotation)
 
@@ -212,14 +212,15 @@ def _entries(content: dict[str, Any], part: str, keys: Sequence[str]) -> list[di
     Args:
         content: the COCO json.
         part: the name of the list.
-        keys: the entries that are needed besides `id`, of images and categories.
+        keys: the entries that are needed besides `id`, which annotations may lack.
     """
     entries = content.get(part)
     if not isinstance(entries, list):
         raise ValueError(f"{part} of the COCO json is {_shown(entries)}; it must be a list")
-    if part == "annotations":
-        return _read_annotations(entries)
     needed = ["id", *keys]
+    if part == "annotations":
+        needed = list(keys)
+        entries = [_plain_annotation(entry) for entry in entries]
     for number, entry in enumerate(entries):
         where = f"{part}[{number}]"
         if not isinstance(entry, dict):
@@ -231,21 +232,16 @@ def _entries(content: dict[str, Any], part: str, keys: Sequence[str]) -> list[di
     return entries
 
 
-def _read_annotations(entries: list[Any]) -> list[dict[str, Any]]:
-    """Return annotations in COCO's own form; numbers and flags may be written as text."""
+def _plain_annotation(entry: Any) -> Any:
+    """An annotation whose ids, flag and box may be written as text, in COCO's own form.
+
+    A broken one is returned as it is: the checks that follow name what is wrong.
+    """
     from mrcnn.datasets.coco_file import is_plain, normalize_annotation
 
-    annotations = []
-    for number, entry in enumerate(entries):
-        name = entry.get("id", number) if isinstance(entry, dict) else number
-        if not is_plain(entry):
-            entry = normalize_annotation(entry, f"annotation {_shown(name)}")
-        if not is_box(entry.get("bbox")):
-            value = _shown(entry["bbox"]) if "bbox" in entry else "missing"
-            rule = _RULES["bbox"][1]
-            raise ValueError(f"annotation {_shown(name)}: bbox is {value}; it must be {rule}")
-        annotations.append(entry)
-    return annotations
+    with contextlib.suppress(ValueError):
+        return entry if is_plain(entry) else normalize_annotation(entry, "annotation")
+    return entry
 
 
 def is_finite(value: Any) -> bool:
@@ -275,6 +271,8 @@ _ID = (is_id, "a whole number or a text")
 _SIDE = (_is_side, f"a whole number from 1 to {MAX_SIDE}")
 _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "id": _ID,
+    "image_id": _ID,
+    "category_id": _ID,
     "name": (lambda value: isinstance(value, int | str), "a text"),
     "height": _SIDE,
     "width": _SIDE,
