@@ -178,7 +178,7 @@ class JsonTruth(GroundTruth):
         self._images = {image["id"]: image for image in images}
         self._class_ids = {category: index for index, category in self.category_ids.items()}
         self._annotations: dict[Any, list[dict[str, Any]]] = {key: [] for key in self._images}
-        for annotation in _entries(content, "annotations", ()):
+        for annotation in _entries(content, "annotations", ("image_id", "category_id", "bbox")):
             if annotation["image_id"] in self._annotations:
                 self._annotations[annotation["image_id"]].append(annotation)
 
@@ -198,7 +198,7 @@ def _entries(content: dict[str, Any], part: str, keys: Sequence[str]) -> list[di
     Args:
         content: the COCO json.
         part: the name of the list.
-        keys: the entries that are needed besides `id`, of images and categories.
+        keys: the entries that are needed besides `id`, which annotations may lack.
     """
     entries = content.get(part)
     if not isinstance(entries, list):
@@ -261,6 +261,8 @@ _ID = (is_id, "a whole number or a text")
 _SIDE = (_is_side, f"a whole number from 1 to {MAX_SIDE}")
 _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "id": _ID,
+    "image_id": _ID,
+    "category_id": _ID,
     "name": (lambda value: isinstance(value, int | str), "a text"),
     "height": _SIDE,
     "width": _SIDE,

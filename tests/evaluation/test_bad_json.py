@@ -46,7 +46,11 @@ def evaluate(content):
         (["images", 0, "id"], [1], r"images\[0\]\['id'\] is \[1\]; it must be"),
         (["categories", 0, "name"], None, r"categories\[0\]\['name'\] is None; it must be"),
         (["annotations", 0, "bbox"], [1, 2], r"annotation 1: bbox is \[1, 2\]; it must"),
-        (["annotations", 0, "bbox"], [1, 2, 3, 1e12], r"annotation 1: bbox\[3\] is 1000000000000.0; it must be"),
+        (
+            ["annotations", 0, "bbox"],
+            [1, 2, 3, 1e12],
+            r"annotation 1: bbox\[3\] is 1000000000000.0; it must be",
+        ),
         (["annotations", 0, "bbox"], [1, 2, 3, float("nan")], r"bbox\[3\] is nan; it must be"),
         (["annotations", 0, "category_id"], {}, r"annotation 1: category_id is {}; it must be"),
     ],

@@ -14,7 +14,7 @@ def need_engine(name):
     """Skip the test where an engine cannot run."""
     if name == "openvino":
         if importlib.util.find_spec("openvino") is None:
-            pytest.skip('needs openvino: pip install openvino')
+            pytest.skip("needs openvino: pip install openvino")
         if keras.backend.backend() != "tensorflow":
             pytest.skip("OpenVINO reads Keras on TensorFlow")
 
