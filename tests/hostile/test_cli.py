@@ -8,6 +8,7 @@ import os
 import random
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -348,6 +349,21 @@ def test_kills_leave_no_half_file_under_a_final_name(weights, tmp_path):
         assert_no_half_files(output)
 
 
+def test_a_swallowed_signal_is_raised_again():
+    from mrcnn.cli import signals
+
+    with pytest.raises(signals.Stopped) as stopped, signals.raised():
+        try:
+            os.kill(os.getpid(), signal.SIGHUP)
+            time.sleep(0.01)
+        except BaseException:  # as a library might
+            pass
+        signals.stop_if_asked()
+    assert stopped.value.code == 129
+    with signals.raised():
+        signals.stop_if_asked()
+
+
 # ---- delayed signals -------------------------------------------------------------------------
 
 
@@ -364,3 +380,40 @@ def test_a_signal_in_a_delayed_block_comes_after_it():
     assert done == ["written"]
     assert (stopped.value.code, stopped.value.signal_name) == (143, "SIGTERM")
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_sigterm_ends_a_download_from_a_server_that_does_not_answer(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as server:  # accepts, and stays silent
+        address = f"http://127.0.0.1:{server.getsockname()[1]}/"
+        process = start(
+            *("download", "open-images", "--classes", "Motorcycle", "--output", tmp_path / "data"),
+            *("--base-url", address, "--image-base-url", address),
+        )
+        connection, _ = server.accept()
+        with connection:
+            time.sleep(0.3)
+            process.send_signal(signal.SIGTERM)
+            time.sleep(1.2)  # it waits for the server, up to 30 seconds
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=5)
+    assert process.returncode == -signal.SIGTERM  # 143 in a shell
+
+
+def test_sigterm_ends_a_download_when_the_server_hangs_up(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"http://127.0.0.1:{server.getsockname()[1]}/"
+        process = start(
+            *("download", "open-images", "--classes", "Motorcycle", "--output", tmp_path / "data"),
+            *("--base-url", address, "--image-base-url", address, "--retries", 0),
+        )
+        connection, _ = server.accept()
+        time.sleep(0.3)
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.2)
+        connection.close()
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 143, err
+    assert err.splitlines()[-2:] == [
+        "Run the same command again to continue.",
+        "mrcnn: stopped by SIGTERM",
+    ]

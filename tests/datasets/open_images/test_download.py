@@ -637,7 +637,7 @@ def command(server, capfd):
 def test_command_fetches_and_tells(command, tmp_path):
     code, out, err = command(tmp_path, "--split", "validation,test", "--max-images", "2")
     assert code == 0, err
-    assert "validation: 2 pictures" in out
+    assert "validation: 2 images" in out
     assert "test images: 2/2" in err
     assert len(OpenImagesDataset.from_path(tmp_path, "test").image_info) == 2
 
@@ -647,7 +647,7 @@ def test_command_fetches_and_tells(command, tmp_path):
     [
         ("Motorbike", "", 2, "did you mean"),
         ("Motorcycle", tables.MASK_TABLES["validation"], 1, "Run the same command again"),
-        ("Motorcycle", ".jpg", 1, "could not be fetched"),
+        ("Motorcycle", ".jpg", 1, "could not be downloaded"),
     ],
 )
 def test_command_fails_with_a_reason(server, command, tmp_path, classes, removed, code, message):
