@@ -204,6 +204,30 @@ def test_whatever_one_image_does_the_others_go_on(run, fake_model, weights, tmp_
         assert found == {"b.png", "d.png", "e.png", "f.png"}  # found, if not drawn
 
 
+def test_a_folder_with_hostile_images_goes_on(run, fake_model, weights, tmp_path):
+    bomb = b"GIF89a" + (65535).to_bytes(2, "little") * 2 + b"\x80\0\0" + bytes(6) + b";"
+    files = {
+        "bomb.gif": bomb,
+        "cut.png": IMAGE[:-30],
+        "empty.jpg": b"",
+        "postscript.jpg": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
+        "thin.png": cv2.imencode(".png", np.zeros((5000, 4), np.uint8))[1].tobytes(),
+        "good.png": IMAGE,
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    begun = time.process_time()
+    output = tmp_path / "out"
+    code, _, err = run("detect", tmp_path, "--weights", weights, "--output", output)
+    assert code == 1
+    assert time.process_time() - begun < 5
+    for name in ("bomb.gif", "cut.png", "empty.jpg", "postscript.jpg"):
+        (line,) = [line for line in err.splitlines() if name in line]
+        assert len(line) < 400 and "OpenCV" not in line
+    found = {entry["file_name"] for entry in read_json(output / "detections.json")}
+    assert found == {"good.png", "thin.png"}
+
+
 def test_a_full_disk_leaves_no_half_file(weights, tmp_path):
     folder, output = make_photos(tmp_path, 3, side=300)
 
