@@ -155,7 +155,9 @@ def main():
     config.STEPS_PER_EPOCH = args.steps // epochs
     config.PRECISION = args.precision
     if args.recipe == "adamw":
-        config.MASK_ROIS_PER_IMAGE = max_positives(config)
+        config.MASK_ROIS_PER_IMAGE = max_positives(
+            config.TRAIN_ROIS_PER_IMAGE, config.ROI_POSITIVE_RATIO
+        )
     model = MaskRCNN("training", config, args.logs)
     started = time.time()
     model.train(

@@ -24,6 +24,7 @@ import numpy as np
 from mrcnn.config_rules import LOSS_NAMES, find_problems
 from mrcnn.config_rules import SIDE_MULTIPLE as SIDE_MULTIPLE
 from mrcnn.files.names import printable
+from mrcnn.geometry.image_meta import image_meta_size
 from mrcnn.startup.caller import warn_caller
 
 
@@ -230,8 +231,8 @@ class Config:
 
     @_Derived
     def IMAGE_META_SIZE(self) -> int:
-        """Length of an image_meta vector (see mrcnn.geometry.images.compose_image_meta)."""
-        return 1 + 3 + 3 + 4 + 1 + self.NUM_CLASSES
+        """Length of an image_meta vector; see `mrcnn.geometry.image_meta`."""
+        return image_meta_size(self.NUM_CLASSES)
 
     def __init__(self) -> None:
         for name in DERIVED:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mrcnn.files.names import printable
+from mrcnn.files.names import printable, shown
 
 if TYPE_CHECKING:
     from mrcnn.config import Config
@@ -37,7 +37,6 @@ MAX_CHANNELS = 2**12
 MAX_BOXES = 10**6
 MAX_PARAMETERS = 2**30
 MAX_NAME_LENGTH = 100
-MAX_SHOWN = 200
 
 Rule = tuple[Callable[[Any], bool], str]
 
@@ -211,15 +210,7 @@ def _breaks(config: Config, name: str, check: Callable[[Any], bool]) -> bool:
 
 
 def _problem(config: Config, name: str, text: str) -> str:
-    return f"{name} is {_shown(getattr(config, name))}; it {text}."
-
-
-def _shown(value: Any) -> str:
-    try:
-        text = printable(repr(value))
-    except Exception:  # a value of a user's own class, or a number too long for a text
-        text = f"of type {type(value).__name__}"
-    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
+    return f"{name} is {shown(getattr(config, name))}; it {text}."
 
 
 def _batch_size(config: Config) -> list[str]:

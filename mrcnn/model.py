@@ -28,6 +28,7 @@ from mrcnn import checkpoints, graphs, utils
 from mrcnn.checkpoints import known
 from mrcnn.detection import molding, streaming, tiling
 from mrcnn.engines.selection import check_choice, is_automatic, make_engine
+from mrcnn.geometry import image_meta
 from mrcnn.geometry.anchors import compute_backbone_shapes
 from mrcnn.geometry.images import (
     compose_image_meta,
@@ -70,7 +71,7 @@ from mrcnn.loading.rpn_targets import build_rpn_targets
 from mrcnn.refinement.results import open_refiner, refine_result
 from mrcnn.training import callbacks as named_callbacks
 from mrcnn.training import devices, layer_selection, log_folders, trainer
-from mrcnn.training.training_model import TrainingModel
+from mrcnn.training.training_model import build_training_model
 
 # Anchors of so many input shapes are kept; those of a large picture take 10 MB.
 _MAX_CACHED_ANCHORS = 16
@@ -141,7 +142,7 @@ class MaskRCNN:
             return graphs.inference_graph(self._shared)
         with devices.scope(devices.choose(config.GPU_COUNT, config.BATCH_SIZE)):
             self._shared = graphs.SharedLayers(layer_config)
-            return graphs.training_graph(self._shared, TrainingModel)
+            return build_training_model(self._shared)
 
     def _with_layer_precision(self, mode, config):
         """Settings whose `PRECISION` is what the Keras layers shall compute in."""
@@ -555,8 +556,8 @@ class MaskRCNN:
         metas = np.array(image_metas, np.float64)
         for meta, image in zip(metas, molded_images):
             height, width = image.shape[:2]
-            meta[1:4] = image.shape
-            meta[7:11] = 0, 0, height, width
+            meta[image_meta.ORIGINAL_IMAGE_SHAPE] = image.shape
+            meta[image_meta.WINDOW] = 0, 0, height, width
         molded_images = [np.asarray(image, np.float32) for image in molded_images]
         outputs = self._infer(molded_images, metas, max(int(self.config.BATCH_SIZE), 1))
         return [

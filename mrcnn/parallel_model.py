@@ -9,12 +9,15 @@ for, a warning says so and those that exist get the whole batch.
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 
 from mrcnn.training import devices
 from mrcnn.training.training_model import TrainingModel
 
 
+@keras.saving.register_keras_serializable(package="mrcnn")
 class ParallelModel(TrainingModel):
     """A model with the inputs, outputs and weights of another.
 
@@ -50,9 +53,18 @@ class ParallelModel(TrainingModel):
         self.__dict__["inner_model"] = keras_model
         self.gpu_count = gpu_count
         self.file_layer_names = getattr(keras_model, "file_layer_names", None)
+        # The losses of the training graph, or else those given to `compile`.
+        self.has_own_losses = isinstance(keras_model, TrainingModel)
+        if self.has_own_losses and keras_model.weight_decay_rate is not None:
+            self.configure(keras_model.loss_weights, keras_model.weight_decay_rate)
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """The loss of the training graph, or that of `compile`."""
-        # Set by `configure`, which only the training graph is given.
-        own = TrainingModel if hasattr(self, "loss_weights") else keras.Model
-        return own.compute_loss(self, x, y, y_pred, sample_weight, training)
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments from which `from_config` builds the model again."""
+        inner = keras.saving.serialize_keras_object(self.inner_model)
+        return {"keras_model": inner, "gpu_count": self.gpu_count}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> ParallelModel:
+        """Build the model from what `get_config` returned."""
+        inner = keras.saving.deserialize_keras_object(config["keras_model"], custom_objects)
+        return cls(inner, config["gpu_count"])

@@ -7,6 +7,7 @@ import pytest
 from mrcnn import graphs
 from mrcnn.config_rules import LOSS_NAMES
 from mrcnn.geometry.boxes import denorm_boxes
+from tests.layers.arrays import numpy
 from tests.tiny import randomize, tiny_config, tiny_shapes
 
 
@@ -106,38 +107,18 @@ def test_two_part_detection_equals_the_inference_graph(shared):
     meta = np.array([[0, 64, 128, 3, 64, 128, 3, 0, 0, 64, 128, 1, 0, 0, 0]], np.float32)
     _, anchors = graphs.normalized_anchors(shared.config, (64, 128, 3))
     inputs = [image, meta, anchors[None].astype(np.float32)]
-    whole = [np.array(x) for x in shared.inference(inputs, training=False)]
+    whole = [numpy(x) for x in shared.inference(inputs, training=False)]
     detections, *pyramid = graphs.detection_graph(shared)(inputs, training=False)
     inputs = [detections, keras.ops.convert_to_tensor(meta), *pyramid]
-    masks = np.array(graphs.mask_graph(shared)(inputs, training=False))
-    np.testing.assert_allclose(np.array(detections), whole[0], atol=1e-5)
+    masks = numpy(graphs.mask_graph(shared)(inputs, training=False))
+    np.testing.assert_allclose(numpy(detections), whole[0], atol=1e-5)
     found = np.where(whole[0][0, :, 4] > 0)[0]
     assert len(found) > 1
     class_ids = whole[0][0, found, 4].astype(int)
     np.testing.assert_allclose(masks[0, found], whole[3][0, found, :, :, class_ids], atol=1e-5)
 
 
-def test_anchors_layer():
-    boxes = np.random.RandomState(0).rand(5, 4)
-    layer = graphs.Anchors(boxes)
-    found = np.array(layer(np.zeros((3, 8, 8, 3), np.float32)))
-    np.testing.assert_allclose(found, np.stack([boxes] * 3), rtol=1e-6)
-    assert tuple(layer(keras.Input((8, 8, 3))).shape) == (None, 5, 4)
-
-
-def test_norm_boxes_layer_takes_the_pictures_size():
-    found = graphs.NormBoxes()([np.array([[[0, 0, 64, 32]]], np.float32), np.zeros((1, 64, 32, 3))])
-    np.testing.assert_allclose(np.array(found), [[[0, 0, 1, 1]]])
-
-
-def test_class_masks_picks_the_channel():
-    masks = np.zeros((1, 2, 4, 4, 3), np.float32)
-    masks[0, 0, ..., 2], masks[0, 1, ..., 1] = 7, 8
-    found = np.array(graphs.ClassMasks()([masks, np.array([[2.0, 1.0]], np.float32)]))
-    assert found.shape == (1, 2, 4, 4) and (found[0, 0] == 7).all() and (found[0, 1] == 8).all()
-
-
-def test_normalized_anchors_cover_the_picture():
+def test_normalized_anchors_cover_the_image():
     pixels, normalized = graphs.normalized_anchors(tiny_config(), (64, 128, 3))
     cells = 16 * 32 + 8 * 16 + 4 * 8 + 2 * 4 + 1 * 2
     assert pixels.shape == normalized.shape == (cells * 3, 4)
@@ -158,21 +139,16 @@ def test_precision(precision, dtype):
 @pytest.mark.parametrize("mode", ["training", "inference"])
 def test_weight_files_have_matterports_order_for_a_resnet_only(mode, shared):
     assert shared.inference.file_layer_names is None
-    model = graphs._model(
-        shared.inference.inputs,
-        shared.inference.outputs,
-        "m",
-        tiny_config(BACKBONE="resnet50"),
-        mode,
-    )
-    names = model.file_layer_names
+    names = graphs._file_layer_names(tiny_config(BACKBONE="resnet50"), mode)
     assert ("proposal_targets" in names) == (mode == "training")
 
 
 @pytest.mark.parametrize("shapes", [lambda s: tiny_shapes(s) + 1, lambda s: tiny_shapes(s)[:4]])
 def test_backbone_and_its_shapes_must_agree(shapes):
     config = tiny_config(COMPUTE_BACKBONE_SHAPE=shapes)
-    with pytest.raises(ValueError, match=r"COMPUTE_BACKBONE_SHAPE .*are \[\(16, 16\), \("):
+    with pytest.raises(
+        ValueError, match=r"COMPUTE_BACKBONE_SHAPE is .* must give .*\[\(16, 16\), \("
+    ):
         graphs.SharedLayers(config)
 
 
@@ -184,3 +160,24 @@ def test_anchors_beside_their_cells():
 
 def test_shapes_are_compared_at_sides_that_the_network_takes():
     graphs.SharedLayers(tiny_config(IMAGE_RESIZE_MODE="none", IMAGE_MAX_DIM=100))
+
+
+@pytest.mark.parametrize("channels, by_hand", [(1, False), (4, False), (4, True)])
+def test_images_of_other_channels(channels, by_hand):
+    config = tiny_config(MEAN_PIXEL=np.zeros(channels))
+    if by_hand:  # as scripts for versions without IMAGE_CHANNEL_COUNT do
+        config.IMAGE_SHAPE = np.array([64, 64, channels])
+    else:
+        config.IMAGE_CHANNEL_COUNT = channels
+    shared = graphs.SharedLayers(config)
+    for model in (graphs.training_graph(shared), graphs.inference_graph(shared)):
+        assert tuple(model.inputs[0].shape) == (None, None, None, channels)
+
+
+@pytest.mark.parametrize("scales", [(8, 16, 24, 32, 64), [8, 16, 24, 32], np.array([8, 16])])
+def test_one_anchor_for_each_row_of_the_rpn(scales):
+    config = tiny_config(RPN_ANCHOR_SCALES=scales)
+    shared = graphs.SharedLayers(config)
+    model = keras.Model(shared.image, shared.rpn_class)
+    rows = model(np.zeros((1, 64, 128, 3), np.float32)).shape[1]
+    assert rows == len(graphs.normalized_anchors(config, (64, 128, 3))[0])

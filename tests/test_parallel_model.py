@@ -52,6 +52,19 @@ def test_weight_files_load_with_and_without_it(tmp_path):
     assert [w.flat[0] for w in alone.get_weights()] == [1, 2, 3, 4]
 
 
+def test_save_and_load(tmp_path):
+    model = ParallelModel(small_model(), 2)
+    model.compile(keras.optimizers.SGD(0.1), loss="mse")
+    x, y = np.ones((2, 3), np.float32), np.ones((2, 1), np.float32)
+    model.fit(x, y, verbose=0)
+    model.save(tmp_path / "model.keras")
+    found = keras.saving.load_model(tmp_path / "model.keras")
+    assert isinstance(found, ParallelModel) and found.gpu_count == 2
+    assert found.compiled and found.loss == "mse"
+    for a, b in zip(found.inner_model.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 @pytest.mark.parametrize("gpu_count", [0, -1, 1.5, True, None])
 def test_gpu_count(gpu_count):
     with pytest.raises(ValueError, match="gpu_count is"):

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mrcnn.files.names import printable
+from mrcnn.files.names import printable, shown
 from mrcnn.files.reading import read_json_object
 
 if TYPE_CHECKING:
@@ -274,7 +274,7 @@ def _checked_description(content: Mapping[str, Any], source: str) -> dict[str, A
         is_list = isinstance(names, list) and 0 < len(names) <= MAX_CLASSES
         if not is_list or not all(isinstance(name, str) for name in names):
             raise ValueError(
-                f"class_names of {printable(source)} is {printable(repr(names))[:100]}; it must be "
+                f"class_names of {printable(source)} is {shown(names, 100)}; it must be "
                 "a list of names, the background first"
             )
         checked["class_names"] = [printable(name) for name in names]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import mmap
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from mrcnn.files.names import printable
+from mrcnn.files.names import printable, shown
 from mrcnn.files.reading import check_regular_file
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -193,7 +194,7 @@ def _texts(path: Path, attribute: str, value: Any) -> list[str]:
 def _text(path: Path, attribute: str, value: Any) -> str:
     entry = f"attribute {attribute} of {printable(path)}"
     if not isinstance(value, bytes | str):
-        raise HDF5ContentError(f"{entry} holds {printable(repr(value))[:60]}; it must hold text")
+        raise HDF5ContentError(f"{entry} holds {shown(value, 60)}; it must hold text")
     # h5py gives undecodable bytes of a variable-length text as lone surrogates.
     raw = value if isinstance(value, bytes) else value.encode("utf-8", "surrogateescape")
     try:
@@ -234,13 +235,67 @@ def _check_stands_alone(path: Path, file: h5py.File) -> None:
                     "must have one name"
                 )
             groups.add(entry.addr)
+    places = []
     for name in arrays:
-        creation = h5py.h5d.open(file.id, name).get_create_plist()
+        array = h5py.h5d.open(file.id, name)
+        places.append((array.get_offset(), array.get_storage_size()))
+        creation = array.get_create_plist()
         if creation.get_external_count() or creation.get_layout() == h5py.h5d.VIRTUAL:
             raise HDF5ContentError(
                 f"{printable(path)}: the values of {_shown(name)} lie in another file; a weight "
                 "file must hold everything itself"
             )
+    _check_text_lengths(path, places)
+
+
+def _check_text_lengths(path: Path, arrays: list[tuple[int | None, int]]) -> None:
+    """Raise for a text of variable length that claims more bytes than the file has.
+
+    HDF5 allocates and clears the claimed length, up to 4 GiB, before it compares it with what is
+    stored, and has no call that gives the length before. In the file such a text is a length of 4
+    bytes, the address of its heap in 8 bytes, and its number in the heap in 4.
+
+    Args:
+        path: the file.
+        arrays: offset and bytes of every array that lies in one piece, which are not looked at.
+    """
+    size = path.stat().st_size
+    with (
+        open(path, "rb") as stream,
+        mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data,
+    ):
+        gaps = _gaps(size, arrays)
+        for heap in _find_all(data, b"GCOL\x01\0\0\0", gaps):
+            for position in _find_all(data, heap.to_bytes(8, "little"), gaps):
+                claimed = int.from_bytes(data[max(0, position - 4) : position], "little")
+                index = int.from_bytes(data[position + 8 : position + 12], "little")
+                # Other addresses of the file format start at multiples of 8.
+                if position % 8 == 4 and 0 < index < 2**16 and claimed > size:
+                    raise HDF5ContentError(
+                        f"{printable(path)} has a text of {claimed:,} bytes; it must fit into the "
+                        f"file of {size:,} bytes. The file is damaged"
+                    )
+
+
+def _gaps(size: int, arrays: list[tuple[int | None, int]]) -> list[tuple[int, int]]:
+    """Return start and end of the parts of a file that no array in one piece takes up."""
+    gaps, end = [], 0
+    for offset, num_bytes in sorted((o, n) for o, n in arrays if o is not None and n):
+        if offset > end:
+            gaps.append((end, min(offset, size)))
+        end = max(end, offset + num_bytes)
+    return [*gaps, (end, size)] if end < size else gaps
+
+
+def _find_all(data: mmap.mmap, text: bytes, parts: list[tuple[int, int]]) -> list[int]:
+    """Return the positions of a text in some parts of a file."""
+    found = []
+    for start, end in parts:
+        position = data.find(text, start, end)
+        while position != -1:
+            found.append(position)
+            position = data.find(text, position + 1, end)
+    return found
 
 
 def _shown(name: bytes) -> str:

@@ -77,7 +77,7 @@ def _layer_weights(layer: Any, prefix: str = "") -> list[ModelWeight]:
         parts = (_layer_weights(inner, f"{prefix}{inner.name}/") for inner in layer.layers)
         return list(itertools.chain.from_iterable(parts))
     variables = list(layer.weights)
-    names = _variable_names(layer.name, variables)
+    names = _names_in_layer(layer.name, variables)
     weights = [
         ModelWeight(prefix + name, variable, tuple(int(side) for side in variable.shape))
         for name, variable in zip(names, variables, strict=True)
@@ -87,7 +87,7 @@ def _layer_weights(layer: Any, prefix: str = "") -> list[ModelWeight]:
     return weights
 
 
-def _variable_names(layer_name: str, variables: list[Any]) -> list[str]:
+def _names_in_layer(layer_name: str, variables: list[Any]) -> list[str]:
     names = [variable.name.split("/")[-1].split(":")[0] for variable in variables]
     if len(set(names)) < len(names):  # a layer made of layers
         paths = [getattr(variable, "path", variable.name).split(":")[0] for variable in variables]

@@ -101,7 +101,7 @@ def is_keras_squeezenet(names: list[str]) -> bool:
 
 
 def _residual_stages(blocks_per_stage: tuple[int, ...]) -> list[str]:
-    """Return the names of stages 2 to 5; only the first block of a stage has a convolution on its shortcut."""
+    """Return the names of stages 2 to 5; a stage's first block alone has a shortcut convolution."""
     names: list[str] = []
     activation = 1
     additions = 0

@@ -275,7 +275,7 @@ def _read_keras3_variables(path: Path, layer: str, group: h5py.Group) -> list[St
         )
     keys = sorted(group, key=int)
     arrays = [check_array(path, f"{layer}/{key}", group[key]) for key in keys]
-    names = _variable_names([array.shape for array in arrays])
+    names = _names_by_rank([array.shape for array in arrays])
     return [StoredWeight(name, array.shape, array) for name, array in zip(names, arrays)]
 
 
@@ -293,7 +293,7 @@ def _read_all_groups(path: Path, root: h5py.Group) -> dict[str, list[StoredWeigh
     return groups
 
 
-def _variable_names(shapes: list[Shape]) -> list[str]:
+def _names_by_rank(shapes: list[Shape]) -> list[str]:
     """Return names for a layer's arrays, which Keras 3 only numbers, by their count and rank."""
     ranks = [len(shape) for shape in shapes]
     if ranks == [1, 1, 1, 1]:

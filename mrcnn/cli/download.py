@@ -96,7 +96,7 @@ def open_images(
         echo(f"note: {line}", err=True)
     if report.failures:
         shown = "\n".join(report.failures[:10])
-        _stop(f"{len(report.failures)} images could not be downloaded:\n{shown}", 1)
+        _stop(f"{len(report.failures)} files could not be downloaded:\n{shown}", 1)
 
 
 def _stop(message: str, code: int) -> NoReturn:

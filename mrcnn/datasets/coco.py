@@ -23,6 +23,8 @@ from mrcnn.datasets.coco_file import (
     common_classes,
     id_order,
     image_folders,
+    is_plain,
+    normalize_annotation,
     part_classes,
 )
 from mrcnn.datasets.entries import AnnotationError, Entry
@@ -31,10 +33,16 @@ from mrcnn.datasets.rasterize import box_mask
 from mrcnn.datasets.reader import (
     DatasetReader,
     choose_subset,
-    class_names_argument,
+    class_table,
     recorded_size,
 )
-from mrcnn.geometry.rle import decode_rle, polygons_to_mask, read_polygons, segmentation_to_rle
+from mrcnn.geometry.rle import (
+    decode_rle,
+    polygons_to_mask,
+    read_polygons,
+    read_size,
+    segmentation_to_rle,
+)
 
 DEFAULT_DATASET_YEAR = "2017"
 _MINIVAL_SUBSETS = ("minival", "valminusminival")
@@ -191,14 +199,14 @@ class CocoDataset(DatasetReader):
         by_image = defaultdict(list)
         strays, short = [], []
         for position, annotation in enumerate(content.data["annotations"]):
-            if not _is_plain(annotation):
+            if not is_plain(annotation):
                 place = content.place("annotation", annotation, position)
-                normalized = None
+                plain = None
                 with self.tolerate(content.path):
-                    normalized = _normalize(Entry(annotation, place))
-                if normalized is None:
+                    plain = normalize_annotation(annotation, place)
+                if plain is None:
                     continue
-                annotation = normalized
+                annotation = plain
                 if _has_short_polygons(annotation["segmentation"]):
                     short.append(place)
                     continue
@@ -240,7 +248,7 @@ class CocoDataset(DatasetReader):
                 {subset}/_annotations.coco.json, annotations.json and the like.
             subset: "train", "val", ...
             classes: names of the categories to load, with the images that have one of them; None
-                loads all.
+                loads all. Names that no part has become classes without instances.
             image_dir: the folder of the images; None looks for them.
             keep_going: see `DatasetReader.from_path`.
             **options: class_ids, class_map and source as for `load_annotations`.
@@ -280,15 +288,12 @@ class CocoDataset(DatasetReader):
             with self.tolerate(file):
                 others.append(CocoFile.table_only(file))
         table = common_classes([content, *others])
-        wanted = class_names_argument(classes)
-        for name in wanted or []:
-            if name not in table:
-                raise ValueError(f"classes holds {name!r}: {content.path} has {sorted(table)}")
+        wanted = list(table) if classes is None else list(class_table(table, classes, path))
         if class_ids:
             rows, only_with_objects = _listed_classes(content, class_ids), True
         else:
-            rows = part_classes(content, table, wanted or list(table))
-            only_with_objects = wanted is not None and set(wanted) != set(table)
+            rows = part_classes(content, table, wanted)
+            only_with_objects = not set(table).issubset(wanted)
         self._add_classes(rows, class_map, source)
         finder = _image_finder(content.path, path, image_dir)
         self._add_images(content, rows, only_with_objects, finder, source)
@@ -350,11 +355,10 @@ class CocoDataset(DatasetReader):
             return box_mask(x, y, x + box_width, y + box_height, height, width)
         if not isinstance(segmentation, dict):
             raise entry.error("segmentation", "a list of polygons or run lengths")
-        size = segmentation.get("size")
-        other_size = isinstance(size, list) and len(size) == 2 and size != [height, width]
-        if other_size and entry.flag("iscrowd", default=False):
-            return np.ones((height, width), bool)
         with _naming(ann):
+            other_size = read_size(segmentation) != (height, width)
+            if other_size and entry.flag("iscrowd", default=False):
+                return np.ones((height, width), bool)
             return decode_rle(segmentation_to_rle(segmentation, height, width))
 
     def image_reference(self, image_id: int) -> str:
@@ -400,57 +404,6 @@ def _image_finder(file: Path, path: Path, image_dir: str | Path | None) -> Image
     if file.parent.name in others:
         others.remove(file.parent.name)
     return ImageFinder(root, image_folders(file, root), others)
-
-
-def _is_plain(annotation: Any) -> bool:
-    """Whether an annotation has the form that COCO itself writes; coordinates are not read."""
-    if type(annotation) is not dict:
-        return False
-    flag, box = annotation.get("iscrowd", 0), annotation.get("bbox", [0, 0, 0, 0])
-    polygons = annotation.get("segmentation")
-    return (
-        type(annotation.get("image_id")) is int
-        and type(annotation.get("category_id")) is int
-        and type(flag) is int
-        and flag in (0, 1)
-        and type(box) is list
-        and len(box) == 4
-        and all(type(side) in (int, float) for side in box)
-        and (type(polygons) is dict or _are_plain_polygons(polygons))
-    )
-
-
-def _are_plain_polygons(polygons: Any) -> bool:
-    return (
-        type(polygons) is list
-        and len(polygons) > 0
-        and all(
-            type(polygon) is list and len(polygon) >= 6 and type(polygon[0]) in (int, float)
-            for polygon in polygons
-        )
-    )
-
-
-def _normalize(entry: Entry) -> dict[str, Any]:
-    """An annotation with ids, flag, box and polygons in COCO's own form."""
-    annotation = dict(entry.data)
-    annotation["image_id"] = entry.identifier("image_id")
-    annotation["category_id"] = entry.identifier("category_id")
-    annotation["iscrowd"] = int(entry.flag("iscrowd", default=False))
-    segmentation = entry.get("segmentation", [])
-    if isinstance(segmentation, list):
-        try:
-            segmentation = [polygon.ravel().tolist() for polygon in read_polygons(segmentation)]
-        except ValueError:
-            pass  # drawing it names what is wrong
-    elif not isinstance(segmentation, dict):
-        raise entry.error("segmentation", "a list of polygons or run lengths")
-    annotation["segmentation"] = segmentation
-    if "bbox" in entry or not segmentation:
-        annotation["bbox"] = entry.numbers("bbox", count=4)
-    if "area" in annotation:
-        annotation["area"] = entry.number("area", 0, 1e14, default=0.0)
-    return annotation
 
 
 def _has_short_polygons(segmentation: Any) -> bool:

@@ -14,6 +14,7 @@ from mrcnn.datasets.layout import IMAGE_FOLDERS, visible_files, visible_folders
 from mrcnn.datasets.outline import json_outline
 from mrcnn.datasets.reader import SUBSET_SYNONYMS
 from mrcnn.files.names import printable
+from mrcnn.geometry.rle import read_polygons
 
 _LISTS = ("images", "annotations", "categories")
 # A file of this name describes the whole folder it lies in.
@@ -91,6 +92,70 @@ class CocoFile:
         return rows
 
 
+def normalize_annotation(annotation: Any, place: str) -> dict[str, Any]:
+    """Return an annotation with ids, flag, box and polygons in the form that COCO itself writes.
+
+    Args:
+        annotation: the parsed annotation.
+        place: "FILE, annotation ID" for error messages.
+
+    Raises:
+        AnnotationError: it is no object, or an id, the flag or a box that is needed is broken.
+            Run lengths and coordinates are not read: drawing them names what is wrong.
+    """
+    entry = Entry(annotation, place)
+    annotation = dict(entry.data)
+    annotation["image_id"] = entry.identifier("image_id")
+    annotation["category_id"] = entry.identifier("category_id")
+    annotation["iscrowd"] = int(entry.flag("iscrowd", default=False))
+    segmentation = entry.get("segmentation", [])
+    if isinstance(segmentation, list) and len(segmentation) == 1:
+        if isinstance(segmentation[0], dict) and "counts" in segmentation[0]:
+            segmentation = segmentation[0]
+    if isinstance(segmentation, list):
+        try:
+            segmentation = [polygon.ravel().tolist() for polygon in read_polygons(segmentation)]
+        except ValueError:
+            pass  # drawing it names what is wrong
+    elif not isinstance(segmentation, dict):
+        raise entry.error("segmentation", "a list of polygons or run lengths")
+    annotation["segmentation"] = segmentation
+    if "bbox" in entry or not segmentation:
+        annotation["bbox"] = entry.numbers("bbox", count=4)
+    if "area" in annotation:
+        annotation["area"] = entry.number("area", 0, 1e14, default=0.0)
+    return annotation
+
+
+def is_plain(annotation: Any) -> bool:
+    """Return whether an annotation has COCO's own form; coordinates are not read."""
+    if type(annotation) is not dict:
+        return False
+    flag, box = annotation.get("iscrowd", 0), annotation.get("bbox", [0, 0, 0, 0])
+    polygons = annotation.get("segmentation")
+    return (
+        type(annotation.get("image_id")) is int
+        and type(annotation.get("category_id")) is int
+        and type(flag) is int
+        and flag in (0, 1)
+        and type(box) is list
+        and len(box) == 4
+        and all(type(side) in (int, float) for side in box)
+        and (type(polygons) is dict or _are_plain_polygons(polygons))
+    )
+
+
+def _are_plain_polygons(polygons: Any) -> bool:
+    return (
+        type(polygons) is list
+        and len(polygons) > 0
+        and all(
+            type(polygon) is list and len(polygon) >= 6 and type(polygon[0]) in (int, float)
+            for polygon in polygons
+        )
+    )
+
+
 def _find_categories(text: mmap.mmap) -> list[Any] | None:
     """The value of "categories" in a JSON text; None where it cannot be told."""
     found = list(re.finditer(rb'"categories"\s*:\s*', text))
@@ -132,10 +197,11 @@ def part_classes(
     rows: list[ClassRow] = []
     for name in wanted:
         own = sorted((i for i, n in content.categories if n == name), key=id_order)
-        if own and own[0] == 0 and table[name] != 0:
+        if own and own[0] == 0 and table.get(name) != 0:
             own = own[1:] or own  # the unused category 0
         if not own:
-            free = table[name] if table[name] not in taken else 1
+            free = table.get(name, 1)
+            free = 1 if free in taken else free
             while free in taken:
                 free += 1  # type: ignore[operator]
             taken.add(free)

@@ -39,6 +39,8 @@ _MAX_BYTES_A_PIXEL = 16
 _MIN_FILE_LIMIT = 1 << 26
 # Sides beyond this one are left to Pillow: OpenCV refuses them.
 _MAX_OPENCV_SIDE = 1 << 20
+# Images of this size are converted in parts.
+_LARGE_BYTES = 1 << 26
 # More channels than this are taken for the pages of a stack.
 _MAX_CHANNELS = 64
 _URL = re.compile(r"https?://", re.IGNORECASE)
@@ -52,7 +54,13 @@ _UPRIGHT = {
     7: (True, True, True),
     8: (True, True, False),
 }
-_told_of_depth = False
+# Formats that OpenCV decodes, and tests for files that it decodes without remarks on stderr.
+_SOUND = {
+    "JPEG": image_headers.jpeg_has_end,
+    "PNG": image_headers.png_is_sound,
+    "WEBP": image_headers.webp_is_plain,
+}
+_warned_of_depth = False
 _fetched: dict[str, Path] = {}
 _fetch_lock = threading.Lock()
 
@@ -141,7 +149,7 @@ def read_pixels(path: str | os.PathLike, *, max_pixels: int | None = None) -> np
 
 
 def decode_pixels(data: bytes, name: str, *, max_pixels: int | None = None) -> np.ndarray:
-    """Decode an image that lies in memory, such as a copy inside an annotation file.
+    """Decode an image in memory, such as a copy inside an annotation file.
 
     Args:
         data: the content of an image file.
@@ -251,7 +259,7 @@ def _local_path(path: str | os.PathLike) -> str | os.PathLike:
         if path not in _fetched:
             name = hashlib.sha256(path.encode("utf-8", "surrogateescape")).hexdigest()[:32]
             target = cache_dir() / "images" / name
-            fetch(path, target)
+            fetch(path, target, retries=2)
             _fetched[path] = target
         return _fetched[path]
 
@@ -317,10 +325,8 @@ def _decode(
     if not as_indices and max(header.height, header.width) <= _MAX_OPENCV_SIDE:
         # OpenCV decodes about 1.6 times faster than Pillow to the same values. Damaged files
         # are left to Pillow, which says what is wrong; OpenCV writes that to stderr.
-        sound = (header.format == "JPEG" and image_headers.jpeg_has_end(data)) or (
-            header.format == "PNG" and image_headers.png_is_sound(data)
-        )
-        image = _decode_with_opencv(data) if sound else None
+        test = _SOUND.get(header.format)
+        image = _decode_with_opencv(data) if test is not None and test(data) else None
         if image is not None and image.shape[:2] == (header.height, header.width):
             return image
     try:
@@ -362,7 +368,13 @@ def _decode_with_opencv(data: bytes) -> np.ndarray | None:
         return None
     if image is None or image.ndim == 2:
         return image
-    return cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA if image.shape[2] == 4 else cv2.COLOR_BGR2RGB)
+    code = cv2.COLOR_BGRA2RGBA if image.shape[2] == 4 else cv2.COLOR_BGR2RGB
+    if image.nbytes < _LARGE_BYTES:
+        return cv2.cvtColor(image, code)
+    for start in range(0, len(image), 256):  # a copy would take as much memory again
+        rows = image[start : start + 256]
+        rows[...] = cv2.cvtColor(rows, code)
+    return image
 
 
 def _decode_with_pillow(data: bytes, header: ImageHeader, as_indices: bool = False) -> np.ndarray:
@@ -374,9 +386,18 @@ def _decode_with_pillow(data: bytes, header: ImageHeader, as_indices: bool = Fal
             if image.mode.startswith("I;16"):
                 return np.asarray(image).astype(np.uint16)
             if as_indices or image.mode in ("L", "LA", "RGB", "RGBA", "I", "F"):
-                return np.array(image)
+                pixels = np.array(image)
+                # Pillow holds 16-bit files of some formats as 32-bit numbers.
+                fits = pixels.dtype == np.int32 and 0 <= pixels.min() and pixels.max() < 1 << 16
+                return pixels.astype(np.uint16) if fits else pixels
             if image.mode in ("La", "RGBa"):  # colors multiplied by alpha
                 return np.asarray(image.convert(image.mode.upper()))
+            if image.mode == "P" and image.palette is not None:
+                colors = np.zeros((256, 3), np.uint8)
+                colors[: len(image.getpalette("RGB")) // 3] = np.reshape(
+                    image.getpalette("RGB"), (-1, 3)
+                )
+                return colors[np.asarray(image)]
             return np.asarray(image.convert("L" if image.mode == "1" else "RGB"))
     # Pillow's decoders raise about any exception on damaged files.
     except Exception as error:
@@ -461,7 +482,7 @@ def _read_with_imageio(
 
 def _sixteen_to_eight_bits(pixels: np.ndarray, header: ImageHeader) -> np.ndarray:
     """Bring 16-bit values to 8 bits; see `read_image`."""
-    global _told_of_depth
+    global _warned_of_depth
     if pixels.dtype != np.uint16:
         return pixels
     highest = int(pixels.max())
@@ -471,8 +492,8 @@ def _sixteen_to_eight_bits(pixels: np.ndarray, header: ImageHeader) -> np.ndarra
         depth = 8
     else:
         depth = 12 if highest < 1 << 12 else 16
-        if depth == 12 and not _told_of_depth:
-            _told_of_depth = True
+        if depth == 12 and not _warned_of_depth:
+            _warned_of_depth = True
             logger.warning(
                 "16-bit images with no value above 4095 are taken for 12-bit data and scaled "
                 "to 0..255"

@@ -222,6 +222,12 @@ def jpeg_has_end(data: bytes) -> bool:
     return position is not None and data.find(b"\xff\xd9", position) >= 0
 
 
+def webp_is_plain(data: bytes) -> bool:
+    """Whether a WebP file is complete and no animation."""
+    complete = len(data) >= 8 + int.from_bytes(data[4:8], "little")
+    return complete and not (data[12:16] == b"VP8X" and data[20] & 2)
+
+
 def tiff_as_stored(data: bytes, facts: TiffFacts) -> bytes:
     """Return a TIFF file whose orientation is 1.
 

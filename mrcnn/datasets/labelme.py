@@ -16,7 +16,7 @@ from mrcnn.datasets.entries import AnnotationError, Entry, as_number, read_json,
 from mrcnn.datasets.layout import IMAGE_FOLDERS, ImageFinder, dataset_root, visible_files
 from mrcnn.datasets.outline import json_outline
 from mrcnn.datasets.rasterize import box_mask, ellipse_mask, polygon_mask
-from mrcnn.datasets.reader import FolderReader, class_table, recorded_size
+from mrcnn.datasets.reader import FolderReader, class_table, other_parts, recorded_size
 from mrcnn.files.names import printable
 
 _SHAPES = ("polygon", "rectangle", "oriented_rectangle", "rotation", "circle", "mask")
@@ -260,8 +260,7 @@ def _image_finder(file: Path, root: Path) -> ImageFinder:
     ]
     if root.is_file():
         return ImageFinder(top, places)
-    others = [name for name in LabelmeDataset.subsets(root) if name != folder.name]
-    return ImageFinder(root, places, others)
+    return ImageFinder(root, places, other_parts(LabelmeDataset.subsets(root), file, root))
 
 
 def _is_labelme(path: Path) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -14,7 +15,7 @@ _LITTER = {"__macosx", "__pycache__", "@eadir", "$recycle.bin", "thumbs.db", "de
 ANNOTATION_FOLDERS = ("annotations", "annotation", "json", "jsons", "labels", "label", "via")
 IMAGE_FOLDERS = ("images", "imgs", "img", "image", "JPEGImages")
 # Deeper and larger trees are no dataset: the search for an image gives up.
-_MAX_DEPTH, _MAX_FILES = 6, 2_000_000
+_MAX_DEPTH, _MAX_FILES = 6, 500_000
 
 
 def is_visible(name: str) -> bool:
@@ -129,8 +130,9 @@ class ImageFinder:
         return self._expected(recorded[0]) if path is None else path
 
     def _expected(self, recorded: str) -> Path:
-        parts = [part for part in _readings(recorded)[-1] if part != ".."]
-        return self.folders[0].joinpath(*(part[:200] for part in parts) or ["unnamed"])
+        """Where a file that was not found should be; inside the first folder in any case."""
+        parts = [part[:200] for part in _readings(recorded)[-1] if part != ".."]
+        return self.folders[0].joinpath(*(parts or ["unnamed"]))
 
     def _find_parts(self, parts: Sequence[str], exact: bool) -> Path | None:
         if exact:
@@ -153,7 +155,7 @@ class ImageFinder:
                 place = place.parent
                 continue
             is_last = position == len(parts) - 1
-            names = self._listing(place)[0 if is_last else 1].get(part.lower(), [])
+            names = self._listing(place)[0 if is_last else 1].get(_folded(part), [])
             if part not in names and len(names) != 1:
                 return None
             place = place / (part if part in names else names[0])
@@ -168,7 +170,7 @@ class ImageFinder:
                 with os.scandir(folder) as entries:
                     for entry in entries:
                         names = listing[0 if entry.is_file() else 1]
-                        names.setdefault(entry.name.lower(), []).append(entry.name)
+                        names.setdefault(_folded(entry.name), []).append(entry.name)
             except OSError:  # no such folder, or a file
                 pass
             self._listings[folder] = listing
@@ -178,10 +180,10 @@ class ImageFinder:
         """The only file of this name in the dataset, or the only one in folders of these names."""
         if not names:
             return None
-        candidates = self._all_files().get(names[-1].lower(), [])
+        candidates = self._all_files().get(_folded(names[-1]), [])
         for count in range(len(names), 0, -1):
-            ending = [name.lower() for name in names[-count:]]
-            fitting = [p for p in candidates if [q.lower() for q in p.parts[-count:]] == ending]
+            ending = [_folded(name) for name in names[-count:]]
+            fitting = [p for p in candidates if [_folded(q) for q in p.parts[-count:]] == ending]
             if fitting:
                 return fitting[0] if len(fitting) == 1 else None
         return None
@@ -199,7 +201,7 @@ class ImageFinder:
                 )
                 for name in files:
                     if is_visible(name):
-                        self._index.setdefault(name.lower(), []).append(Path(place, name))
+                        self._index.setdefault(_folded(name), []).append(Path(place, name))
                 count += len(files)
                 if count > _MAX_FILES:
                     break
@@ -207,8 +209,13 @@ class ImageFinder:
 
 
 def _ends_with(path: Path, parts: Sequence[str]) -> bool:
-    ending = [part.lower() for part in path.parts[-len(parts) :]]
-    return ending == [part.lower() for part in parts]
+    ending = [_folded(part) for part in path.parts[-len(parts) :]]
+    return ending == [_folded(part) for part in parts]
+
+
+def _folded(name: str) -> str:
+    """A name without regard to letter case, and to how macOS decomposes letters."""
+    return name.lower() if name.isascii() else unicodedata.normalize("NFC", name).lower()
 
 
 def _readings(recorded: str) -> list[list[str]]:

@@ -321,7 +321,7 @@ def _owner(stem: str, images: dict[str, Path]) -> str | None:
 
 
 def _natural_order(path: Path) -> list[tuple[int, int, str]]:
-    """Sorts NAME_2 before NAME_10."""
+    """A key that sorts NAME_2 before NAME_10."""
     pieces = re.findall(r"\d+|\D+", path.name)
     return [(0, int(p), "") if p.isdigit() else (1, 0, p) for p in pieces]
 

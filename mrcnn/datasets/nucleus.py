@@ -160,7 +160,7 @@ def _mask_files(image: str) -> list[Path]:
 
 
 def _image(folder: Path) -> Path:
-    """ID/images/ID.png, or whatever image lies there."""
+    """ID/images/ID.png, or the first image in that folder."""
     usual = folder / "images" / f"{folder.name}.png"
     if usual.is_file():
         return usual

@@ -20,7 +20,7 @@ from mrcnn.datasets.entries import (  # re-exported
     normalize_name,
     read_json,
 )
-from mrcnn.datasets.layout import visible_folders
+from mrcnn.datasets.layout import ANNOTATION_FOLDERS, visible_folders
 from mrcnn.datasets.problems import Problem
 from mrcnn.datasets.rasterize import stack_masks
 from mrcnn.files.names import printable
@@ -36,6 +36,7 @@ __all__ = [
     "choose_subset",
     "class_names_argument",
     "class_table",
+    "other_parts",
     "parts_in_folders",
     "read_json",
     "recorded_size",
@@ -243,7 +244,11 @@ class DatasetReader(Dataset):
 
 
 class FolderReader(DatasetReader):
-    """A reader whose annotation files lie in one folder, or in one sub-folder for each part."""
+    """A reader whose annotation files lie in one folder, or in one folder for each part.
+
+    Each of these may be a folder for annotations alone ("json", "annotations", "labels") beside
+    the images: set/json, set/train/json and set/labels/train are all found.
+    """
 
     @classmethod
     def own_files(cls, folder: Path) -> list[Path]:
@@ -257,14 +262,14 @@ class FolderReader(DatasetReader):
 
     @classmethod
     def subsets(cls, path: Path) -> list[str]:
-        """Return the sub-folders with annotation files; see `parts_in_folders`."""
-        return parts_in_folders(path, lambda folder: bool(cls.own_files(folder)))
+        """Return the names of the folders of parts; see `parts_in_folders`."""
+        return list(cls._part_folders(path))
 
     @classmethod
     def all_files(cls, path: Path) -> list[Path]:
         """Return the annotation files of all parts: each part gets the same class ids."""
-        folders = [path / name for name in cls.subsets(path)] or [path]
-        return [file for folder in folders for file in cls.own_files(folder)]
+        folders = cls._part_folders(path).values() or [path]
+        return [file for folder in folders for file in cls._files_of(folder)]
 
     def part_files(self, path: Path, subset: str | None) -> list[Path]:
         """Return the annotation files of one part.
@@ -275,15 +280,39 @@ class FolderReader(DatasetReader):
         """
         if not path.exists():
             raise FileNotFoundError(f"dataset_dir is '{path}': no such file or folder")
-        parts = self.subsets(path)
+        parts = self._part_folders(path)
         if parts and (stray := self.own_files(path)):
             reason = f"they lie beside the parts {', '.join(parts)}"
             self.leave_out(reason, [file.name for file in stray], noun="annotation files")
-        name = choose_subset(path, subset, parts) if parts or subset is not None else None
-        files = self.own_files(path / name if name else path)
+        name = choose_subset(path, subset, list(parts)) if parts or subset is not None else None
+        files = self._files_of(parts[name] if name else path)
         if not files:
             raise ValueError(f"{path}: looked for {self.looks_for}")
         return files
+
+    @classmethod
+    def _part_folders(cls, path: Path) -> dict[str, Path]:
+        """Name of each part -> its folder; empty for a dataset in one piece."""
+        for folder in (path, *_annotation_folders(path)):
+            names = parts_in_folders(folder, lambda inner: bool(cls._files_of(inner)))
+            if names or cls._files_of(folder):
+                return {name: folder / name for name in names}
+        return {}
+
+    @classmethod
+    def _files_of(cls, folder: Path) -> list[Path]:
+        """The annotation files of a folder, or else of its folder for annotations."""
+        found = (cls.own_files(place) for place in (folder, *_annotation_folders(folder)))
+        return next((files for files in found if files), [])
+
+
+def _annotation_folders(path: Path) -> list[Path]:
+    return [f for f in visible_folders(path) if f.name.lower() in ANNOTATION_FOLDERS]
+
+
+def other_parts(names: Sequence[str], file: Path, root: Path) -> list[str]:
+    """Return the names of the parts of `root` besides that of one of its annotation files."""
+    return [name for name in names if name not in file.relative_to(root).parts]
 
 
 def parts_in_folders(path: Path, has_data: Callable[[Path], bool]) -> list[str]:

@@ -15,7 +15,7 @@ import numpy as np
 from mrcnn.datasets.entries import Entry, normalize_name, shown
 from mrcnn.datasets.layout import IMAGE_FOLDERS, ImageFinder, dataset_root, visible_files
 from mrcnn.datasets.rasterize import box_mask, ellipse_mask, polygon_mask
-from mrcnn.datasets.reader import FolderReader, class_names_argument, class_table
+from mrcnn.datasets.reader import FolderReader, class_names_argument, class_table, other_parts
 from mrcnn.datasets.via_file import Region, ViaImage, is_via_file, read_via
 
 DEFAULT_CLASS = "object"
@@ -167,8 +167,7 @@ def _image_finder(file: Path, root: Path) -> ImageFinder:
     places = [folder, *(folder / name for name in IMAGE_FOLDERS if (folder / name).is_dir())]
     if root.is_file():
         return ImageFinder(dataset_root(file), places)
-    others = [name for name in ViaDataset.subsets(root) if name != folder.name]
-    return ImageFinder(root, places, others)
+    return ImageFinder(root, places, other_parts(ViaDataset.subsets(root), file, root))
 
 
 def _class_attribute(regions: Sequence[Region], path: Path) -> str | None:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from mrcnn.datasets import image_files
-from mrcnn.datasets.entries import AnnotationError, Entry
+from mrcnn.datasets.entries import AnnotationError, Entry, as_number
 from mrcnn.datasets.layout import ImageFinder, visible_files, visible_folders
 from mrcnn.datasets.problems import Problem
 from mrcnn.datasets.rasterize import box_mask, polygon_mask
@@ -32,6 +32,8 @@ MASK_FOLDER = "SegmentationObject"
 _LISTS = ("Segmentation", "Main", "")
 # Inner elements of an object that describe no shape of it.
 _NO_SHAPES = {"bndbox", "polygon", "robndbox", "part", "parts", "actions", "attributes", "point"}
+# Inner elements that some tools fill with a text that describes a shape.
+_SHAPE_TEXTS = {"segmentation", "mask", "rle", "points", "polyline", "contour", "keypoints"}
 # A coordinate beyond this is no position in an image.
 _MAX_COORDINATE = 1e7
 # A file of another kind may lie before the annotations: this many are looked at.
@@ -138,6 +140,10 @@ class VocDataset(DatasetReader):
         Raises:
             AnnotationError: it holds an export of CVAT that is not read.
         """
+        if path.is_file() and path.suffix.lower() == ".xml":
+            if xml_root_tag(path) == "annotations":
+                _refuse_other_root(parse_xml(path), path)
+            return False
         if not path.is_dir():
             return False
         tags = {}
@@ -313,7 +319,8 @@ def _parse_object(element: ElementTree.Element, file: Path, number: int) -> _Obj
     unknown = [
         tag
         for tag, value in entry.data.items()
-        if isinstance(value, dict) and tag not in _NO_SHAPES
+        if tag not in _NO_SHAPES
+        and (isinstance(value, dict) or (value is not None and tag.lower() in _SHAPE_TEXTS))
     ]
     difficult = entry.flag("difficult", default=False)
     return _Object(entry.name("name"), box, difficult, polygons, unknown, is_rotated)
@@ -331,9 +338,20 @@ def _coordinate(entry: Entry, key: str) -> float:
 
 
 def _polygon(element: ElementTree.Element, where: str) -> tuple[np.ndarray, np.ndarray] | None:
-    """The corners of <polygon>: x1, y1, x2, ... or <pt> with <x> and <y>; None if it is empty."""
+    """The corners of <polygon>; None if it is empty.
+
+    Roboflow writes <x1>, <y1>, <x2>, ..., LabelMe of MIT <pt> with <x> and <y>, others a text of
+    numbers.
+    """
     points: list[tuple[float, float]] = []
-    if element.find("pt") is not None:
+    if not len(element) and (text := (element.text or "").strip()):
+        numbers = [as_number(n, where, "polygon") for n in re.split(r"[\s,;()\[\]]+", text) if n]
+        if len(numbers) % 2:
+            raise AnnotationError(
+                f"{where}: polygon has {len(numbers)} numbers; they must be pairs"
+            )
+        points = list(zip(numbers[::2], numbers[1::2], strict=True))
+    elif element.find("pt") is not None:
         for number, point in enumerate(element.iterfind("pt"), start=1):
             entry = Entry(element_content(point) or {}, f"{where}, polygon, pt {number}")
             points.append((_coordinate(entry, "x"), _coordinate(entry, "y")))
@@ -342,10 +360,8 @@ def _polygon(element: ElementTree.Element, where: str) -> tuple[np.ndarray, np.n
         if content is None:
             return None
         entry = Entry(content, f"{where}, polygon")
-        numbers = sorted(
-            int(key[1:]) for key in entry.data if re.fullmatch(r"[xy]\d{1,6}", str(key))
-        )
-        for number in sorted(set(numbers)):
+        corners = {int(key[1:]) for key in entry.data if re.fullmatch(r"[xy]\d{1,6}", str(key))}
+        for number in sorted(corners):
             points.append((_coordinate(entry, f"x{number}"), _coordinate(entry, f"y{number}")))
     if len(points) < 3:
         raise AnnotationError(f"{where}: polygon has {len(points)} points; it must have at least 3")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,8 @@ _RANGE = (-0.5, 1.5)
 _MAX_CLASS_ID = 10**6
 # Files that are looked at to recognize the format: the first ones may be empty.
 _MAX_LOOKED_AT = 100
+# Levels of sub-folders in Darknet's folders.
+_MAX_DEPTH = 5
 _MAX_BYTES = 64 << 20
 
 
@@ -93,17 +95,22 @@ class YoloDataset(DatasetReader):
             first_ids.setdefault(name, number)
         for name in wanted:  # in the order asked for; without `classes` in that of the ids
             self.add_class(source, first_ids[name], name)
-        label_files = {file.stem: file for file in _label_files(layout.label_dir)}
-        for image in image_files.list_images(layout.image_dir):
-            label_file = label_files.pop(image.stem, None)
+        label_files = layout.label_files()
+        images = layout.images()
+        for name, image in images:
+            label_file = label_files.get(name)
             annotations = []
             if label_file is not None:
                 with self.tolerate(label_file):
                     annotations = _annotations(label_file, table, first_ids, wanted)
-            self.add_image(source, image.stem, str(image), annotations=annotations)
+            self.add_image(source, name, str(image), annotations=annotations)
         self.leave_out(
             "these label files have no image",
-            [file.name for file in label_files.values() if looks_like_labels(file)],
+            [
+                label_files[name].name
+                for name in sorted(label_files.keys() - {name for name, _ in images})
+                if looks_like_labels(label_files[name])
+            ],
         )
 
     @classmethod
@@ -112,7 +119,7 @@ class YoloDataset(DatasetReader):
         if not path.is_dir():
             return False
         layouts = list(_layouts(path).values())
-        files = [file for layout in layouts for file in _label_files(layout.label_dir)]
+        files = [file for layout in layouts for file in layout.label_files().values()]
         if any(looks_like_labels(file) for file in files[:_MAX_LOOKED_AT]):
             return True
         # A dataset of negatives is known by its file of names alone.
@@ -138,8 +145,33 @@ class YoloDataset(DatasetReader):
 
 @dataclass(frozen=True)
 class _Layout:
+    """Where images and label files of a part are; Darknet's folders have sub-folders."""
+
     image_dir: Path
     label_dir: Path
+    has_folders: bool = False
+
+    def images(self) -> list[tuple[str, Path]]:
+        """Return the images with their names in the part, without ending."""
+        return self._named(self.image_dir, image_files.list_images)
+
+    def label_files(self) -> dict[str, Path]:
+        """Return the label files by name, without ending."""
+        return dict(self._named(self.label_dir, _label_files))
+
+    def _named(
+        self, root: Path, list_files: Callable[[Path], list[Path]]
+    ) -> list[tuple[str, Path]]:
+        found = []
+        folders = [root]
+        for folder in folders:
+            found += [
+                (file.relative_to(root).with_suffix("").as_posix(), file)
+                for file in list_files(folder)
+            ]
+            if self.has_folders and len(folder.relative_to(root).parts) < _MAX_DEPTH:
+                folders.extend(visible_folders(folder))
+        return found
 
 
 def read_labels(path: Path) -> list[dict[str, Any]]:
@@ -386,7 +418,7 @@ def _parts_in_folders(path: Path) -> Iterator[tuple[str, _Layout]]:
         if both is not None:
             yield folder.name, _Layout(*both)
         elif darknet:
-            yield darknet[1], _Layout(folder, folder)
+            yield darknet[1], _Layout(folder, folder, has_folders=True)
         elif folder.name.lower() not in (*_LABEL_FOLDERS, *map(str.lower, _IMAGE_FOLDERS)) and any(
             looks_like_labels(file) for file in _label_files(folder)[:_MAX_LOOKED_AT]
         ):

@@ -20,6 +20,7 @@ from mrcnn.geometry.images import (
     resize_image,
 )
 from mrcnn.geometry.masks import paste_masks, paste_rles
+from mrcnn.geometry.spacing import evenly_spaced
 
 # More do not make a quantised network better, and each costs a run in float32.
 CALIBRATION_IMAGES = 64
@@ -62,8 +63,7 @@ def calibration_images(source):
     if not source:
         raise ValueError("calibration holds no picture")
     count = min(len(source), CALIBRATION_IMAGES)
-    chosen = np.linspace(0, len(source) - 1, count).round().astype(int)
-    return [read(source[i]) for i in chosen]
+    return [read(source[i]) for i in evenly_spaced(len(source) - 1, count)]
 
 
 def read_if_path(image):

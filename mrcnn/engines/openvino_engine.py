@@ -276,7 +276,7 @@ class OpenVINOEngine:
         # With OpenVINO 2026.4 a map computed by Winograd's algorithm that goes into the table loses
         # its bias on the way into a direct convolution, which a narrow or strided RPN has.
         rpn = self._models["trunk"].get_layer("rpn_model")
-        by_winograd = sides is not None and rpn.get_layer("rpn_conv_shared").is_wide_enough
+        by_winograd = sides is not None and rpn.get_layer("rpn_conv_shared").suits_winograd
         return conversion.convert(self._models[name], sides, self._in_float32 and by_winograd)
 
     def _samples(self, inputs: list[Inputs]) -> dict[str, list[np.ndarray]]:

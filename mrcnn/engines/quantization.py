@@ -31,7 +31,9 @@ def quantized(models: dict[str, Any], samples: dict[str, list[np.ndarray]]) -> d
         with _without_advice():
             import nncf
     except ImportError as error:
-        raise ImportError(f"precision 'int8' needs the package nncf (pip install nncf): {error}") from error
+        raise ImportError(
+            f"precision is 'int8'; it needs the package nncf (pip install nncf): {error}"
+        ) from error
     result = dict(models)
     for name, inputs in samples.items():
         if not inputs:

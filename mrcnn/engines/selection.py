@@ -48,8 +48,8 @@ def check_choice(engine: str, precision: str | None, mode: str, config: Any) -> 
             _fastest(precision, mode, config) if not missing or precision == "int8" else "keras"
         )
     if chosen == "openvino" and missing:
-        wish = 'engine "openvino"' if engine == "openvino" else 'precision "int8"'
-        raise ImportError(f"{wish} {missing}")
+        cause = "engine is 'openvino'" if engine == "openvino" else "precision is 'int8'"
+        raise ImportError(f"{cause}; it {missing}")
     if chosen == "openvino" and precision == "float16":
         raise ValueError(
             "precision is 'float16'; it must be 'float32', 'bfloat16' or 'int8' for engine "
@@ -121,9 +121,11 @@ def _missing_for_openvino() -> str | None:
     """Return what OpenVINO lacks to run here; None where nothing is known to be missing."""
     if keras.backend.backend() != "tensorflow":
         return f"needs Keras on TensorFlow; this is Keras on {keras.backend.backend()}"
-    if importlib.util.find_spec("openvino") is None:
-        return 'needs the package openvino: pip install openvino'
-    return None
+    try:
+        is_installed = importlib.util.find_spec("openvino") is not None
+    except ValueError:  # a module without a specification: whether it works is seen at the start
+        is_installed = True
+    return None if is_installed else "needs the package openvino: pip install openvino"
 
 
 def _fastest(precision: str | None, mode: str, config: Any) -> str:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import os
 import time
 from collections import Counter
@@ -33,7 +32,8 @@ from mrcnn.evaluation.detections import (
 from mrcnn.evaluation.ground_truth import GroundTruth, open_ground_truth
 from mrcnn.evaluation.report import ClassReport, CocoMetrics, CocoReport
 from mrcnn.files.atomic import write_json
-from mrcnn.files.names import printable
+from mrcnn.files.names import shown
+from mrcnn.files.reading import read_json
 
 __all__ = ["CocoEvaluator", "evaluate_coco", "results_to_coco"]
 
@@ -117,13 +117,14 @@ class CocoEvaluator:
         """
         entries: Any = results
         if isinstance(results, str | os.PathLike):
-            entries = _read_results(results)
+            entries = read_json(results, "file of COCO results", None)
+        if not isinstance(entries, Sequence) or isinstance(entries, str):
+            raise ValueError(f"results is {shown(entries, 60)}; it must be a list of objects")
         by_image: dict[Any, list[Mapping[str, Any]]] = {}
         for number, entry in enumerate(entries):
             if not isinstance(entry, Mapping) or not isinstance(entry.get("image_id"), int | str):
                 raise ValueError(
-                    f"results[{number}] is {str(entry)[:100]!r}; it must be an object with an "
-                    "image_id"
+                    f"results[{number}] is {shown(entry)}; it must be an object with an image_id"
                 )
             by_image.setdefault(entry["image_id"], []).append(entry)
         for image_id in self.image_ids:
@@ -363,18 +364,6 @@ def _detect_all(
         if storing is not None:
             storing.result()
     return seconds
-
-
-def _read_results(path: str | os.PathLike[str]) -> list[Any]:
-    """Return the list that a COCO results file holds."""
-    with open(path, "rb") as file:
-        try:
-            content = json.loads(file.read())
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"{printable(path)} is not valid JSON: {printable(error)}") from error
-    if not isinstance(content, list):
-        raise ValueError(f"{printable(path)} holds a {type(content).__name__}; it must be a list")
-    return content
 
 
 def _coco_index(annotations: Iterator[dict[str, Any]], class_ids: set[int], num_images: int) -> Any:

@@ -15,7 +15,7 @@ from mrcnn.evaluation.ground_truth import (
     is_id,
     open_ground_truth,
 )
-from mrcnn.files.names import printable
+from mrcnn.files.names import shown
 from mrcnn.geometry.rle import encode_masks, segmentation_to_rle
 
 __all__ = ["ImageDetections", "results_to_coco"]
@@ -147,8 +147,7 @@ def _check_result(entry: Mapping[str, Any], categories: Mapping[Any, int]) -> No
     )
     for name, is_sound, rule in rules:
         if not is_sound:
-            shown = printable(repr(entry.get(name)))[:100]
-            raise ValueError(f"{name} is {shown}; it must be {rule}")
+            raise ValueError(f"{name} is {shown(entry.get(name))}; it must be {rule}")
 
 
 def detections_from_coco(

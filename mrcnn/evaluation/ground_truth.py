@@ -9,18 +9,16 @@ and with them AP in the third decimal.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mrcnn.files.names import printable
-from mrcnn.files.reading import check_regular_file
-from mrcnn.geometry.rle import encode_masks, segmentation_to_rle
+from mrcnn.files.names import shown
+from mrcnn.files.reading import read_json_object
+from mrcnn.geometry.rle import encode_masks, read_polygons, read_size, segmentation_to_rle
 
 __all__ = ["DatasetTruth", "GroundTruth", "ImageTruth", "JsonTruth", "open_ground_truth"]
 
@@ -162,7 +160,9 @@ class JsonTruth(GroundTruth):
     """
 
     def __init__(self, source: str | os.PathLike[str] | dict[str, Any], masks: bool = True) -> None:
-        content = source if isinstance(source, dict) else _read_json(source)
+        content = (
+            source if isinstance(source, dict) else read_json_object(source, "COCO json", None)
+        )
         categories = sorted(
             _entries(content, "categories", ("name",)), key=lambda category: str(category["id"])
         )
@@ -178,7 +178,7 @@ class JsonTruth(GroundTruth):
         self._images = {image["id"]: image for image in images}
         self._class_ids = {category: index for index, category in self.category_ids.items()}
         self._annotations: dict[Any, list[dict[str, Any]]] = {key: [] for key in self._images}
-        for annotation in _entries(content, "annotations", ("image_id", "category_id", "bbox")):
+        for annotation in _entries(content, "annotations", ()):
             if annotation["image_id"] in self._annotations:
                 self._annotations[annotation["image_id"]].append(annotation)
 
@@ -192,41 +192,46 @@ class JsonTruth(GroundTruth):
         return _from_annotations(annotations, class_ids, size, self.masks)
 
 
-def _read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Return the object that a COCO json file holds."""
-    check_regular_file(path, "COCO json")
-    try:
-        content = json.loads(Path(path).read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{printable(path)} is not valid JSON: {printable(error)}") from error
-    if not isinstance(content, dict):
-        raise ValueError(
-            f"{printable(path)} holds a {type(content).__name__}; it must be an object"
-        )
-    return content
-
-
 def _entries(content: dict[str, Any], part: str, keys: Sequence[str]) -> list[dict[str, Any]]:
     """Return a list of a COCO json after checking each entry.
 
     Args:
         content: the COCO json.
         part: the name of the list.
-        keys: the entries that are needed besides `id`, which annotations may lack.
+        keys: the entries that are needed besides `id`, of images and categories.
     """
     entries = content.get(part)
     if not isinstance(entries, list):
-        raise ValueError(f"{part} of the COCO json is {_shown(entries)}; it must be a list")
-    needed = list(keys) if part == "annotations" else ["id", *keys]
+        raise ValueError(f"{part} of the COCO json is {shown(entries)}; it must be a list")
+    if part == "annotations":
+        return _read_annotations(entries)
+    needed = ["id", *keys]
     for number, entry in enumerate(entries):
         where = f"{part}[{number}]"
         if not isinstance(entry, dict):
-            raise ValueError(f"{where} is {_shown(entry)}; it must be an object")
+            raise ValueError(f"{where} is {shown(entry)}; it must be an object")
         for key in needed:
             if not _RULES[key][0](entry.get(key)):
-                value = _shown(entry[key]) if key in entry else "missing"
+                value = shown(entry[key]) if key in entry else "missing"
                 raise ValueError(f"{where}[{key!r}] is {value}; it must be {_RULES[key][1]}")
     return entries
+
+
+def _read_annotations(entries: list[Any]) -> list[dict[str, Any]]:
+    """Return annotations in COCO's own form; numbers and flags may be written as text."""
+    from mrcnn.datasets.coco_file import is_plain, normalize_annotation
+
+    annotations = []
+    for number, entry in enumerate(entries):
+        name = entry.get("id", number) if isinstance(entry, dict) else number
+        if not is_plain(entry):
+            entry = normalize_annotation(entry, f"annotation {shown(name)}")
+        if not is_box(entry.get("bbox")):
+            value = shown(entry["bbox"]) if "bbox" in entry else "missing"
+            rule = _RULES["bbox"][1]
+            raise ValueError(f"annotation {shown(name)}: bbox is {value}; it must be {rule}")
+        annotations.append(entry)
+    return annotations
 
 
 def is_finite(value: Any) -> bool:
@@ -256,17 +261,11 @@ _ID = (is_id, "a whole number or a text")
 _SIDE = (_is_side, f"a whole number from 1 to {MAX_SIDE}")
 _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "id": _ID,
-    "image_id": _ID,
-    "category_id": _ID,
     "name": (lambda value: isinstance(value, int | str), "a text"),
     "height": _SIDE,
     "width": _SIDE,
     "bbox": (is_box, "four numbers: x, y, width, height"),
 }
-
-
-def _shown(value: Any) -> str:
-    return printable(repr(value))[:100]
 
 
 def open_ground_truth(
@@ -323,7 +322,7 @@ def _from_annotations(
     for annotation, class_id in zip(annotations, class_ids, strict=True):
         if not is_box(annotation["bbox"]):
             raise ValueError(
-                f"bbox of annotation {annotation.get('id')} is {_shown(annotation['bbox'])}; it "
+                f"bbox of annotation {annotation.get('id')} is {shown(annotation['bbox'])}; it "
                 "must be four numbers: x, y, width, height"
             )
         x, y, width, height = (float(value) for value in annotation["bbox"])
@@ -356,13 +355,18 @@ def _outline(annotation: dict, size: tuple[int, int]) -> dict[str, Any] | None:
         x, y, width, height = annotation["bbox"]
         segmentation = [[x, y, x + width, y, x + width, y + height, x, y + height]]
     elif isinstance(segmentation, list):
-        # pycocotools would take four numbers for a box.
-        segmentation = [p for p in segmentation if len(p) >= 6 and len(p) % 2 == 0]
+        try:
+            # pycocotools would take four numbers for a box.
+            polygons = [p for p in read_polygons(segmentation) if len(p) >= 3]
+        except ValueError as error:
+            raise ValueError(f"annotation {annotation.get('id')}: {error}") from error
+        segmentation = [polygon.ravel().tolist() for polygon in polygons]
         if not segmentation:
             return None
-    elif annotation.get("iscrowd") and list(segmentation.get("size", [])) != list(size):
-        return encode_masks(np.ones((*size, 1), bool))[0]
     try:
+        if isinstance(segmentation, Mapping) and annotation.get("iscrowd"):
+            if read_size(segmentation) != size:
+                return encode_masks(np.ones((*size, 1), bool))[0]
         return segmentation_to_rle(segmentation, *size)
     except ValueError as error:
         raise ValueError(f"annotation {annotation.get('id')}: {error}") from error

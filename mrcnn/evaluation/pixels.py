@@ -103,7 +103,7 @@ def dice_coefficient(predicted: np.ndarray, true: np.ndarray) -> float | np.ndar
 
 
 def soft_iou(predicted: np.ndarray, true: np.ndarray) -> float | np.ndarray:
-    """Intersection over union of masks in shades of gray, without a threshold.
+    """Return the intersection over union of grayscale masks, without a threshold.
 
     Each mask is divided by its maximum; then the sum of products is divided by the sum of
     the pixelwise maxima.
@@ -140,7 +140,7 @@ def _same_shape(predicted: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, np
 
 
 def binary_mask(mask: np.ndarray, name: str) -> np.ndarray:
-    """`mask` as bool; ValueError naming `name` where it is not binary."""
+    """Return `mask` as bool; raise ValueError naming `name` where it is not binary."""
     if mask.dtype == bool:
         return mask
     foreground = mask > 0
@@ -155,7 +155,7 @@ def binary_mask(mask: np.ndarray, name: str) -> np.ndarray:
 
 
 def _counts(predicted: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, ...]:
-    """TP, FP, FN and TN as int64, each of the masks' shape after `[H, W]`."""
+    """Return TP, FP, FN and TN as int64, each of the masks' shape after `[H, W]`."""
     predicted, true = _same_shape(predicted, true)
     predicted, true = binary_mask(predicted, "predicted"), binary_mask(true, "true")
     tp = np.asarray(np.count_nonzero(predicted & true, axis=(0, 1)))
@@ -178,7 +178,7 @@ def _scaled_to_one(mask: np.ndarray, name: str) -> np.ndarray:
 
 
 def _ratio(numerator: np.ndarray, denominator: np.ndarray, empty: float) -> np.ndarray:
-    """`numerator / denominator`, and `empty` where the denominator is zero."""
+    """Return `numerator / denominator`, and `empty` where the denominator is zero."""
     denominator = np.asarray(denominator)
     return np.where(denominator > 0, numerator / np.maximum(denominator, 1e-300), empty)
 
@@ -189,7 +189,7 @@ def _mean_of_defined(
     background: np.ndarray,
     background_total: np.ndarray,
 ) -> np.ndarray:
-    """Mean of the two ratios, of only one of them where the other's total is zero."""
+    """Return the mean of the two ratios, of only one of them where the other's total is zero."""
     total = _ratio(foreground, foreground_total, 0.0) + _ratio(background, background_total, 0.0)
     return total / ((np.asarray(foreground_total) > 0) + 1.0 * (np.asarray(background_total) > 0))
 

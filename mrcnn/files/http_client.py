@@ -252,7 +252,8 @@ class Answer:
             chunk: bytes = self._response.fp.read1(min(CHUNK_SIZE, self._left))
         except SlowServerError as error:
             raise TransientError(str(error), in_vain=True) from error
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            # ValueError: the length of a chunk is no number.
             raise TransientError(f"{type(error).__name__}: {error}") from error
         self._left -= len(chunk)
         return chunk
@@ -372,7 +373,8 @@ def _published_md5(headers: Message, status: int, etag_is_md5: bool) -> str | No
 
 
 def _whole_number(text: str | None) -> int | None:
-    return int(text) if text and re.fullmatch(r"\d{1,18}", text.strip(), re.ASCII) else None
+    found = re.fullmatch(r"[ \t]*(\d{1,18})[ \t]*", text or "", re.ASCII)
+    return int(found[1]) if found else None
 
 
 def _retry_after(headers: Message) -> float:

@@ -29,3 +29,20 @@ def printable(text: object) -> str:
         else character
         for character in str(text)
     )
+
+
+def shown(value: object, limit: int = 200) -> str:
+    """Return a value of any type as it may stand in a message.
+
+    Args:
+        value: the value; its `repr` is taken.
+        limit: characters after which the text ends in "...".
+
+    Returns:
+        Printable text, also for values whose `repr` fails.
+    """
+    try:
+        text = printable(repr(value))
+    except Exception:  # a class of the user's own, or a number too long for a text
+        text = f"of type {type(value).__name__}"
+    return text if len(text) <= limit else f"{text[:limit]}..."

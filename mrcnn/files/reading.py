@@ -1,4 +1,4 @@
-"""Read small files from untrusted sources."""
+"""Read JSON files from untrusted sources."""
 
 from __future__ import annotations
 
@@ -26,41 +26,53 @@ def check_regular_file(path: str | os.PathLike[str], kind: str = "file") -> None
         FileNotFoundError: there is no such file.
         ValueError: it is a folder, a named pipe, a device or a socket.
     """
-    shown = printable(path)
+    name = printable(path)
     try:
         mode = os.stat(path).st_mode
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise FileNotFoundError(f"{kind} not found: {shown}") from error
+        raise FileNotFoundError(f"{kind} not found: {name}") from error
     except ValueError as error:  # a null character
-        raise ValueError(f"path is {shown!r}; it must be the path of a file") from error
+        raise ValueError(f"path is {name!r}; it must be the path of a file") from error
     if stat.S_ISDIR(mode):
-        raise ValueError(f"{shown} is a folder; it must be a {kind}")
+        raise ValueError(f"{name} is a folder; it must be a {kind}")
     if not stat.S_ISREG(mode):
-        raise ValueError(f"{shown} is a pipe, device or socket; it must be a {kind}")
+        raise ValueError(f"{name} is a pipe, device or socket; it must be a {kind}")
 
 
-def read_json_object(path: str | os.PathLike[str], kind: str = "JSON file") -> dict[str, Any]:
-    """Return the object that a small JSON file holds.
+def read_json(
+    path: str | os.PathLike[str], kind: str = "JSON file", max_bytes: int | None = MAX_JSON_BYTES
+) -> Any:
+    """Return what a JSON file holds.
 
     Args:
         path: the file, in UTF-8, with or without a byte order mark.
         kind: what the file should be, for messages.
+        max_bytes: the most bytes it may have, None for any number.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no ordinary file, larger than 16 MiB, not UTF-8, not JSON, nested too
-            deeply, or holds something else than an object.
+        ValueError: it is no ordinary file, too large, not UTF-8, not JSON, or nested too deeply.
     """
     check_regular_file(path, kind)
-    shown = printable(path)
-    if (size := os.stat(path).st_size) > MAX_JSON_BYTES:
-        raise ValueError(f"{shown} has {size:,} bytes; a {kind} must have at most {MAX_JSON_BYTES}")
+    name = printable(path)
+    size = os.stat(path).st_size
+    if max_bytes is not None and size > max_bytes:
+        raise ValueError(f"{name} has {size:,} bytes; a {kind} must have at most {max_bytes:,}")
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+        return json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except UnicodeDecodeError as error:
-        raise ValueError(f"{shown} is not UTF-8 text: {error}") from error
+        raise ValueError(f"{name} is not UTF-8 text: {error}") from error
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{shown} is not valid JSON: {printable(error)}") from error
+        raise ValueError(f"{name} is not valid JSON: {printable(error)}") from error
+
+
+def read_json_object(
+    path: str | os.PathLike[str], kind: str = "JSON file", max_bytes: int | None = MAX_JSON_BYTES
+) -> dict[str, Any]:
+    """Return the object that a JSON file holds; arguments and errors as for `read_json`."""
+    content = read_json(path, kind, max_bytes)
     if not isinstance(content, dict):
-        raise ValueError(f"{shown} holds a JSON {type(content).__name__}; it must hold an object")
+        raise ValueError(
+            f"{printable(path)} holds a JSON {type(content).__name__}; it must hold an object"
+        )
     return content

@@ -1,8 +1,8 @@
-"""Boxes as NumPy arrays: overlaps, suppression, deltas, normalised coordinates.
+"""Boxes as NumPy arrays: overlaps, suppression, deltas, normalized coordinates.
 
-A box is (y1, x1, y2, x2). In pixels y2 and x2 lie just outside the box. A normalised box is
-``(box - (0, 0, 1, 1)) / (h - 1, w - 1, h - 1, w - 1)``: the first and last pixel of the
-image are at 0 and 1. Deltas are (dy, dx, log dh, log dw): the shift of the centre in units
+A box is (y1, x1, y2, x2). In pixels y2 and x2 lie just outside the box. A normalized box is
+`(box - (0, 0, 1, 1)) / (h - 1, w - 1, h - 1, w - 1)`: the first and last pixel of the
+image are at 0 and 1. Deltas are (dy, dx, log dh, log dw): the shift of the center in units
 of the box's height and width, and the logarithm of the change of its size.
 """
 
@@ -17,7 +17,7 @@ _CHUNK = 2048
 
 
 def extract_bboxes(mask: np.ndarray) -> np.ndarray:
-    """Smallest boxes around masks.
+    """Find the smallest boxes around masks.
 
     Args:
         mask: [height, width, instances]; every value other than 0 belongs to the instance.
@@ -26,12 +26,12 @@ def extract_bboxes(mask: np.ndarray) -> np.ndarray:
         [instances, (y1, x1, y2, x2)] int32 pixels, zeros where a mask is empty.
 
     Raises:
-        ValueError: The mask has not three axes.
+        ValueError: the mask does not have three axes.
     """
     if np.ndim(mask) != 3:
         raise ValueError(
-            f"mask has shape {np.shape(mask)}: must be [height, width, instances], "
-            "also for a single instance."
+            f"mask has shape {np.shape(mask)}; it must be [height, width, instances], "
+            "also for a single instance"
         )
     rows, columns = occupied(mask if mask.dtype == bool else mask != 0)
     boxes = np.zeros((mask.shape[2], 4), np.int32)
@@ -47,13 +47,13 @@ def extract_bboxes(mask: np.ndarray) -> np.ndarray:
 
 
 def occupied(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Which rows [height, N] and columns [width, N] of a bool mask hold any pixel.
+    """Find the rows [height, N] and columns [width, N] of a bool mask that hold any pixel.
 
-    NumPy's own ``any`` over the middle axis takes an inner loop of only N elements. Where
-    the instances lie interleaved in memory, halving the rows is about four times faster.
+    NumPy's own `any` over the middle axis runs an inner loop of only N elements. Where the
+    instances are interleaved in memory, halving the rows is about four times faster.
     """
     if not mask.flags.c_contiguous or mask.size == 0:
-        return mask.any(axis=1), mask.any(axis=0)
+        return np.any(mask, axis=1), np.any(mask, axis=0)
     height, width, count = mask.shape
     rest = mask.view(np.uint8)
     columns = np.bitwise_or.reduce(rest.reshape(height, -1), axis=0).reshape(width, count)
@@ -69,13 +69,13 @@ def occupied(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def compute_iou(
     box: np.ndarray, boxes: np.ndarray, box_area: float, boxes_area: np.ndarray
 ) -> np.ndarray:
-    """Intersection over union of one box with many.
+    """Compute the intersection over union of one box with many.
 
     Args:
         box: (y1, x1, y2, x2).
         boxes: [N, (y1, x1, y2, x2)] in the same units.
-        box_area: Area of ``box``; given so that callers compute it once.
-        boxes_area: [N] areas of ``boxes``.
+        box_area: area of `box`; given so that callers compute it once.
+        boxes_area: [N] areas of `boxes`.
 
     Returns:
         [N] values from 0 to 1; nan where both areas are 0.
@@ -89,7 +89,7 @@ def compute_iou(
 
 
 def compute_overlaps(boxes1: np.ndarray, boxes2: np.ndarray) -> np.ndarray:
-    """Intersection over union of every box of one set with every box of another.
+    """Compute the intersection over union of every box of one set with every box of another.
 
     Args:
         boxes1: [N, (y1, x1, y2, x2)].
@@ -104,7 +104,7 @@ def compute_overlaps(boxes1: np.ndarray, boxes2: np.ndarray) -> np.ndarray:
     overlaps = np.empty((len(boxes1), len(boxes2)))
     areas2 = _areas(boxes2)[:, None]
     corners2 = boxes2.T[:, :, None]
-    # Parts of the longer set small enough for the cache; inner loops run along it.
+    # Parts of the longer set that fit into the cache; inner loops run along it.
     for start in range(0, len(boxes1), _CHUNK):
         part = boxes1[start : start + _CHUNK]
         y1, x1, y2, x2 = np.ascontiguousarray(part.T)
@@ -123,7 +123,7 @@ def _areas(boxes: np.ndarray) -> np.ndarray:
 
 
 def compute_overlaps_masks(masks1: np.ndarray, masks2: np.ndarray) -> np.ndarray:
-    """Intersection over union of every mask of one set with every mask of another.
+    """Compute the intersection over union of every mask of one set with every mask of another.
 
     Args:
         masks1: [height, width, N] bool, or numbers that count as the object above 0.5.
@@ -133,22 +133,22 @@ def compute_overlaps_masks(masks1: np.ndarray, masks2: np.ndarray) -> np.ndarray
         [N, M] float32, from 0 to 1; nan where both masks are empty.
 
     Raises:
-        ValueError: Both sets have instances but differ in height or width.
+        ValueError: both sets have instances but differ in height or width.
     """
     count1, count2 = masks1.shape[-1], masks2.shape[-1]
     if count1 == 0 or count2 == 0:
         return np.zeros((count1, count2), np.float32)
     if masks1.shape[:-1] != masks2.shape[:-1]:
         raise ValueError(
-            f"masks1 has shape {masks1.shape} and masks2 {masks2.shape}: height and width "
-            "must agree."
+            f"masks2 has shape {masks2.shape}; it must have the height and width of masks1, "
+            f"{masks1.shape}"
         )
     boxes1, crops1 = _cropped_masks(masks1)
     boxes2, crops2 = _cropped_masks(masks2)
     intersections = np.zeros((count1, count2), np.float32)
     corners1 = np.maximum(boxes1[:, None, :2], boxes2[None, :, :2])
     corners2 = np.minimum(boxes1[:, None, 2:], boxes2[None, :, 2:])
-    # Most pairs lie apart; only where the boxes meet are pixels counted.
+    # Most pairs lie apart; pixels are counted only where the boxes meet.
     for i, j in np.argwhere((corners1 < corners2).all(axis=2)):
         (y1, x1), (y2, x2) = corners1[i, j], corners2[i, j]
         top1, left1 = boxes1[i, :2]
@@ -164,9 +164,9 @@ def compute_overlaps_masks(masks1: np.ndarray, masks2: np.ndarray) -> np.ndarray
 
 
 def _cropped_masks(masks: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Boxes of masks and the part of each mask within its box, both bool and contiguous."""
+    """Return the boxes of masks and the part of each mask within its box, bool and contiguous."""
     masks = masks if masks.dtype == bool else masks > 0.5
-    # Axes before the last count as one picture, as long as there are two of them.
+    # Axes before the last count as one image, as long as there are two of them.
     masks = masks.reshape((-1, *masks.shape[-2:])) if masks.ndim != 3 else masks
     boxes = extract_bboxes(masks)
     crops = [
@@ -177,12 +177,12 @@ def _cropped_masks(masks: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
 
 
 def non_max_suppression(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
-    """Indices of boxes to keep: the best first, none overlapping a better one too much.
+    """Choose the boxes to keep: the best first, none overlapping a better one too much.
 
     Args:
         boxes: [N, (y1, x1, y2, x2)]; y2 and x2 may lie within or just outside the box.
         scores: [N].
-        threshold: Boxes whose IoU with a kept one is above this are dropped.
+        threshold: boxes whose IoU with a kept one is above this are dropped.
 
     Returns:
         [kept] int32 indices by falling score.
@@ -223,7 +223,7 @@ def apply_box_deltas(boxes: np.ndarray, deltas: np.ndarray) -> np.ndarray:
 
 
 def box_refinement(box: np.ndarray, gt_box: np.ndarray) -> np.ndarray:
-    """Deltas that turn boxes into ground truth boxes: the inverse of apply_box_deltas.
+    """Compute the deltas that turn boxes into ground truth boxes: undo `apply_box_deltas`.
 
     Args:
         box: [N, (y1, x1, y2, x2)] with area.
@@ -238,8 +238,8 @@ def box_refinement(box: np.ndarray, gt_box: np.ndarray) -> np.ndarray:
     return np.concatenate([(gt_centers - centers) / sizes, np.log(gt_sizes / sizes)], axis=1)
 
 
-def norm_boxes(boxes: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """Pixel boxes to normalised ones.
+def norm_boxes(boxes: np.ndarray, shape: Sequence[int] | np.ndarray) -> np.ndarray:
+    """Convert pixel boxes to normalized ones.
 
     Args:
         boxes: [N, (y1, x1, y2, x2)] pixels, lower right corner outside the box.
@@ -248,39 +248,25 @@ def norm_boxes(boxes: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     Returns:
         [N, (y1, x1, y2, x2)] float32.
     """
-    scale, shift = _normalisation(shape)
+    scale, shift = _normalization(shape)
     return ((boxes - shift) / scale).astype(np.float32)
 
 
-def denorm_boxes(boxes: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """Normalised boxes to pixel boxes, rounded half to even.
+def denorm_boxes(boxes: np.ndarray, shape: Sequence[int] | np.ndarray) -> np.ndarray:
+    """Convert normalized boxes to pixel boxes, rounded half to even.
 
     Args:
-        boxes: [N, (y1, x1, y2, x2)] normalised.
+        boxes: [N, (y1, x1, y2, x2)] normalized.
         shape: (height, width) of the image; further values are ignored.
 
     Returns:
         [N, (y1, x1, y2, x2)] int32 pixels, lower right corner outside the box.
     """
-    scale, shift = _normalisation(shape)
+    scale, shift = _normalization(shape)
     return np.around(boxes * scale + shift).astype(np.int32)
 
 
-def _normalisation(shape: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+def _normalization(shape: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     height, width = int(shape[0]), int(shape[1])
     scale = np.array([height - 1, width - 1, height - 1, width - 1])
     return scale, np.array([0, 0, 1, 1])
-
-
-def clip_boxes(boxes: np.ndarray, window: Sequence[float]) -> np.ndarray:
-    """Cut boxes to a window.
-
-    Args:
-        boxes: [..., (y1, x1, y2, x2)].
-        window: (y1, x1, y2, x2) in the same units.
-
-    Returns:
-        Boxes of the same shape and dtype. One that lies outside has no area.
-    """
-    y1, x1, y2, x2 = window
-    return np.clip(boxes, [y1, x1, y1, x1], [y2, x2, y2, x2]).astype(boxes.dtype, copy=False)

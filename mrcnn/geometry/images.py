@@ -1,4 +1,4 @@
-"""Images on their way into the network: size, mean, and the image_meta that goes along."""
+"""Images on their way into the network: size, channels and mean."""
 
 from __future__ import annotations
 
@@ -8,10 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mrcnn.geometry.image_meta import compose_image_meta, parse_image_meta
 from mrcnn.geometry.interpolation import resize_linear, resize_linear_uint8
 
 if TYPE_CHECKING:
     from mrcnn.config import Config
+
+__all__ = [
+    "as_rgb",
+    "compose_image_meta",
+    "mold_image",
+    "molded_floats",
+    "parse_image_meta",
+    "resize",
+    "resize_image",
+    "unmold_image",
+]
 
 Padding = list[tuple[int, int]]
 Crop = tuple[int, int, int, int]
@@ -31,27 +43,28 @@ def resize(
     anti_aliasing: bool = False,
     anti_aliasing_sigma: float | None = None,
 ) -> np.ndarray:
-    """``skimage.transform.resize`` with Matterport's defaults.
+    """Resize as `skimage.transform.resize` does, with Matterport's defaults.
 
-    Bilinear interpolation without smoothing and with zeros outside is done here; any other
-    choice goes to scikit-image.
+    Bilinear interpolation without smoothing and with zeros outside is computed here; any other
+    choice is left to scikit-image.
 
     Args:
         image: [height, width] or [height, width, channels].
         output_shape: (height, width), or with the same number of channels.
-        order: Order of the spline: 0 nearest, 1 bilinear, ...
-        mode: What lies outside the image.
-        cval: Value outside the image with mode "constant".
-        clip: Keep the result within the range of the image's values.
-        preserve_range: Keep the scale of values; otherwise integers are brought to 0..1.
-        anti_aliasing: Smooth before making the image smaller.
-        anti_aliasing_sigma: Standard deviation of that smoothing.
+        order: order of the spline: 0 nearest, 1 bilinear, ...
+        mode: what lies outside the image.
+        cval: value outside the image with mode "constant".
+        clip: keep the result within the range of the image's values.
+        preserve_range: keep the scale of values; otherwise integers are brought to 0..1.
+        anti_aliasing: smooth before making the image smaller.
+        anti_aliasing_sigma: standard deviation of that smoothing.
 
     Returns:
         Float image: float32 for float32, else float64.
     """
     image = np.asarray(image)
     shape = tuple(int(side) for side in output_shape)
+    height, width = shape[:2]
     same_channels = shape[2:] == image.shape[2:] or len(shape) == 2
     plain = order == 1 and mode == "constant" and cval == 0 and not anti_aliasing
     if not (plain and image.ndim in (2, 3) and same_channels and image.size and min(shape) > 0):
@@ -64,14 +77,14 @@ def resize(
         )  # fmt: skip
     if not preserve_range:
         image = _as_float(image)
-    result = resize_linear(image, shape[:2])
+    result = resize_linear(image, (height, width))
     if clip:
         np.clip(result, image.min(), image.max(), out=result)
     return result.astype(np.float32, copy=False) if image.dtype == np.float32 else result
 
 
 def _as_float(image: np.ndarray) -> np.ndarray:
-    """Unsigned integers and bool to 0..1, floats as they are."""
+    """Scale unsigned integers and bool to 0..1; return floats as they are."""
     if image.dtype.kind == "u":
         return image / np.iinfo(image.dtype).max
     if image.dtype.kind in "bf":
@@ -93,24 +106,24 @@ def resize_image(
 
     Args:
         image: [height, width, channels] (or [height, width]) of any dtype.
-        min_dim: Scale up so that the shorter side has this many pixels.
-        max_dim: Scale so that the longer side has at most this many; only in "square".
-        min_scale: Scale up at least by this factor, even where min_dim asks for less.
+        min_dim: scale up so that the shorter side has this many pixels.
+        max_dim: scale so that the longer side has at most this many; only in "square".
+        min_scale: scale up at least by this factor, even where min_dim asks for less.
         mode: "none": return the image as it is.
             "square": pad with zeros to [max_dim, max_dim].
             "pad64": pad with zeros to multiples of 64; needs a min_dim that is one.
             "crop": cut a part of [min_dim, min_dim] at a random place.
-        rng: Where "crop" draws from; Python's ``random`` when None.
+        rng: where "crop" draws from; Python's `random` when None.
 
     Returns:
-        image: Of the same dtype; integers are rounded down.
+        image: of the same dtype; integers are rounded down.
         window: (y1, x1, y2, x2), where the image lies within the padded one.
-        scale: The factor; the int 1 where the image kept its size.
+        scale: the factor; the int 1 where the image kept its size.
         padding: [(top, bottom), (left, right), (0, 0)].
         crop: (y, x, height, width) within the scaled image, or None.
 
     Raises:
-        ValueError: An unknown mode, or a size that the mode needs is missing or wrong.
+        ValueError: an unknown mode, or a size that the mode needs is missing or wrong.
     """
     _check_resize(image, min_dim, max_dim, mode)
     height, width = image.shape[:2]
@@ -119,8 +132,9 @@ def resize_image(
         return image, (0, 0, height, width), 1, unpadded, None
     scale = _scale(height, width, min_dim, max_dim if mode == "square" else None, min_scale)
     if scale != 1:
-        height, width = round(height * scale), round(width * scale)
-    if mode == "crop":
+        # A side of 5000 x 4 pixels would round to 0.
+        height, width = max(1, round(height * scale)), max(1, round(width * scale))
+    if mode == "crop" and min_dim is not None:
         draw = rng or random
         top, left = draw.randint(0, height - min_dim), draw.randint(0, width - min_dim)
         crop = (top, left, min_dim, min_dim)
@@ -138,22 +152,22 @@ def resize_image(
 def _check_resize(image: np.ndarray, min_dim: Any, max_dim: Any, mode: str) -> None:
     if image.ndim not in (2, 3) or 0 in image.shape:
         raise ValueError(
-            f"image has shape {image.shape}: must be [height, width, channels] with pixels."
+            f"image has shape {image.shape}; it must be [height, width, channels], none of them 0"
         )
     if mode not in ("none", "square", "pad64", "crop"):
-        raise ValueError(f"mode = {mode!r}: must be 'none', 'square', 'pad64' or 'crop'.")
+        raise ValueError(f"mode is {mode!r}; it must be 'none', 'square', 'pad64' or 'crop'")
     if mode == "square" and not max_dim:
-        raise ValueError(f"max_dim = {max_dim!r}: must be a number of pixels in mode 'square'.")
+        raise ValueError(f"max_dim is {max_dim!r}; it must be a number of pixels in mode 'square'")
     if mode == "pad64" and (not min_dim or min_dim % 64):
-        raise ValueError(f"min_dim = {min_dim!r}: must be a multiple of 64 in mode 'pad64'.")
+        raise ValueError(f"min_dim is {min_dim!r}; it must be a multiple of 64 in mode 'pad64'")
     if mode == "crop" and not min_dim:
-        raise ValueError(f"min_dim = {min_dim!r}: must be a number of pixels in mode 'crop'.")
+        raise ValueError(f"min_dim is {min_dim!r}; it must be a number of pixels in mode 'crop'")
 
 
 def _scale(
     height: int, width: int, min_dim: int | None, max_dim: int | None, min_scale: float | None
 ) -> float:
-    """Factor by which to scale: never down, except to stay within max_dim."""
+    """Return the factor by which to scale: never down, except to stay within max_dim."""
     scale: float = 1
     if min_dim:
         scale = max(1, min_dim / min(height, width))
@@ -165,7 +179,7 @@ def _scale(
 
 
 def _padding(height: int, width: int, side: int | None) -> Padding:
-    """Padding to a square, or to multiples of 64; the odd pixel goes below and right."""
+    """Return the padding to a square, or to multiples of 64; an odd pixel goes below and right."""
     padding = []
     for size in (height, width):
         total = side - size if side else -size % 64
@@ -186,7 +200,7 @@ def _resize_into(
     else:
         resized = resize(image, shape, preserve_range=True)[y : y + height, x : x + width]
         if image.dtype.kind in "ui":
-            # Sums meant to be whole may lie a last bit below.
+            # Rounding can leave whole sums just below the whole number.
             resized = np.floor(resized + 1e-9)
         target[...] = resized.astype(image.dtype)
 
@@ -196,16 +210,16 @@ def mold_image(images: np.ndarray, config: Config, out: np.ndarray | None = None
 
     Args:
         images: [..., height, width, channels] RGB, values 0..255.
-        config: ``MEAN_PIXEL``.
-        out: Where to write, contiguous float32 of the same shape.
+        config: `MEAN_PIXEL`.
+        out: where to write, contiguous float32 of the same shape.
 
     Returns:
-        ``out``, or a new float32 array of the same shape.
+        `out`, or a new float32 array of the same shape.
     """
     images = np.asarray(images)
     if out is None:
         out = np.empty(images.shape, np.float32)
-    # NumPy repeats one mean pixel along a row slowly: three numbers at a time.
+    # NumPy broadcasts one mean pixel along a row slowly, three numbers at a time.
     row = np.broadcast_to(np.asarray(config.MEAN_PIXEL, np.float32), images.shape[-2:]).ravel()
     flat = (*images.shape[:-2], len(row))
     np.subtract(images.reshape(flat), row, out=out.reshape(flat), dtype=np.float32)
@@ -213,14 +227,14 @@ def mold_image(images: np.ndarray, config: Config, out: np.ndarray | None = None
 
 
 def molded_floats(images: np.ndarray, config: Config) -> np.ndarray:
-    """Float32 images without the mean pixel, of images that may have it: those of 8 bits.
+    """Subtract the mean pixel from images of 8 bits; others have lost it already.
 
     Args:
-        images: [..., height, width, channels], uint8 as they are or mold_image's result.
-        config: ``MEAN_PIXEL``.
+        images: [..., height, width, channels], uint8 as they are or the result of `mold_image`.
+        config: `MEAN_PIXEL`.
 
     Returns:
-        float32 array of the same shape; ``images`` itself where it is one.
+        float32 array of the same shape; `images` itself where it is one.
     """
     if images.dtype == np.uint8:
         return mold_image(images, config)
@@ -228,11 +242,11 @@ def molded_floats(images: np.ndarray, config: Config) -> np.ndarray:
 
 
 def unmold_image(normalized_images: np.ndarray, config: Config) -> np.ndarray:
-    """Undo mold_image.
+    """Add the mean pixel: undo `mold_image`.
 
     Args:
         normalized_images: [..., height, width, channels] with the mean pixel subtracted.
-        config: ``MEAN_PIXEL``.
+        config: `MEAN_PIXEL`.
 
     Returns:
         uint8 array of the same shape.
@@ -240,83 +254,38 @@ def unmold_image(normalized_images: np.ndarray, config: Config) -> np.ndarray:
     return (normalized_images + np.asarray(config.MEAN_PIXEL)).astype(np.uint8)
 
 
-def compose_image_meta(
-    image_id: int,
-    original_image_shape: Sequence[int],
-    image_shape: Sequence[int],
-    window: Sequence[int],
-    scale: float,
-    active_class_ids: Sequence[int],
-) -> np.ndarray:
-    """Put what is known about an image into one vector.
-
-    Args:
-        image_id: Number of the image within its data set.
-        original_image_shape: (height, width, channels) before resizing.
-        image_shape: (height, width, channels) after resizing and padding.
-        window: (y1, x1, y2, x2) of the image within the padding, pixels.
-        scale: Factor the image was resized by.
-        active_class_ids: [classes] 1 for a class the image's data set labels, else 0.
-            Data sets trained on together may have different classes.
-
-    Returns:
-        [12 + classes] float64.
-    """
-    return np.array(
-        [image_id, *original_image_shape, *image_shape, *window, scale, *active_class_ids]
-    )
-
-
-def parse_image_meta(meta: np.ndarray) -> dict[str, np.ndarray]:
-    """Take the vectors of compose_image_meta apart.
-
-    Args:
-        meta: [batch, 12 + classes].
-
-    Returns:
-        ``image_id`` [batch], ``original_image_shape`` and ``image_shape`` [batch, 3],
-        ``window`` [batch, 4], ``active_class_ids`` [batch, classes]: all int32; ``scale``
-        [batch] float32.
-    """
-    return {
-        "image_id": meta[:, 0].astype(np.int32),
-        "original_image_shape": meta[:, 1:4].astype(np.int32),
-        "image_shape": meta[:, 4:7].astype(np.int32),
-        "window": meta[:, 7:11].astype(np.int32),
-        "scale": meta[:, 11].astype(np.float32),
-        "active_class_ids": meta[:, 12:].astype(np.int32),
-    }
-
-
 def as_rgb(image: np.ndarray, channels: int = 3) -> np.ndarray:
-    """An image of any common kind as 8 bit RGB (or grey, or as many channels as asked).
+    """Convert an image of any common kind to 8 bits and the wanted number of channels.
 
     Args:
-        image: [height, width] or [height, width, 1] grey, 2 channels grey and alpha,
+        image: [height, width] or [height, width, 1] gray, 2 channels gray and alpha,
             3 RGB, 4 RGB and alpha. uint8; other unsigned integers of full range; bool;
             floats of 0..1, or of 0..255 where any is above 1; signed integers of 0..255.
-        channels: Wanted number. 1 makes the brightness of a colour image; a number other
-            than 1 and 3 must be what the image has.
+        channels: wanted number. 1 takes the brightness of a color image; a number other than 1
+            and 3 must be what the image has.
 
     Returns:
         [height, width, channels] uint8. Alpha is left out, not blended. An image that is
         right already is returned itself.
 
     Raises:
-        ValueError: The shape, the number of channels or the values do not fit.
+        ValueError: the shape, the number of channels or the values do not fit.
     """
     image = np.asarray(image)
     if image.ndim not in (2, 3) or image.dtype.kind not in "buif":
         raise ValueError(
-            f"image has shape {image.shape} and dtype {image.dtype}: must be numbers of "
-            "[height, width] or [height, width, channels]."
+            f"image has shape {image.shape} and dtype {image.dtype}; it must be numbers of shape "
+            "[height, width] or [height, width, channels]"
         )
     image = _as_uint8(image[..., None] if image.ndim == 2 else image)
     found = image.shape[2]
     if found == channels:
         return image
     if channels not in (1, 3) or found not in (1, 2, 3, 4):
-        raise ValueError(f"image has {found} channels: cannot be turned into {channels}.")
+        raise ValueError(
+            f"image has {found} channels; it must have {channels}, or 1 to 4 where 1 or 3 are "
+            "wanted"
+        )
     if found in (1, 2):
         return np.repeat(image[..., :1], channels, axis=2)
     if channels == 3:
@@ -337,8 +306,8 @@ def _as_uint8(image: np.ndarray) -> np.ndarray:
     minimum, maximum = image.min(), image.max()
     if not (minimum >= 0 and maximum <= 255):  # also when any is nan
         raise ValueError(
-            f"image has {image.dtype} values from {minimum} to {maximum}: must lie within "
-            "0..255, or 0..1 for floats."
+            f"image has {image.dtype} values from {minimum} to {maximum}; they must lie within "
+            "0..255, or 0..1 for floats"
         )
     if image.dtype.kind == "f" and maximum <= 1:
         image = image * 255

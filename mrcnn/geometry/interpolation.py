@@ -1,14 +1,14 @@
 """Resampling in exact arithmetic: where each output pixel looks, and with what weight.
 
-Bilinear: pixel centres lie at half integers, nothing is smoothed, and outside the image is
-zero. That is ``skimage.transform.resize(order=1, mode="constant", anti_aliasing=False)``.
+Bilinear: pixel centers lie at half integers, nothing is smoothed, and outside the image is
+zero. That is `skimage.transform.resize(order=1, mode="constant", anti_aliasing=False)`.
 Positions and weights are fractions of whole numbers, so sums are exact and truncating or
 thresholding them gives the same answer on every machine.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,8 +22,8 @@ class Taps(NamedTuple):
     Attributes:
         lower, upper: [..., outputs] indices into the input, always within it.
         lower_weight, upper_weight: [..., outputs] whole numbers; the weight of a sample is
-            this over ``denominator``. 0 stands for a sample outside the input.
-        denominator: Sum of both weights where neither is outside.
+            this over `denominator`. 0 stands for a sample outside the input.
+        denominator: sum of both weights where neither is outside.
     """
 
     lower: np.ndarray
@@ -33,11 +33,17 @@ class Taps(NamedTuple):
     denominator: int
 
     def part(self, outputs: slice) -> Taps:
-        """The taps of some of the outputs."""
-        return Taps(*(values[..., outputs] for values in self[:4]), self.denominator)
+        """Return the taps of some of the outputs."""
+        return Taps(
+            self.lower[..., outputs],
+            self.upper[..., outputs],
+            self.lower_weight[..., outputs],
+            self.upper_weight[..., outputs],
+            self.denominator,
+        )
 
     def faded(self) -> tuple[slice, slice]:
-        """Outputs at both ends that one tap outside the input darkens; for one input."""
+        """Return the outputs at both ends that have a tap outside the input; for one input."""
         whole = self.lower_weight + self.upper_weight == self.denominator
         count = len(whole)
         if not whole.any():
@@ -46,14 +52,14 @@ class Taps(NamedTuple):
 
 
 def linear_taps(size: int | np.ndarray, output_size: int) -> Taps:
-    """Taps of linear interpolation.
+    """Compute the taps of linear interpolation.
 
     Args:
-        size: Number of input samples, or an array [N, 1] for N inputs at once.
-        output_size: Number of output samples.
+        size: number of input samples, or an array [N, 1] for N inputs at once.
+        output_size: number of output samples.
 
     Returns:
-        Arrays of shape [outputs] or [N, outputs].
+        Taps of shape [outputs] or [N, outputs].
     """
     size = np.asarray(size, np.int64)
     divisor = int(np.gcd(size, output_size)) if size.ndim == 0 else 1
@@ -75,13 +81,13 @@ def linear_taps(size: int | np.ndarray, output_size: int) -> Taps:
 
 
 def nearest_indices(size: int, scale: float) -> np.ndarray:
-    """Input index of each output sample of ``scipy.ndimage.zoom(order=0)``.
+    """Compute the input index of each output sample of `scipy.ndimage.zoom(order=0)`.
 
-    There the first and last samples of input and output lie on each other.
+    There the first and last samples of input and output coincide.
 
     Args:
-        size: Number of input samples.
-        scale: Zoom factor; the output has ``round(size * scale)`` samples.
+        size: number of input samples.
+        scale: zoom factor; the output has `round(size * scale)` samples.
 
     Returns:
         [outputs] int64 indices, not falling.
@@ -93,7 +99,7 @@ def nearest_indices(size: int, scale: float) -> np.ndarray:
 
 
 def resize_linear(image: np.ndarray, output_shape: tuple[int, int]) -> np.ndarray:
-    """Bilinear resize in float64.
+    """Resize bilinearly, in float64.
 
     Args:
         image: [height, width] or [height, width, channels] of any real dtype.
@@ -110,7 +116,7 @@ def resize_linear(image: np.ndarray, output_shape: tuple[int, int]) -> np.ndarra
 
 
 def _blend(values: np.ndarray, taps: Taps, axis: int) -> np.ndarray:
-    """Weighted sum of both taps along an axis, not yet divided by the denominator."""
+    """Sum both taps along an axis by their weights, not yet divided by the denominator."""
     shape = [1] * values.ndim
     shape[axis] = -1
     dtype = values.dtype
@@ -125,16 +131,16 @@ def resize_linear_uint8(
     crop: tuple[int, int, int, int] | None = None,
     out: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Bilinear resize of 8 bit images, rounded down.
+    """Resize images of 8 bits bilinearly, rounded down.
 
     Args:
         image: [height, width, channels] uint8.
         output_shape: (height, width) of the whole result.
         crop: (y, x, height, width) of the part of the result wanted; None for all of it.
-        out: Where to write, [height, width, channels] uint8.
+        out: where to write, [height, width, channels] uint8.
 
     Returns:
-        ``out``, or a new array. Values are at least the smallest of the image, as in
+        `out`, or a new array. Values are at least the smallest of the image, as in
         scikit-image, which clips the result to the range of the image.
     """
     y, x, height, width = crop or (0, 0, *output_shape)
@@ -144,7 +150,7 @@ def resize_linear_uint8(
         out = np.empty((height, width, image.shape[2]), np.uint8)
     divisor = ys.denominator * xs.denominator
     dtype = _sum_dtype(255 * divisor)
-    # Only the input rows that are looked at; there are few when an image is made smaller.
+    # Only the input rows that are used; they are few when an image is made smaller.
     rows_used, places = np.unique(np.concatenate([ys.lower, ys.upper]), return_inverse=True)
     lower, upper = places[:height], places[height:]
     across = _blend_columns(image[rows_used], xs, dtype)
@@ -155,7 +161,7 @@ def resize_linear_uint8(
     for start in range(0, height, _BLOCK_ROWS):
         rows = slice(start, min(start + _BLOCK_ROWS, height))
         part, other = sums[: rows.stop - start], scratch[: rows.stop - start]
-        # mode="clip" writes straight into ``out``; the default goes through a copy.
+        # mode="clip" writes straight into `out`; the default goes through a copy.
         np.take(across, lower[rows], axis=0, out=part, mode="clip")
         part *= lower_weight[rows]
         np.take(across, upper[rows], axis=0, out=other, mode="clip")
@@ -172,8 +178,8 @@ def resize_linear_uint8(
     return out
 
 
-def _blend_columns(image: np.ndarray, taps: Taps, dtype: type) -> np.ndarray:
-    """Columns of the result for every input row: [rows, outputs * channels]."""
+def _blend_columns(image: np.ndarray, taps: Taps, dtype: type[Any]) -> np.ndarray:
+    """Compute the columns of the result for every input row: [rows, outputs * channels]."""
     rows, _, channels = image.shape
     lower = np.take(image, taps.lower, axis=1).reshape(rows, -1)
     upper = np.take(image, taps.upper, axis=1).reshape(rows, -1)
@@ -190,8 +196,8 @@ def _blend_columns(image: np.ndarray, taps: Taps, dtype: type) -> np.ndarray:
     return sums
 
 
-def _sum_dtype(largest: int) -> type:
-    """Smallest integer type that holds the sums: smaller ones are faster."""
+def _sum_dtype(largest: int) -> type[Any]:
+    """Return the smallest integer type that holds the sums: smaller ones are faster."""
     for dtype in (np.uint16, np.int32):
         if largest <= np.iinfo(dtype).max:
             return dtype

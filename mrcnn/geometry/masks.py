@@ -1,7 +1,7 @@
 """Instance masks: resized, shrunk to their boxes, put back, outlined.
 
-Masks are [height, width, instances] bool. Arrays made here hold one instance after the
-other in memory, so that work on one of them touches little; the axes are the usual ones.
+Masks are [height, width, instances] bool. Arrays made here store one instance after the other in
+memory, so that work on one of them touches little memory; the order of the axes is the usual one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from mrcnn.geometry.rle import encode_part
 
 
 def empty_masks(height: int, width: int, count: int, dtype: Any = bool) -> np.ndarray:
-    """Zeros [height, width, count], each instance contiguous in memory."""
+    """Return zeros [height, width, count], each instance contiguous in memory."""
     return np.zeros((count, height, width), dtype).transpose(1, 2, 0)
 
 
@@ -29,17 +29,17 @@ def resize_mask(
     padding: Sequence[Sequence[int]],
     crop: Sequence[int] | None = None,
 ) -> np.ndarray:
-    """Resize masks the way resize_image resized their image.
+    """Resize masks the way `resize_image` resized their image.
 
     Args:
         mask: [height, width, instances].
-        scale: Factor given by resize_image.
+        scale: factor given by resize_image.
         padding: [(top, bottom), (left, right), (0, 0)] given by resize_image.
         crop: (y, x, height, width) given by resize_image; padding is ignored then.
 
     Returns:
         [height, width, instances] of the same dtype. Each pixel takes the value of the
-        nearest one, as ``scipy.ndimage.zoom(order=0)`` does.
+        nearest one, as `scipy.ndimage.zoom(order=0)` does.
     """
     rows, columns = (nearest_indices(mask.shape[axis], scale) for axis in (0, 1))
     if crop is not None:
@@ -82,15 +82,15 @@ def minimize_mask(bbox: np.ndarray, mask: np.ndarray, mini_shape: Sequence[int])
         part = mask[y1:y2, x1:x2, index]
         if part.size == 0:
             raise ValueError(
-                f"bbox[{index}] = {[y1, x1, y2, x2]} has no area within the mask of "
-                f"{mask.shape[0]} x {mask.shape[1]} pixels: remove empty masks first."
+                f"bbox[{index}] is {[y1, x1, y2, x2]}; it must have an area within the mask of "
+                f"{mask.shape[0]} x {mask.shape[1]} pixels: remove empty masks first"
             )
         minis[..., index] = _resize_bool(part, (height, width))
     return minis
 
 
 def expand_mask(bbox: np.ndarray, mini_mask: np.ndarray, image_shape: Sequence[int]) -> np.ndarray:
-    """Undo minimize_mask: put mini masks back into the frame of the image.
+    """Put mini masks back into the frame of the image: undo `minimize_mask`.
 
     Args:
         bbox: [instances, (y1, x1, y2, x2)] pixels; further columns are ignored.
@@ -109,7 +109,7 @@ def expand_mask(bbox: np.ndarray, mini_mask: np.ndarray, image_shape: Sequence[i
 
 
 def _resize_bool(mask: np.ndarray, output_shape: tuple[int, int]) -> np.ndarray:
-    """Bilinear resize of [height, width], True above one half. The sums are exact."""
+    """Resize [height, width] bilinearly, True above one half. The sums are exact."""
     mask = mask.view(np.uint8) if mask.dtype == bool else (mask != 0).view(np.uint8)
     if mask.shape == output_shape:
         return mask != 0
@@ -162,13 +162,13 @@ def paste_masks(
     image_shape: Sequence[int],
     threshold: float | None = 0.5,
 ) -> np.ndarray:
-    """Put all predicted masks of an image into its frame: unmold_mask for many, quickly.
+    """Put all predicted masks of an image into its frame, as `unmold_mask` does for one.
 
     Args:
         mask_probs: [N, mask height, mask width] probabilities.
         boxes: [N, (y1, x1, y2, x2)] pixels; what lies outside the image is cut off.
         image_shape: (height, width, ...) of the image.
-        threshold: Pixels of at least this probability belong to the mask. None keeps the
+        threshold: pixels of at least this probability belong to the mask. None keeps the
             probabilities.
 
     Returns:
@@ -176,7 +176,7 @@ def paste_masks(
         outside the boxes.
 
     Raises:
-        ValueError: The numbers of masks and boxes differ.
+        ValueError: the numbers of masks and boxes differ.
     """
     _require_pairs(mask_probs, boxes)
     height, width = int(image_shape[0]), int(image_shape[1])
@@ -194,16 +194,19 @@ def paste_rles(
     image_shape: Sequence[int],
     threshold: float = 0.5,
 ) -> list[dict[str, Any]]:
-    """The masks of paste_masks as run lengths, made one box at a time: no frame is filled.
+    """Encode the masks of `paste_masks` as run lengths, without an array of the image's size.
 
     Args:
-        mask_probs, boxes, image_shape, threshold: As for paste_masks.
+        mask_probs: [N, mask height, mask width] probabilities.
+        boxes: [N, (y1, x1, y2, x2)] pixels; what lies outside the image is cut off.
+        image_shape: (height, width, ...) of the image.
+        threshold: pixels of at least this probability belong to the mask.
 
     Returns:
-        N compressed run lengths, equal to ``encode_rle(paste_masks(...))``.
+        N compressed run lengths, equal to `encode_rle(paste_masks(...))`.
 
     Raises:
-        ValueError: The numbers of masks and boxes differ.
+        ValueError: the numbers of masks and boxes differ.
     """
     _require_pairs(mask_probs, boxes)
     size = (int(image_shape[0]), int(image_shape[1]))
@@ -217,14 +220,15 @@ def paste_rles(
 def _require_pairs(mask_probs: np.ndarray, boxes: np.ndarray) -> None:
     if len(mask_probs) != len(boxes):
         raise ValueError(
-            f"{len(mask_probs)} mask_probs but {len(boxes)} boxes: there must be one box a mask."
+            f"mask_probs has {len(mask_probs)} masks for {len(boxes)} boxes; there must be one for "
+            "each"
         )
 
 
 def _placed(
     mask_probs: np.ndarray, boxes: np.ndarray, size: tuple[int, int]
 ) -> Iterator[tuple[int, np.ndarray, list[int], tuple[int, int, int, int]]]:
-    """Of each mask with pixels in the frame: index, mask, box, and the box cut to the frame."""
+    """Yield index, mask, box, and the box cut to the frame, of each mask with pixels in it."""
     height, width = size
     for index, box in enumerate(np.asarray(boxes).reshape(-1, 4).astype(np.int64).tolist()):
         y1, x1, y2, x2 = box
@@ -240,7 +244,7 @@ def _fill(
     threshold: float | None,
     out: np.ndarray | None = None,
 ) -> np.ndarray:
-    """A mask enlarged to its box and cut to the frame: bool, or the probabilities themselves."""
+    """Enlarge a mask to its box and cut it to the frame: bool, or the probabilities."""
     y1, x1, y2, x2 = box
     top, left, bottom, right = inside
     if threshold is not None and mask.min() >= threshold:
@@ -256,10 +260,10 @@ def _fill(
 
 
 def _resize_probabilities(mask: np.ndarray, output_shape: tuple[int, int]) -> np.ndarray:
-    """Bilinear resize [height, width] in float32 through OpenCV, with zeros outside.
+    """Resize [height, width] bilinearly in float32 through OpenCV, with zeros outside.
 
-    OpenCV repeats the border pixels instead. Both are the same up to a factor, for the rows
-    and columns nearer to the edge than the centre of the outermost pixel.
+    OpenCV repeats the border pixels instead. Both are equal up to a factor, for the rows
+    and columns nearer to the edge than the center of the outermost pixel.
     """
     resized = cv2.resize(mask, output_shape[::-1], interpolation=cv2.INTER_LINEAR)
     resized = resized.reshape(output_shape)
@@ -272,23 +276,23 @@ def _resize_probabilities(mask: np.ndarray, output_shape: tuple[int, int]) -> np
 
 
 def mask_to_polygons(mask: np.ndarray, tolerance: float = 0.0) -> list[list[float]]:
-    """Outlines of a mask as COCO polygons.
+    """Convert the outlines of a mask to COCO polygons.
 
     Args:
         mask: [height, width].
-        tolerance: Pixels by which a simplified outline may be off; 0 keeps every corner.
+        tolerance: pixels by which a simplified outline may be off; 0 keeps every corner.
 
     Returns:
         For each separate part [x1, y1, x2, y2, ...] in pixels, where (0, 0) is the upper
         left corner of the image. Holes are not kept: polygons of COCO cannot have any.
 
     Raises:
-        ValueError: The mask has not two axes.
+        ValueError: the mask does not have two axes.
     """
     if np.ndim(mask) != 2:
-        raise ValueError(f"mask has shape {np.shape(mask)}: must be [height, width].")
-    # OpenCV's outlines run through the centres of border pixels. In a picture twice as
-    # large these show which edge of the original pixel is meant.
+        raise ValueError(f"mask has shape {np.shape(mask)}; it must be [height, width]")
+    # OpenCV's outlines run through the centers of border pixels. In an image twice as large
+    # these show which edge of the original pixel is meant.
     y1, x1, y2, x2 = extract_bboxes(np.asarray(mask)[..., None])[0].tolist()
     part = np.asarray(mask[y1:y2, x1:x2] != 0).view(np.uint8)
     if part.size == 0:
@@ -306,7 +310,7 @@ def mask_to_polygons(mask: np.ndarray, tolerance: float = 0.0) -> list[list[floa
 
 
 def _outer_corners(points: np.ndarray) -> np.ndarray:
-    """Corners of pixels from an outline of the picture enlarged twofold.
+    """Compute the corners of pixels from an outline in the image enlarged twofold.
 
     A point in the first half of a pixel stands for its near edge, one in the second half
     for its far edge. The two points of a step around an inner corner become one.

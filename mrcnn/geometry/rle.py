@@ -26,6 +26,7 @@ __all__ = [
     "polygons_to_mask",
     "read_counts",
     "read_polygons",
+    "read_size",
     "rle_area",
     "segmentation_to_rle",
 ]
@@ -157,7 +158,7 @@ def read_counts(rle: Any) -> tuple[np.ndarray, tuple[int, int]]:
     """
     if not isinstance(rle, Mapping) or "counts" not in rle:
         raise ValueError("rle has no counts; it must be a dict of size and counts")
-    height, width = _read_size(rle)
+    height, width = read_size(rle)
     packed = rle["counts"]
     if isinstance(packed, str | bytes):
         counts = _unpack(packed)
@@ -175,7 +176,12 @@ def read_counts(rle: Any) -> tuple[np.ndarray, tuple[int, int]]:
     return counts, (height, width)
 
 
-def _read_size(rle: Mapping[str, Any]) -> tuple[int, int]:
+def read_size(rle: Mapping[str, Any]) -> tuple[int, int]:
+    """Return the (height, width) of run lengths in pixels.
+
+    Raises:
+        ValueError: "size" is missing, or not two whole numbers of a possible size.
+    """
     size = rle.get("size")
     try:
         height, width = (int(side) for side in size)  # type: ignore[union-attr]
@@ -286,7 +292,7 @@ def segmentation_to_rle(segmentation: Any, height: int, width: int) -> dict[str,
         return encode_masks(mask[..., None])[0]
     if not isinstance(segmentation, Mapping) or "counts" not in segmentation:
         raise ValueError("segmentation must be a list of polygons or a dict of counts and size")
-    size = _read_size(segmentation)
+    size = read_size(segmentation)
     if size != (height, width):
         raise ValueError(
             f"segmentation size is {list(size)}; it must be the image's {[height, width]} "

@@ -1,21 +1,34 @@
-"""Backbones: a picture in, feature maps C2 to C5 at strides 4, 8, 16 and 32 out.
+"""Backbones: an image in, feature maps C2 to C5 at strides 4, 8, 16 and 32 out.
 
 `resnet50` and `resnet101` (He et al. 2015) carry the layer names of Matterport's weight files.
-`squeezenet` (Iandola et al. 2016, version 1.1) is a small one for CPUs and small data sets.
+`squeezenet` (Iandola et al. 2016, version 1.1) is a small one for CPUs and small datasets.
 """
+
+from __future__ import annotations
+
+from typing import Any
 
 from keras import layers
 
 from mrcnn.checkpoints.names import SQUEEZENET_INPUT_SCALE
 from mrcnn.layers.normalization import BatchNorm
+from mrcnn.layers.types import Tensor
 from mrcnn.layers.winograd import WinogradConv2D
 
 # Blocks in the fourth stage; the other stages are the same in both.
 _STAGE4_BLOCKS = {"resnet50": 6, "resnet101": 23}
 
 
-def _conv_bn(x, filters, kernel_size, stage_block, branch, train_bn, strides=1):
-    """A convolution and its batch normalisation, named as in the weight files."""
+def _conv_bn(
+    x: Tensor,
+    filters: int,
+    kernel_size: int,
+    stage_block: str,
+    branch: str,
+    train_bn: bool | None,
+    strides: int = 1,
+) -> Tensor:
+    """Apply a convolution and its batch normalization, named as in the weight files."""
     name = f"{stage_block}_branch{branch}"
     if kernel_size == 3:
         x = WinogradConv2D(filters, strides=strides, name=f"res{name}")(x)
@@ -24,8 +37,15 @@ def _conv_bn(x, filters, kernel_size, stage_block, branch, train_bn, strides=1):
     return BatchNorm(name=f"bn{name}")(x, training=train_bn)
 
 
-def _bottleneck(x, filters, stage_block, train_bn, strides=1, project=False):
-    """A residual bottleneck. Strides sit in the first 1x1 convolution, as in the Caffe models."""
+def _bottleneck(
+    x: Tensor,
+    filters: tuple[int, int],
+    stage_block: str,
+    train_bn: bool | None,
+    strides: int = 1,
+    project: bool = False,
+) -> Tensor:
+    """Apply a residual bottleneck. The first 1x1 convolution strides, as in the Caffe models."""
     middle, last = filters
     shortcut = x
     y = _conv_bn(x, middle, 1, stage_block, "2a", train_bn, strides)
@@ -39,8 +59,10 @@ def _bottleneck(x, filters, stage_block, train_bn, strides=1, project=False):
     return layers.Activation("relu", name=f"res{stage_block}_out")(y)
 
 
-def resnet_graph(input_image, architecture, stage5=False, train_bn=True):
-    """ResNet-50 or ResNet-101.
+def resnet_graph(
+    input_image: Tensor, architecture: str, stage5: bool = False, train_bn: bool | None = True
+) -> list[Tensor]:
+    """Build ResNet-50 or ResNet-101.
 
     Args:
         input_image: `[batch, height, width, channels]`, mean subtracted.
@@ -52,7 +74,7 @@ def resnet_graph(input_image, architecture, stage5=False, train_bn=True):
         `[C1, C2, C3, C4, C5]`; C5 is None without `stage5`.
 
     Raises:
-        ValueError: for another architecture.
+        ValueError: `architecture` is another one.
     """
     if architecture not in _STAGE4_BLOCKS:
         raise ValueError(
@@ -83,8 +105,8 @@ def resnet_graph(input_image, architecture, stage5=False, train_bn=True):
     return stages
 
 
-def _fire(x, name, squeeze, expand):
-    """SqueezeNet's fire module: few channels in the middle, two kernel sizes on the way out."""
+def _fire(x: Tensor, name: str, squeeze: int, expand: int) -> Tensor:
+    """Apply SqueezeNet's fire module: `squeeze` channels, then 1x1 and 3x3 to `expand` each."""
     options = {"padding": "same", "activation": "relu", "kernel_initializer": "he_uniform"}
     x = layers.Conv2D(squeeze, 1, name=f"{name}_squeeze1x1", **options)(x)
     small = layers.Conv2D(expand, 1, name=f"{name}_expand1x1", **options)(x)
@@ -92,9 +114,8 @@ def _fire(x, name, squeeze, expand):
     return layers.Concatenate(name=f"{name}_concat")([small, large])
 
 
-def squeezenet_graph(input_image):
-    """SqueezeNet 1.1 with two more fire modules at stride 32, which the classifier never needed but
-    large objects do.
+def squeezenet_graph(input_image: Tensor) -> list[Tensor]:
+    """Build SqueezeNet 1.1 with two more fire modules, at stride 32, for large objects.
 
     Args:
         input_image: `[batch, height, width, channels]`, mean subtracted.
@@ -121,8 +142,8 @@ def squeezenet_graph(input_image):
     return [c1, c2, c3, c4, c5]
 
 
-def backbone_graph(input_image, config):
-    """The backbone that `config.BACKBONE` names, or the user's own.
+def backbone_graph(input_image: Tensor, config: Any) -> list[Tensor]:
+    """Build the backbone that `config.BACKBONE` names, or the user's own.
 
     Args:
         input_image: `[batch, height, width, channels]`, mean subtracted.
@@ -133,7 +154,7 @@ def backbone_graph(input_image, config):
         `[C2, C3, C4, C5]`.
 
     Raises:
-        ValueError: when a callable returns anything but five feature maps.
+        ValueError: a callable returned another number of feature maps.
     """
     if callable(config.BACKBONE):
         stages = config.BACKBONE(input_image, stage5=True, train_bn=config.TRAIN_BN)

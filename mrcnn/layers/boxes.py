@@ -1,28 +1,33 @@
-"""Box arithmetic on tensors: deltas, clipping, overlaps, normalised coordinates.
+"""Box arithmetic on tensors: deltas, clipping, overlaps, normalized coordinates.
 
-The NumPy twins live in `mrcnn.geometry.boxes`. Every function takes any number of leading axes,
+`mrcnn.geometry.boxes` has the same in NumPy. Every function takes any number of leading axes,
 works in float32 and runs on each Keras backend. Boxes are `(y1, x1, y2, x2)`; deltas are
 `(dy, dx, log(dh), log(dw))` as in R-CNN (Girshick et al. 2014, appendix C).
 """
 
+from __future__ import annotations
+
 import numpy as np
 from keras import ops
 
-# A degenerate box (zero height or width) has no logarithm: its size is taken as this small number,
-# far below the size of any real box in normalised coordinates, so that deltas stay finite.
+from mrcnn.geometry.image_meta import FIELDS
+from mrcnn.layers.types import Tensor
+
+# The sides of a box without height or width count as this, far below the size of any real box in
+# normalized coordinates, so that their logarithms stay finite.
 _SMALLEST_SIDE = 1e-7
 
 
-def _split(boxes):
-    """The four columns of `[..., 4]`, each `[...]`."""
+def _split(boxes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the four columns of `[..., 4]`, each `[...]`."""
     return boxes[..., 0], boxes[..., 1], boxes[..., 2], boxes[..., 3]
 
 
-def apply_box_deltas_graph(boxes, deltas):
+def apply_box_deltas_graph(boxes: Tensor, deltas: Tensor) -> Tensor:
     """Move and scale boxes.
 
     Args:
-        boxes: `[..., (y1, x1, y2, x2)]`, pixels or normalised.
+        boxes: `[..., (y1, x1, y2, x2)]`, pixels or normalized.
         deltas: `[..., (dy, dx, log(dh), log(dw))]`, already multiplied by the standard deviations.
 
     Returns:
@@ -41,7 +46,7 @@ def apply_box_deltas_graph(boxes, deltas):
     return ops.stack([y1, x1, y1 + height, x1 + width], axis=-1)
 
 
-def clip_boxes_graph(boxes, window):
+def clip_boxes_graph(boxes: Tensor, window: Tensor) -> Tensor:
     """Clip boxes to a window.
 
     Args:
@@ -59,8 +64,8 @@ def clip_boxes_graph(boxes, window):
     return ops.maximum(ops.minimum(boxes, upper), lower)
 
 
-def overlaps_graph(boxes1, boxes2):
-    """Intersection over union of every pair.
+def overlaps_graph(boxes1: Tensor, boxes2: Tensor) -> Tensor:
+    """Compute the intersection over union of every pair.
 
     Args:
         boxes1: `[..., N, (y1, x1, y2, x2)]`.
@@ -78,11 +83,12 @@ def overlaps_graph(boxes1, boxes2):
     return ops.where(union > 0.0, intersection / ops.where(union > 0.0, union, 1.0), 0.0)
 
 
-def box_refinement_graph(box, gt_box):
-    """The deltas that turn `box` into `gt_box`: the inverse of `apply_box_deltas_graph`.
+def box_refinement_graph(box: Tensor, gt_box: Tensor) -> Tensor:
+    """Compute the deltas that turn `box` into `gt_box`: undo `apply_box_deltas_graph`.
 
     Args:
-        box, gt_box: `[..., (y1, x1, y2, x2)]` in the same units.
+        box: `[..., (y1, x1, y2, x2)]`.
+        gt_box: the same shape, in the same units.
 
     Returns:
         `[..., (dy, dx, log(dh), log(dw))]`, not yet divided by the standard deviations.
@@ -98,30 +104,34 @@ def box_refinement_graph(box, gt_box):
     return ops.stack([dy, dx, ops.log(gt_height / height), ops.log(gt_width / width)], axis=-1)
 
 
-def _scale_and_shift(shape):
-    """`(h - 1, w - 1, h - 1, w - 1)` and `(0, 0, 1, 1)` as float32 tensors."""
+def _scale_and_shift(shape: Tensor) -> tuple[Tensor, Tensor]:
+    """Return `(h - 1, w - 1, h - 1, w - 1)` and `(0, 0, 1, 1)` as float32 tensors."""
     shape = ops.cast(shape, "float32")
     height, width = shape[..., 0], shape[..., 1]
     scale = ops.stack([height, width, height, width], axis=-1) - 1.0
     return scale, ops.convert_to_tensor(np.array([0, 0, 1, 1], np.float32))
 
 
-def norm_boxes_graph(boxes, shape):
-    """Pixel boxes (lower right corner outside) to normalised ones (corner inside).
+def norm_boxes_graph(boxes: Tensor, shape: Tensor) -> Tensor:
+    """Convert pixel boxes (lower right corner outside) to normalized ones (corner inside).
 
     Args:
         boxes: `[..., (y1, x1, y2, x2)]` in pixels.
         shape: `[(height, width)]` in pixels.
 
     Returns:
-        `[..., (y1, x1, y2, x2)]` float32, 0..1 inside the picture.
+        `[..., (y1, x1, y2, x2)]` float32, 0..1 inside the image.
     """
     scale, shift = _scale_and_shift(shape)
     return (ops.cast(boxes, "float32") - shift) / scale
 
 
-def denorm_boxes_graph(boxes, shape):
-    """Normalised boxes to pixel boxes, rounded half to even: the inverse of `norm_boxes_graph`.
+def denorm_boxes_graph(boxes: Tensor, shape: Tensor) -> Tensor:
+    """Convert normalized boxes to pixel boxes, rounded half to even: undo `norm_boxes_graph`.
+
+    Args:
+        boxes: `[..., (y1, x1, y2, x2)]` normalized.
+        shape: `[(height, width)]` in pixels.
 
     Returns:
         `[..., (y1, x1, y2, x2)]` int32 in pixels, lower right corner outside the box.
@@ -130,18 +140,20 @@ def denorm_boxes_graph(boxes, shape):
     return ops.cast(ops.round(boxes * scale + shift), "int32")
 
 
-def is_real_box(boxes):
-    """True for the rows of `[..., N, 4]` that are not zero padding: `[..., N]` bool."""
+def is_real_box(boxes: Tensor) -> Tensor:
+    """Return `[..., N]` bool: which rows of `[..., N, 4]` are not zero padding."""
     return ops.any(ops.not_equal(boxes, 0), axis=-1)
 
 
-def trim_zeros_graph(boxes, name="trim_zeros"):
-    """Drop the zero rows that pad a list of boxes. The result's shape depends on the data, so
-    this one is for use outside compiled graphs; inside, use `is_real_box`.
+def trim_zeros_graph(boxes: Tensor, name: str = "trim_zeros") -> tuple[Tensor, Tensor]:
+    """Drop the zero rows that pad a list of boxes.
+
+    The shape of the result depends on the data, so this is for use outside compiled graphs;
+    inside, use `is_real_box`.
 
     Args:
         boxes: `[N, 4]`.
-        name: kept for callers of Matterport's function; unused.
+        name: unused; part of Matterport's signature.
 
     Returns:
         `(boxes [M, 4], non_zeros [N] bool)`.
@@ -151,8 +163,8 @@ def trim_zeros_graph(boxes, name="trim_zeros"):
     return ops.take(boxes, ops.where(non_zeros)[0], axis=0), non_zeros
 
 
-def batch_pack_graph(x, counts, num_rows):
-    """The first `counts[i]` rows of each batch entry, one after the other.
+def batch_pack_graph(x: Tensor, counts: Tensor, num_rows: int) -> Tensor:
+    """Take the first `counts[i]` rows of each batch entry, one after the other.
 
     Args:
         x: `[batch, rows, ...]`.
@@ -166,22 +178,16 @@ def batch_pack_graph(x, counts, num_rows):
     return ops.concatenate([x[i, : int(counts[i])] for i in range(num_rows)], axis=0)
 
 
-def parse_image_meta_graph(meta):
-    """Take the image attributes apart; `mrcnn.geometry.images.compose_image_meta` made them.
+def parse_image_meta_graph(meta: Tensor) -> dict[str, Tensor]:
+    """Take the vectors of `mrcnn.geometry.image_meta.compose_image_meta` apart.
 
     Args:
         meta: `[batch, 12 + num_classes]` float32.
 
     Returns:
-        dict: `image_id` `[batch]`, `original_image_shape` `[batch, (h, w, c)]`, `image_shape`
-        `[batch, (h, w, c)]` of the network's input, `window` `[batch, (y1, x1, y2, x2)]` of the
-        picture within it in pixels, `scale` `[batch]`, `active_class_ids` `[batch, num_classes]`.
+        Tensors by name: `image_id` `[batch]`, `original_image_shape` `[batch, (h, w, c)]`,
+        `image_shape` `[batch, (h, w, c)]` of the network's input, `window`
+        `[batch, (y1, x1, y2, x2)]` of the image within it in pixels, `scale` `[batch]`,
+        `active_class_ids` `[batch, num_classes]`.
     """
-    return {
-        "image_id": meta[:, 0],
-        "original_image_shape": meta[:, 1:4],
-        "image_shape": meta[:, 4:7],
-        "window": meta[:, 7:11],
-        "scale": meta[:, 11],
-        "active_class_ids": meta[:, 12:],
-    }
+    return {name: meta[:, index] for name, index in FIELDS.items()}

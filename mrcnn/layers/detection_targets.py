@@ -1,7 +1,12 @@
-"""DetectionTargetLayer: choose proposals to train the heads on, and say what they should answer.
+"""DetectionTargetLayer: choose proposals to train the heads on, and compute their targets.
 
 Everything has a fixed size: positives come first, negatives next, zero rows fill the rest.
 """
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -12,42 +17,88 @@ from mrcnn.layers.indexing import take_along_axis
 from mrcnn.layers.nms import gather_rows
 from mrcnn.layers.replicas import rows_of_replica
 from mrcnn.layers.roi_align import bilinear_crops
+from mrcnn.layers.types import Shape, Tensor
 
 POSITIVE_IOU = 0.5
 CROWD_IOU = 0.001
 
 
-def max_positives(config):
-    """How many of a picture's `TRAIN_ROIS_PER_IMAGE` may be positive."""
-    return int(config.TRAIN_ROIS_PER_IMAGE * config.ROI_POSITIVE_RATIO)
+def max_positives(rois_per_image: int, positive_ratio: float) -> int:
+    """Return how many of an image's ROIs may be positive at most."""
+    return int(rois_per_image * positive_ratio)
 
 
+def _target_settings(config: Any) -> dict[str, Any]:
+    """The keyword arguments of `DetectionTargetLayer` from a `Config`."""
+    return {
+        "rois_per_image": int(config.TRAIN_ROIS_PER_IMAGE),
+        "positive_ratio": float(config.ROI_POSITIVE_RATIO),
+        "bbox_std_dev": tuple(float(v) for v in config.BBOX_STD_DEV),
+        "mask_shape": tuple(int(side) for side in config.MASK_SHAPE),
+        "use_mini_mask": bool(config.USE_MINI_MASK),
+    }
+
+
+@keras.saving.register_keras_serializable(package="mrcnn")
 class DetectionTargetLayer(keras.layers.Layer):
-    """Subsample the proposals and make the targets of the class, box and mask heads.
+    """Subsample the proposals and compute the targets of the class, box and mask heads.
 
     A proposal is positive when it overlaps an object by at least 0.5, negative below that unless it
-    lies on a crowd (a ground-truth box with a negative class id). At most `ROI_POSITIVE_RATIO` of
-    the `TRAIN_ROIS_PER_IMAGE` are positive, and negatives keep that ratio: a picture without
-    positives gets no negatives either, as in Matterport's package.
+    lies on a crowd (a ground-truth box with a negative class id). At most `positive_ratio` of the
+    `rois_per_image` are positive, and negatives keep that ratio: an image without positives gets
+    no negatives either, as in Matterport's package.
+
+    Args:
+        config: `Config`, read for the five last arguments; they are ignored then.
+        seed: of the random choice; None for another one each time.
+        rois_per_image: `TRAIN_ROIS_PER_IMAGE`, ROIs to choose for each image.
+        positive_ratio: `ROI_POSITIVE_RATIO`, above 0 and at most 1.
+        bbox_std_dev: `BBOX_STD_DEV`, four standard deviations of the deltas.
+        mask_shape: `MASK_SHAPE`, (height, width) of a target mask.
+        use_mini_mask: `USE_MINI_MASK`, whether masks are cropped to their objects' boxes.
+        **kwargs: as for `keras.layers.Layer`.
 
     Call with `[proposals, gt_class_ids, gt_boxes, gt_masks]`: proposals
-    `[batch, N, (y1, x1, y2, x2)]` normalised, `gt_class_ids` `[batch, G]` int (0 is padding, below
-    0 a crowd), `gt_boxes` `[batch, G, 4]` normalised, `gt_masks` `[batch, h, w, G]` bool, either
-    mini masks or whole frames (`USE_MINI_MASK`).
+    `[batch, N, (y1, x1, y2, x2)]` normalized, `gt_class_ids` `[batch, G]` int (0 is padding, below
+    0 a crowd), `gt_boxes` `[batch, G, 4]` normalized, `gt_masks` `[batch, h, w, G]` bool, either
+    mini masks or whole frames.
 
-    Gives, with T = `TRAIN_ROIS_PER_IMAGE`:
-        rois: `[batch, T, (y1, x1, y2, x2)]` normalised.
+    Returns, with T = `rois_per_image`:
+        rois: `[batch, T, (y1, x1, y2, x2)]` normalized.
         target_class_ids: `[batch, T]` int32, 0 for negatives and padding.
         target_bbox: `[batch, T, (dy, dx, log(dh), log(dw))]` in standard deviations.
         target_mask: `[batch, T, mask height, mask width]` float32, 0 or 1.
     """
 
-    def __init__(self, config, seed=None, **kwargs):
+    def __init__(
+        self,
+        config: Any = None,
+        seed: int | None = None,
+        *,
+        rois_per_image: int = 200,
+        positive_ratio: float = 0.33,
+        bbox_std_dev: Sequence[float] = (0.1, 0.1, 0.2, 0.2),
+        mask_shape: Sequence[int] = (28, 28),
+        use_mini_mask: bool = True,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**{"dtype": "float32", **kwargs})
-        self.config = config
+        if config is not None:
+            self._settings = _target_settings(config)
+        else:
+            self._settings = {
+                "rois_per_image": rois_per_image,
+                "positive_ratio": positive_ratio,
+                "bbox_std_dev": tuple(bbox_std_dev),
+                "mask_shape": tuple(mask_shape),
+                "use_mini_mask": use_mini_mask,
+            }
+        self.rois_per_image = self._settings["rois_per_image"]
+        self.max_positives = max_positives(self.rois_per_image, self._settings["positive_ratio"])
+        self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
 
-    def call(self, inputs):
+    def call(self, inputs: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         proposals, gt_class_ids, gt_boxes, gt_masks = inputs
         gt_class_ids = ops.cast(gt_class_ids, "int32")
         positive, negative, overlaps = _match(proposals, gt_class_ids, gt_boxes)
@@ -59,7 +110,7 @@ class DetectionTargetLayer(keras.layers.Layer):
         assigned = ops.where(is_positive, assigned, -1)
 
         class_ids = gather_rows(ops.expand_dims(gt_class_ids, -1), assigned)[..., 0]
-        std_dev = ops.convert_to_tensor(self.config.BBOX_STD_DEV, "float32")
+        std_dev = ops.convert_to_tensor(self._settings["bbox_std_dev"], "float32")
         matched_boxes = gather_rows(gt_boxes, assigned)
         deltas = box_refinement_graph(rois, matched_boxes) / std_dev
         deltas = ops.where(ops.expand_dims(is_positive, -1), deltas, 0.0)
@@ -70,18 +121,18 @@ class DetectionTargetLayer(keras.layers.Layer):
         # through the proposals in its targets, and so it does here.
         return ops.stop_gradient(rois), class_ids, deltas, ops.stop_gradient(masks)
 
-    def _sample(self, positive, negative):
-        """Random positives, then random negatives in proportion.
+    def _sample(self, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
+        """Choose random positives, then random negatives in proportion.
 
         Returns:
             chosen: `[batch, T]` int32 rows of the proposals, -1 for padding.
             is_positive: `[batch, T]` bool.
         """
-        num_rois = self.config.TRAIN_ROIS_PER_IMAGE
+        num_rois = self.rois_per_image
         num_candidates = positive.shape[1]
-        limit = min(max_positives(self.config), num_candidates)
+        limit = min(self.max_positives, num_candidates)
 
-        def make_noise(num_images):
+        def make_noise(num_images: Tensor) -> Tensor:
             return keras.random.uniform((num_images, num_candidates), seed=self.seed_generator)
 
         noise = rows_of_replica(make_noise, ops.shape(positive)[0])
@@ -89,7 +140,7 @@ class DetectionTargetLayer(keras.layers.Layer):
         take_positive = priority >= 0
         num_positive = ops.sum(ops.cast(take_positive, "float32"), axis=1, keepdims=True)
         # The float32 product, cut off, is the original's count.
-        ratio = np.float32(1.0 / self.config.ROI_POSITIVE_RATIO)
+        ratio = np.float32(1.0 / self._settings["positive_ratio"])
         num_negative = ops.cast(ratio * num_positive, "int32") - ops.cast(num_positive, "int32")
 
         limit = min(num_rois, num_candidates)
@@ -110,53 +161,67 @@ class DetectionTargetLayer(keras.layers.Layer):
         position = ops.arange(num_rois, dtype="int32")[None, :]
         return chosen, position < ops.cast(num_positive, "int32")
 
-    def _mask_targets(self, rois, gt_boxes, assigned, is_positive, gt_masks):
+    def _mask_targets(
+        self,
+        rois: Tensor,
+        gt_boxes: Tensor,
+        assigned: Tensor,
+        is_positive: Tensor,
+        gt_masks: Tensor,
+    ) -> Tensor:
         """Cut each positive ROI's part out of its object's mask: `[batch, T, h, w]` of 0 and 1."""
-        config = self.config
-        limit = min(max_positives(config), rois.shape[1])
+        limit = min(self.max_positives, rois.shape[1])
         rois, gt_boxes = rois[:, :limit], gt_boxes[:, :limit]
-        if config.USE_MINI_MASK:
-            boxes = _relative_boxes(rois, gt_boxes)
-        else:
-            boxes = rois
+        boxes = _relative_boxes(rois, gt_boxes) if self._settings["use_mini_mask"] else rois
         batch_size, height, width = (ops.shape(gt_masks)[axis] for axis in range(3))
         num_objects = ops.shape(gt_masks)[3]
-        table = ops.reshape(ops.transpose(gt_masks, (0, 3, 1, 2)), (-1, 1))
+        # The masks of an image are interleaved. To transpose them would take a copy, and oneDNN has
+        # no transpose for bool and reports that on stderr.
+        table = ops.reshape(gt_masks, (-1, 1))
         image = ops.expand_dims(ops.arange(batch_size, dtype="int32"), -1)
-        map_index = image * num_objects + ops.maximum(assigned[:, :limit], 0)
-        size = ops.ones_like(map_index)
+        assigned = ops.maximum(assigned[:, :limit], 0)
+        size = ops.ones_like(assigned)
         crops = bilinear_crops(
             table,
-            map_index * (height * width),
+            image * (height * width * num_objects) + assigned,
             size * height,
             size * width,
             boxes,
-            tuple(config.MASK_SHAPE),
+            self._settings["mask_shape"],
+            step=num_objects,
         )
         masks = ops.round(crops[..., 0])
         keep = ops.reshape(is_positive[:, :limit], (-1, limit, 1, 1))
         masks = ops.where(keep, masks, 0.0)
-        missing = config.TRAIN_ROIS_PER_IMAGE - limit
+        missing = self.rois_per_image - limit
         return ops.pad(masks, [[0, 0], [0, missing], [0, 0], [0, 0]])
 
-    def compute_output_shape(self, input_shape):
-        batch_size, num_rois = input_shape[0][0], self.config.TRAIN_ROIS_PER_IMAGE
+    def compute_output_shape(self, input_shape: Sequence[Shape]) -> tuple[Shape, ...]:
+        batch_size, num_rois = input_shape[0][0], self.rois_per_image
         return (
             (batch_size, num_rois, 4),
             (batch_size, num_rois),
             (batch_size, num_rois, 4),
-            (batch_size, num_rois, *self.config.MASK_SHAPE),
+            (batch_size, num_rois, *self._settings["mask_shape"]),
         )
 
-    def compute_output_spec(self, inputs):
+    def compute_output_spec(self, inputs: Sequence[Tensor]) -> tuple[keras.KerasTensor, ...]:
         shapes = self.compute_output_shape([x.shape for x in inputs])
         dtypes = ("float32", "int32", "float32", "float32")
         return tuple(keras.KerasTensor(s, dtype=d) for s, d in zip(shapes, dtypes))
 
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "seed": self.seed, **self._settings}
 
-def _match(proposals, gt_class_ids, gt_boxes):
-    """Which proposals are positive and negative, `[batch, N]` bool each, and the overlaps with
-    objects that are no crowds, `[batch, N, G]`.
+
+def _match(
+    proposals: Tensor, gt_class_ids: Tensor, gt_boxes: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Compare proposals and objects.
+
+    Returns:
+        positive, negative: `[batch, N]` bool.
+        overlaps: `[batch, N, G]` with objects that are no crowds, -1 elsewhere.
     """
     overlaps = overlaps_graph(proposals, gt_boxes)
     real_gt = is_real_box(gt_boxes)
@@ -172,8 +237,8 @@ def _match(proposals, gt_class_ids, gt_boxes):
     return positive, negative, overlaps_objects
 
 
-def _relative_boxes(rois, gt_boxes):
-    """ROIs in coordinates of their object's box, where the mini mask fills 0..1."""
+def _relative_boxes(rois: Tensor, gt_boxes: Tensor) -> Tensor:
+    """Return ROIs in coordinates of their object's box, where the mini mask fills 0..1."""
     origin = ops.concatenate([gt_boxes[..., :2], gt_boxes[..., :2]], axis=-1)
     size = gt_boxes[..., 2:] - gt_boxes[..., :2]
     size = ops.concatenate([size, size], axis=-1)

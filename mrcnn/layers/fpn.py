@@ -1,36 +1,44 @@
 """Feature Pyramid Network (Lin et al. 2017): C2..C5 in, P2..P6 of equal width out."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 from keras import layers
 
+from mrcnn.layers.types import Tensor
 from mrcnn.layers.winograd import WinogradConv2D
 
 
+@keras.saving.register_keras_serializable(package="mrcnn")
 class DoubleSides(layers.UpSampling2D):
-    """Every cell four times: `[batch, h, w, channels]` to `[batch, 2 h, 2 w, channels]`.
+    """Repeat every cell: `[batch, h, w, channels]` to `[batch, 2 h, 2 w, channels]`.
 
-    On TensorFlow one resize, where Keras tiles and transposes: half the time, both ways, and
-    OpenVINO, which is converted from TensorFlow, keeps its memory layout.
+    On TensorFlow this is one resize operation, where Keras tiles and transposes. It takes half the
+    time, forward and backward, and a network converted for OpenVINO keeps its memory layout.
     """
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(2, **kwargs)
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         if keras.backend.backend() != "tensorflow":
             return super().call(x)
         import tensorflow as tf
 
         return tf.image.resize(x, 2 * tf.shape(x)[1:3], method="nearest")
 
-    def compute_output_spec(self, x):
+    def compute_output_spec(self, x: Tensor) -> keras.KerasTensor:
         return keras.KerasTensor(self.compute_output_shape(x.shape), dtype=x.dtype)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
+        # Without the arguments of `UpSampling2D`, which are fixed.
         return layers.Layer.get_config(self)
 
 
-def fpn_graph(feature_maps, size):
+def fpn_graph(feature_maps: Sequence[Tensor], size: int) -> list[Tensor]:
     """Build the pyramid.
 
     Args:

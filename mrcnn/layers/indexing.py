@@ -1,11 +1,11 @@
 """Selection of elements by an index tensor."""
 
-from typing import Any
+from __future__ import annotations
 
 import keras
 from keras import ops
 
-Tensor = Any
+from mrcnn.layers.types import Tensor
 
 
 def take_along_axis(values: Tensor, indices: Tensor, axis: int) -> Tensor:

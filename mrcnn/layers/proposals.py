@@ -1,41 +1,76 @@
-"""ProposalLayer: from anchors and RPN outputs to the boxes that the heads look at."""
+"""ProposalLayer: from the RPN's scores and deltas to the boxes that the heads look at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
 from mrcnn.layers.boxes import apply_box_deltas_graph, clip_boxes_graph
-from mrcnn.layers.nms import gather_rows, non_max_suppression
+from mrcnn.layers.nms import gather_rows, non_max_suppression_graph
+from mrcnn.layers.types import Shape, Tensor
 
 
+@keras.saving.register_keras_serializable(package="mrcnn")
 class ProposalLayer(keras.layers.Layer):
     """Apply the RPN's deltas to the best anchors, clip, and keep the best boxes that differ.
 
     Args:
-        proposal_count: boxes to return for each picture; missing ones are zero rows.
+        proposal_count: boxes to return for each image; missing ones are zero rows.
         nms_threshold: IoU above which the worse of two boxes is dropped.
-        config: `Config` with `RPN_BBOX_STD_DEV` and `PRE_NMS_LIMIT`, or None for the defaults.
+        config: `Config`, read for the two following arguments where they are None.
+        bbox_std_dev: standard deviations of the deltas, `RPN_BBOX_STD_DEV`; four numbers.
+        pre_nms_limit: number of best scored anchors that are considered, `PRE_NMS_LIMIT`.
+        **kwargs: as for `keras.layers.Layer`.
 
     Call with `[rpn_class, rpn_bbox, anchors]`: `rpn_class` `[batch, anchors, (bg, fg)]`
     probabilities, `rpn_bbox` `[batch, anchors, (dy, dx, log(dh), log(dw))]` in standard
-    deviations, `anchors` `[batch, anchors, (y1, x1, y2, x2)]` normalised. Gives
-    `[batch, proposal_count, (y1, x1, y2, x2)]` normalised, best first.
+    deviations, `anchors` `[batch, anchors, (y1, x1, y2, x2)]` normalized. Returns
+    `[batch, proposal_count, (y1, x1, y2, x2)]` normalized, best first.
     """
 
-    def __init__(self, proposal_count, nms_threshold, config=None, **kwargs):
-        self.bbox_std_dev = kwargs.pop("bbox_std_dev", None)
-        self.pre_nms_limit = kwargs.pop("pre_nms_limit", None)
+    def __init__(
+        self,
+        proposal_count: int,
+        nms_threshold: float,
+        config: Any = None,
+        *,
+        bbox_std_dev: Sequence[float] | None = None,
+        pre_nms_limit: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**{"dtype": "float32", **kwargs})
-        self.proposal_count = proposal_count
-        self.nms_threshold = nms_threshold
-        if self.bbox_std_dev is None:
-            self.bbox_std_dev = [
-                float(v) for v in getattr(config, "RPN_BBOX_STD_DEV", (0.1, 0.1, 0.2, 0.2))
-            ]
-        if self.pre_nms_limit is None:
-            self.pre_nms_limit = int(getattr(config, "PRE_NMS_LIMIT", 6000))
+        if bbox_std_dev is None:
+            bbox_std_dev = getattr(config, "RPN_BBOX_STD_DEV", (0.1, 0.1, 0.2, 0.2))
+        if pre_nms_limit is None:
+            pre_nms_limit = getattr(config, "PRE_NMS_LIMIT", 6000)
+        self.proposal_count = int(proposal_count)
+        self.nms_threshold = float(nms_threshold)
+        self.bbox_std_dev = tuple(float(v) for v in bbox_std_dev)
+        self.pre_nms_limit = int(pre_nms_limit)
 
-    def call(self, inputs):
+    def call(self, inputs: Sequence[Tensor]) -> Tensor:
+        return self.steps(inputs)["proposals"]
+
+    def steps(self, inputs: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Compute the proposals and every step on the way, by the names of Matterport's graph.
+
+        Args:
+            inputs: as for the call of the layer.
+
+        Returns:
+            Tensors by name; A is the number of anchors considered, at most `pre_nms_limit`:
+                top_anchors: `[batch, A]` int32 rows of the best anchors, by falling score.
+                pre_nms_anchors: `[batch, A, 4]`, these anchors.
+                refined_anchors: `[batch, A, 4]`, with the deltas applied.
+                refined_anchors_clipped: `[batch, A, 4]`, clipped to the image.
+                rpn_non_max_suppression: `[batch, proposal_count]` int32 rows of the boxes above
+                    that are kept, by falling score, padded with -1.
+                proposals: `[batch, proposal_count, 4]`, these boxes, padded with zero rows.
+        """
         scores = inputs[0][:, :, 1]
         deltas, anchors = inputs[1], inputs[2]
         limit = self.pre_nms_limit
@@ -46,24 +81,65 @@ class ProposalLayer(keras.layers.Layer):
         scores, best = ops.top_k(scores, limit)
         best = ops.cast(best, "int32")
         deltas = gather_rows(deltas, best) * ops.convert_to_tensor(self.bbox_std_dev, "float32")
-        boxes = apply_box_deltas_graph(gather_rows(anchors, best), deltas)
-        boxes = clip_boxes_graph(boxes, np.array([0, 0, 1, 1], np.float32))
-        chosen = non_max_suppression(
-            ops.stop_gradient(boxes),
+        pre_nms_anchors = gather_rows(anchors, best)
+        refined = apply_box_deltas_graph(pre_nms_anchors, deltas)
+        clipped = clip_boxes_graph(refined, np.array([0, 0, 1, 1], np.float32))
+        kept = non_max_suppression_graph(
+            ops.stop_gradient(clipped),
             ops.stop_gradient(scores),
             self.proposal_count,
             self.nms_threshold,
         )
-        return gather_rows(boxes, chosen)
+        return {
+            "top_anchors": best,
+            "pre_nms_anchors": pre_nms_anchors,
+            "refined_anchors": refined,
+            "refined_anchors_clipped": clipped,
+            "rpn_non_max_suppression": kept,
+            "proposals": gather_rows(clipped, kept),
+        }
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Sequence[Shape]) -> Shape:
         return (input_shape[0][0], self.proposal_count, 4)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "proposal_count": self.proposal_count,
             "nms_threshold": self.nms_threshold,
             "bbox_std_dev": self.bbox_std_dev,
             "pre_nms_limit": self.pre_nms_limit,
+        }
+
+
+@keras.saving.register_keras_serializable(package="mrcnn")
+class ProposalSteps(ProposalLayer):
+    """A `ProposalLayer` that returns the dictionary of `ProposalLayer.steps`.
+
+    `ProposalSteps.of(layer)` on the inputs of a `ProposalLayer` shows what that layer computes.
+    """
+
+    @classmethod
+    def of(cls, layer: ProposalLayer) -> ProposalSteps:
+        """Make the layer that computes what `layer` computes."""
+        return cls.from_config({**layer.get_config(), "name": f"{layer.name}_steps"})
+
+    def call(self, inputs: Sequence[Tensor]) -> dict[str, Tensor]:
+        return self.steps(inputs)
+
+    def compute_output_spec(self, inputs: Sequence[Tensor]) -> dict[str, keras.KerasTensor]:
+        batch_size = inputs[0].shape[0]
+        considered = inputs[2].shape[1]
+        if considered is not None:
+            considered = min(self.pre_nms_limit, considered)
+        boxes = (batch_size, considered, 4)
+        return {
+            "top_anchors": keras.KerasTensor((batch_size, considered), dtype="int32"),
+            "pre_nms_anchors": keras.KerasTensor(boxes, dtype="float32"),
+            "refined_anchors": keras.KerasTensor(boxes, dtype="float32"),
+            "refined_anchors_clipped": keras.KerasTensor(boxes, dtype="float32"),
+            "rpn_non_max_suppression": keras.KerasTensor(
+                (batch_size, self.proposal_count), dtype="int32"
+            ),
+            "proposals": keras.KerasTensor((batch_size, self.proposal_count, 4), dtype="float32"),
         }

@@ -7,30 +7,35 @@ those of TensorFlow's `crop_and_resize`: the first and the last lie on the box's
 outside the map is zero.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
 
 from mrcnn.layers.boxes import parse_image_meta_graph
+from mrcnn.layers.types import Shape, Tensor
 
-# Samples of a box that ends on the map's border lie on the last row up to rounding. Counted as
-# outside they would be zero by chance; this much of a cell decides for inside.
+# Samples of a box that ends on the map's border lie on the last row up to rounding. This part of a
+# cell beyond the border still counts as inside, so that rounding cannot make such samples zero.
 _EDGE = 1e-4
 
 
-def log2_graph(x):
-    """Logarithm to the base 2."""
+def log2_graph(x: Tensor) -> Tensor:
+    """Compute the logarithm to the base 2."""
     return ops.log(x) / np.log(2.0).astype(np.float32)
 
 
-def roi_levels(boxes, image_area, canonical_box_size=224):
-    """The pyramid level of each box: equation 1 of the FPN paper (Lin et al. 2017), by which a box
-    of 224 x 224 pixels belongs to P4.
+def roi_levels(boxes: Tensor, image_area: Tensor, canonical_box_size: float = 224) -> Tensor:
+    """Choose the pyramid level of each box by equation 1 of the FPN paper (Lin et al. 2017).
 
     Args:
-        boxes: `[batch, N, (y1, x1, y2, x2)]` normalised.
+        boxes: `[batch, N, (y1, x1, y2, x2)]` normalized.
         image_area: height times width of the network's input in pixels, scalar or `[batch, 1]`.
-        canonical_box_size: side in pixels of the boxes in the middle of P4.
+        canonical_box_size: side in pixels of the boxes in the middle of P4; 224 in the paper.
 
     Returns:
         `[batch, N]` int32 in 2..5, rounded half to even; boxes without area belong to level 2.
@@ -44,8 +49,10 @@ def roi_levels(boxes, image_area, canonical_box_size=224):
     return ops.cast(level, "int32")
 
 
-def _sample_positions(low, high, size, count, slack):
-    """Where the samples of one axis lie: `[..., count]` in feature rows, and which are inside."""
+def _sample_positions(
+    low: Tensor, high: Tensor, size: Tensor, count: int, slack: float
+) -> tuple[Tensor, Tensor]:
+    """Compute where the samples of one axis lie, in feature rows, and which are inside the map."""
     last = ops.cast(size, "float32") - 1.0
     if count == 1:
         positions = ops.expand_dims(0.5 * (low + high) * last, -1)
@@ -58,16 +65,27 @@ def _sample_positions(low, high, size, count, slack):
     return ops.clip(positions, 0.0, ops.maximum(last, 0.0)), inside
 
 
-def bilinear_crops(table, first_row, heights, widths, boxes, crop_shape, slack=0.0):
+def bilinear_crops(
+    table: Tensor,
+    first_row: Tensor,
+    heights: Tensor,
+    widths: Tensor,
+    boxes: Tensor,
+    crop_shape: Sequence[int],
+    slack: float = 0.0,
+    step: Any = 1,
+) -> Tensor:
     """Cut boxes out of maps that lie row by row in one table, as `crop_and_resize` would.
 
     Args:
         table: `[rows, channels]`; a map of `h x w` takes `h * w` rows in reading order.
         first_row: `[...]` int32, the table row where the map of each box begins.
-        heights, widths: `[...]` int32, size of that map.
+        heights: `[...]` int32, rows of that map.
+        widths: `[...]` int32, columns of that map.
         boxes: `[..., (y1, x1, y2, x2)]`, 0..1 from the map's first to its last row or column.
         crop_shape: `(height, width)` of a crop.
         slack: how far past the map's border, in rows, a sample still counts as inside.
+        step: table rows from one element of a map to the next; above 1 for interleaved maps.
 
     Returns:
         `[..., crop height, crop width, channels]`, in the table's type (float32 for a bool table).
@@ -83,11 +101,11 @@ def bilinear_crops(table, first_row, heights, widths, boxes, crop_shape, slack=0
     top, left = ops.cast(top, "int32"), ops.cast(left, "int32")
     bottom = ops.minimum(top + 1, ops.expand_dims(heights, -1) - 1)
     right = ops.minimum(left + 1, ops.expand_dims(widths, -1) - 1)
-    stride = ops.expand_dims(widths, -1)
+    stride = ops.expand_dims(widths, -1) * step
     first_row = ops.expand_dims(first_row, -1)
     upper = ops.expand_dims(first_row + top * stride, -1)
     lower = ops.expand_dims(first_row + bottom * stride, -1)
-    left, right = ops.expand_dims(left, -2), ops.expand_dims(right, -2)
+    left, right = ops.expand_dims(left, -2) * step, ops.expand_dims(right, -2) * step
 
     dtype = keras.backend.standardize_dtype(table.dtype)
     dtype = "float32" if dtype in ("bool", "uint8") else dtype
@@ -98,10 +116,10 @@ def bilinear_crops(table, first_row, heights, widths, boxes, crop_shape, slack=0
         # code is 1.5 times as slow with the copy.
         table = ops.cast(table, "float32")
 
-    def corner(rows, columns):
+    def corner(rows: Tensor, columns: Tensor) -> Tensor:
         return ops.cast(ops.take(table, rows + columns, axis=0), dtype)
 
-    def blend(first, second, weight):
+    def blend(first: Tensor, second: Tensor, weight: Tensor) -> Tensor:
         # This order of operations is `crop_and_resize`'s, to the last bit.
         return first + (second - first) * ops.cast(ops.expand_dims(weight, -1), dtype)
 
@@ -110,21 +128,30 @@ def bilinear_crops(table, first_row, heights, widths, boxes, crop_shape, slack=0
     return blend(above, below, y_weight) * ops.cast(ops.expand_dims(inside, -1), dtype)
 
 
-def pyramid_table(feature_maps):
+def pyramid_table(feature_maps: Sequence[Tensor]) -> Tensor:
     """Lay maps `[batch, h, w, channels]` end to end: `[batch, rows, channels]`."""
     batch_size, channels = ops.shape(feature_maps[0])[0], feature_maps[0].shape[-1]
     rows = [ops.reshape(m, (batch_size, -1, channels)) for m in feature_maps]
     return ops.concatenate(rows, axis=1)
 
 
-def roi_align(boxes, image_meta, table, heights, widths, pool_shape, canonical_box_size=224):
-    """ROIAlign over the table of a pyramid.
+def roi_align(
+    boxes: Tensor,
+    image_meta: Tensor,
+    table: Tensor,
+    heights: Sequence[Tensor] | Tensor,
+    widths: Sequence[Tensor] | Tensor,
+    pool_shape: Sequence[int],
+    canonical_box_size: float = 224,
+) -> Tensor:
+    """Apply ROIAlign to the table of a pyramid.
 
     Args:
-        boxes: `[batch, N, (y1, x1, y2, x2)]` float32, normalised.
+        boxes: `[batch, N, (y1, x1, y2, x2)]` float32, normalized.
         image_meta: `[batch, 12 + num_classes]`, of which the size of the network's input is used.
         table: `[batch, rows, channels]`, see `pyramid_table`.
-        heights, widths: of P2..P5 in rows and columns, four numbers or an int32 tensor `[4]`.
+        heights: of P2..P5 in rows, four numbers or an int32 tensor `[4]`.
+        widths: of P2..P5 in columns, likewise.
         pool_shape: `(pool height, pool width)`.
         canonical_box_size: see `roi_levels`.
 
@@ -140,7 +167,7 @@ def roi_align(boxes, image_meta, table, heights, widths, pool_shape, canonical_b
         offsets.append(offsets[-1] + heights[i] * widths[i])
     rows_per_image = offsets[-1] + heights[3] * widths[3]
 
-    def per_level(values):
+    def per_level(values: Any) -> Tensor:
         return ops.take(ops.convert_to_tensor(values, dtype="int32"), level, axis=0)
 
     image = ops.expand_dims(ops.arange(ops.shape(boxes)[0], dtype="int32"), -1)
@@ -156,25 +183,29 @@ def roi_align(boxes, image_meta, table, heights, widths, pool_shape, canonical_b
     )
 
 
+@keras.saving.register_keras_serializable(package="mrcnn")
 class PyramidROIAlign(keras.layers.Layer):
     """ROIAlign (He et al. 2017) over a feature pyramid.
 
     Args:
         pool_shape: `[pool height, pool width]` of the result, usually `[7, 7]` or `[14, 14]`.
         canonical_box_size: side in pixels of the boxes that P4 serves, see `roi_levels`.
+        **kwargs: as for `keras.layers.Layer`.
 
     Call with the list `[boxes, image_meta, P2, P3, P4, P5]`: boxes `[batch, N, (y1, x1, y2, x2)]`
-    normalised, `image_meta` `[batch, 12 + num_classes]`, maps `[batch, h, w, channels]`. Gives
+    normalized, `image_meta` `[batch, 12 + num_classes]`, maps `[batch, h, w, channels]`. Returns
     `[batch, N, pool height, pool width, channels]`. Boxes receive no gradient.
     """
 
-    def __init__(self, pool_shape, canonical_box_size=224, **kwargs):
+    def __init__(
+        self, pool_shape: Sequence[int], canonical_box_size: float = 224, **kwargs: Any
+    ) -> None:
         # Feature maps stay in the type that the backbone computes in, boxes stay float32.
         super().__init__(autocast=False, **kwargs)
         self.pool_shape = tuple(pool_shape)
         self.canonical_box_size = canonical_box_size
 
-    def call(self, inputs):
+    def call(self, inputs: Sequence[Tensor]) -> Tensor:
         boxes = ops.stop_gradient(ops.cast(inputs[0], "float32"))
         maps = inputs[2:]
         sizes = [ops.shape(feature_map)[1:3] for feature_map in maps]
@@ -188,14 +219,14 @@ class PyramidROIAlign(keras.layers.Layer):
             self.canonical_box_size,
         )
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Sequence[Shape]) -> Shape:
         return (*input_shape[0][:2], *self.pool_shape, input_shape[2][-1])
 
-    def compute_output_spec(self, inputs):
+    def compute_output_spec(self, inputs: Sequence[Tensor]) -> keras.KerasTensor:
         shape = self.compute_output_shape([x.shape for x in inputs])
         return keras.KerasTensor(shape, dtype=inputs[2].dtype)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "pool_shape": self.pool_shape,
@@ -203,20 +234,22 @@ class PyramidROIAlign(keras.layers.Layer):
         }
 
 
+@keras.saving.register_keras_serializable(package="mrcnn")
 class PyramidTable(keras.layers.Layer):
     """P2..P5 as one table of feature rows, see `pyramid_table`."""
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
 
-    def call(self, feature_maps):
+    def call(self, feature_maps: Sequence[Tensor]) -> Tensor:
         return pyramid_table(feature_maps)
 
-    def compute_output_spec(self, feature_maps):
+    def compute_output_spec(self, feature_maps: Sequence[Tensor]) -> keras.KerasTensor:
         shape = (feature_maps[0].shape[0], None, feature_maps[0].shape[-1])
         return keras.KerasTensor(shape, dtype=feature_maps[0].dtype)
 
 
+@keras.saving.register_keras_serializable(package="mrcnn")
 class TableROIAlign(keras.layers.Layer):
     """`PyramidROIAlign` for engines that keep the pyramid as a table from one call to the next.
 
@@ -224,18 +257,27 @@ class TableROIAlign(keras.layers.Layer):
     are those of P2..P5, the others as for `roi_align`.
     """
 
-    def __init__(self, pool_shape, canonical_box_size=224, **kwargs):
+    def __init__(
+        self, pool_shape: Sequence[int], canonical_box_size: float = 224, **kwargs: Any
+    ) -> None:
         super().__init__(autocast=False, **kwargs)
         self.pool_shape = tuple(pool_shape)
         self.canonical_box_size = canonical_box_size
 
-    def call(self, inputs):
+    def call(self, inputs: Sequence[Tensor]) -> Tensor:
         boxes, image_meta, table, sizes = inputs
         heights, widths = sizes[0, :, 0], sizes[0, :, 1]
         return roi_align(
             boxes, image_meta, table, heights, widths, self.pool_shape, self.canonical_box_size
         )
 
-    def compute_output_spec(self, inputs):
+    def compute_output_spec(self, inputs: Sequence[Tensor]) -> keras.KerasTensor:
         shape = (*inputs[0].shape[:2], *self.pool_shape, inputs[2].shape[-1])
         return keras.KerasTensor(shape, dtype=inputs[2].dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "pool_shape": self.pool_shape,
+            "canonical_box_size": self.canonical_box_size,
+        }

@@ -1,18 +1,23 @@
 """Region proposal network (Ren et al. 2015): objectness and box deltas for every anchor."""
 
+from __future__ import annotations
+
 import keras
 from keras import layers
 
+from mrcnn.layers.types import Tensor
 from mrcnn.layers.winograd import WinogradConv2D
 
 
-def rpn_graph(feature_map, anchors_per_location, anchor_stride, channels=512):
-    """The RPN on one pyramid level.
+def rpn_graph(
+    feature_map: Tensor, anchors_per_location: int, anchor_stride: int, channels: int = 512
+) -> list[Tensor]:
+    """Build the RPN on one pyramid level.
 
     Args:
         feature_map: `[batch, height, width, depth]`.
         anchors_per_location: number of aspect ratios.
-        anchor_stride: 1 for anchors at every cell, 2 at every other.
+        anchor_stride: 1 for anchors at every cell, 2 for every second one, ...
         channels: width of the shared convolution; 512 in Matterport's weight files, whatever the
             pyramid's width is.
 
@@ -33,11 +38,13 @@ def rpn_graph(feature_map, anchors_per_location, anchor_stride, channels=512):
     return [logits, probs, deltas]
 
 
-def build_rpn_model(anchor_stride, anchors_per_location, depth, channels=512):
-    """The RPN as a model of its own, shared by all pyramid levels.
+def build_rpn_model(
+    anchor_stride: int, anchors_per_location: int, depth: int, channels: int = 512
+) -> keras.Model:
+    """Build the RPN as a model of its own, shared by all pyramid levels.
 
     Args:
-        anchor_stride: 1 for anchors at every cell, 2 at every other.
+        anchor_stride: 1 for anchors at every cell, 2 for every second one, ...
         anchors_per_location: number of aspect ratios.
         depth: channels of the pyramid.
         channels: width of the shared convolution.

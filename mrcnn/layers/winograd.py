@@ -1,9 +1,9 @@
-"""3x3 convolutions with a quarter of the multiplications (Lavin and Gray 2015, "Fast Algorithms for
-Convolutional Neural Networks"), where a CPU computes in float32.
+"""3x3 convolutions with a quarter of the multiplications, for float32 on CPUs.
 
-A tile of 4x4 outputs depends on 6x6 inputs. In a certain basis the convolution of a tile is a
-product number by number: 36 multiplications for each pair of channels instead of 144. The way into
-that basis and back is linear and the same for every channel, so three matrix products hold it all:
+The algorithm is Winograd's, after Lavin and Gray 2015, "Fast Algorithms for Convolutional Neural
+Networks". A tile of 4x4 outputs depends on 6x6 inputs. In a certain basis the convolution of a tile
+is an element-wise product: 36 multiplications for each pair of channels instead of 144. The changes
+of basis are linear and the same for every channel, so three matrix products compute all of it:
 
     36 x 36      times  36 x (tiles * channels)         inputs into the basis
     36 products of  tiles x channels  times  channels x filters
@@ -15,13 +15,19 @@ of the direct sum by 1e-5 of the largest. cuDNN does this by itself, and 16 bits
 sums, so GPUs and bfloat16 keep the direct convolution.
 """
 
+from __future__ import annotations
+
 import contextlib
 import contextvars
 import itertools
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import keras
 import numpy as np
 from keras import layers, ops
+
+from mrcnn.layers.types import Tensor
 
 # F(4x4, 3x3) with the interpolation points 0, 1, -1, 2, -2 and infinity: outputs = A (G k * B x).
 _B = [
@@ -42,28 +48,33 @@ _G = [
 ]
 _A = [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]]
 # Both directions at once.
-_INPUTS, KERNEL_BASIS, _OUTPUTS = (np.kron(m, m).astype(np.float32) for m in (_B, _G, _A))
+_INPUTS, KERNEL_BASIS, _OUTPUTS = (
+    np.kron(np.array(m), np.array(m)).astype(np.float32) for m in (_B, _G, _A)
+)
 
-# Narrower layers spend more on the change of basis than they save: channels * filters / (channels +
-# filters), which is 64 for 128 and 128.
+# The least channels * filters / (channels + filters), which is 64 for 128 and 128: narrower layers
+# spend more on the change of basis than they save.
 _LEAST_WIDTH = 64
 # Tile rows that are computed at a time. In the basis a map takes 2.25 times its memory, inputs and
 # outputs: for the RPN on P2 450 MB without such blocks.
 _ROWS_AT_A_TIME = 16
 
-# What `winograd` said: whether to use the algorithm, and the matrix for kernels.
-_forced = contextvars.ContextVar("winograd", default=(None, KERNEL_BASIS))
+# Set by `winograd`: whether to use the algorithm (None: where it is faster), and the matrix that
+# brings kernels into the basis.
+_forced: contextvars.ContextVar[tuple[bool | None, Tensor]] = contextvars.ContextVar(
+    "winograd", default=(None, KERNEL_BASIS)
+)
 
 
 @contextlib.contextmanager
-def winograd(on, kernel_basis=KERNEL_BASIS):
-    """What is traced inside uses Winograd's algorithm wherever it applies, or nowhere.
+def winograd(on: bool, kernel_basis: Tensor = KERNEL_BASIS) -> Iterator[None]:
+    """Force the choice of the algorithm for everything traced inside the block.
 
     Args:
-        on: whether it does.
-        kernel_basis: the value of `KERNEL_BASIS` as a tensor whose value comes with every run.
-            Compilers that compute all they can in advance then leave kernels as they are; in the
-            basis they take four times the memory.
+        on: whether Winograd's algorithm is used wherever it suits, or nowhere.
+        kernel_basis: the value of `KERNEL_BASIS`, as a tensor that compilers do not know in
+            advance. They would otherwise store the kernels in the basis, where these take four
+            times the memory.
     """
     token = _forced.set((on, kernel_basis))
     try:
@@ -72,34 +83,35 @@ def winograd(on, kernel_basis=KERNEL_BASIS):
         _forced.reset(token)
 
 
+@keras.saving.register_keras_serializable(package="mrcnn")
 class WinogradConv2D(layers.Conv2D):
-    """`keras.layers.Conv2D` of 3x3 with "same" padding, by Winograd's algorithm where that is
-    faster.
+    """A 3x3 `keras.layers.Conv2D` with "same" padding, by Winograd's algorithm where it is faster.
 
     Args:
         filters: channels of the output.
         max_blocks: into how many blocks of rows a large map is cut to save memory. Every block
             beyond the first makes the graph larger, also for small maps.
-        **kwargs: as for `keras.layers.Conv2D`. With other strides than 1 it is one.
+        **kwargs: as for `keras.layers.Conv2D`, without `kernel_size` and `padding`.
 
     Weights and their names are those of `keras.layers.Conv2D`.
     """
 
-    def __init__(self, filters, max_blocks=1, **kwargs):
-        kwargs.pop("kernel_size", None)
-        kwargs.pop("padding", None)
+    def __init__(self, filters: int, max_blocks: int = 1, **kwargs: Any) -> None:
         super().__init__(filters, 3, padding="same", **kwargs)
         self.max_blocks = max_blocks
 
-    def convolution_op(self, inputs, kernel):
+    def convolution_op(self, inputs: Tensor, kernel: Tensor) -> Tensor:
         on, _ = _forced.get()
-        if self.is_wide_enough and (_is_on_cpu(inputs) if on is None else on):
+        if self.suits_winograd and (_is_on_cpu(inputs) if on is None else on):
             return winograd_conv(inputs, kernel, self.max_blocks)
         return super().convolution_op(inputs, kernel)
 
     @property
-    def is_wide_enough(self):
-        """Whether the algorithm applies and is faster on a CPU; of a layer that has weights."""
+    def suits_winograd(self) -> bool:
+        """Whether the algorithm can compute this layer and is faster on a CPU.
+
+        It needs float32, stride 1, channels last and enough channels. The layer must be built.
+        """
         *_, channels, filters = self.kernel.shape
         return (
             self.compute_dtype == "float32"
@@ -109,12 +121,14 @@ class WinogradConv2D(layers.Conv2D):
             and channels * filters >= _LEAST_WIDTH * (channels + filters)
         )
 
-    def get_config(self):
-        return {**super().get_config(), "max_blocks": self.max_blocks}
+    def get_config(self) -> dict[str, Any]:
+        config = {**super().get_config(), "max_blocks": self.max_blocks}
+        del config["kernel_size"], config["padding"]
+        return config
 
 
-def _is_on_cpu(tensor):
-    """Whether the tensor's operations will run on a CPU."""
+def _is_on_cpu(tensor: Tensor) -> bool:
+    """Return whether the tensor's operations will run on a CPU."""
     backend = keras.backend.backend()
     if backend == "tensorflow":
         import tensorflow as tf
@@ -127,8 +141,8 @@ def _is_on_cpu(tensor):
     return tensor.device.type == "cpu"
 
 
-def winograd_conv(inputs, kernel, max_blocks=1):
-    """The convolution of maps with a 3x3 kernel, stride 1, "same" padding.
+def winograd_conv(inputs: Tensor, kernel: Tensor, max_blocks: int = 1) -> Tensor:
+    """Convolve maps with a 3x3 kernel, stride 1, "same" padding.
 
     Args:
         inputs: `[batch, height, width, channels]` float32.
@@ -136,15 +150,15 @@ def winograd_conv(inputs, kernel, max_blocks=1):
         max_blocks: see `WinogradConv2D`.
 
     Returns:
-        `[batch, height, width, filters]` float32. Its gradients are computed in the same way.
+        `[batch, height, width, filters]` float32. The gradients use the same algorithm.
     """
 
     @ops.custom_gradient
-    def convolve(inputs, kernel):
-        def gradient(*args, upstream=None):
+    def convolve(inputs: Tensor, kernel: Tensor) -> tuple[Tensor, Any]:
+        def gradient(*args: Tensor, upstream: Tensor | None = None) -> tuple[Tensor, Tensor]:
             if upstream is None:
                 (upstream,) = args
-            # An output cell reaches the inputs around it through the kernel turned by half a turn.
+            # The gradient of the inputs is the convolution with the kernel turned by 180 degrees.
             turned = ops.transpose(ops.flip(kernel, axis=0), (0, 2, 1))
             return (
                 _convolve(upstream, turned, max_blocks),
@@ -153,11 +167,11 @@ def winograd_conv(inputs, kernel, max_blocks=1):
 
         return _convolve(inputs, kernel, max_blocks), gradient
 
-    # Reshaped, also because TensorFlow takes no variable here.
+    # Reshaped also because TensorFlow accepts no variable here.
     return convolve(inputs, ops.reshape(kernel, (9, *kernel.shape[2:])))
 
 
-def _convolve(inputs, kernel, max_blocks):
+def _convolve(inputs: Tensor, kernel: Tensor, max_blocks: int) -> Tensor:
     _, kernel_basis = _forced.get()
     kernel = _matmul(kernel_basis, kernel)
     tiling = _Tiling(inputs, max_blocks)
@@ -167,46 +181,52 @@ def _convolve(inputs, kernel, max_blocks):
     )
 
 
-def _kernel_gradient(inputs, upstream, max_blocks):
+def _kernel_gradient(inputs: Tensor, upstream: Tensor, max_blocks: int) -> Tensor:
     tiling = _Tiling(inputs, max_blocks)
-    total = 0.0
+    total: Tensor = 0.0
     for squares, tiles in zip(tiling.squares(inputs, border=1), tiling.squares(upstream, border=0)):
         squares = ops.transpose(_matmul(_INPUTS, squares), (0, 2, 1))
         total += ops.matmul(squares, _matmul(_OUTPUTS.T, tiles))
     return _matmul(KERNEL_BASIS.T, total)
 
 
-def _matmul(matrix, x):
-    """`matrix [n, m]` times `x [m, ..., channels]`: `[n, k, channels]`."""
+def _matmul(matrix: Tensor, x: Tensor) -> Tensor:
+    """Multiply `matrix [n, m]` by `x [m, ..., channels]`: `[n, k, channels]`."""
     rows, columns = matrix.shape
     product = ops.matmul(ops.convert_to_tensor(matrix), ops.reshape(x, (columns, -1)))
     return ops.reshape(product, (rows, -1, x.shape[-1]))
 
 
 class _Tiling:
-    """How maps `[batch, height, width, ...]` are cut into tiles of 4x4, and the rows of tiles into
-    blocks. Sizes are numbers, or tensors where they are known only at run time.
+    """The division of maps `[batch, height, width, ...]` into 4x4 tiles, and of these into blocks.
+
+    Sizes are numbers, or tensors where they are known only at run time.
     """
 
-    def __init__(self, maps, max_blocks):
+    def __init__(self, maps: Tensor, max_blocks: int) -> None:
         self._batch_size, self._height, self._width = ops.shape(maps)[:3]
         self._rows, self._columns = (self._height + 3) // 4, (self._width + 3) // 4
         self._blocks = self._cut(max_blocks)
 
-    def _cut(self, max_blocks):
-        """The first and last tile row of each block. Without known sizes some can be empty."""
+    def _cut(self, max_blocks: int) -> list[tuple[Any, Any]]:
+        """Return where each block begins and ends, in tile rows.
+
+        Where sizes are not known, blocks can be empty.
+        """
         rows = self._rows
         if max_blocks == 1:
             return [(0, rows)]
-        smaller, larger = (min, max) if _is_known(rows) else (ops.minimum, ops.maximum)
+        smaller: Any = min if _is_known(rows) else ops.minimum
+        larger: Any = max if _is_known(rows) else ops.maximum
         step = larger((rows + max_blocks - 1) // max_blocks, _ROWS_AT_A_TIME)
         ends = [0, *(smaller(i * step, rows) for i in range(1, max_blocks)), rows]
         blocks = itertools.pairwise(ends)
         return [(first, last) for first, last in blocks if not _is_known(rows) or first < last]
 
-    def squares(self, maps, border):
-        """Of each block the tiles with a border of so many cells around,
-        `[cells, batch, rows, columns, channels]`.
+    def squares(self, maps: Tensor, border: int) -> Iterator[Tensor]:
+        """Yield the tiles of each block, each with the `border` cells around it.
+
+        Their shape is `[cells, batch, rows, columns, channels]`.
         """
         side, channels = 4 + 2 * border, maps.shape[-1]
         height, width = 4 * self._rows + 2 * border, 4 * self._columns + 2 * border
@@ -223,8 +243,8 @@ class _Tiling:
             is_all = len(self._blocks) == 1
             yield _take_rows(table, index if is_all else index[:, :, first:last])
 
-    def assemble(self, blocks):
-        """Maps from the tiles of each block, `[16, tiles, channels]`."""
+    def assemble(self, blocks: Iterable[Tensor]) -> Tensor:
+        """Put the tiles of each block, `[16, tiles, channels]`, together to maps."""
         maps = []
         for tiles, (first, last) in zip(blocks, self._blocks):
             size, channels = (self._batch_size, last - first, self._columns), tiles.shape[-1]
@@ -236,28 +256,28 @@ class _Tiling:
         return maps[:, : self._height, : self._width]
 
 
-def _is_known(*sizes):
+def _is_known(*sizes: Any) -> bool:
     return all(isinstance(size, int) for size in sizes)
 
 
-def _multiples(step, count):
-    """`[0, step, 2 step, ...]`, so many: an array where both are known."""
+def _multiples(step: Any, count: Any) -> Tensor:
+    """Return the `count` numbers `0, step, 2 * step, ...`, as an array where both are known."""
     if _is_known(step, count):
         return step * np.arange(count, dtype=np.int32)
     return step * ops.arange(count, dtype="int32")
 
 
-def _along(numbers, axis):
-    """One row of numbers along this axis of four."""
+def _along(numbers: Tensor, axis: int) -> Tensor:
+    """Reshape a row of numbers to four axes, along this one."""
     shape = [1, 1, 1, 1]
     shape[axis] = -1
     return (np if isinstance(numbers, np.ndarray) else ops).reshape(numbers, shape)
 
 
-def _take_rows(table, index):
+def _take_rows(table: Tensor, index: Tensor) -> Tensor:
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        # Without the operations by which Keras lets indices be negative.
+        # Without the operations by which Keras supports negative indices.
         return tf.gather(table, index)
     return ops.take(table, index, axis=0)

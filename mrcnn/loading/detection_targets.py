@@ -73,7 +73,8 @@ def _random_boxes(
     rng: RandomSource, count: int, rows: tuple[int, int], columns: tuple[int, int]
 ) -> np.ndarray:
     """[count, (y1, x1, y2, x2)] with corners in the half-open ranges, drawn anew until
-    enough of them have an area."""
+    enough of them have an area.
+    """
     while count > 0:
         # Twice as many as needed: the few without extent are left out.
         y1y2 = integers(rng, *rows, (count * 2, 2))

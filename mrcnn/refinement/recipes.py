@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from numbers import Integral, Real
 from typing import Any
 
-from mrcnn.files.names import printable
+from mrcnn.files.names import shown
 
 
 @dataclass(frozen=True)
@@ -233,18 +233,18 @@ MAX_ITEMS = 64
 def _checked_fields(owner: type, settings: Any, name: str) -> dict[str, Any]:
     """Return settings as arguments of a dataclass, each of the type of the dataclass's field."""
     if not isinstance(settings, Mapping):
-        raise ValueError(f"{name} is {_shown(settings)}; it must be an object with settings.")
+        raise ValueError(f"{name} is {shown(settings)}; it must be an object with settings.")
     known = {one.name: str(one.type) for one in fields(owner)}
     unknown = [str(key) for key in settings if key not in known]
     if unknown:
         raise ValueError(
-            f"{name} has unknown refinement settings: {_shown(sorted(unknown))}; they must be "
+            f"{name} has unknown refinement settings: {shown(sorted(unknown))}; they must be "
             f"some of {', '.join(known)}."
         )
     for key, value in settings.items():
         if not _has_type(value, known[key]) or not _is_bounded(value, _LIMITS.get(key)):
             limit = f" of at most {_LIMITS[key]}" if key in _LIMITS else ""
-            raise ValueError(f"{key} is {_shown(value)}; it must be a {known[key]}{limit}.")
+            raise ValueError(f"{key} is {shown(value)}; it must be a {known[key]}{limit}.")
     return dict(settings)
 
 
@@ -277,11 +277,6 @@ def _is_number(value: Any, whole: bool = False) -> bool:
 def _is_bounded(value: Any, limit: int | None) -> bool:
     items = value if isinstance(value, list | tuple) else [value]
     return limit is None or all(not _is_number(item) or item <= limit for item in items)
-
-
-def _shown(value: Any) -> str:
-    text = printable(repr(value))
-    return text if len(text) < 200 else f"{text[:200]}..."
 
 
 # The settings of github.com/AlternatingSum/Image-segmentation: 64-pixel patches at the

@@ -1,17 +1,24 @@
 """The Keras model that `fit` trains: its loss is the sum of the graph's own losses."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, cast
+
 import keras
 from keras import ops
 
 from mrcnn.checkpoints.keras_model import NamedWeightsModel
 from mrcnn.config_rules import LOSS_NAMES
+from mrcnn.graphs import SharedLayers, training_graph
 from mrcnn.layers.replicas import num_replicas
+from mrcnn.layers.types import Tensor
 from mrcnn.training import devices
 from mrcnn.training.spread_optimizer import spread_optimizer
 
 
-def weight_decay(variables, rate):
-    """`rate * sum(w ** 2) / size(w)` over the variables that are not gamma or beta.
+def weight_decay(variables: Iterable[keras.Variable], rate: float) -> Tensor:
+    """Compute `rate * sum(w ** 2) / size(w)` over the variables that are not gamma or beta.
 
     Dividing by the size is Matterport's: it makes the penalty the mean square of each weight.
     """
@@ -23,61 +30,164 @@ def weight_decay(variables, rate):
     return sum(terms[1:], terms[0]) if terms else ops.zeros(())
 
 
-def _size(shape):
+def _size(shape: Sequence[int]) -> int:
     size = 1
     for axis in shape:
         size *= axis
     return size
 
 
+def _without_targets(batches: Any) -> Any:
+    """Bring the batches of Matterport's generator, `(list of inputs, [])`, into Keras 3's form.
+
+    Keras 3 takes tuples where a generator yields lists, and has no empty targets. Anything but a
+    Python generator is returned as it is.
+    """
+    if not isinstance(batches, Iterator):
+        return batches
+    return ((tuple(batch[0]),) for batch in batches)
+
+
+@keras.saving.register_keras_serializable(package="mrcnn")
 class TrainingModel(NamedWeightsModel):
     """The training graph with `fit`. Its last five outputs are the losses in `LOSS_NAMES` order.
 
     Logs hold `loss` (weighted sum plus weight decay) and every part under its own name, so that
     progress bar, TensorBoard and callbacks see them all.
 
+    Args:
+        *args: inputs and outputs, as for `keras.Model`.
+        loss_weights: factor of each loss by its name; a missing name counts 1.
+        weight_decay_rate: factor of the penalty on weights, see `weight_decay`. None leaves both to
+            `configure`, without which the model cannot be compiled.
+        **kwargs: as for `NamedWeightsModel`.
+
     Attributes:
         distribution: the devices it was built on, see `mrcnn.training.devices`; None for one.
     """
 
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        # Past Keras, which would track it as a part with state.
-        self.__dict__["distribution"] = devices.current()
+    # Whether the graph computes the losses. Otherwise they are those given to `compile`.
+    has_own_losses = True
 
-    def compile(self, optimizer="rmsprop", *args, **kwargs):
-        """As Keras's. On several devices an optimiser of the same settings, one that lies on all of
-        them, takes the place of the given one.
+    def __init__(
+        self,
+        *args: Any,
+        loss_weights: Mapping[str, float] | None = None,
+        weight_decay_rate: float | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        # Not through Keras, which would track it as a part with state.
+        self.__dict__["distribution"] = devices.current()
+        self.weight_decay_rate: float | None = None
+        if weight_decay_rate is not None:
+            self.configure(loss_weights or {}, weight_decay_rate)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments from which `from_config` builds the model again."""
+        return {**super().get_config(), **self._loss_settings()}
+
+    def _loss_settings(self) -> dict[str, Any]:
+        if self.weight_decay_rate is None:
+            return {}
+        return {
+            "loss_weights": dict(self.loss_weights),
+            "weight_decay_rate": self.weight_decay_rate,
+        }
+
+    def configure(self, loss_weights: Mapping[str, float], weight_decay_rate: float) -> None:
+        """Set the factors of the losses, for the next `compile`.
+
+        Args:
+            loss_weights: factor of each loss by its name; a missing name counts 1.
+            weight_decay_rate: `Config.WEIGHT_DECAY`.
         """
+        self.loss_weights = {name: float(factor) for name, factor in loss_weights.items()}
+        self.weight_decay_rate = float(weight_decay_rate)
+        if not hasattr(self, "loss_trackers"):
+            self.loss_trackers = [keras.metrics.Mean(name=name) for name in LOSS_NAMES]
+
+    def compile(
+        self, optimizer: Any = "rmsprop", loss: Any = None, *args: Any, **kwargs: Any
+    ) -> None:
+        """Compile as Keras does, with the losses of the graph.
+
+        On several devices an optimizer of the same settings, one whose variables lie on all of
+        them, takes the place of the given one.
+
+        Args:
+            optimizer: as for `keras.Model.compile`.
+            loss: None, or a list of None as Matterport's package gave it.
+            *args: as for `keras.Model.compile`.
+            **kwargs: as for `keras.Model.compile`.
+
+        Raises:
+            ValueError: a loss is given, or the factors of the losses are not known (in a copy by
+                `keras.models.clone_model` of a model that was not compiled).
+        """
+        if self.has_own_losses:
+            if self.weight_decay_rate is None:
+                raise ValueError(
+                    "weight_decay_rate is None; it must be set: call configure(loss_weights, "
+                    "weight_decay_rate) before compile"
+                )
+            if any(part is not None for part in keras.tree.flatten(loss)):
+                raise ValueError(
+                    f"loss is {loss!r}; it must be None: the graph computes its own losses, "
+                    f"{', '.join(LOSS_NAMES)}"
+                )
+            loss = None
         with devices.scope(self.distribution):
             if self.distribution is not None:
                 optimizer = spread_optimizer(optimizer)
             if keras.backend.backend() == "tensorflow":
-                # Past Keras: it is no part of the model.
+                # Not through Keras: it is no part of the model.
                 self.__dict__["_data_ready_clock"] = keras.Variable(
                     0.0, dtype="float64", trainable=False, aggregation="only_first_replica"
                 )
-            super().compile(optimizer, *args, **kwargs)
+            super().compile(optimizer, loss, *args, **kwargs)
 
-    def fit(self, *args, **kwargs):
-        with devices.scope(self.distribution):
-            return super().fit(*args, **kwargs)
+    def get_compile_config(self) -> dict[str, Any] | None:
+        """Return the arguments of `compile` and `configure`."""
+        config = super().get_compile_config()
+        # `keras.models.clone_model` copies nothing else.
+        return config and {**config, "configure": self._loss_settings()}
 
-    def configure(self, loss_weights, weight_decay_rate):
-        """Set what `compute_loss` needs; called before `compile`.
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compile with what `get_compile_config` returned."""
+        config = dict(config)
+        settings = config.pop("configure", {})
+        if settings:
+            self.configure(**settings)
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self._build_optimizer()
+
+    def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+        """Train as `keras.Model.fit` does, on the devices of `distribution`.
 
         Args:
-            loss_weights: dict from loss name to factor; a missing name counts 1.
-            weight_decay_rate: `Config.WEIGHT_DECAY`.
+            x: as for `keras.Model.fit`, or Matterport's `data_generator`; `validation_data` too.
+            *args: as for `keras.Model.fit`.
+            **kwargs: as for `keras.Model.fit`.
         """
-        self.loss_weights = dict(loss_weights)
-        self.weight_decay_rate = weight_decay_rate
-        if not hasattr(self, "loss_trackers"):
-            self.loss_trackers = [keras.metrics.Mean(name=name) for name in LOSS_NAMES]
+        if self.has_own_losses:
+            x = _without_targets(x)
+            if "validation_data" in kwargs:
+                kwargs["validation_data"] = _without_targets(kwargs["validation_data"])
+        with devices.scope(self.distribution):
+            return super().fit(x, *args, **kwargs)
 
-    def train_step(self, *args):
-        """As Keras's. On TensorFlow, where the step itself takes its batch from the queue, it notes
-        when it had it; see `data_ready_time`.
+    def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Compute the losses as `keras.Model.evaluate` does, also over a `data_generator`."""
+        x = _without_targets(x) if self.has_own_losses else x
+        with devices.scope(self.distribution):
+            return super().evaluate(x, *args, **kwargs)
+
+    def train_step(self, *args: Any) -> Any:
+        """Run Keras's training step.
+
+        On TensorFlow, where the step itself takes its batch from the queue, note when it had it,
+        for `data_ready_time`.
         """
         if keras.backend.backend() == "tensorflow":
             import tensorflow as tf
@@ -86,7 +196,7 @@ class TrainingModel(NamedWeightsModel):
             tensors = [part for part in keras.tree.flatten(args[-1]) if part is not None]
             with tf.control_dependencies(tensors):
                 noted = self._data_ready_clock.assign(tf.timestamp())
-            # Else a single thread of TensorFlow may come to the clock last.
+            # Otherwise TensorFlow, with a single thread, may run the clock last.
             with tf.control_dependencies([noted]):
                 batch = keras.tree.map_structure(
                     lambda part: None if part is None else tf.identity(part), args[-1]
@@ -95,27 +205,65 @@ class TrainingModel(NamedWeightsModel):
         return super().train_step(*args)
 
     @property
-    def data_ready_time(self):
-        """When the last step had its batch, in seconds as of `time.time()`; None where that is not
-        known (JAX, torch).
+    def data_ready_time(self) -> float | None:
+        """When the last step had its batch, in seconds as of `time.time()`.
+
+        None where that is not known (JAX, torch).
         """
         if keras.backend.backend() != "tensorflow":
             return None
         return float(self._data_ready_clock.numpy())
 
-    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
-        """Under a `MirroredStrategy` Keras averages a batch over the devices, to see its shapes;
+    def _build_optimizer(self) -> None:
+        optimizer = getattr(self, "optimizer", None)
+        if optimizer is not None and not optimizer.built:
+            with devices.scope(self.distribution):
+                optimizer.build(self.trainable_variables)
+
+    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+        """Build what the first step needs, without running Keras's trial step.
+
+        Under a `MirroredStrategy` that step averages a batch over the devices to see its shapes;
         masks, which are bool, have no average, and the training graph has all shapes already.
         """
-        if not hasattr(self, "loss_weights"):
+        if not self.has_own_losses:
             super()._maybe_symbolic_build(iterator, data_batch)
+        else:
+            self._build_optimizer()
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """Total loss of a batch: a float32 scalar. On several devices it is each one's share: the
-        losses of the devices add up to that of the batch, as their gradients do.
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Tensor:
+        """Compute the total loss of a batch: a float32 scalar.
+
+        On several devices it is each one's share: the losses of the devices add up to that of the
+        batch, as their gradients do.
         """
-        total = weight_decay(self.trainable_variables, self.weight_decay_rate)
+        if not self.has_own_losses:
+            return super().compute_loss(x, y, y_pred, sample_weight, training)
+        total = weight_decay(self.trainable_variables, self.weight_decay_rate or 0.0)
         for name, value, tracker in zip(LOSS_NAMES, y_pred[-len(LOSS_NAMES) :], self.loss_trackers):
             tracker.update_state(value)
             total = total + value * self.loss_weights.get(name, 1.0)
         return total / num_replicas()
+
+
+# Keras's `.h5` files of whole models name the class without its package.
+keras.saving.get_custom_objects()["TrainingModel"] = TrainingModel
+
+
+def build_training_model(shared: SharedLayers) -> TrainingModel:
+    """Build the training graph with the `LOSS_WEIGHTS` and `WEIGHT_DECAY` of its config."""
+    config = shared.config
+    model = training_graph(
+        shared,
+        TrainingModel,
+        loss_weights=config.LOSS_WEIGHTS,
+        weight_decay_rate=config.WEIGHT_DECAY,
+    )
+    return cast(TrainingModel, model)

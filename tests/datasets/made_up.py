@@ -1,4 +1,4 @@
-"""Tiny pictures and masks for the reader tests."""
+"""Tiny images and masks for the reader tests."""
 
 import json
 from pathlib import Path
@@ -8,14 +8,14 @@ import numpy as np
 
 
 def write_picture(path, height=8, width=10, seed=0):
-    """A colour picture of noise; returns its RGB pixels (exact for PNG)."""
+    """Write a color image of noise and return its RGB pixels (exact for PNG)."""
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     write_pixels(path, pixels[..., ::-1])
     return pixels
 
 
 def write_pixels(path, pixels):
-    """Writes an array as OpenCV understands it (BGR)."""
+    """Write an array as OpenCV understands it (BGR)."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     cv2.imencode(path.suffix, np.ascontiguousarray(pixels))[1].tofile(path)
@@ -23,7 +23,7 @@ def write_pixels(path, pixels):
 
 
 def write_json(path, content):
-    """Writes a JSON file and its folders."""
+    """Write a JSON file and its folders."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content))

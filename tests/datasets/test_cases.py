@@ -168,6 +168,13 @@ READ = [
     ("box beside {}", one_coco(annotation(segmentation={})), ["cat"], [1], [600]),
     ("flat polygon", one_coco(annotation(segmentation=SQUARE)), ["cat"], [1], [600]),
     ("double nesting", one_coco(annotation(segmentation=[[SQUARE]])), ["cat"], [1], [600]),
+    (
+        "a list of run lengths",
+        one_coco(annotation(segmentation=[{"counts": [490, 20, 2562], "size": [48, 64]}])),
+        ["cat"],
+        [1],
+        [20],
+    ),
     ("points", one_coco(annotation(segmentation=POINTS)), ["cat"], [1], [600]),
     ("lists of points", one_coco(annotation(segmentation=[POINTS])), ["cat"], [1], [600]),
     (
@@ -183,6 +190,13 @@ READ = [
         ["cat"],
         [1],
         [600],
+    ),
+    (
+        "run lengths of a crowd as text",
+        one_coco(rle(["490", "20", "2562"], size=["48", "64"]) | {"iscrowd": 1}),
+        ["cat"],
+        [-1],
+        [20],
     ),
     ("name 7", one_coco(categories=[{"id": 1, "name": 7}]), ["7"], [1], [600]),
     (
@@ -840,6 +854,21 @@ def test_only_crowds(tmp_path):
     report = dataset.check()
     assert [p.kind for p in report.errors] == ["nothing_to_learn"]
     assert "no instance to learn from: 1 of 1 are crowds" in str(report)
+
+
+@pytest.mark.parametrize(
+    ("annotations", "images"),
+    [("{}/json", "{}/images"), ("labels/{}", "images/{}"), ("{}", "{}"), ("{}/Annotations", "{}")],
+)
+def test_folders_of_parts(tmp_path, annotations, images):
+    for part in ("train", "val"):
+        write_files(tmp_path / annotations.format(part), {"a.json": labelme()})
+        write_files(tmp_path / images.format(part), {"a.png": None})
+    assert load_reader("labelme").subsets(tmp_path) == ["train", "val"]
+    for part in ("train", "val"):
+        dataset = open_dataset(tmp_path, subset=part)
+        place = tmp_path / images.format(part) / "a.png"
+        assert [info["path"] for info in dataset.image_info] == [str(place)]
 
 
 def test_stray_file_beside_the_parts(tmp_path):

@@ -165,7 +165,9 @@ def test_encodings_of_xml(tmp_path, name, declared, encoding):
         (voc(BOX.replace("<xmax>40</xmax>", "")), "xmax is missing"),
         (voc("<polygon><x1>1</x1><y1>2</y1></polygon>"), "polygon has 1 points; it must have"),
         (voc("<polygon><x1>1</x1><y1>2</y1><x2>3</x2></polygon>"), "y2 is missing"),
-        (voc("<polygon>1 2 3 4</polygon>"), "polygon: is '1 2 3 4'; it must be an object"),
+        (voc("<polygon>1 2 3 4</polygon>"), "polygon has 2 points; it must have at least 3"),
+        (voc("<polygon>1 2 3 4 5</polygon>"), "polygon has 5 numbers; they must be pairs"),
+        (voc("<polygon>1 2 3 4 5 x</polygon>"), "polygon is 'x'; it must be a finite number"),
         (voc("<robndbox><cx>9</cx></robndbox>"), "robndbox: cy is missing"),
         (voc(BOX + "<difficult>maybe</difficult>"), "difficult is 'maybe'; it must be true"),
         (voc(name="<b>cat</b>"), "name is .*; it must be a text"),
@@ -198,6 +200,9 @@ TEN_POINTS = polygon((10, 10), *((10 + 3 * n, 10) for n in range(1, 10)), (40, 1
         (BOX + TRIANGLE, 300),
         (BOX + SQUARE, 600),
         (MIT + "</polygon>", 600),
+        ("<polygon>10,10 40,10 40,30 10,30</polygon>", 600),
+        (BOX + "<polygon>10.0,10.0;40.0,10.0;10.0,30.0</polygon>", 300),
+        ("<polygon>[[10, 10], [40, 10], [10, 30]]</polygon>", 300),
         (TEN_POINTS, 600),  # x10 comes after x9, not after x1
         (TRIANGLE + polygon((50, 0), (60, 0), (60, 10), (50, 10)), 400),
         (BOX + "<polygon/>", 600),
@@ -227,6 +232,22 @@ def test_unknown_shapes_of_voc_are_named(tmp_path):
     found = "\n".join(str(problem) for problem in dataset.findings)
     assert "the shape <ellipse> is not read (a.xml object 1, a.xml object 2)" in found
     assert "they have no box and no polygon (a.xml object 1)" in found
+
+
+@pytest.mark.parametrize("tag", ["segmentation", "mask", "rle", "Points"])
+def test_texts_that_are_shapes_are_named(tmp_path, tag):
+    dataset = open_dataset(write_voc(tmp_path, voc(f"{BOX}<{tag}>1 2 3</{tag}>")))
+    assert [p.message for p in dataset.findings] == [
+        f"the shape <{tag}> is not read (a.xml object 1)"
+    ]
+
+
+@pytest.mark.parametrize("place", ["", "annotations.xml"])
+@pytest.mark.parametrize("item", ["<image id='0'/>", "<track id='0'/>"])
+def test_cvat_for_images_and_video(tmp_path, place, item):
+    (tmp_path / "annotations.xml").write_text(f"<annotations>{item}</annotations>")
+    with pytest.raises(ValueError, match=r"'CVAT for images'.*; export the task .*'COCO 1\.0'"):
+        open_dataset(tmp_path / place)
 
 
 def test_first_xml_file_does_not_decide(tmp_path):
@@ -390,6 +411,16 @@ def test_folders_of_darknet(tmp_path, part, subset):
         dataset = open_dataset(tmp_path, subset=chosen)
         assert dataset.class_names == ["BG", "cat", "dog"]
         assert dataset.load_mask(0)[1].tolist() == [2]
+
+
+def test_sub_folders_of_darknet(tmp_path):
+    for name in ("a", "one/a", "one/two/b"):
+        write_picture(tmp_path / "obj_train_data" / f"{name}.png", 48, 64)
+        (tmp_path / "obj_train_data" / f"{name}.txt").write_text("0 0.5 0.5 0.2 0.2")
+    (tmp_path / "obj.names").write_text("cat")
+    dataset = open_dataset(tmp_path)
+    assert sorted(info["id"] for info in dataset.image_info) == ["a", "one/a", "one/two/b"]
+    assert [dataset.load_mask(n)[1].tolist() for n in range(3)] == [[1]] * 3
 
 
 def test_labels_without_image_are_named(tmp_path):

@@ -149,6 +149,9 @@ def test_choosing_classes(tmp_path):
     swapped = open_dataset(folder, classes=["dog", "cat"])
     assert swapped.class_names == ["BG", "dog", "cat"]
     assert swapped.load_mask(0)[1].tolist() == [2]
+    more = open_dataset(folder, classes=["cow", "dog", "cat"])
+    assert more.class_names == ["BG", "cow", "dog", "cat"]
+    assert [more.load_mask(i)[1].tolist() for i in more.image_ids] == [[3], [2]]
     for classes in (["cow"], []):
         with pytest.raises(ValueError, match="classes"):
             open_dataset(folder, classes=classes)

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from mrcnn.datasets import Dataset
+from mrcnn.datasets import Dataset, merge
 from tests.datasets.made_up import write_picture
 from tests.parity.reference import load_calls
 
@@ -236,3 +236,30 @@ def test_the_readers_load_no_framework():
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+class PassesItself(Dataset):
+    """A habit of scripts for Matterport's package, which ignored the argument."""
+
+    def __init__(self):
+        super().__init__(self)
+
+
+@pytest.mark.parametrize("make", [PassesItself, lambda: Dataset(8), lambda: Dataset("x")])
+def test_first_argument_that_is_no_class_map_is_ignored(make):
+    with pytest.warns(UserWarning, match=r"class_map is a value of the type \w+; it must map"):
+        dataset = make()
+    dataset.add_class("toy", 1, "cat")
+    dataset.prepare()
+    assert dataset.class_names == ["BG", "cat"]
+
+
+def test_names_are_cut_at_the_comma_where_they_stay_distinct():
+    dataset = Dataset()
+    for number, name in enumerate(["cat, kitten", "bolt, short", "bolt, long"], start=1):
+        dataset.add_class("toy", number, name)
+    dataset.prepare()
+    names = ["BG", "cat", "bolt, short", "bolt, long"]
+    assert dataset.class_names == names
+    assert merge([dataset]).class_names == names
+    assert dataset.subset([]).class_names == names

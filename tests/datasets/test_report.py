@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mrcnn.datasets import Dataset
+from mrcnn.datasets import Dataset, require_learnable
+from mrcnn.datasets.problems import Problem
 from tests.datasets.made_up import box, write_picture
 
 
@@ -38,6 +39,7 @@ GOOD = np.stack([box(8, 10, 1, 1, 5, 5), box(8, 10, 0, 0, 8, 10)], -1)
 CASES = [
     ("good", "a.png", GOOD, [1, 2], {}, set()),
     ("crowd", "a.png", GOOD, [1, -2], {}, set()),
+    ("all crowds", "a.png", GOOD, [-1, -2], {}, {"error nothing_to_learn"}),
     ("missing", "gone.png", GOOD, [1, 2], {}, {"error missing_file"}),
     ("broken", "broken.png", GOOD, [1, 2], {}, {"error undecodable"}),
     ("recorded size", "a.png", GOOD, [1, 2], {"height": 8, "width": 9}, {"error size_mismatch"}),
@@ -83,7 +85,7 @@ def test_tables(dataset):
         ("warning", "duplicate_class", None),
         ("error", "source_without_classes", None),
         ("warning", "duplicate_image", None),
-        ("error", "inactive_class", 0),  # a bird of the other source on a picture of "toy"
+        ("error", "inactive_class", 0),  # a bird of the other source on an image of "toy"
         ("note", "unused_classes", None),
     ]
     assert "1 classes have no instance: cat" in report.problems[-1].message
@@ -155,3 +157,35 @@ def test_summary(dataset):
         "cat            3       2\n"
         "dog            1       1"
     )
+
+
+def test_something_to_learn(dataset):
+    dataset.prepare()
+    with pytest.raises(ValueError, match="no instance to learn from: none of 0 images has one"):
+        require_learnable(dataset)
+    dataset.add(dataset.folder / "a.png", GOOD, [-1, -2])
+    dataset.add(dataset.folder / "a.png", ValueError("broken"))
+    dataset.prepare()
+    with pytest.raises(ValueError, match="no instance to learn from: 2 of 2 are crowds"):
+        require_learnable(dataset)
+    assert dataset.summary().num_unreadable == 1
+    assert "2 images, 0 of them without instances, 1 unreadable; 2 instances" in str(
+        dataset.summary()
+    )
+    dataset.add(dataset.folder / "a.png", GOOD, [-1, 2])
+    dataset.prepare()
+    require_learnable(dataset)
+
+
+def test_classes_of_one_name_stay_apart_in_the_summary(dataset):
+    dataset.add_class("toy", 3, "cat")
+    dataset.add_class("other", 1, "dog")
+    dataset.add(dataset.folder / "a.png", GOOD, [1, 3])
+    dataset.prepare()
+    counts = {name: count.instances for name, count in dataset.summary().classes.items()}
+    assert counts == {"cat (toy.1)": 1, "dog (toy)": 0, "cat (toy.3)": 1, "dog (other)": 0}
+
+
+def test_problems_are_printable():
+    text = str(Problem("error", "kind", "\x1b[2J", reference="a\x07.png"))
+    assert text == "error: a\\x07.png: \\x1b[2J [kind]"

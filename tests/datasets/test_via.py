@@ -98,8 +98,8 @@ def test_class_from_the_only_attribute(tmp_path, attributes):
 
 
 def test_several_attributes_need_a_choice(tmp_path):
-    write(tmp_path, entry("a.png", region(RECT, kind="cat", colour="red")))
-    found = r"attributes 'colour' \('red'\), 'kind' \('cat'\); name the one"
+    write(tmp_path, entry("a.png", region(RECT, kind="cat", color="red")))
+    found = r"attributes 'color' \('red'\), 'kind' \('cat'\); name the one"
     with pytest.raises(ValueError, match=found):
         open_dataset(tmp_path)
     assert open_dataset(tmp_path, attribute="kind").class_names == ["BG", "cat"]

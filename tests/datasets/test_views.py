@@ -96,7 +96,7 @@ def test_merge_by_name():
     assert both.load_mask(2)[1].tolist() == [2, -3]
     assert both.load_mask(2)[1].dtype == np.int32
     assert both.load_image(2)[0, 0, 0] == 0  # the first picture of the second part
-    # Pictures of each source train the classes that the source knows.
+    # Images of each source train the classes that the source knows.
     assert both.source_class_ids == {"": [0], "coco": [0, 1, 2], "via": [0, 2, 3]}
     assert both.get_source_class_id(2, "via") == 1
     assert both.image_from_source_map == {"coco.1": 0, "coco.2": 1, "via.a": 2}

@@ -60,9 +60,9 @@ def test_entries_are_checked(place, value, message):
     ("text", "message"),
     [
         (b"{", "is not valid JSON"),
-        (b"\xff\xfe\x00", "is not valid JSON"),
+        (b"\xff\xfe\x00", "is not UTF-8 text"),
         (b"[" * 100_000, "is not valid JSON"),
-        (b"[]", "holds a list; it must be an object"),
+        (b"[]", "holds a JSON list; it must hold an object"),
     ],
 )
 def test_files_are_checked(tmp_path, text, message):
@@ -95,7 +95,7 @@ def test_an_area_that_is_no_number_is_that_of_the_box(value):
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        (5, r"results\[0\] is '5'; it must be an object"),
+        (5, r"results\[0\] is 5; it must be an object"),
         ({**RESULT, "image_id": [1]}, r"results\[0\] is .*; it must be an object with an image_id"),
         ({**RESULT, "category_id": 99}, "category_id is 99; it must be"),
         ({**RESULT, "score": "high"}, "score is 'high'; it must be"),

@@ -155,3 +155,43 @@ def test_errors_name_what_is_wrong():
     dataset.load_mask = lambda image_id: (rectangles([(0, 0, 5, 5)]), np.array([1, 2]))
     with pytest.raises(ValueError, match=r"image 100 returned masks .* and 2 class ids"):
         DatasetTruth(dataset).load(0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"category_id": None}, "annotation 1: category_id is null"),
+        ({"iscrowd": 2}, "annotation 1: iscrowd is 2"),
+        ({"bbox": [1, 2], "segmentation": []}, r"annotation 1: bbox is \[1, 2\]"),
+        ({"segmentation": [[1, 2, "x", 4, 5, 6]]}, "annotation 1: segmentation holds"),
+        ({"segmentation": {"size": [HEIGHT, WIDTH], "counts": [5]}}, "annotation 1: .* 5 pixels"),
+    ],
+)
+def test_a_broken_annotation_is_named(change, message):
+    content = coco_json()
+    content["annotations"][0] |= change
+    with pytest.raises(ValueError, match=message):
+        JsonTruth(content).load(7)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"iscrowd": "0", "image_id": "7", "category_id": 44.0},
+        {"segmentation": [2, 4, 12, 4, 12, 10, 2, 10]},
+        {"segmentation": [[[2, 4], [12, 4], [12, 10], [2, 10]]], "bbox": ["2.5", 4, 10, 6]},
+    ],
+)
+def test_other_spellings_mean_the_same(change):
+    content = coco_json()
+    expected = JsonTruth(content).load(7)
+    content["annotations"][0] |= change
+    assert JsonTruth(content).load(7) == expected
+
+
+def test_broken_files_are_named(tmp_path):
+    path = tmp_path / "a.json"
+    for text, message in (("[1", "not valid JSON"), ("[]", "must be an object")):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=rf"a\.json.* {message}"):
+            JsonTruth(path)

@@ -2,11 +2,11 @@
 
 import pytest
 
-from mrcnn.files.names import printable
+from mrcnn.files.names import printable, shown
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("text", "expected"),
     [
         ("dog", "dog"),
         ("Hündin 犬", "Hündin 犬"),
@@ -17,5 +17,25 @@ from mrcnn.files.names import printable
         (7, "7"),
     ],
 )
-def test_printable(text, shown):
-    assert printable(text) == shown
+def test_printable(text, expected):
+    assert printable(text) == expected
+
+
+class Unshowable:
+    def __repr__(self):
+        raise RuntimeError
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (5, "5"),
+        ("a\x1b", "'a\\x1b'"),
+        ([1] * 100, "[1, 1, 1, ..."),
+        (10**5000, "of type in..."),
+        (Unshowable(), "of type Un..."),
+    ],
+    ids=["number", "control", "long", "huge", "broken"],
+)
+def test_shown(value, expected):
+    assert shown(value, 10) == expected

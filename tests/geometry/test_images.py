@@ -1,4 +1,4 @@
-"""Resizing by mode, mean pixel, image_meta, and pictures of every kind as RGB."""
+"""Resizing by mode, mean pixel, image_meta, and images of every kind as RGB."""
 
 import random
 
@@ -8,17 +8,15 @@ import pytest
 from mrcnn.config import Config
 from mrcnn.geometry.images import (
     as_rgb,
-    compose_image_meta,
     mold_image,
     molded_floats,
-    parse_image_meta,
     resize,
     resize_image,
     unmold_image,
 )
 
 
-def picture(height, width, channels=3, dtype=np.uint8):
+def make_image(height, width, channels=3, dtype=np.uint8):
     rng = np.random.default_rng(height * 1000 + width)
     return rng.integers(1, 256, (height, width, channels)).astype(dtype)
 
@@ -48,7 +46,7 @@ MODES = [
     ids=[case[0] for case in MODES],
 )
 def test_resize_image(label, size, min_dim, max_dim, min_scale, mode, shape, window, scale, dtype):
-    image = picture(*size, dtype=dtype)
+    image = make_image(*size, dtype=dtype)
     before = image.copy()
     result, found_window, found_scale, padding, crop = resize_image(
         image, min_dim, max_dim, min_scale, mode
@@ -70,7 +68,7 @@ def test_resize_image(label, size, min_dim, max_dim, min_scale, mode, shape, win
 
 
 def test_integers_are_rounded_down_and_floats_are_not():
-    image = picture(30, 40)
+    image = make_image(30, 40)
     whole = resize_image(image, 64, 128)[0]
     exact = resize_image(image.astype(np.float64), 64, 128)[0]
     np.testing.assert_array_equal(whole, np.floor(exact + 1e-9))
@@ -80,7 +78,7 @@ def test_integers_are_rounded_down_and_floats_are_not():
 
 
 def test_crop_draws_from_random_and_cuts_the_resized_image():
-    image = picture(50, 90)
+    image = make_image(50, 90)
     whole = resize_image(image, 64, 128, mode="pad64")
     y1, x1, y2, x2 = whole[1]
     random.seed(3)
@@ -95,9 +93,9 @@ def test_crop_draws_from_random_and_cuts_the_resized_image():
 
 @pytest.mark.parametrize("channels", [1, 4, 6])
 def test_any_number_of_channels(channels):
-    result, *others = resize_image(picture(30, 40, channels), 64, 128)
+    result, *others = resize_image(make_image(30, 40, channels), 64, 128)
     assert result.shape == (128, 128, channels)
-    first, *others_of_first = resize_image(picture(30, 40, channels)[..., 0], 64, 128)
+    first, *others_of_first = resize_image(make_image(30, 40, channels)[..., 0], 64, 128)
     assert first.shape == (128, 128)
     np.testing.assert_array_equal(first, result[..., 0])
     assert others_of_first == others
@@ -105,10 +103,10 @@ def test_any_number_of_channels(channels):
 
 WRONG = [
     ({"mode": "squre"}, "'squre'"),
-    ({"mode": "square", "max_dim": None}, "max_dim = None"),
-    ({"mode": "pad64", "min_dim": 100}, "min_dim = 100: must be a multiple of 64"),
-    ({"mode": "pad64", "min_dim": None}, "min_dim = None"),
-    ({"mode": "crop", "min_dim": None}, "min_dim = None"),
+    ({"mode": "square", "max_dim": None}, "max_dim is None"),
+    ({"mode": "pad64", "min_dim": 100}, "min_dim is 100; it must be a multiple of 64"),
+    ({"mode": "pad64", "min_dim": None}, "min_dim is None"),
+    ({"mode": "crop", "min_dim": None}, "min_dim is None"),
     ({"image": np.zeros((0, 5, 3), np.uint8)}, r"\(0, 5, 3\)"),
     ({"image": np.zeros((2, 5, 5, 3), np.uint8)}, r"\(2, 5, 5, 3\)"),
 ]
@@ -116,7 +114,7 @@ WRONG = [
 
 @pytest.mark.parametrize(("changes", "message"), WRONG, ids=[case[1] for case in WRONG])
 def test_wrong_arguments_are_named(changes, message):
-    arguments = {"image": picture(30, 40), "min_dim": 64, "max_dim": 128} | changes
+    arguments = {"image": make_image(30, 40), "min_dim": 64, "max_dim": 128} | changes
     with pytest.raises(ValueError, match=message):
         resize_image(**arguments)
 
@@ -127,9 +125,9 @@ def test_wrong_arguments_are_named(changes, message):
 def test_resize_is_that_of_scikit_image(dtype, shape, preserve_range):
     from skimage.transform import resize as expected_resize
 
-    image = picture(11, 13).astype(dtype)
+    image = make_image(11, 13).astype(dtype)
     arguments = {"order": 1, "mode": "constant", "anti_aliasing": False}
-    # A bool picture is not interpolated by newer releases unless it is brought to floats.
+    # A bool image is not interpolated by newer releases unless it is brought to floats.
     source = image.astype(float) if image.dtype == bool else image
     expected = expected_resize(source, shape, preserve_range=preserve_range, **arguments)
     result = resize(image, shape, preserve_range=preserve_range)
@@ -160,23 +158,6 @@ def test_mold_and_unmold():
     restored = unmold_image(molded, config)
     assert restored.dtype == np.uint8
     np.testing.assert_array_equal(restored, image)
-
-
-def test_image_meta_round_trip():
-    metas = np.stack(
-        [
-            compose_image_meta(i, (90, 120, 3), (128, 128, 3), (16, 0, 112, 128), 1.5, [1, 0, 1])
-            for i in (4, 7)
-        ]
-    )
-    assert metas.shape == (2, 15) and metas.dtype == np.float64
-    parts = parse_image_meta(metas)
-    assert parts["image_id"].tolist() == [4, 7]
-    assert parts["original_image_shape"].tolist() == [[90, 120, 3]] * 2
-    assert parts["image_shape"].tolist() == [[128, 128, 3]] * 2
-    assert parts["window"].tolist() == [[16, 0, 112, 128]] * 2
-    assert parts["scale"].tolist() == [1.5, 1.5]
-    assert parts["active_class_ids"].tolist() == [[1, 0, 1]] * 2
 
 
 GREY = np.uint8([[0, 128, 255]])
@@ -230,7 +211,7 @@ def test_as_rgb_to_grey():
         (np.full((2, 2), 300, np.int32), 3, "from 300 to 300"),
         (np.full((2, 2), np.nan), 3, "from nan to nan"),
         (np.zeros((2, 2, 5), np.uint8), 3, "5 channels"),
-        (RGB, 4, "3 channels: cannot be turned into 4"),
+        (RGB, 4, "3 channels; it must have 4"),
         (np.zeros(5), 3, r"\(5,\)"),
         (np.array([["a"]]), 3, "<U1"),
     ],

@@ -98,7 +98,7 @@ def test_a_full_box_stays_full(shape):
 
 
 def test_minimize_mask_names_a_box_without_area():
-    with pytest.raises(ValueError, match=r"bbox\[1\] = \[3, 3, 3, 9\] has no area"):
+    with pytest.raises(ValueError, match=r"bbox\[1\] is \[3, 3, 3, 9\]; it must have an area"):
         minimize_mask(np.array([[0, 0, 5, 5], [3, 3, 3, 9]]), np.ones((10, 10, 2), bool), (4, 4))
 
 
@@ -161,7 +161,7 @@ def test_flat_probabilities_reach_the_edge_of_the_box(value, inside):
 
 
 def test_paste_masks_wants_one_box_a_mask():
-    with pytest.raises(ValueError, match="2 mask_probs but 1 boxes"):
+    with pytest.raises(ValueError, match="mask_probs has 2 masks for 1 boxes"):
         paste_masks(np.zeros((2, 28, 28)), np.zeros((1, 4)), (9, 9))
 
 

@@ -13,9 +13,11 @@ import warnings
 
 import pytest
 
+from mrcnn.checkpoints import save_weights
 from mrcnn.checkpoints.description import describe_weights, read_description
 from mrcnn.config import Config
 from mrcnn.config_rules import find_problems
+from tests.checkpoints.fakes import small_mask_rcnn
 
 COUNT = int(os.environ.get("MRCNN_HOSTILE_COUNT", "300"))
 MAX_SECONDS = 2.0
@@ -173,3 +175,19 @@ def test_unknown_settings_of_a_given_file_are_named(path, tmp_path):
         texts[1].startswith("RPN_NMS_TRESHOLD is not a setting") and "RPN_NMS_THRESHOLD" in texts[1]
     )
     assert {warning.filename for warning in warned} == {__file__}
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ({"config": [1]}, "config of the metadata of .* is a list; it must be an object"),
+        ({"config": {"NUM_CLASSES": 10**9}}, "NUM_CLASSES is 1000000000; it must be"),
+        ({"class_names": 5}, "class_names of the metadata of .* is 5; it must be a list"),
+        ({"config": {"NUM_CLASSES": 3, "NAME": "../x"}}, "NAME is '../x'; it must be"),
+    ],
+)
+def test_metadata_inside_the_file_obeys_the_same_rules(tmp_path, metadata, message):
+    path = tmp_path / "w.h5"
+    save_weights(small_mask_rcnn(num_classes=3), path, metadata=metadata)
+    with pytest.raises(ValueError, match=f"(?s){message}"):
+        describe_weights(str(path))

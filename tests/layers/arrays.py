@@ -13,6 +13,6 @@ def numpy(tensor):
 
 
 def image_meta(height, width, num_classes=3, batch=1):
-    """`image_meta` rows of pictures that fill a frame."""
+    """`image_meta` rows of images that fill a frame."""
     row = [0, height, width, 3, height, width, 3, 0, 0, height, width, 1, *[1] * num_classes]
     return tensor([row] * batch)

@@ -19,7 +19,7 @@ def test_no_delta_keeps_the_box():
 def test_deltas_move_by_shares_of_the_box_and_scale_by_logarithms():
     deltas = [[0.5, -0.25, np.log(2), np.log(0.5)]]
     found = box_ops.apply_box_deltas_graph(tensor(BOXES[:1]), tensor(deltas))
-    # centre (20, 40) goes to (30, 30), size (20, 40) to (40, 20)
+    # center (20, 40) goes to (30, 30), size (20, 40) to (40, 20)
     np.testing.assert_allclose(numpy(found), [[10, 20, 50, 40]], rtol=1e-5)
 
 
@@ -37,7 +37,7 @@ def test_refinement_of_boxes_without_area_is_finite():
         assert np.isfinite(numpy(box_ops.box_refinement_graph(tensor(box), tensor(target)))).all()
 
 
-def test_clip_to_one_window_and_to_one_a_picture():
+def test_clip_to_one_window_and_to_one_a_image():
     boxes = tensor([[[-5, 2, 9, 30]], [[-5, 2, 9, 30]]])
     one = numpy(box_ops.clip_boxes_graph(boxes, np.array([0, 0, 8, 8])))
     assert one.tolist() == [[[0, 2, 8, 8]], [[0, 2, 8, 8]]]
@@ -56,7 +56,7 @@ def test_overlaps_without_area_are_zero_not_nan():
     assert not numpy(box_ops.overlaps_graph(boxes, boxes)).any()
 
 
-def test_overlaps_in_a_batch_equal_those_of_each_picture():
+def test_overlaps_in_a_batch_equal_those_of_each_image():
     random = np.random.RandomState(0).rand(2, 5, 4)
     corners = np.concatenate([random[..., :2], random[..., :2] + random[..., 2:]], axis=-1)
     found = numpy(box_ops.overlaps_graph(tensor(corners), tensor(corners[:, :3])))
@@ -66,7 +66,7 @@ def test_overlaps_in_a_batch_equal_those_of_each_picture():
         np.testing.assert_allclose(found[image], expected, rtol=1e-4, atol=1e-6)
 
 
-def test_normalised_boxes_and_back():
+def test_normalized_boxes_and_back():
     boxes = tensor([[0, 0, 64, 128], [16, 32, 48, 64]])
     normal = box_ops.norm_boxes_graph(boxes, tensor([64, 128]))
     np.testing.assert_allclose(numpy(normal)[0], [0, 0, 1, 1])

@@ -15,7 +15,7 @@ ZEROS = [0.0] * 4
 
 
 def targets(proposals, gt_class_ids, gt_boxes, gt_masks=None, **settings):
-    """The layer's four results for one picture."""
+    """The layer's four results for one image."""
     config = tiny_config(**{"TRAIN_ROIS_PER_IMAGE": 9, **settings})
     if gt_masks is None:
         gt_masks = np.ones((*config.MINI_MASK_SHAPE, len(gt_boxes)), bool)
@@ -52,7 +52,7 @@ def test_positives_first_then_negatives_then_zeros():
 @pytest.mark.parametrize(
     "gt_class_ids, gt_boxes",
     [
-        ([0, 0], [ZEROS, ZEROS]),  # a picture without objects
+        ([0, 0], [ZEROS, ZEROS]),  # an image without objects
         ([1, 0], [[0.9, 0.0, 1.0, 0.1], ZEROS]),  # no proposal on the object
         ([-1, 0], [CAT, ZEROS]),  # only a crowd
     ],
@@ -82,7 +82,7 @@ def test_more_proposals_than_needed():
 @pytest.mark.parametrize("num_rois, ratio, positives, taken", [(8, 0.5, 4, 8), (12, 0.25, 3, 12)])
 def test_counts_follow_the_ratio(num_rois, ratio, positives, taken):
     settings = {"TRAIN_ROIS_PER_IMAGE": num_rois, "ROI_POSITIVE_RATIO": ratio}
-    assert max_positives(tiny_config(**settings)) == positives
+    assert max_positives(num_rois, ratio) == positives
     rois, class_ids, *_ = targets([ON_CAT] * 20 + [FAR] * 20, [1], [CAT], **settings)
     assert (class_ids > 0).sum() == positives
     assert rois.any(axis=1).sum() == taken
@@ -120,7 +120,7 @@ def test_whole_masks_without_mini_masks():
     assert masks[0, :, :14].all() and not masks[0, :, 14:].any()
 
 
-def test_pictures_of_a_batch_do_not_mix():
+def test_images_of_a_batch_do_not_mix():
     config = tiny_config()
     masks = np.zeros((2, *config.MINI_MASK_SHAPE, 1), bool)
     masks[1] = True

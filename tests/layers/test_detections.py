@@ -55,7 +55,7 @@ def test_no_more_than_the_limit():
     np.testing.assert_allclose(found[:, 5], [0.57, 0.56, 0.55, 0.54], rtol=1e-6)
 
 
-def test_layer_takes_the_window_of_each_picture():
+def test_layer_takes_the_window_of_each_image():
     meta = numpy(image_meta(64, 64, batch=2))
     meta[1, 7:11] = 0, 0, 33, 64  # the lower part of the second frame is padding
     layer = DetectionLayer(tiny_config(DETECTION_MAX_INSTANCES=1))

@@ -64,7 +64,7 @@ def test_a_predicted_class_that_the_data_set_lacks_costs_nothing():
     assert class_loss([[2, 0]], logits, [[1, 0, 0]]) == 0
 
 
-def test_each_picture_has_its_own_classes():
+def test_each_image_has_its_own_classes():
     logits = [[[0, 0, LOG2]], [[0, 0, LOG2]]]
     assert class_loss([[2], [0]], logits, [[1, 1, 0], [1, 1, 1]]) == pytest.approx(np.log(4))
 
@@ -152,6 +152,6 @@ def test_half_precision_predictions_give_float32_losses():
 def test_loss_layer_is_a_named_scalar_in_a_graph():
     match = keras.Input((None, 1), dtype="int32")
     logits = keras.Input((None, 2))
-    layer = losses.LossLayer(losses.rpn_class_loss_graph, name="rpn_class_loss")
+    layer = losses.LossLayer("rpn_class_loss")
     output = layer([match, logits])
     assert (layer.name, tuple(output.shape), output.dtype) == ("rpn_class_loss", (), "float32")

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from mrcnn.layers.nms import gather_rows, non_max_suppression
+from mrcnn.layers.nms import gather_rows, non_max_suppression_graph
 from tests.layers.arrays import numpy, tensor
 
 
@@ -22,7 +22,7 @@ def iou(a, b):
 
 
 def slow_nms(boxes, scores, max_outputs, threshold, class_ids=None):
-    """One picture, rule by rule as the module's text has it."""
+    """One image, rule by rule as the module's text has it."""
     chosen, closed = [], set()
     for i in sorted(range(len(boxes)), key=lambda i: (-scores[i], i)):
         own = None if class_ids is None else class_ids[i]
@@ -39,10 +39,10 @@ def slow_nms(boxes, scores, max_outputs, threshold, class_ids=None):
 
 
 def found(boxes, scores, max_outputs, threshold, class_ids=None):
-    """The function under test on one picture."""
+    """The function under test on one image."""
     if class_ids is not None:
         class_ids = tensor([class_ids], "int32")
-    chosen = non_max_suppression(
+    chosen = non_max_suppression_graph(
         tensor([boxes]), tensor([scores]), max_outputs, threshold, class_ids
     )
     return numpy(chosen)[0].tolist()
@@ -93,7 +93,7 @@ def test_against_the_slow_one(with_classes):
     if with_classes:
         boxes[:, ::9, 2] = boxes[:, ::9, 0]
     # 0.43 is the overlap of no two boxes with such sides.
-    chosen = non_max_suppression(
+    chosen = non_max_suppression_graph(
         tensor(boxes), tensor(scores), 30, 0.43, tensor(classes, "int32") if with_classes else None
     )
     assert tuple(chosen.shape) == (3, 30)
@@ -114,7 +114,7 @@ def test_more_boxes_than_are_compared_at_once(with_classes):
     classes = random.randint(1, 3, (2, 1100))
     classes_or_none = tensor(classes, "int32") if with_classes else None
     for max_outputs in (100, 600):
-        chosen = non_max_suppression(
+        chosen = non_max_suppression_graph(
             tensor(boxes), tensor(scores), max_outputs, 0.3, classes_or_none
         )
         for image, rows in enumerate(numpy(chosen).tolist()):
@@ -124,7 +124,7 @@ def test_more_boxes_than_are_compared_at_once(with_classes):
 
 
 def test_a_chain_of_boxes_of_which_each_suppresses_the_next():
-    boxes = [[0, i, 10, i + 10] for i in range(700)]  # neighbours overlap by 9 / 11, others by less
+    boxes = [[0, i, 10, i + 10] for i in range(700)]  # neighbors overlap by 9 / 11, others by less
     chosen = found(boxes, [1 - i / 700 for i in range(700)], 400, 0.7)
     assert chosen == [*range(0, 700, 2), *[-1] * 50]
 

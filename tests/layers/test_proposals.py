@@ -1,16 +1,17 @@
 """ProposalLayer: the best anchors, moved by their deltas, clipped, without doubles."""
 
+import keras
 import numpy as np
 
 from mrcnn.config import Config
-from mrcnn.layers.proposals import ProposalLayer
+from mrcnn.layers.proposals import ProposalLayer, ProposalSteps
 from tests.layers.arrays import numpy, tensor
 
 ANCHORS = [[0, 0, 0.5, 0.5], [0.5, 0.5, 1, 1], [0, 0.01, 0.5, 0.51], [0.8, 0.8, 1.2, 1.2]]
 
 
 def proposals(scores, deltas=None, count=4, **settings):
-    """Boxes of one picture for the four anchors."""
+    """Boxes of one image for the four anchors."""
     deltas = np.zeros((len(scores), 4)) if deltas is None else deltas
     probs = [[1 - s, s] for s in scores]
     layer = ProposalLayer(count, 0.5, **settings)
@@ -41,7 +42,7 @@ def test_only_the_best_anchors_take_part():
     np.testing.assert_allclose(found, [[0.5, 0.5, 1, 1], *[[0] * 4] * 3], atol=1e-6)
 
 
-def test_pictures_of_a_batch_do_not_mix():
+def test_images_of_a_batch_do_not_mix():
     layer = ProposalLayer(1, 0.5)
     probs = [[[0.9, 0.1], [0.1, 0.9]], [[0.1, 0.9], [0.9, 0.1]]]
     anchors = [ANCHORS[:2]] * 2
@@ -54,3 +55,41 @@ def test_config_round_trip():
     again = ProposalLayer.from_config(layer.get_config())
     assert again.get_config() == layer.get_config()
     assert (again.proposal_count, again.nms_threshold) == (7, 0.6)
+    assert (again.bbox_std_dev, again.pre_nms_limit) == ((0.1, 0.1, 0.2, 0.2), 6000)
+
+
+def step_inputs():
+    """The first anchor is best, the third nearly equals it, the fourth leaves the image."""
+    scores = [0.9, 0.5, 0.8, 0.6]
+    deltas = np.zeros((1, 4, 4))
+    deltas[0, 3] = [-1, 0, 0, 0]  # 0.1 of the height 0.4 upwards
+    return [[[1 - s, s] for s in scores]], deltas, [ANCHORS]
+
+
+STEPS = {
+    "top_anchors": [0, 2, 3],
+    "pre_nms_anchors": [ANCHORS[0], ANCHORS[2], ANCHORS[3]],
+    "refined_anchors": [ANCHORS[0], ANCHORS[2], [0.76, 0.8, 1.16, 1.2]],
+    "refined_anchors_clipped": [ANCHORS[0], ANCHORS[2], [0.76, 0.8, 1, 1]],
+    "rpn_non_max_suppression": [0, 2, -1, -1],
+    "proposals": [ANCHORS[0], [0.76, 0.8, 1, 1], [0] * 4, [0] * 4],
+}
+
+
+def test_the_steps_by_name():
+    layer = ProposalLayer(4, 0.5, pre_nms_limit=3)
+    steps = layer.steps([tensor(x) for x in step_inputs()])
+    assert list(steps) == list(STEPS)
+    for name, expected in STEPS.items():
+        np.testing.assert_allclose(numpy(steps[name])[0], expected, atol=1e-6, err_msg=name)
+
+
+def test_a_layer_of_the_steps_in_a_model():
+    layer = ProposalLayer(4, 0.5, pre_nms_limit=3, name="ROI")
+    inputs = [keras.Input((None, size)) for size in (2, 4, 4)]
+    steps = ProposalSteps.of(layer)(inputs)
+    assert steps["rpn_non_max_suppression"].dtype == "int32"
+    assert tuple(steps["refined_anchors"].shape) == (None, None, 4)
+    found = keras.Model(inputs, steps)([tensor(x) for x in step_inputs()])
+    for name, expected in STEPS.items():
+        np.testing.assert_allclose(numpy(found[name])[0], expected, atol=1e-6, err_msg=name)

@@ -114,7 +114,7 @@ def pyramid(height, width, batch, dtype="float32"):
 
 
 @pytest.mark.parametrize("dtype, tolerance", [("float32", 1e-5), ("float16", 5e-3)])
-def test_each_box_is_cut_from_its_level_and_picture(dtype, tolerance):
+def test_each_box_is_cut_from_its_level_and_image(dtype, tolerance):
     height, width, batch = 512, 256, 2
     maps = pyramid(height, width, batch, dtype)
     sides = [(20, 20), (150, 90), (400, 200), (512, 256)]
@@ -124,7 +124,7 @@ def test_each_box_is_cut_from_its_level_and_picture(dtype, tolerance):
     for image in range(batch):
         for i, (h, w) in enumerate(sides):
             y, x = random.uniform(0, height - h), random.uniform(0, width - w)
-            # The picture's last row is sampled at the border, where rounding decides.
+            # The image's last row is sampled at the border, where rounding decides.
             boxes[image, i] = 0.998 * np.array([y, x, y + h, x + w]) / scale
     layer = PyramidROIAlign([7, 5])
     inputs = [tensor(boxes), image_meta(height, width, batch=batch)]

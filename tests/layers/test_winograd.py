@@ -12,7 +12,7 @@ from tests.layers.arrays import numpy, tensor
 SHAPES = {
     "one tile": (1, 4, 4, 3, 2),
     "a cell": (1, 1, 1, 3, 2),
-    "odd sides, two pictures": (2, 7, 10, 3, 5),
+    "odd sides, two images": (2, 7, 10, 3, 5),
     "tall": (1, 150, 6, 2, 3),
 }
 

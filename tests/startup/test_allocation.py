@@ -1,4 +1,4 @@
-"""Freed memory stays with the process, unless somebody says otherwise."""
+"""Freed memory stays with the process, unless the user says otherwise."""
 
 import os
 import platform
@@ -46,7 +46,7 @@ def done_and_faults(**settings):
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="settings of glibc")
-def test_memory_is_kept_and_not_taken_anew_unless_the_user_says_otherwise():
+def test_memory_is_kept_unless_the_user_says_otherwise():
     done, faults = done_and_faults()
     assert done
     for setting in (

@@ -43,8 +43,8 @@ def extract_members(
 ) -> set[str]:
     """Take PNG files out of a zip archive, each under its own name and no other.
 
-    Only members whose full name is one of `names` are looked at; paths in the archive play no
-    part. Each file appears complete, by a rename.
+    Only members whose full name is one of `names` are read; paths in the archive are ignored.
+    Each file appears complete, by a rename.
 
     Args:
         archive: the zip file.

@@ -8,9 +8,9 @@ at `tables.OpenImagesFolder`. What it does, in this order:
 3. Of each split the mask archives that hold a needed mask (one archive for each first digit of
    the image ids), out of which the needed masks are taken, and the needed images.
 
-It may be interrupted at any moment. What is finished is never fetched again: images and tables
-stand in `manifest.jsonl` with their sizes, masks have their final names, and a transfer that was
-cut is resumed (`mrcnn.files.fetch`). An archive is deleted when the last mask is out of it.
+It may be interrupted at any moment. What is finished is never fetched again: `manifest.jsonl`
+lists images and tables with their sizes, masks have their final names, and a transfer that was
+cut is resumed (`mrcnn.files.fetch`). An archive is deleted when its last mask is unpacked.
 
 Checksums: the server of the tables and archives publishes an MD5 in `x-goog-hash`, that of the
 images the MD5 as ETag; what is sent is verified. (`OriginalMD5` in the image table is that of the
@@ -63,8 +63,8 @@ class DownloadReport:
         images: images of each split.
         masks: masks of each split.
         transferred: bytes that came over the network in this run.
-        failures: a line for each image that could not be fetched and each table that is
-            incomplete; the next run tries again.
+        failures: a line for each image that could not be fetched and each table or archive
+            that is incomplete; the next run tries again.
         absent: a line for each mask that the table names and the archive does not have. The
             reader leaves out the images of these masks.
     """
@@ -369,7 +369,9 @@ class _Run:
         if missing or (keep_archive and names and not self.manifest.is_done(archive)):
             url = self._base_url + MASK_ARCHIVE.format(split=split, first=first)
             absent |= self._extract(url, archive, folder, missing, keep_archive)
-            self._compare_with_table(archive, table, {row.file_name for row in rows}, class_ids)
+            if archive.is_file():
+                names_in_table = {row.file_name for row in rows}
+                self._compare_with_table(archive, table, names_in_table, class_ids)
         if not keep_archive and not self.manifest.is_done(archive):
             archive.unlink(missing_ok=True)
         with self._lock:
@@ -402,7 +404,14 @@ class _Run:
                 break
             self.manifest.forget(archive)
             names = absent
-        for name in absent:
+        if absent and not is_verified:
+            self.manifest.forget(archive)
+            with self._lock:
+                self.report.failures.append(
+                    f"{archive.name}: the archive lacks {len(absent)} masks of the table "
+                    f"({min(absent)}); the next run fetches it again"
+                )
+        for name in absent if is_verified else ():
             self.manifest.add(folder / name, absent=True)
         return absent
 

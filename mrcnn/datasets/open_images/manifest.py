@@ -63,7 +63,7 @@ class Manifest:
         return bool(self.fact(path, "absent"))
 
     def fact(self, path: Path, name: str) -> Any:
-        """Return what `add` was told of a file; None where it was not."""
+        """Return a fact that `add` noted of a file; None where there is none."""
         return self._records.get(self._name(path), {}).get(name)
 
     def add(self, path: Path, **facts: int | str | bool | None) -> None:

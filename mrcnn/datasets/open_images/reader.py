@@ -38,7 +38,7 @@ from mrcnn.datasets.reader import DatasetReader, choose_subset
 SOURCE = "open_images"
 BOX_RULES = ("skip", "ignore", "fill")
 # A box of the box table and the box of a mask are the same object if no edge differs by more
-# than this fraction of the picture: the two tables are rounded differently.
+# than this fraction of the image: the two tables are rounded differently.
 _SAME_BOX = 2e-3
 
 logger = logging.getLogger("mrcnn.datasets")
@@ -259,7 +259,7 @@ def resize_frame_mask(stored: np.ndarray, height: int, width: int) -> np.ndarray
         width: width of the image in pixels.
 
     Returns:
-        [height, width] bool: where at least half of a pixel's neighbourhood is object. A mask
+        [height, width] bool: where at least half of a pixel's neighborhood is object. A mask
         that would vanish that way keeps its nearest pixels.
     """
     mask = stored != 0

@@ -1,0 +1,13 @@
+"""Names for types that annotations of the layers share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+# A tensor of the Keras backend, a `keras.KerasTensor`, or a NumPy array where one may stand for it.
+# The backends share no class.
+Tensor: TypeAlias = Any
+
+# The shape of a tensor; None stands for a size that is known at run time only.
+Shape: TypeAlias = Sequence[int | None]
