@@ -19,8 +19,18 @@ from mrcnn.cli import check, demo, detect, download, evaluate, info, signals, te
 from mrcnn.startup.lazy import lazy_names
 
 # What the samples use; imported on first use.
-_HOMES = {"sample_parser": "mrcnn.cli.start", "start_model": "mrcnn.cli.start"}
-__all__ = ["app", "main", "sample_parser", "start_model"]
+_HOMES = dict.fromkeys(
+    ("INPUT", "NETWORK", "sample_parser", "start_model", "weights_class_names"), "mrcnn.cli.start"
+)
+__all__ = [
+    "INPUT",
+    "NETWORK",
+    "app",
+    "main",
+    "sample_parser",
+    "start_model",
+    "weights_class_names",
+]
 
 app = typer.Typer(
     name="mrcnn",

@@ -140,6 +140,7 @@ def show_progress(run: DetectionRun, paths: Sequence[Path]) -> None:
     """Process the images and print one line for each, with a progress bar on a terminal."""
     from tqdm import tqdm
 
+    from mrcnn.cli.signals import stop_if_asked
     from mrcnn.cli.terminal import echo
     from mrcnn.files.names import printable
 
@@ -152,6 +153,7 @@ def show_progress(run: DetectionRun, paths: Sequence[Path]) -> None:
             with tqdm.external_write_mode():  # the bar makes room for the line
                 echo(printable(line))
             bar.update()
+            stop_if_asked()
 
 
 def describe_outcome(outcome: ImageOutcome, class_names: Sequence[str]) -> str:

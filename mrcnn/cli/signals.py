@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from types import FrameType
 
 # What a user (Ctrl-C), a batch system and a closed terminal send. Windows has no SIGHUP.
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
+# Service managers send two signals at once. One that comes later means that somebody is waiting.
+_PATIENCE_SECONDS = 1.0
 
 
 class Stopped(SystemExit):
@@ -22,33 +26,52 @@ class Stopped(SystemExit):
 
     def __init__(self, number: int) -> None:
         super().__init__(128 + number)
+        self.number = number
         self.signal_name = signal.Signals(number).name
 
 
 class _State:
-    """How many `delayed` blocks are open, and the signal that arrived inside them."""
+    """The signals of this process.
+
+    Attributes:
+        blocks: number of open `delayed` blocks.
+        waiting: the signal that arrived inside a `delayed` block.
+        raised: the signal for which `Stopped` was raised, and when.
+    """
 
     blocks = 0
     waiting: int | None = None
+    raised: tuple[int, float] | None = None
 
 
 def _handle(number: int, frame: FrameType | None) -> None:
     if _State.blocks:
         _State.waiting = number
-    else:
-        raise Stopped(number)
+    elif _State.raised is None:
+        _raise(number)
+    elif time.monotonic() - _State.raised[1] > _PATIENCE_SECONDS:
+        # The process still waits for something, such as a server. Files are whole at any moment.
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+
+def _raise(number: int) -> None:
+    _State.raised = number, time.monotonic()
+    raise Stopped(number)
 
 
 @contextlib.contextmanager
 def raised() -> Iterator[None]:
     """Raise `Stopped` inside the block for SIGINT, SIGTERM and SIGHUP.
 
-    A signal that the process ignores, as under `nohup`, stays ignored. Outside the main thread
-    the block changes nothing: Python runs handlers in the main thread only.
+    A second signal, more than a second later, ends the process at once. A signal that the process
+    ignores, as under `nohup`, stays ignored. Outside the main thread the block changes nothing:
+    Python runs handlers in the main thread only.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    _State.blocks, _State.waiting, _State.raised = 0, None, None
     previous = {}
     for number in (getattr(signal, name) for name in _NAMES if hasattr(signal, name)):
         if signal.getsignal(number) not in (signal.SIG_IGN, None):
@@ -73,4 +96,11 @@ def delayed() -> Iterator[None]:
         _State.blocks -= 1
         if not _State.blocks and _State.waiting is not None:
             number, _State.waiting = _State.waiting, None
-            raise Stopped(number)
+            if _State.raised is None:
+                _raise(number)
+
+
+def stop_if_asked() -> None:
+    """Raise `Stopped` again if a library has swallowed it, as callbacks and destructors do."""
+    if _State.raised is not None:
+        raise Stopped(_State.raised[0])

@@ -57,7 +57,7 @@ sys.path.append(ROOT_DIR)  # to find a local version of the library
 
 from mrcnn import refinement
 from mrcnn.checkpoints.coco_names import COCO_CLASS_NAMES
-from mrcnn.cli.start import INPUT, NETWORK, start_model, weights_class_names
+from mrcnn.cli import INPUT, NETWORK, start_model, weights_class_names
 from mrcnn.config import Config
 from mrcnn.datasets import MaskImageDataset, OpenImagesDataset
 from mrcnn.evaluation.coco import evaluate_coco

@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture
 def via_folder(tmp_path):
-    """A VIA data set: a training part with two pictures, a validation part with one."""
+    """A VIA dataset: a training part with two images, a validation part with one."""
     for part, names in {"train": ["a", "b"], "val": ["c"]}.items():
         folder = tmp_path / "data" / part
         folder.mkdir(parents=True)
@@ -41,7 +41,7 @@ def test_check_looks_at_every_part(run, via_folder, tmp_path):
 
 
 def test_check_fails_on_errors(run, via_folder):
-    (via_folder / "train" / "b.png").write_bytes(b"no picture")
+    (via_folder / "train" / "b.png").write_bytes(b"no image")
     code, out, _ = run("check", via_folder, "--subset", "train")
     assert code == 1
     assert "b.png" in out

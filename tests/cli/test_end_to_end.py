@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 pytestmark = pytest.mark.slow
-NUM_PICTURES = 10
+NUM_IMAGES = 10
 
 
 @pytest.fixture
 def recorded(parity_dir):
-    """What Matterport's package found in ten pictures with these weights."""
+    """What Matterport's package found in ten images with these weights."""
     return np.load(parity_dir / "shapes_trained_10_images.npz")
 
 
@@ -25,14 +25,14 @@ def test_detect_finds_what_matterports_package_found(run, parity_dir, recorded, 
     weights.with_suffix(".json").write_text(json.dumps(description))
     photos = tmp_path / "photos"
     photos.mkdir()
-    for i in range(NUM_PICTURES):
+    for i in range(NUM_IMAGES):
         cv2.imwrite(str(photos / f"{i}.png"), recorded[f"image_{i}"][..., ::-1])
 
     code, out, _ = run("detect", photos, "--weights", weights, "--output", tmp_path / "out")
 
     assert code == 0, out
     entries = json.loads((tmp_path / "out" / "detections.json").read_text())
-    for i in range(NUM_PICTURES):
+    for i in range(NUM_IMAGES):
         found = [e for e in entries if e["image_id"] == i]
         y1, x1, y2, x2 = recorded[f"detect_rois_{i}"].T
         expected = np.stack([x1, y1, x2 - x1, y2 - y1], axis=1)

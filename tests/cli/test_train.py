@@ -134,7 +134,7 @@ def test_wrong_settings_stop_before_a_model_is_built(run, fake_model, words, mes
     assert fake_model.built == []
 
 
-def test_open_parts_prefers_the_data_sets_own_validation_part(tmp_path):
+def test_open_parts_prefers_the_datasets_own_validation_part(tmp_path):
     from tests.cli.test_check_info import via_folder
 
     data = via_folder.__wrapped__(tmp_path)

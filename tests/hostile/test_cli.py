@@ -8,6 +8,7 @@ import os
 import random
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -203,6 +204,30 @@ def test_whatever_one_image_does_the_others_go_on(run, fake_model, weights, tmp_
         assert found == {"b.png", "d.png", "e.png", "f.png"}  # found, if not drawn
 
 
+def test_a_folder_with_hostile_images_goes_on(run, fake_model, weights, tmp_path):
+    bomb = b"GIF89a" + (65535).to_bytes(2, "little") * 2 + b"\x80\0\0" + bytes(6) + b";"
+    files = {
+        "bomb.gif": bomb,
+        "cut.png": IMAGE[:-30],
+        "empty.jpg": b"",
+        "postscript.jpg": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
+        "thin.png": cv2.imencode(".png", np.zeros((5000, 4), np.uint8))[1].tobytes(),
+        "good.png": IMAGE,
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    begun = time.process_time()
+    output = tmp_path / "out"
+    code, _, err = run("detect", tmp_path, "--weights", weights, "--output", output)
+    assert code == 1
+    assert time.process_time() - begun < 5
+    for name in ("bomb.gif", "cut.png", "empty.jpg", "postscript.jpg"):
+        (line,) = [line for line in err.splitlines() if name in line]
+        assert len(line) < 400 and "OpenCV" not in line
+    found = {entry["file_name"] for entry in read_json(output / "detections.json")}
+    assert found == {"good.png", "thin.png"}
+
+
 def test_a_full_disk_leaves_no_half_file(weights, tmp_path):
     folder, output = make_photos(tmp_path, 3, side=300)
 
@@ -348,6 +373,21 @@ def test_kills_leave_no_half_file_under_a_final_name(weights, tmp_path):
         assert_no_half_files(output)
 
 
+def test_a_swallowed_signal_is_raised_again():
+    from mrcnn.cli import signals
+
+    with pytest.raises(signals.Stopped) as stopped, signals.raised():
+        try:
+            os.kill(os.getpid(), signal.SIGHUP)
+            time.sleep(0.01)
+        except BaseException:  # as a library might
+            pass
+        signals.stop_if_asked()
+    assert stopped.value.code == 129
+    with signals.raised():
+        signals.stop_if_asked()
+
+
 # ---- delayed signals -------------------------------------------------------------------------
 
 
@@ -364,3 +404,40 @@ def test_a_signal_in_a_delayed_block_comes_after_it():
     assert done == ["written"]
     assert (stopped.value.code, stopped.value.signal_name) == (143, "SIGTERM")
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_sigterm_ends_a_download_from_a_server_that_does_not_answer(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as server:  # accepts, and stays silent
+        address = f"http://127.0.0.1:{server.getsockname()[1]}/"
+        process = start(
+            *("download", "open-images", "--classes", "Motorcycle", "--output", tmp_path / "data"),
+            *("--base-url", address, "--image-base-url", address),
+        )
+        connection, _ = server.accept()
+        with connection:
+            time.sleep(0.3)
+            process.send_signal(signal.SIGTERM)
+            time.sleep(1.2)  # it waits for the server, up to 30 seconds
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=5)
+    assert process.returncode == -signal.SIGTERM  # 143 in a shell
+
+
+def test_sigterm_ends_a_download_when_the_server_hangs_up(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"http://127.0.0.1:{server.getsockname()[1]}/"
+        process = start(
+            *("download", "open-images", "--classes", "Motorcycle", "--output", tmp_path / "data"),
+            *("--base-url", address, "--image-base-url", address, "--retries", 0),
+        )
+        connection, _ = server.accept()
+        time.sleep(0.3)
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.2)
+        connection.close()
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 143, err
+    assert err.splitlines()[-2:] == [
+        "Run the same command again to continue.",
+        "mrcnn: stopped by SIGTERM",
+    ]

@@ -4,6 +4,7 @@ import csv
 import importlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -79,6 +80,20 @@ def test_sys_path_import_needs_no_deep_learning_library(name, tmp_path):
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
     )
     assert done.stdout.split() == [str(ROOT / "samples" / name / f"{name}.py"), "False"]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_copied_sample_needs_the_package_alone(name, tmp_path):
+    copied = shutil.copy(ROOT / "samples" / name / f"{name}.py", tmp_path / "mine.py")
+    done = subprocess.run(
+        [sys.executable, str(copied), "--help"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "--weights" in done.stdout or "--model" in done.stdout
 
 
 # Settings that Matterport's samples set, as they set them.
