@@ -71,9 +71,9 @@ def test_max_images_are_spread_evenly():
 @pytest.mark.parametrize(
     "kwargs, message",
     [
-        ({"every": 0}, "every must be at least 1"),
-        ({"max_images": 0}, "max_images must be at least 1"),
-        ({"metric": "mAP"}, "metric must be one of box_AP"),
+        ({"every": 0}, "every is 0; it must be at least 1"),
+        ({"max_images": 0}, "max_images is 0; it must be at least 1"),
+        ({"metric": "mAP"}, "metric is 'mAP'; it must be one of box_AP"),
         ({"dataset": None}, "dataset is None"),
     ],
 )
@@ -140,9 +140,9 @@ def test_file_names_with_epoch_and_figure(tmp_path):
 
 
 def test_bad_checkpoint_arguments():
-    with pytest.raises(ValueError, match="mode must be"):
+    with pytest.raises(ValueError, match="mode is 'up'; it must be"):
         cb.BestCheckpoint("a.h5", mode="up")
-    with pytest.raises(ValueError, match=r"path must end in \.h5"):
+    with pytest.raises(ValueError, match=r"path is 'a.keras'; it must end in \.h5"):
         cb.BestCheckpoint("a.keras")
 
 
@@ -223,7 +223,9 @@ class TestResolve:
         assert cb.resolve_callbacks(logger, Learner(), None) == [logger]
 
     def test_errors(self):
-        with pytest.raises(ValueError, match="'map' is not one of ap, best, early_stopping"):
+        with pytest.raises(
+            ValueError, match="'map'; a name must be one of ap, best, early_stopping"
+        ):
             self.kinds(["ap", "map"])
-        with pytest.raises(ValueError, match="'best' needs a validation data set"):
+        with pytest.raises(ValueError, match="'best', which needs a validation dataset"):
             self.kinds(["best"], dataset=False)

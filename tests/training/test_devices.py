@@ -17,7 +17,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def test_one_device_needs_no_distribution(recwarn):
-    assert devices.choose(1, 4) is None
+    assert devices.select_devices(1, 4) is None
     assert len(recwarn) == 0 and devices.current() is None
     with devices.scope(None):
         assert devices.current() is None
@@ -36,8 +36,8 @@ def test_one_device_needs_no_distribution(recwarn):
 def test_fewer_devices_than_asked_for(monkeypatch, gpu_count, batch_size, available, used):
     monkeypatch.setattr(devices, "device_names", lambda: [f"CPU:{i}" for i in range(available)])
     monkeypatch.setattr(devices, "_spread_over", lambda names: names)
-    with pytest.warns(UserWarning, match=f"GPU_COUNT = {gpu_count}: must not exceed") as caught:
-        chosen = devices.choose(gpu_count, batch_size)
+    with pytest.warns(UserWarning, match=f"GPU_COUNT is {gpu_count}; it must not exceed") as caught:
+        chosen = devices.select_devices(gpu_count, batch_size)
     assert chosen == (None if used == 1 else [f"CPU:{i}" for i in range(used)])
     assert f"Training on {used} with" in str(caught[0].message)
 
@@ -45,14 +45,14 @@ def test_fewer_devices_than_asked_for(monkeypatch, gpu_count, batch_size, availa
 def test_as_many_as_asked_for_are_taken_silently(monkeypatch, recwarn):
     monkeypatch.setattr(devices, "device_names", lambda: ["a", "b", "c"])
     monkeypatch.setattr(devices, "_spread_over", lambda names: names)
-    assert devices.choose(2, 4) == ["a", "b"]
+    assert devices.select_devices(2, 4) == ["a", "b"]
     assert len(recwarn) == 0
 
 
 @pytest.mark.parametrize("setting", [{"ACCUMULATE_STEPS": 2}, {"PRECISION": "float16"}])
 def test_what_a_mirrored_training_does_not_take(setting):
     (name,) = setting
-    with pytest.raises(ValueError, match=rf"{name} = .*: must be .* with GPU_COUNT = 2"):
+    with pytest.raises(ValueError, match=rf"{name} is .*; it must be .* with GPU_COUNT = 2"):
         trainer._check_mirrored(tiny_config(GPU_COUNT=2, **setting))
 
 
