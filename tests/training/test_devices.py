@@ -72,4 +72,5 @@ def test_two_devices_train_as_one(tmp_path):
         assert found[name] == pytest.approx(expected[name], rel=1e-4), name
     assert result["moved"] > 1e-3
     assert result["apart"] < 1e-4 * result["moved"]
-    assert {"best.h5", "mask_rcnn_tiny_0002.h5", "training_state.npz"} <= set(result["files"])
+    assert {"best.h5", "mask_rcnn_tiny_0002.h5", "training_state_0002.npz"} <= set(result["files"])
+    assert result["momentum"] > 1e-3 and result["resumed"] is True

@@ -121,7 +121,7 @@ def test_no_checkpoint(tmp_path):
         with pytest.raises(FileNotFoundError, match="no checkpoint of a training 'cat' in"):
             newest_checkpoint(folder, "cat")
     (tmp_path / "cat20260103T0000").mkdir()
-    with pytest.raises(FileNotFoundError, match="no complete weight file .*cat20260103T0000"):
+    with pytest.raises(FileNotFoundError, match=r"no complete weight file .*cat20260103T0000"):
         newest_checkpoint(tmp_path, "cat")
 
 
