@@ -152,7 +152,7 @@ def free_folder(folder: str) -> str:
     return folder
 
 
-def claim_folder(folder: str, description: str) -> str:
+def claim_folder(folder: str, description: str = "{}\n") -> str:
     """Make the folder of a new training, a later minute's if another training has it.
 
     Args:

@@ -4,11 +4,11 @@ import os
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
-import h5py
 import pytest
 
 from mrcnn.training import log_folders
 from mrcnn.training.log_folders import claim_folder, free_folder, newest_checkpoint
+from tests.weight_files import write_weight_file
 
 TAKEN = ["config.json", "mask_rcnn_cat_0001.h5", "events.out.tfevents.1.host"]
 
@@ -63,11 +63,7 @@ def test_a_folder_without_a_time_is_the_users_choice(tmp_path, name):
 
 def checkpoint(folder, run, epoch, name="cat"):
     """Write a small weight file."""
-    (folder / run).mkdir(parents=True, exist_ok=True)
-    found = folder / run / f"mask_rcnn_{name}_{epoch:04d}.h5"
-    with h5py.File(found, "w") as file:
-        file["conv1"] = [1.0] * 1000
-    return found
+    return write_weight_file(folder / run / f"mask_rcnn_{name}_{epoch:04d}.h5")
 
 
 def test_newest_checkpoint(tmp_path):
