@@ -71,8 +71,6 @@ class TrainingBatches(keras.utils.PyDataset):
 
     Attributes:
         epoch: number of the current epoch, counted from 0.
-        failure: the first exception that loading a batch has raised; None so far. TensorFlow's
-            input pipeline replaces it by an error of its own.
 
     Raises:
         ValueError: an argument breaks its rule, the dataset is empty, or its number of
@@ -126,7 +124,8 @@ class TrainingBatches(keras.utils.PyDataset):
             detection_targets=detection_targets,
         )
         self.anchors = anchors_of(config)
-        self.failure: Exception | None = None
+        # The first exception that loading a batch has raised, and its cause.
+        self._failure: tuple[Exception, BaseException | None] | None = None
         self._image_ids = np.array(dataset.image_ids)
         # Images that took the place of a broken one, by place in the stream.
         self._substitutes: dict[int, int] = {}
@@ -155,7 +154,7 @@ class TrainingBatches(keras.utils.PyDataset):
             examples = [self._load(slot) for slot in self._slots(index, self.epoch)]
             inputs, outputs = stack_examples(examples, self.config)
         except Exception as error:
-            self.failure = self.failure or error
+            self._failure = self._failure or (error, error.__cause__)
             raise
         inputs[1] = inputs[1].astype(np.float32)
         inputs[3] = inputs[3].astype(np.float32)
@@ -165,6 +164,16 @@ class TrainingBatches(keras.utils.PyDataset):
     def on_epoch_end(self) -> None:
         """Go on to the next epoch; Keras calls this."""
         self.epoch += 1
+
+    def raise_failure(self) -> None:
+        """Raise the first exception that loading a batch has raised, if there was one.
+
+        TensorFlow's input pipeline replaces it by an error of its own, and Keras removes its
+        cause.
+        """
+        if self._failure is not None:
+            error, cause = self._failure
+            raise error from cause
 
     def image_ids_of_batch(self, index: int, epoch: int | None = None) -> list[int]:
         """Return the numbers of the images in a batch, without loading it.

@@ -82,6 +82,33 @@ class Checkpoints(keras.callbacks.Callback):
         state.remove_older_states(self.folder, finished)
 
 
+class EpochNumbers(keras.callbacks.Callback):
+    """Tell the batches which epoch it is.
+
+    Their own count is not that of `fit`: Keras ends an epoch of its iterators also where it only
+    resets them, before the first epoch and before every validation.
+
+    Args:
+        train_batches: the training batches.
+        val_batches: the validation batches, or None.
+    """
+
+    def __init__(self, train_batches: TrainingBatches, val_batches: TrainingBatches | None) -> None:
+        super().__init__()
+        self.train_batches = train_batches
+        self.val_batches = val_batches
+        self.epoch = 0
+
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
+        """Set the epoch, ahead of the first batch."""
+        self.epoch = self.train_batches.epoch = epoch
+
+    def on_test_begin(self, logs: Logs = None) -> None:
+        """Set the epoch of the validation, ahead of its first batch."""
+        if self.val_batches is not None:
+            self.val_batches.epoch = self.epoch
+
+
 class SeededGenerators(keras.callbacks.Callback):
     """Seed the random generators of the model's layers before every epoch.
 

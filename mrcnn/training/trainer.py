@@ -19,6 +19,7 @@ from mrcnn.loading.batches import TrainingBatches
 from mrcnn.training import devices, log_folders
 from mrcnn.training.fit_callbacks import (
     Checkpoints,
+    EpochNumbers,
     LoaderIdleTime,
     NonFiniteLossError,
     SeededGenerators,
@@ -145,6 +146,7 @@ def fit(
     if first_epoch:
         _restore(model, log_dir, first_epoch, verbose)
     all_callbacks = [
+        EpochNumbers(train_batches, val_batches),
         StopOnNonFiniteLoss(train_batches),
         *([] if seed is None else [SeededGenerators(seed)]),
         LoaderIdleTime(),
@@ -169,9 +171,8 @@ def fit(
         if _OUT_OF_MEMORY.search(f"{type(error).__name__}: {error}"):
             logger.error(_advice_on_memory(config))
         for batches in (train_batches, val_batches):
-            # TensorFlow turns what is raised in its input pipeline into an error of its own.
-            if batches is not None and batches.failure is not None:
-                raise batches.failure from batches.failure.__cause__
+            if batches is not None:
+                batches.raise_failure()
         raise
 
 

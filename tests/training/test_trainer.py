@@ -10,7 +10,9 @@ import pytest
 
 from mrcnn.config_rules import LOSS_NAMES
 from mrcnn.datasets.dataset import Dataset
+from mrcnn.loading import TrainingBatches
 from mrcnn.training import fit_callbacks, state, trainer
+from mrcnn.training.training_model import TrainingModel
 from tests.tiny import Squares
 from tests.training.runs import HEADS, train, velocities
 
@@ -34,6 +36,32 @@ def test_stages_do_not_multiply_the_loss(build):
         parts = sum(history[name][-1] for name in LOSS_NAMES) + 2 * history["rpn_bbox_loss"][-1]
         assert history["loss"][-1] == pytest.approx(parts, rel=1e-5)
     assert model.epoch == 3
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_come_in_the_order_of_the_seed(build, monkeypatch, workers):
+    seen = {"train_step": [], "test_step": []}
+
+    def record(name):
+        step = getattr(TrainingModel, name)
+
+        def recording(self, *args):
+            metas = keras.ops.convert_to_numpy(args[-1][0][1])
+            seen[name].append(metas[:, 0].astype(int).tolist())
+            return step(self, *args)
+
+        monkeypatch.setattr(TrainingModel, name, recording)
+
+    record("train_step")
+    record("test_step")
+    data, val_data = Squares([()] * 7), Squares([()] * 5)
+    model = build(STEPS_PER_EPOCH=3, VALIDATION_STEPS=2)
+    for epochs in (2, 3):  # the second call resumes
+        train(model, epochs, train_data=data, val_data=val_data, workers=workers, seed=3)
+    for name, dataset, steps in (("train_step", data, 3), ("test_step", val_data, 2)):
+        batches = TrainingBatches(dataset, model.config, steps=steps, seed=3)
+        order = [batches.image_ids_of_batch(i, epoch) for epoch in range(3) for i in range(steps)]
+        assert seen[name] == order, name
 
 
 def test_frozen_layers_stay_and_the_others_move(build):
