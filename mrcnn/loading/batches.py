@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -106,8 +105,6 @@ class TrainingBatches(keras.utils.PyDataset):
         check_dataset(dataset, config)
         check_augmentation(augmentation)
         self._broken = BrokenImages(dataset, on_error)
-        if isinstance(no_augmentation_sources, str):
-            no_augmentation_sources = (no_augmentation_sources,)
         if cache:
             limit = DEFAULT_LIMIT if cache is True else cache
             dataset = CachedDataset(dataset, limit)
@@ -119,7 +116,7 @@ class TrainingBatches(keras.utils.PyDataset):
         self.settings = ExampleSettings(
             augment=augment,
             augmentation=augmentation,
-            no_augmentation_sources=tuple(no_augmentation_sources or ()),
+            no_augmentation_sources=no_augmentation_sources,
             random_rois=random_rois,
             detection_targets=detection_targets,
         )

@@ -68,7 +68,7 @@ def data_generator(
     settings = ExampleSettings(
         augment=augment,
         augmentation=augmentation,
-        no_augmentation_sources=tuple(no_augmentation_sources or ()),
+        no_augmentation_sources=no_augmentation_sources,
         random_rois=random_rois,
         detection_targets=detection_targets,
     )

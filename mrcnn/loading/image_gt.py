@@ -90,7 +90,7 @@ def load_image_gt(
     _check_class_ids(class_ids, dataset, image_id)
     active_class_ids = _active_class_ids(dataset, image_id)
     image_meta = compose_image_meta(
-        image_id, loaded.shape, image.shape, window, scale, active_class_ids
+        image_id, loaded.shape, image.shape, window, scale, active_class_ids.tolist()
     )
     return image, image_meta, class_ids, boxes, mask
 

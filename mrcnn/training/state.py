@@ -115,9 +115,12 @@ def _is_learning_rate(path: str) -> bool:
 
 def _in_order(arrays: dict[str, np.ndarray]) -> list[tuple[str, np.ndarray]]:
     """Return `(path, array)` in the order of the numbers that the names in the file begin with."""
-    numbered = [(*name.split(":", 1), array) for name, array in arrays.items()]
-    numbered.sort(key=lambda entry: int(entry[0]))
-    return [(path, array) for _, path, array in numbered if not _is_learning_rate(path)]
+    numbered = [(*name.split(":", 1), name) for name in arrays]
+    return [
+        (path, arrays[name])
+        for _, path, name in sorted(numbered, key=lambda entry: int(entry[0]))
+        if not _is_learning_rate(path)
+    ]
 
 
 def _assign(

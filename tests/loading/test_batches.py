@@ -327,7 +327,7 @@ def test_defaults_of_the_configuration() -> None:
         ({"random_rois": -1}, "random_rois is -1"),
         ({"seed": -1}, "seed is -1"),
         ({"on_error": "ignore"}, 'on_error is .ignore.; it must be "skip" or "raise"'),
-        ({"augmentation": "flip"}, "augmentation = 'flip'"),
+        ({"augmentation": "flip"}, "augmentation is 'flip'"),
         ({"dataset": ToyDataset([])}, "dataset has no images"),
         (
             {"config": type("Two", (ToyConfig,), {"NUM_CLASSES": 2})()},
@@ -340,12 +340,12 @@ def test_wrong_settings(settings: dict[str, Any], message: str) -> None:
         make(**settings)
 
 
-def test_more_instances_than_the_limit_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
-    examples._tell_of_left_out.cache_clear()
+def test_more_instances_than_the_limit_are_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    examples._warn_of_left_out.cache_clear()
     config = ToyConfig()
     config.MAX_GT_INSTANCES = 1
     batches = make(config=config)
     with caplog.at_level(logging.WARNING, "mrcnn.loading"):
         (first,), (second,) = batches[0], batches[1]
     assert (first[4] > 0).sum(axis=1).tolist() == (second[4] > 0).sum(axis=1).tolist() == [1, 1]
-    assert [record.getMessage()[:20] for record in caplog.records] == ["MAX_GT_INSTANCES = 1"]
+    assert [record.getMessage()[:21] for record in caplog.records] == ["MAX_GT_INSTANCES is 1"]

@@ -110,7 +110,7 @@ def test_too_many_broken_images(num_images: int, broken: range, message: str) ->
     ("settings", "message"),
     [
         ({"batch_size": 0}, "batch_size is 0"),
-        ({"augmentation": 5}, "augmentation = 5"),
+        ({"augmentation": 5}, "augmentation is 5"),
         ({"dataset": ToyDataset([])}, "dataset has no images"),
     ],
 )

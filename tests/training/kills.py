@@ -100,7 +100,9 @@ def weights_of(path):
     arrays = {}
     with h5py.File(path, "r") as file:
         file.visititems(
-            lambda name, entry: arrays.update({name: entry[()]}) if hasattr(entry, "shape") else None
+            lambda name, entry: (
+                arrays.update({name: entry[()]}) if hasattr(entry, "shape") else None
+            )
         )
     return arrays
 
