@@ -1,4 +1,4 @@
-"""Callbacks: figures in the logs, the best weights, early stopping, and their names."""
+"""Callbacks: metrics in the logs, the best weights, early stopping, and their names."""
 
 import json
 
@@ -128,6 +128,18 @@ def test_training_goes_on_from_the_best(tmp_path):
     assert len(best_after(path, [0.4], "val_box_ap").model.written) == 1
     path.unlink()
     assert len(best_after(path, [0.1], "val_box_ap").model.written) == 1
+
+
+@pytest.mark.parametrize("note", ["", "{", "[]", "{}", '{"file": "best.h5", "monitor": 3}'])
+def test_a_damaged_note_counts_as_none(tmp_path, note):
+    path = tmp_path / "best.h5"
+    best_after(path, [0.5])
+    (tmp_path / "best.h5.json").write_text(note)
+    if "monitor" in note:
+        assert len(best_after(path, [0.4]).model.written) == 1
+    else:
+        with pytest.warns(UserWarning, match="best.h5.json is damaged"):
+            assert len(best_after(path, [0.4]).model.written) == 1
 
 
 def test_file_names_with_epoch_and_figure(tmp_path):

@@ -129,6 +129,32 @@ def test_resuming_equals_never_stopping(build):
         np.testing.assert_array_equal(a.numpy(), b.numpy())
 
 
+def schedule():
+    return keras.optimizers.schedules.CosineDecay(0.05, 10)
+
+
+@pytest.mark.parametrize(
+    "settings, learning_rate, optimizer",
+    [
+        ({"ACCUMULATE_STEPS": 2}, lambda: 0.05, lambda: None),
+        ({"PRECISION": "float16"}, lambda: 0.05, lambda: None),
+        ({}, schedule, lambda: None),
+        ({}, lambda: 0.05, lambda: keras.optimizers.Adam(0.01)),
+    ],
+)
+def test_resuming_with_other_optimizers(build, settings, learning_rate, optimizer):
+    results = []
+    for stops in ((2,), (1, 2)):
+        for epochs in stops:
+            model = build(NAME=f"stops{len(stops)}", STEPS_PER_EPOCH=3, **settings)
+            if epochs > stops[0]:
+                model.load_weights(model.find_last(), by_name=True)
+            train(model, epochs, learning_rate=learning_rate(), optimizer=optimizer())
+        results.append(model.keras_model.get_weights())
+    for one, other in zip(*results, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 @pytest.mark.parametrize("epochs", [5, 3])
 def test_nothing_left_to_train(build, capsys, epochs):
     model = build()
