@@ -142,16 +142,15 @@ def main(folder, kills, seed):
     result = {"kills": 0, "runs": 0, "epochs": [], "differences": [], "leftovers": 0}
     while result["kills"] < kills or result["runs"] == 0:
         run = f"{folder}/{result['runs']}"
-        epoch = 0
         while True:
             process, pipe = fork(run, EPOCHS)
             left = kills - result["kills"]
-            seconds = rng.uniform(0, 1.1 * duration * (EPOCHS - epoch) / EPOCHS) if left else None
+            # Any moment of a whole training; one that has few epochs left may end before.
+            seconds = rng.uniform(0, duration) if left else None
             if not finish(process, pipe, seconds):
                 break
             result["kills"] += 1
-            epoch = check_files(run)
-            result["epochs"].append(epoch)
+            result["epochs"].append(check_files(run))
             result["leftovers"] += len(list(Path(run).glob("*/.tmp-*")))
         result["runs"] += 1
         result["differences"].append(largest_difference(run, expected))
