@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import time
 
 import keras
@@ -62,6 +63,27 @@ def test_batches_come_in_the_order_of_the_seed(build, monkeypatch, workers):
         batches = TrainingBatches(dataset, model.config, steps=steps, seed=3)
         order = [batches.image_ids_of_batch(i, epoch) for epoch in range(3) for i in range(steps)]
         assert seen[name] == order, name
+
+
+def test_a_seed_repeats_a_training(build, monkeypatch):
+    def weights_after(seed, number):
+        # Boxes from outside: random weights propose none that overlap an object.
+        model = build(NAME=f"run{number}", USE_RPN_ROIS=False, TRAIN_ROIS_PER_IMAGE=6)
+        # What another process would have: other global generators, others in the layers.
+        random.seed(number)
+        np.random.seed(number)
+        for variable in model.keras_model.variables:
+            if variable.name == "seed_generator_state":
+                variable.assign(np.array([number, 0], str(variable.dtype)))
+        train(model, layers="all", seed=seed, workers=2)
+        return np.concatenate([w.ravel() for w in model.keras_model.get_weights()])
+
+    one, other, another = weights_after(5, 1), weights_after(5, 2), weights_after(6, 3)
+    np.testing.assert_array_equal(one, other)
+    assert np.abs(one - another).max() > 1e-5
+    # The layers' own generators have their part in it.
+    monkeypatch.setattr(fit_callbacks.SeededGenerators, "on_epoch_begin", lambda *args: None)
+    assert np.abs(one - weights_after(5, 4)).max() > 1e-5
 
 
 def test_frozen_layers_stay_and_the_others_move(build):
