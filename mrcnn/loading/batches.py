@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
+import queue
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -161,6 +164,21 @@ class TrainingBatches(keras.utils.PyDataset):
     def on_epoch_end(self) -> None:
         """Go on to the next epoch; Keras calls this."""
         self.epoch += 1
+
+    def stop_threads(self) -> None:
+        """End the threads that load, and free what they have loaded ahead.
+
+        Keras does so at the end of an epoch, but not where `fit` is ended by an exception, be it
+        `KeyboardInterrupt`.
+        """
+        for thread in threading.enumerate():
+            # Keras gives no access to its `PyDatasetEnqueuer`, which runs in this thread.
+            enqueuer = getattr(getattr(thread, "_target", None), "__self__", None)
+            if getattr(enqueuer, "py_dataset", None) is self:
+                enqueuer.stop(drain_queue_and_join=False)
+                while thread.is_alive():  # it may wait for a place in this queue
+                    with contextlib.suppress(queue.Empty):
+                        enqueuer.future_queue.get(timeout=0.05)
 
     def raise_failure(self) -> None:
         """Raise the first exception that loading a batch has raised, if there was one.

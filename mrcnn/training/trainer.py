@@ -174,6 +174,10 @@ def fit(
             if batches is not None:
                 batches.raise_failure()
         raise
+    finally:
+        for batches in (train_batches, val_batches):
+            if batches is not None:
+                batches.stop_threads()
 
 
 def _restore(model: TrainingModel, log_dir: str, epoch: int, verbose: int) -> None:

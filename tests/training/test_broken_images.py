@@ -6,8 +6,11 @@ import random
 import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
@@ -85,8 +88,28 @@ def test_too_many_or_the_first_end_the_training(build, workers, on_the_edge, opt
 def test_the_first_in_validation_ends_the_training(build, workers):
     model = build(VALIDATION_STEPS=2)
     options = {"val_data": Balloons([3], 4), "on_error": "raise", "workers": workers}
-    with pytest.raises(BrokenImageError, match="^image 3 "):
+    with pytest.raises(BrokenImageError, match=r"^image 3 "):
         train(model, 1, train_data=Balloons([], 2), **options)
+
+
+class Interrupt(keras.callbacks.Callback):
+    """Ctrl-C at the second step."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        if batch == 1:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("data", [Balloons([], 9), Balloons(range(9), 9)])
+def test_no_loader_thread_stays_behind(build, data):
+    before = {thread.name for thread in threading.enumerate()}
+    model = build(STEPS_PER_EPOCH=50)
+    with pytest.raises((KeyboardInterrupt, BrokenImageError)):
+        train(model, train_data=data, workers=2, custom_callbacks=[Interrupt()])
+    end = time.monotonic() + 10  # for a pool, which closes by itself
+    while time.monotonic() < end and {t.name for t in threading.enumerate()} - before:
+        time.sleep(0.05)
+    assert not {thread.name for thread in threading.enumerate()} - before
 
 
 def test_skipping_is_repeatable(build):
