@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+import re
 import subprocess
 import sys
 from typing import Any
@@ -138,6 +139,43 @@ def test_errors_name_the_image(mask: np.ndarray, class_ids: Any, message: str) -
     named = r"image 0 \(source 'toy', id 'img0', path '/pictures/0.png'\): .*"
     with pytest.raises(ValueError, match=named + message):
         load_image_gt(GivenMasks(mask, class_ids), ToyConfig(), 0)
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "channels", "expected"),
+    [
+        ((48, 64, 3), np.uint8, 1, 200),
+        ((48, 64), np.uint8, 1, 200),
+        ((48, 64, 2), np.uint8, 1, 200),  # grey and alpha
+        ((48, 64, 4), np.uint8, 3, 200),
+        ((48, 64), np.uint8, 3, 200),
+        ((48, 64), np.uint16, 3, 200),
+        ((48, 64, 4), np.uint8, 4, 200),  # as it is
+        ((48, 64, 3), np.float32, 3, 200),  # as it is
+    ],
+)
+def test_channels_are_converted_as_for_detection(
+    shape: tuple[int, ...], dtype: Any, channels: int, expected: int
+) -> None:
+    class Other(ToyConfig):
+        IMAGE_CHANNEL_COUNT = channels
+        IMAGE_RESIZE_MODE = "none"
+
+    dataset = ToyDataset([[(0, 0, 9, 9)]])
+    value = 200 * 257 if dtype is np.uint16 else 200
+    dataset.load_image = lambda image_id: np.full(shape, value, dtype)  # type: ignore[method-assign]
+    image, *_ = load_image_gt(dataset, Other(), 0)
+    assert image.shape == (48, 64, channels) and (image == expected).all()
+    assert image.dtype == (np.float32 if dtype is np.float32 else np.uint8)
+
+
+@pytest.mark.parametrize("shape", [(48, 64, 7), (48, 64, 0), (64,), (1, 48, 64, 3)])
+def test_images_that_cannot_be_converted(shape: tuple[int, ...]) -> None:
+    dataset = ToyDataset([[(0, 0, 9, 9)]])
+    dataset.load_image = lambda image_id: np.zeros(shape, np.uint8)  # type: ignore[method-assign]
+    words = rf"^image 0 \(source 'toy'.*: load_image gave the shape {re.escape(str(shape))}"
+    with pytest.raises(ValueError, match=words):
+        load_image_gt(dataset, ToyConfig(), 0)
 
 
 def test_source_without_classes() -> None:

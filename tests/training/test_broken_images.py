@@ -56,13 +56,12 @@ SKIPPED = (
 )
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_balloons_on_the_edge_are_skipped(build, caplog, workers):
+def test_balloons_on_the_edge_are_skipped(build, caplog):
     # 2 of 10 in training and 1 of 3 in validation; every image comes in each of two epochs.
     model = build(STEPS_PER_EPOCH=5, VALIDATION_STEPS=2, TRAIN_ROIS_PER_IMAGE=4)
     data, val_data = Balloons([3, 7], 10), Balloons([1], 3)
     with caplog.at_level(logging.WARNING, "mrcnn.loading"):
-        history = train(model, 2, train_data=data, val_data=val_data, workers=workers)
+        history = train(model, 2, train_data=data, val_data=val_data, workers=2)
     assert len(history["loss"]) == len(history["val_loss"]) == 2 and model.epoch == 2
     expected = [SKIPPED.format(number) for number in (1, 3, 7)]
     assert sorted(record.getMessage() for record in caplog.records) == expected
@@ -150,9 +149,7 @@ def test_the_image_that_makes_the_loss_nan_is_named(build, seed, workers):
     [
         (1, (64, 64, 3), np.uint8),  # color
         (1, (64, 64), np.uint8),  # grey
-        (1, (64, 64, 4), np.uint16),
-        (3, (64, 64), np.uint8),
-        (3, (64, 64, 4), np.uint8),
+        (3, (64, 64, 4), np.uint16),
     ],
 )
 def test_images_of_another_number_of_channels_train(build, channels, shape, dtype):
