@@ -20,7 +20,7 @@ BOXES = [[(i, 2 * i, i + 20, 2 * i + 24), (5, 5, 25, 30)] for i in range(7)]
 
 
 class BrokenDataset(ToyDataset):
-    """Some pictures cannot be read."""
+    """Some images cannot be read."""
 
     broken: tuple[int, ...] = (2,)
 
@@ -63,8 +63,8 @@ def test_arrays() -> None:
         assert metas[index, 0] == image_id
         expected = np.add(BOXES[image_id], [8, 0, 8, 0])  # Padding above.
         np.testing.assert_array_equal(boxes[index, :2], expected)
-        picture = batches.dataset.load_image(image_id) - ToyConfig.MEAN_PIXEL
-        np.testing.assert_allclose(images[index, 8:56], picture, atol=1e-4)
+        expected_image = batches.dataset.load_image(image_id) - ToyConfig.MEAN_PIXEL
+        np.testing.assert_allclose(images[index, 8:56], expected_image, atol=1e-4)
     assert class_ids.tolist() == [[1, 2, 0, 0, 0]] * 2
     assert not boxes[:, 2:].any() and masks[..., :2].any() and not masks[..., 2:].any()
     num_positive = (rpn_match == 1).sum(axis=(1, 2))

@@ -204,7 +204,7 @@ def test_augment_flips_half_of_the_time() -> None:
             continue
         flips += 1
         np.testing.assert_array_equal(image, plain[0][:, ::-1])
-        # The picture is 64 wide.
+        # The image is 64 wide.
         np.testing.assert_array_equal(boxes[:, [1, 3]], 64 - plain[3][:, [3, 1]])
         np.testing.assert_array_equal(mask, plain[4][:, ::-1])
     assert 10 < flips < 30
@@ -224,15 +224,15 @@ def test_rng_decides_crop_and_flip(make_rng: Any) -> None:
     assert not np.array_equal(images[0], images[2])
 
 
-def test_augmentation_does_not_write_to_the_data_set() -> None:
+def test_augmentation_does_not_write_to_the_dataset() -> None:
     class Keep(ToyConfig):
         IMAGE_RESIZE_MODE = "none"
 
     class InMemory(ToyDataset):
-        picture = np.full((64, 64, 3), 7, np.uint8)
+        source = np.full((64, 64, 3), 7, np.uint8)
 
         def load_image(self, image_id: int) -> np.ndarray:
-            return self.picture
+            return self.source
 
     def blacken(image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         image[:] = 0
@@ -241,7 +241,7 @@ def test_augmentation_does_not_write_to_the_data_set() -> None:
     dataset = InMemory(BOXES, size=(64, 64))
     image = load_image_gt(dataset, Keep(), 0, augmentation=blacken)[0]
     assert not image.any()
-    assert (dataset.picture == 7).all()
+    assert (dataset.source == 7).all()
 
 
 def test_describe_image_without_a_path() -> None:

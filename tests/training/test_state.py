@@ -138,7 +138,7 @@ def test_every_weight_file_has_its_state_whatever_fails(tmp_path):
     (tmp_path / "training_state.npz").touch()  # of an earlier version
     (
         tmp_path / "training_state_0009.npz"
-    ).touch()  # of a later epoch, from which somebody went back
+    ).touch()  # of a later epoch, which is resumed from an earlier one
     callback.on_epoch_end(0)
     expected = ["mask_rcnn_0001.h5", "training_state_0001.npz", "training_state_0009.npz"]
     assert files_of(tmp_path) == expected

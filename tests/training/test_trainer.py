@@ -30,7 +30,7 @@ def test_loss_goes_down_on_a_fixed_batch(build):
 
 
 def test_stages_do_not_multiply_the_loss(build):
-    # Ported networks added the losses anew at every stage, so the total became k times the sum.
+    # Ported networks added the losses again at every stage, so the total became k times the sum.
     model = build(WEIGHT_DECAY=0.0, LOSS_WEIGHTS={"rpn_bbox_loss": 3.0})
     for epoch, layers in enumerate((HEADS, "heads", "all"), start=1):
         history = train(model, epoch, layers)
@@ -188,7 +188,7 @@ def test_nothing_left_to_train(build, capsys, epochs):
     assert "Starting" not in capsys.readouterr().out and not os.path.exists(model.log_dir)
 
 
-def test_nan_stops_with_the_parts_and_the_pictures(build):
+def test_nan_stops_with_the_parts_and_the_images(build):
     model = build(IMAGES_PER_GPU=1, STEPS_PER_EPOCH=2)
     logits = model.keras_model.get_layer("mrcnn_class_logits")
     logits.set_weights([np.full_like(w, np.nan) for w in logits.get_weights()])
@@ -202,7 +202,7 @@ def test_nan_stops_with_the_parts_and_the_pictures(build):
     assert model.epoch == 0
 
 
-def test_nan_names_the_pictures_of_its_own_epoch():
+def test_nan_names_the_images_of_its_own_epoch():
     class Batches:
         def references_of_batch(self, batch, epoch):
             return [f"batch {batch} of {epoch}"]
@@ -246,7 +246,7 @@ def test_the_step_notes_when_it_had_its_batch(build):
         assert ready is None
 
 
-def test_pictures_without_objects(build):
+def test_images_without_objects(build):
     model = build()
     history = train(model, layers="all", train_data=Squares([()] * 2))
     assert np.isfinite(list(history.values())).all()
