@@ -108,7 +108,8 @@ def test_accumulated_gradients_move_the_weights_by_their_average(build):
 
 def test_heads_on_rois_that_are_not_the_rpns(build):
     model = build(USE_RPN_ROIS=False)
-    history = train(model)
+    # With seed 0 no random box of the first batch overlaps an object by half.
+    history = train(model, seed=1)
     assert history["mrcnn_class_loss"][-1] > 0 and history["mrcnn_mask_loss"][-1] > 0
 
 
@@ -168,7 +169,7 @@ def test_resuming_with_other_optimizers(build, settings, learning_rate, optimize
     results = []
     for stops in ((2,), (1, 2)):
         for epochs in stops:
-            model = build(NAME=f"stops{len(stops)}", STEPS_PER_EPOCH=3, **settings)
+            model = build(NAME=f"stops{len(stops)}", STEPS_PER_EPOCH=1, **settings)
             if epochs > stops[0]:
                 model.load_weights(model.find_last(), by_name=True)
             train(model, epochs, learning_rate=learning_rate(), optimizer=optimizer())
