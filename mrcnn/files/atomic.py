@@ -53,10 +53,10 @@ def atomic_path(path: str | os.PathLike[str], *, durable: bool = False) -> Itera
 
 
 def write_text(path: str | os.PathLike[str], text: str, *, durable: bool = False) -> None:
-    """Write a UTF-8 text file whole or not at all; see `atomic_path`.
+    r"""Write a UTF-8 text file whole or not at all; see `atomic_path`.
 
     Lone surrogates, with which Python stands for bytes of file names that are not UTF-8, are
-    written as `\\udc..` escapes.
+    written as `\udc..` escapes.
     """
     with atomic_path(path, durable=durable) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")

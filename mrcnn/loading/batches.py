@@ -174,7 +174,7 @@ class TrainingBatches(keras.utils.PyDataset):
         for thread in threading.enumerate():
             # Keras gives no access to its `PyDatasetEnqueuer`, which runs in this thread.
             enqueuer = getattr(getattr(thread, "_target", None), "__self__", None)
-            if getattr(enqueuer, "py_dataset", None) is self:
+            if enqueuer is not None and getattr(enqueuer, "py_dataset", None) is self:
                 enqueuer.stop(drain_queue_and_join=False)
                 while thread.is_alive():  # it may wait for a place in this queue
                     with contextlib.suppress(queue.Empty):
