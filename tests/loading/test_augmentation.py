@@ -20,7 +20,7 @@ albumentations = pytest.importorskip("albumentations")
 pytestmark = pytest.mark.filterwarnings("ignore:`estimate` is deprecated:FutureWarning")
 
 
-def picture(size: tuple[int, int] = (64, 64), count: int = 7) -> tuple[np.ndarray, np.ndarray]:
+def random_image(size: tuple[int, int] = (64, 64), count: int = 7) -> tuple[np.ndarray, np.ndarray]:
     """White rectangles on black, and their masks: the mask says where the image is white."""
     random = np.random.RandomState(0)
     mask = np.zeros((*size, count), bool)
@@ -61,7 +61,7 @@ IMGAUG = {
 @pytest.mark.parametrize("name", IMGAUG)
 @pytest.mark.parametrize("seed", [None, 1], ids=["global", "own"])
 def test_imgaug_moves_masks_with_the_image(name: str, seed: Any) -> None:
-    image, mask = picture()
+    image, mask = random_image()
     rng = None if seed is None else np.random.default_rng(seed)
     moved = 0
     for _ in range(8):
@@ -74,7 +74,7 @@ def test_imgaug_moves_masks_with_the_image(name: str, seed: Any) -> None:
 
 
 def test_imgaug_photometric_keeps_masks() -> None:
-    image, mask = picture()
+    image, mask = random_image()
     augmenter = iaa.Sequential([iaa.GaussianBlur(3.0), iaa.Add(40), iaa.CoarseDropout(0.5, 2)])
     new_image, new_mask = apply_augmentation(augmenter, image, mask)
     np.testing.assert_array_equal(new_mask, mask)
@@ -90,8 +90,8 @@ def test_imgaug_photometric_keeps_masks() -> None:
     ],
 )
 def test_imgaug_new_ground_belongs_to_no_instance(make: Any) -> None:
-    # Matterport hands the colour of the new ground to the masks as well: all True there.
-    image, mask = picture(count=1)
+    # Matterport hands the color of pixels that come into view to the masks as well: all True there.
+    image, mask = random_image(count=1)
     new_image, new_mask = apply_augmentation(make(), image, mask)
     assert new_image[0, 0].min() >= 100
     assert not new_mask[0, :].any() and not new_mask[:, 0].any()
@@ -113,7 +113,7 @@ ALBUMENTATIONS = {
 
 @pytest.mark.parametrize("name", ALBUMENTATIONS)
 def test_albumentations_moves_masks_with_the_image(name: str) -> None:
-    image, mask = picture()
+    image, mask = random_image()
     for rng in (None, np.random.default_rng(1)):
         new_image, new_mask = apply_augmentation(ALBUMENTATIONS[name](), image, mask, rng)
         assert new_mask.shape == mask.shape and new_mask.dtype == bool
@@ -132,7 +132,7 @@ def test_albumentations_moves_masks_with_the_image(name: str) -> None:
     ids=["imgaug", "albumentations"],
 )
 def test_seeded_results_do_not_depend_on_threads(augmentation: Any) -> None:
-    image, mask = picture()
+    image, mask = random_image()
 
     def augment(seed: int) -> np.ndarray:
         return apply_augmentation(augmentation, image, mask, np.random.default_rng(seed))[0]
@@ -146,7 +146,7 @@ def test_seeded_results_do_not_depend_on_threads(augmentation: Any) -> None:
 
 
 def test_unseeded_results_differ() -> None:
-    image, mask = picture()
+    image, mask = random_image()
     augmenter = iaa.Affine(rotate=(-90, 90))
     results = {apply_augmentation(augmenter, image, mask)[0].tobytes() for _ in range(6)}
     assert len(results) > 4
@@ -156,14 +156,14 @@ def test_unseeded_results_differ() -> None:
     "augmentation", [iaa.Fliplr(1.0), albumentations.HorizontalFlip(p=1.0)], ids=["ia", "al"]
 )
 def test_no_instances(augmentation: Any) -> None:
-    image, _ = picture()
+    image, _ = random_image()
     new_image, new_mask = apply_augmentation(augmentation, image, np.zeros((64, 64, 0), bool))
     np.testing.assert_array_equal(new_image, image[:, ::-1])
     assert new_mask.shape == (64, 64, 0) and new_mask.dtype == bool
 
 
 def test_functions() -> None:
-    image, mask = picture()
+    image, mask = random_image()
 
     def mirror(image: np.ndarray, mask: np.ndarray) -> Any:
         return image[:, ::-1], mask[:, ::-1].astype(np.float32)
@@ -179,7 +179,7 @@ def test_function_with_rng() -> None:
         step = rng.integers(1, 30)
         return np.roll(image, step, axis=1), np.roll(mask, step, axis=1)
 
-    image, mask = picture()
+    image, mask = random_image()
     results = [
         apply_augmentation(shift, image, mask, np.random.default_rng(seed))[1] for seed in (0, 0, 5)
     ]
@@ -194,14 +194,14 @@ def test_function_with_rng() -> None:
         (albumentations.Resize(32, 32), r"Resize changed the shape of the image from .64, 64, 3."),
         (lambda image, mask: (image, mask[:, :, :1]), "changed the shape of the mask"),
         (lambda image, mask: (image / 255, mask), "type of the image from uint8 to float64"),
-        (lambda image, mask: image, r"returned ndarray: must return \(image, mask\)"),
-        ("flip", "augmentation = 'flip': must be an imgaug augmenter, an Albumentations"),
+        (lambda image, mask: image, r"returned ndarray; it must return \(image, mask\)"),
+        ("flip", "augmentation is 'flip'; it must be an imgaug augmenter, an Albumentations"),
         ([iaa.Fliplr(1.0)], "must be an imgaug augmenter"),
         (iaa.Fliplr, "must be an imgaug augmenter"),
     ],
 )
 def test_errors(augmentation: Any, message: str) -> None:
-    image, mask = picture()
+    image, mask = random_image()
     with pytest.raises(ValueError, match=message):
         apply_augmentation(augmentation, image, mask)
 
@@ -209,7 +209,7 @@ def test_errors(augmentation: Any, message: str) -> None:
 def test_check_augmentation() -> None:
     check_augmentation(None)
     check_augmentation(iaa.Fliplr(0.5))
-    with pytest.raises(ValueError, match="augmentation = 3"):
+    with pytest.raises(ValueError, match="augmentation is 3"):
         check_augmentation(3)
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+import re
 import subprocess
 import sys
 from typing import Any
@@ -140,6 +141,43 @@ def test_errors_name_the_image(mask: np.ndarray, class_ids: Any, message: str) -
         load_image_gt(GivenMasks(mask, class_ids), ToyConfig(), 0)
 
 
+@pytest.mark.parametrize(
+    ("shape", "dtype", "channels", "expected"),
+    [
+        ((48, 64, 3), np.uint8, 1, 200),
+        ((48, 64), np.uint8, 1, 200),
+        ((48, 64, 2), np.uint8, 1, 200),  # grey and alpha
+        ((48, 64, 4), np.uint8, 3, 200),
+        ((48, 64), np.uint8, 3, 200),
+        ((48, 64), np.uint16, 3, 200),
+        ((48, 64, 4), np.uint8, 4, 200),  # as it is
+        ((48, 64, 3), np.float32, 3, 200),  # as it is
+    ],
+)
+def test_channels_are_converted_as_for_detection(
+    shape: tuple[int, ...], dtype: Any, channels: int, expected: int
+) -> None:
+    class Other(ToyConfig):
+        IMAGE_CHANNEL_COUNT = channels
+        IMAGE_RESIZE_MODE = "none"
+
+    dataset = ToyDataset([[(0, 0, 9, 9)]])
+    value = 200 * 257 if dtype is np.uint16 else 200
+    dataset.load_image = lambda image_id: np.full(shape, value, dtype)  # type: ignore[method-assign]
+    image, *_ = load_image_gt(dataset, Other(), 0)
+    assert image.shape == (48, 64, channels) and (image == expected).all()
+    assert image.dtype == (np.float32 if dtype is np.float32 else np.uint8)
+
+
+@pytest.mark.parametrize("shape", [(48, 64, 7), (48, 64, 0), (64,), (1, 48, 64, 3)])
+def test_images_that_cannot_be_converted(shape: tuple[int, ...]) -> None:
+    dataset = ToyDataset([[(0, 0, 9, 9)]])
+    dataset.load_image = lambda image_id: np.zeros(shape, np.uint8)  # type: ignore[method-assign]
+    words = rf"^image 0 \(source 'toy'.*: load_image gave the shape {re.escape(str(shape))}"
+    with pytest.raises(ValueError, match=words):
+        load_image_gt(dataset, ToyConfig(), 0)
+
+
 def test_source_without_classes() -> None:
     dataset = ToyDataset(BOXES)
     dataset.image_info[0]["source"] = "other"
@@ -166,7 +204,7 @@ def test_augment_flips_half_of_the_time() -> None:
             continue
         flips += 1
         np.testing.assert_array_equal(image, plain[0][:, ::-1])
-        # The picture is 64 wide.
+        # The image is 64 wide.
         np.testing.assert_array_equal(boxes[:, [1, 3]], 64 - plain[3][:, [3, 1]])
         np.testing.assert_array_equal(mask, plain[4][:, ::-1])
     assert 10 < flips < 30
@@ -186,15 +224,15 @@ def test_rng_decides_crop_and_flip(make_rng: Any) -> None:
     assert not np.array_equal(images[0], images[2])
 
 
-def test_augmentation_does_not_write_to_the_data_set() -> None:
+def test_augmentation_does_not_write_to_the_dataset() -> None:
     class Keep(ToyConfig):
         IMAGE_RESIZE_MODE = "none"
 
     class InMemory(ToyDataset):
-        picture = np.full((64, 64, 3), 7, np.uint8)
+        source = np.full((64, 64, 3), 7, np.uint8)
 
         def load_image(self, image_id: int) -> np.ndarray:
-            return self.picture
+            return self.source
 
     def blacken(image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         image[:] = 0
@@ -203,7 +241,7 @@ def test_augmentation_does_not_write_to_the_data_set() -> None:
     dataset = InMemory(BOXES, size=(64, 64))
     image = load_image_gt(dataset, Keep(), 0, augmentation=blacken)[0]
     assert not image.any()
-    assert (dataset.picture == 7).all()
+    assert (dataset.source == 7).all()
 
 
 def test_describe_image_without_a_path() -> None:

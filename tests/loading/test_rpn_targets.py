@@ -78,9 +78,9 @@ def test_same_as_the_whole_matrix(order: str, dtype: Any, seed: int, num_crowds:
     # Deltas lead from the anchor to its object.
     deltas = rpn_bbox[: len(positive)] * STD_DEV
     sizes = anchors[positive, 2:] - anchors[positive, :2]
-    centres = anchors[positive, :2] + sizes / 2 + deltas[:, :2] * sizes
+    centers = anchors[positive, :2] + sizes / 2 + deltas[:, :2] * sizes
     half = np.exp(deltas[:, 2:]) * sizes / 2
-    moved = np.concatenate([centres - half, centres + half], axis=1)
+    moved = np.concatenate([centers - half, centers + half], axis=1)
     np.testing.assert_allclose(moved, objects[assigned[positive]], atol=1e-3)
     assert not rpn_bbox[len(positive) :].any()
 
@@ -150,10 +150,10 @@ def test_sampling_with_an_own_source(rng: Any) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"gt_class_ids": [1, 1]}, "one class id a box"),
+        ({"gt_class_ids": [1, 1]}, "one class id for each box"),
         ({"gt_boxes": np.zeros((1, 5))}, r"gt_boxes has the shape \(1, 5\)"),
         ({"anchors": np.zeros(8)}, r"anchors has the shape \(8,\)"),
-        ({"rng": 7}, "rng = 7"),
+        ({"rng": 7}, "rng is 7"),
     ],
 )
 def test_wrong_arguments(changes: dict[str, Any], message: str) -> None:

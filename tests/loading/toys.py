@@ -1,4 +1,4 @@
-"""A data set in memory and a small configuration, for the tests of the loader."""
+"""A dataset in memory and a small configuration, for the tests of the loader."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ToyConfig(Config):
 
 
 class ToyDataset(Dataset):
-    """Pictures of noise with rectangles as instances.
+    """Images of noise with rectangles as instances.
 
     Args:
         boxes: for each image its boxes (y1, x1, y2, x2), also the masks.
@@ -59,10 +59,10 @@ def blobs(count: int, size: tuple[int, int], seed: int = 0) -> np.ndarray:
     """``count`` random ellipses, [height, width, count] bool; some reach over the border."""
     random = np.random.RandomState(seed)
     y, x = np.mgrid[: size[0], : size[1]]
-    centres = random.uniform(0, 1, (count, 2)) * size
+    centers = random.uniform(0, 1, (count, 2)) * size
     radii = random.uniform(1, max(size) / 3, (count, 2))
     parts = [
         ((y - cy) / ry) ** 2 + ((x - cx) / rx) ** 2 <= 1
-        for (cy, cx), (ry, rx) in zip(centres, radii, strict=True)
+        for (cy, cx), (ry, rx) in zip(centers, radii, strict=True)
     ]
     return np.stack(parts, axis=-1)

@@ -1,4 +1,4 @@
-"""Callbacks: figures in the logs, the best weights, early stopping, and their names."""
+"""Callbacks: metrics in the logs, the best weights, early stopping, and their names."""
 
 import json
 
@@ -42,7 +42,7 @@ def run(callback, epochs, learner=None):
     return every_log
 
 
-def test_figures_enter_the_logs(capsys):
+def test_metrics_enter_the_logs(capsys):
     learner, dataset = Learner(), cats()
     callback = cb.ValidationAP(learner, dataset, metric="box_AR100")
     logs = run(callback, 3, learner)
@@ -71,9 +71,9 @@ def test_max_images_are_spread_evenly():
 @pytest.mark.parametrize(
     "kwargs, message",
     [
-        ({"every": 0}, "every must be at least 1"),
-        ({"max_images": 0}, "max_images must be at least 1"),
-        ({"metric": "mAP"}, "metric must be one of box_AP"),
+        ({"every": 0}, "every is 0; it must be at least 1"),
+        ({"max_images": 0}, "max_images is 0; it must be at least 1"),
+        ({"metric": "mAP"}, "metric is 'mAP'; it must be one of box_AP"),
         ({"dataset": None}, "dataset is None"),
     ],
 )
@@ -112,7 +112,7 @@ def test_only_better_weights_are_written(tmp_path):
     assert note == {"file": "best.h5", "monitor": "val_mask_ap", "value": 0.3, "epoch": 6}
 
 
-def test_losses_are_minimised(tmp_path):
+def test_losses_are_minimized(tmp_path):
     for kwargs, count in (({}, 2), ({"mode": "max"}, 1)):
         path = tmp_path / f"{count}.h5"
         callback = best_after(path, [3, 2, 2.5], "val_loss", **kwargs)
@@ -124,10 +124,22 @@ def test_training_goes_on_from_the_best(tmp_path):
     best_after(path, [0.5])
     assert best_after(path, [0.4]).model.written == []
     assert len(best_after(path, [0.6]).model.written) == 1
-    # Another figure, or weights that are gone, start anew.
+    # Another metric, or weights that are gone: no value is known.
     assert len(best_after(path, [0.4], "val_box_ap").model.written) == 1
     path.unlink()
     assert len(best_after(path, [0.1], "val_box_ap").model.written) == 1
+
+
+@pytest.mark.parametrize("note", ["", "{", "[]", "{}", '{"file": "best.h5", "monitor": 3}'])
+def test_a_damaged_note_counts_as_none(tmp_path, note):
+    path = tmp_path / "best.h5"
+    best_after(path, [0.5])
+    (tmp_path / "best.h5.json").write_text(note)
+    if "monitor" in note:
+        assert len(best_after(path, [0.4]).model.written) == 1
+    else:
+        with pytest.warns(UserWarning, match="best.h5.json is damaged"):
+            assert len(best_after(path, [0.4]).model.written) == 1
 
 
 def test_file_names_with_epoch_and_figure(tmp_path):
@@ -140,42 +152,42 @@ def test_file_names_with_epoch_and_figure(tmp_path):
 
 
 def test_bad_checkpoint_arguments():
-    with pytest.raises(ValueError, match="mode must be"):
+    with pytest.raises(ValueError, match="mode is 'up'; it must be"):
         cb.BestCheckpoint("a.h5", mode="up")
-    with pytest.raises(ValueError, match=r"path must end in \.h5"):
+    with pytest.raises(ValueError, match=r"path is 'a.keras'; it must end in \.h5"):
         cb.BestCheckpoint("a.keras")
 
 
 class Fit:
-    """Fits a tiny model and feeds the logs with given figures first."""
+    """Fits a tiny model and feeds the logs with given metrics first."""
 
-    def __init__(self, figures):
-        self.figures = figures
+    def __init__(self, metrics):
+        self.metrics = metrics
 
     def __call__(self, *callbacks):
         class Feed(keras.callbacks.Callback):
             def on_epoch_end(_, epoch, logs=None):
-                logs.update({k: v[epoch] for k, v in self.figures.items() if v[epoch] is not None})
+                logs.update({k: v[epoch] for k, v in self.metrics.items() if v[epoch] is not None})
 
         inputs = keras.Input((2,))
         model = keras.Model(inputs, keras.layers.Dense(1)(inputs))
         model.compile("sgd", "mse")
-        epochs = len(next(iter(self.figures.values())))
+        epochs = len(next(iter(self.metrics.values())))
         data = np.zeros((2, 2)), np.zeros((2, 1))
         return model.fit(*data, epochs=epochs, verbose=0, callbacks=[Feed(), *callbacks])
 
 
 @pytest.mark.filterwarnings("error:Early stopping conditioned")
 def test_early_stopping_counts_measured_epochs(tmp_path):
-    figures = [0.1, None, 0.3, None, 0.2, None, 0.25, None, 0.1]
+    values = [0.1, None, 0.3, None, 0.2, None, 0.25, None, 0.1]
     best = cb.BestCheckpoint(tmp_path / "best.weights.h5", verbose=0)
     stop = cb.EarlyStopping(patience=2, verbose=0)
-    history = Fit({"val_mask_ap": figures})(best, stop)
+    history = Fit({"val_mask_ap": values})(best, stop)
     assert len(history.epoch) == 7
     assert stop.best == best.best == 0.3
 
 
-def test_figures_reach_keras_own_callbacks_and_history(tmp_path):
+def test_metrics_reach_keras_own_callbacks_and_history(tmp_path):
     learner = Learner()
 
     class Learn(keras.callbacks.Callback):
@@ -223,7 +235,9 @@ class TestResolve:
         assert cb.resolve_callbacks(logger, Learner(), None) == [logger]
 
     def test_errors(self):
-        with pytest.raises(ValueError, match="'map' is not one of ap, best, early_stopping"):
+        with pytest.raises(
+            ValueError, match="'map'; a name must be one of ap, best, early_stopping"
+        ):
             self.kinds(["ap", "map"])
-        with pytest.raises(ValueError, match="'best' needs a validation data set"):
+        with pytest.raises(ValueError, match="'best', which needs a validation dataset"):
             self.kinds(["best"], dataset=False)
