@@ -50,7 +50,7 @@ class FakeMaskRCNN:
         self.batch_size, self.refiner = batch_size, refiner
         return stream(
             images,
-            lambda image: image,
+            lambda image, name: image,
             lambda images: [self._detect(image) for image in images],
             lambda image, result: result,
             batch_size=batch_size,

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from mrcnn import model as modellib
+from mrcnn import utils
 from mrcnn.detection import molding
 from mrcnn.geometry.images import compose_image_meta
 from mrcnn.geometry.rle import decode_rle
@@ -258,7 +259,7 @@ def test_detect_molded_answers_in_molded_pixels(model):
 @pytest.mark.parametrize(
     "shape, rows, words",
     [
-        ((2, 64, 64, 3), 1, "image_metas has 1 rows for 2 molded_images"),
+        ((2, 64, 64, 3), 1, "image_metas has 1 rows; it must have one for each of the 2 molded"),
         ((1, 64, 100, 3), 1, r"molded_images\[0\] has 64 x 100 pixels"),
     ],
 )
@@ -447,7 +448,7 @@ def test_a_model_for_training_without_a_name_detects_and_sees_new_weights(tmp_pa
     (third,) = model.detect([image])
     same(first, third)
     assert not np.array_equal(first["scores"], second["scores"])
-    with pytest.raises(ValueError, match='run_graph needs a model built with mode="inference"'):
+    with pytest.raises(ValueError, match='run_graph needs mode="inference"; this model has'):
         model.run_graph([image], [("rpn_class", model.keras_model.get_layer("rpn_class").output)])
 
 
@@ -476,11 +477,63 @@ def test_trainable_layers(model, capsys):
 def test_ancestor(model):
     graph = model.keras_model
     masks = graph.get_layer("mrcnn_mask").output
-    for name in ("ROI", "ROI/rpn_non_max_suppression/NonMaxSuppressionV3:0", "res1a"):
-        layer = graph.get_layer(name.split("/")[0])
+    for name in ("ROI", "ROI:0", "res1a", "res1a/Relu:0", "rpn_class/concat:0"):
+        layer = graph.get_layer(name.split("/")[0].split(":")[0])
         assert model.ancestor(masks, name) is layer.output
     assert model.ancestor(masks, "proposal_targets") is None
     assert model.ancestor(graph.get_layer("res1a").output, "mrcnn_mask") is None
+
+
+# As the notebooks write them, with the ends that versions of TensorFlow gave the last one.
+INNER_NAMES = {
+    "pre_nms_anchors": "ROI/pre_nms_anchors:0",
+    "refined_anchors": "ROI/refined_anchors:0",
+    "refined_anchors_clipped": "ROI/refined_anchors_clipped:0",
+    "top": "ROI/top_anchors:1",
+    "kept": "ROI/rpn_non_max_suppression:0",
+    "kept_v2": "ROI/rpn_non_max_suppression/NonMaxSuppressionV2:0",
+    "kept_v3": "ROI/rpn_non_max_suppression/NonMaxSuppressionV3:0",
+    "kept_of_second": "ROI/rpn_non_max_suppression_1/NonMaxSuppressionV3:0",
+    "rpn_nms_keep": "ROI/rpn_nms_keep:0",
+}
+
+
+def test_inner_tensors_of_the_notebooks(model):
+    pillar = model.keras_model.get_layer("ROI").output
+    layer = model.keras_model.get_layer
+    outputs = [(key, model.ancestor(pillar, name)) for key, name in INNER_NAMES.items()]
+    outputs += [(name, layer(name).output) for name in ("rpn_class", "rpn_bbox", "ROI")]
+    values = model.run_graph([picture(seed=1), picture(seed=2)], outputs)
+    anchors = model.get_anchors((64, 64, 3))
+    order = np.argsort(-values["rpn_class"][..., 1], axis=1, kind="stable")
+    np.testing.assert_array_equal(values["top"], order)
+    np.testing.assert_allclose(values["pre_nms_anchors"], anchors[order], atol=1e-6)
+    for i, kept in enumerate((values["kept"], values["kept_of_second"])):
+        deltas = values["rpn_bbox"][i][order[i]] * model.config.RPN_BBOX_STD_DEV
+        refined = utils.apply_box_deltas(anchors[order[i]], deltas)
+        np.testing.assert_allclose(values["refined_anchors"][i], refined, atol=1e-5)
+        clipped = values["refined_anchors_clipped"][i]
+        np.testing.assert_allclose(clipped, np.clip(refined, 0, 1), atol=1e-5)
+        # As the notebooks use them: indices into the boxes of one image.
+        assert kept.dtype == np.int32 and kept.ndim == 1 and 0 < len(kept) <= 24
+        np.testing.assert_allclose(clipped[kept], values["ROI"][i][: len(kept)], atol=1e-6)
+        assert not values["ROI"][i][len(kept) :].any()
+    for key in ("kept_v2", "kept_v3", "rpn_nms_keep"):
+        np.testing.assert_array_equal(values[key], values["kept"])
+
+
+@pytest.mark.parametrize(
+    "name, words",
+    [
+        ("ROI/strided_slice:0", "must be 'ROI' for .*'ROI/pre_nms_anchors', .*ROI/rpn_non_max_sup"),
+        ("ROI/top_anchors:0", "'ROI/top_anchors:1'"),
+        ("mrcnn_detection/map/while:0", "'mrcnn_detection' for .* no inner tensor is known"),
+        ("res1a/convolution:0", "'res1a' for .* no inner tensor is known"),
+    ],
+)
+def test_unknown_inner_tensors_are_an_error(model, name, words):
+    with pytest.raises(ValueError, match=f"name is '{name}'; it {words}"):
+        model.ancestor(model.keras_model.get_layer("mrcnn_detection").output, name)
 
 
 def test_run_graph(model, capsys):
@@ -522,15 +575,15 @@ def test_importing_the_model_is_silent():
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_each_picture_keeps_the_order_and_raises_the_first_error():
+def test_for_each_image_keeps_the_order_and_raises_the_first_error():
     def slow_first(i):
         time.sleep(0.02 if i == 0 else 0)
         if i in (2, 3):
             raise ValueError(f"number {i}")
         return 10 * i
 
-    assert molding.each_picture(slow_first, [0, 1, 4]) == [0, 10, 40]
-    assert molding.each_picture(slow_first, [1]) == [10]
-    assert molding.each_picture(slow_first, []) == []
+    assert molding.for_each_image(slow_first, [0, 1, 4]) == [0, 10, 40]
+    assert molding.for_each_image(slow_first, [1]) == [10]
+    assert molding.for_each_image(slow_first, []) == []
     with pytest.raises(ValueError, match="number 2"):
-        molding.each_picture(slow_first, [0, 1, 2, 3])
+        molding.for_each_image(slow_first, [0, 1, 2, 3])

@@ -5,7 +5,6 @@ import numpy as np
 from keras import ops
 
 from mrcnn import graphs
-from mrcnn.geometry.images import molded_floats
 
 
 def compiled(model):
@@ -64,7 +63,6 @@ class KerasEngine:
     def __init__(self, shared):
         self._detect = compiled(graphs.detection_graph(shared))
         self._masks = compiled(graphs.mask_graph(shared))
-        self._config = shared.config
         self._mask_shape = tuple(shared.config.MASK_SHAPE)
         self.precision = shared.config.PRECISION
 
@@ -75,8 +73,7 @@ class KerasEngine:
         """Detections and their masks.
 
         Args:
-            images: `[batch, height, width, channels]` float32, mean subtracted, or uint8 as they
-                are.
+            images: `[batch, height, width, channels]` float32, mean subtracted.
             image_metas: `[batch, 12 + num_classes]`.
             anchors: `[anchors, (y1, x1, y2, x2)]` normalised.
 
@@ -86,7 +83,6 @@ class KerasEngine:
             masks: `[batch, most detections of a picture, mask height, mask width]` float32
                 probabilities of each detection's class.
         """
-        images = self._mold(np.asarray(images))
         image_metas = np.asarray(image_metas, np.float32)
         anchors = np.broadcast_to(np.asarray(anchors, np.float32), (len(images), *anchors.shape))
         detections, *pyramid = self._detect([images, image_metas, anchors])
@@ -97,13 +93,6 @@ class KerasEngine:
         rows = _round_up(count, detections.shape[1])
         masks = self._masks([detections[:, :rows], image_metas, *pyramid])
         return detections, ops.convert_to_numpy(masks)[:, :count]
-
-    def _mold(self, images):
-        """Subtract the mean where the pictures still have it."""
-        if images.dtype != np.uint8 or keras.backend.backend() != "jax":
-            return molded_floats(images, self._config)
-        images = ops.cast(ops.convert_to_tensor(images), "float32")  # on the GPU
-        return images - np.asarray(self._config.MEAN_PIXEL, np.float32)
 
 
 def most_detections(detections):

@@ -24,7 +24,6 @@ from mrcnn import __version__
 from mrcnn.engines import model_cache, pieces
 from mrcnn.engines.keras_engine import compiled, most_detections
 from mrcnn.engines.openvino_package import import_openvino
-from mrcnn.geometry.images import molded_floats
 from mrcnn.layers.winograd import KERNEL_BASIS, winograd
 
 PRECISIONS = ("float32", "bfloat16", "int8")
@@ -131,7 +130,7 @@ class OpenVINOEngine:
 
     def run(self, images, image_metas, anchors):
         """Detections and their masks; see `mrcnn.engines.keras_engine.KerasEngine.run`."""
-        images = np.ascontiguousarray(molded_floats(images, self._config))
+        images = np.ascontiguousarray(images, np.float32)
         image_metas = np.ascontiguousarray(image_metas, np.float32)
         with self._lock:
             self._follow_weights()

@@ -17,7 +17,7 @@ def run(items, *, batch_size=1, ahead=3, errors="raise", infer=None, mold=None):
     """Values of pictures through the stages: 10 for 1, 20 for 2."""
     return stream(
         items,
-        mold or (lambda picture: int(picture[0, 0, 0])),
+        mold or (lambda picture, name: int(picture[0, 0, 0])),
         infer or (lambda values: [10 * value for value in values]),
         lambda value, output: (value, output),
         batch_size=batch_size,
@@ -29,7 +29,7 @@ def run(items, *, batch_size=1, ahead=3, errors="raise", infer=None, mold=None):
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 10])
 @pytest.mark.parametrize("ahead", [1, 4])
 def test_every_picture_in_its_order(batch_size, ahead):
-    def slow_when_even(picture):
+    def slow_when_even(picture, name):
         value = int(picture[0, 0, 0])
         time.sleep(0.003 * (value % 2 == 0))
         return value
@@ -147,7 +147,7 @@ def test_stages_work_at_the_same_time():
     # The network takes the second picture only when the third is being read.
     third_is_read = threading.Event()
 
-    def mold(picture):
+    def mold(picture, name):
         value = int(picture[0, 0, 0])
         if value == 3:
             third_is_read.set()
