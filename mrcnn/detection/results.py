@@ -108,7 +108,7 @@ def from_coco(entries: Sequence[Mapping[str, Any]], size: tuple[int, int]) -> di
     """
     from pycocotools import mask as mask_utils
 
-    from mrcnn.evaluation.rle import segmentation_to_rle
+    from mrcnn.geometry.rle import segmentation_to_rle
 
     masks = np.zeros((*size, len(entries)), dtype=bool)
     for i, entry in enumerate(entries):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mrcnn.evaluation.ground_truth import GroundTruth, open_ground_truth
-from mrcnn.evaluation.rle import encode_masks, segmentation_to_rle
+from mrcnn.geometry.rle import encode_masks, segmentation_to_rle
 
 __all__ = ["ImageDetections", "results_to_coco"]
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from mrcnn.evaluation.rle import encode_masks, segmentation_to_rle
+from mrcnn.geometry.rle import encode_masks, segmentation_to_rle
 
 __all__ = ["DatasetTruth", "GroundTruth", "ImageTruth", "JsonTruth", "open_ground_truth"]
 

@@ -1,37 +1,63 @@
-"""Masks as COCO's run lengths: pixels column by column, runs of zeros and ones in turn.
+"""Run-length encoded masks in COCO's two forms, and COCO's `segmentation`.
 
-A mask is encoded from the part of the picture where it can have pixels, its box for instance;
-pixels of the frame around it are never looked at and need not exist.
+Pixels are read column by column; runs of zeros and ones follow each other, zeros first. A mask is
+encoded from the part of the image where it can have pixels, its box for instance; pixels of the
+frame around it are never read and need not exist.
+
+Run lengths from files are validated before anything is allocated or handed to C code: pycocotools
+decodes lengths that do not add up into uninitialized memory and crashes on sizes of 1e9 x 1e9.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from mrcnn.geometry.boxes import extract_bboxes
 
+__all__ = [
+    "RleMasks",
+    "decode_rle",
+    "encode_masks",
+    "encode_part",
+    "encode_rle",
+    "polygons_to_mask",
+    "read_counts",
+    "read_polygons",
+    "rle_area",
+    "segmentation_to_rle",
+]
+
+MAX_MASK_PIXELS = 2**31
+# pycocotools keeps some 100 bytes for each pixel of an outline.
+MAX_OUTLINE = 2_000_000
+# Polygons are clipped this far outside the image, where clipping changes no pixel inside it.
+_MARGIN = 4096
+_MAX_COORDINATE = 1e9
+# A compressed length is a signed number in groups of 5 bits; 13 of them hold 64 bits.
+_MAX_GROUPS = 12
+
 
 def encode_rle(mask: np.ndarray, compressed: bool = True) -> Any:
-    """Masks as COCO's run lengths: column by column, beginning with zeros.
+    """Encode masks as COCO's run lengths.
 
     Args:
-        mask: [height, width], or [height, width, instances].
-        compressed: Runs packed into a string (through pycocotools) or a list of lengths.
+        mask: [height, width], or [height, width, instances]; anything but zero is inside.
+        compressed: runs packed into a string (through pycocotools) or a list of lengths.
 
     Returns:
-        ``{"size": [height, width], "counts": str or list of int}``, ready for JSON; a list
+        `{"size": [height, width], "counts": str or list of int}`, ready for JSON; a list
         of these, one for each instance, where the mask has three axes.
 
     Raises:
-        ValueError: The mask has neither two nor three axes.
+        ValueError: the mask has neither two nor three axes.
     """
     mask = np.asarray(mask)
     if mask.ndim not in (2, 3):
         raise ValueError(
-            f"mask has shape {mask.shape}: must be [height, width] or [height, width, instances]."
+            f"mask has shape {mask.shape}; it must be [height, width] or [height, width, instances]"
         )
     masks = mask if mask.ndim == 3 else mask[..., None]
     rles = []
@@ -42,36 +68,37 @@ def encode_rle(mask: np.ndarray, compressed: bool = True) -> Any:
 
 
 def encode_masks(masks: np.ndarray) -> list[dict[str, Any]]:
-    """Run-length encode the masks of one picture as ``pycocotools.mask.encode`` does.
+    """Encode the masks of one image as `pycocotools.mask.encode` does.
 
     Args:
-        masks: ``[H, W, N]`` bool (anything else is compared with zero).
+        masks: [height, width, instances]; anything but zero is inside.
 
     Returns:
-        N dicts ``{"size": [H, W], "counts": bytes}``, equal to those of pycocotools.
+        A dict `{"size": [height, width], "counts": bytes}` for each instance, equal to those of
+        pycocotools.
 
     Raises:
-        ValueError: If ``masks`` has another rank.
+        ValueError: `masks` has another rank.
     """
     masks = np.asarray(masks)
     if masks.ndim != 3:
-        raise ValueError(f"masks must be [H, W, N], got shape {masks.shape}")
+        raise ValueError(f"masks has shape {masks.shape}; it must be [height, width, instances]")
     return [rle | {"counts": rle["counts"].encode()} for rle in encode_rle(masks)]
 
 
 def encode_part(
-    part: np.ndarray, corner: tuple[int, int], size: tuple[int, int], compressed: bool = True
+    part: np.ndarray, corner: tuple[int, int], size: tuple[int, ...], compressed: bool = True
 ) -> dict[str, Any]:
-    """The run lengths of a mask of which only a part is at hand.
+    """Encode a mask of which only a part is at hand.
 
     Args:
         part: [rows, columns], zero is outside; may be empty.
         corner: (y, x) of its upper left pixel in the frame.
         size: (height, width) of the frame, zero around the part.
-        compressed: As in encode_rle.
+        compressed: as in `encode_rle`.
 
     Returns:
-        As encode_rle.
+        As `encode_rle` for a mask of two axes.
     """
     height, width = int(size[0]), int(size[1])
     ends = _changes(part, corner, height)
@@ -81,11 +108,15 @@ def encode_part(
     counts = np.diff(ends, prepend=0, append=total)
     if not compressed:
         return {"size": [height, width], "counts": counts.tolist()}
+    return {"size": [height, width], "counts": _pack(counts, height, width).decode("ascii")}
+
+
+def _pack(counts: np.ndarray, height: int, width: int) -> bytes:
+    """Run lengths, which are known to be valid, as pycocotools' string."""
     from pycocotools import mask as coco_mask
 
     runs = {"size": [height, width], "counts": counts.astype(np.uint32)}
-    packed = coco_mask.frPyObjects(runs, height, width)
-    return {"size": [height, width], "counts": packed["counts"].decode("ascii")}
+    return coco_mask.frPyObjects(runs, height, width)["counts"]
 
 
 def _changes(part: np.ndarray, corner: tuple[int, int], height: int) -> np.ndarray:
@@ -97,71 +128,320 @@ def _changes(part: np.ndarray, corner: tuple[int, int], height: int) -> np.ndarr
         return np.zeros(0, np.int64)
     part = np.ascontiguousarray(part)
     part = part.view(np.uint8) if part.dtype == bool else (part != 0).view(np.uint8)
-    # A zero above each column, and one at the very end, keep the runs of columns apart.
+    # A zero above each column, and one at the very end, separate the runs of the columns.
     line = np.zeros(columns * (rows + 1) + 1, np.uint8)
     line[:-1].reshape(columns, rows + 1)[:, 1:] = cv2.transpose(part).reshape(columns, rows)
     column, row = np.divmod(np.flatnonzero(line[1:] != line[:-1]), rows + 1)
     ends = (int(corner[1]) + column) * height + int(corner[0]) + row
     if rows == height:
-        # From the foot of one column the run goes on at the head of the next.
+        # A run at the foot of one column continues at the head of the next.
         joined = np.flatnonzero(ends[1:-1:2] == ends[2::2]) * 2 + 1
         ends = np.delete(ends, np.concatenate([joined, joined + 1]))
     return ends
 
 
-def decode_rle(rle: Any) -> np.ndarray:
-    """Undo encode_rle.
+def read_counts(rle: Any) -> tuple[np.ndarray, tuple[int, int]]:
+    """Read the run lengths of a mask, validated.
 
     Args:
-        rle: ``{"size": [height, width], "counts": ...}`` with counts a string or bytes
+        rle: `{"size": [height, width], "counts": ...}` with counts a string or bytes
+            (compressed) or a list of lengths.
+
+    Returns:
+        counts: [runs] int64, lengths of runs of zeros and ones in turn.
+        size: (height, width) in pixels.
+
+    Raises:
+        ValueError: a key is missing, a value has another form, a length is negative, or the
+            lengths do not add up to the size.
+    """
+    if not isinstance(rle, Mapping) or "counts" not in rle:
+        raise ValueError("rle has no counts; it must be a dict of size and counts")
+    height, width = _read_size(rle)
+    packed = rle["counts"]
+    if isinstance(packed, str | bytes):
+        counts = _unpack(packed)
+    else:
+        counts = _read_lengths(packed)
+    if counts.size and counts.min() < 0:
+        raise ValueError(f"rle counts hold {counts.min()}; a length must not be negative")
+    # Lengths below 2**53 may still overflow 64 bits together.
+    total = int(counts.sum()) if counts.size < 1024 else sum(counts.tolist())
+    if total != height * width:
+        raise ValueError(
+            f"rle counts add up to {total} pixels; they must add up to {height} x {width} = "
+            f"{height * width}"
+        )
+    return counts, (height, width)
+
+
+def _read_size(rle: Mapping[str, Any]) -> tuple[int, int]:
+    size = rle.get("size")
+    try:
+        height, width = (int(side) for side in size)  # type: ignore[union-attr]
+        fits = height > 0 and width > 0 and height * width <= MAX_MASK_PIXELS
+    except (TypeError, ValueError, OverflowError):
+        fits = False
+    if not fits or isinstance(size, str | bytes):
+        value = str(size)[:60] if "size" in rle else "missing"
+        raise ValueError(
+            f"rle size is {value}; it must be [height, width] in pixels, at most "
+            f"{MAX_MASK_PIXELS} together"
+        )
+    return height, width
+
+
+def _read_lengths(values: Any) -> np.ndarray:
+    """A list of lengths as int64, also where they are written as text or as 1.0."""
+    try:
+        counts = np.asarray(values, np.float64)
+    except (TypeError, ValueError, OverflowError):
+        counts = np.full(1, np.nan)
+    whole = counts.ndim == 1 and np.isfinite(counts).all() and (counts == np.rint(counts)).all()
+    if (
+        not whole
+        or not isinstance(values, Sequence | np.ndarray)
+        or np.abs(counts).max(initial=0) > 2**53
+    ):
+        raise ValueError("rle counts hold something else than whole numbers; they must be lengths")
+    return counts.astype(np.int64)
+
+
+def _unpack(packed: str | bytes) -> np.ndarray:
+    """The lengths in a compressed string, [runs] int64.
+
+    Each character holds 5 bits of a number, lowest first, and whether more follow; from the
+    fourth number on it is the difference to the one two places before.
+    """
+    data = packed.encode("utf-8", "replace") if isinstance(packed, str) else packed
+    bits = np.frombuffer(data, np.uint8).astype(np.int64) - 48
+    ends = np.flatnonzero((bits & 0x20) == 0)
+    groups = np.diff(ends, prepend=-1)
+    if (
+        not bits.size
+        or bits.min() < 0
+        or bits.max() > 63
+        or not ends.size
+        or ends[-1] != bits.size - 1
+        or groups.max() > _MAX_GROUPS
+    ):
+        raise ValueError("rle counts is a text that pycocotools does not write")
+    starts = ends - groups + 1
+    position = np.arange(bits.size) - np.repeat(starts, groups)
+    values = np.add.reduceat((bits & 0x1F) << (5 * position), starts)
+    values -= np.where(bits[ends] & 0x10, np.int64(1) << (5 * groups), 0)
+    for first in (1, 2):
+        values[first::2] = np.cumsum(values[first::2])
+    return values
+
+
+def decode_rle(rle: Any) -> np.ndarray:
+    """Decode what `encode_rle` encodes.
+
+    Args:
+        rle: `{"size": [height, width], "counts": ...}` with counts a string or bytes
             (compressed) or a list of lengths; or a sequence of these of one size.
 
     Returns:
         [height, width] bool; [height, width, instances] for a sequence.
 
     Raises:
-        ValueError: The lengths do not add up to the size, or there is nothing to decode.
+        ValueError: the lengths do not add up to the size, or there is nothing to decode.
     """
     if not isinstance(rle, Mapping):
         if len(rle) == 0:
-            raise ValueError("rle is an empty sequence: the size of its masks is not known.")
+            raise ValueError("rle is an empty sequence; the size of its masks is not known")
         return np.stack([decode_rle(one) for one in rle], axis=-1)
-    height, width = (int(side) for side in rle["size"])
-    counts = rle["counts"]
-    if isinstance(counts, str | bytes):
-        from pycocotools import mask as coco_mask
-
-        packed = counts.encode() if isinstance(counts, str) else counts
-        return coco_mask.decode({"size": [height, width], "counts": packed}).astype(bool)
-    counts = np.asarray(counts, np.int64)
-    if counts.sum() != height * width or (counts < 0).any():
-        raise ValueError(
-            f"rle counts add up to {counts.sum()} pixels: must be {height} x {width} "
-            f"= {height * width}, without negative lengths."
-        )
+    counts, (height, width) = read_counts(rle)
     values = np.arange(len(counts)) % 2 == 1
     return np.repeat(values, counts).reshape((height, width), order="F")
 
 
-def rle_area(rles: list[dict[str, Any]]) -> np.ndarray:
-    """Pixels of each mask, [N] int64, without decoding any."""
+def rle_area(rles: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    """Return the number of pixels of each mask, [instances] int64, without decoding any."""
+    return np.array([read_counts(rle)[0][1::2].sum() for rle in rles], np.int64)
+
+
+def segmentation_to_rle(segmentation: Any, height: int, width: int) -> dict[str, Any]:
+    """Return COCO's `segmentation`, in any of its forms, as compressed run lengths.
+
+    Args:
+        segmentation: polygons in pixels as `read_polygons` takes them, uncompressed run lengths
+            (`counts` a list), or compressed ones (`counts` str or bytes).
+        height: height of the image in pixels.
+        width: width of the image in pixels.
+
+    Returns:
+        `{"size": [height, width], "counts": bytes or str}`.
+
+    Raises:
+        ValueError: the form is none of these, a polygon has fewer than three points, or run
+            lengths are invalid or for another size than the image.
+    """
+    if isinstance(segmentation, list):
+        polygons = read_polygons(segmentation)
+        if not polygons or any(len(polygon) < 3 for polygon in polygons):
+            raise ValueError("segmentation needs polygons of at least 3 points (6 numbers)")
+        mask = polygons_to_mask(polygons, height, width)
+        return encode_masks(mask[..., None])[0]
+    if not isinstance(segmentation, Mapping) or not {"counts", "size"} <= segmentation.keys():
+        raise ValueError("segmentation must be a list of polygons or a dict of counts and size")
+    size = _read_size(segmentation)
+    if size != (height, width):
+        raise ValueError(
+            f"segmentation size is {list(size)}; it must be the image's {[height, width]} "
+            "(height, width)"
+        )
+    counts, _ = read_counts(segmentation)
+    packed = segmentation["counts"]
+    if isinstance(packed, str | bytes):
+        return {"size": [height, width], "counts": packed}
+    return {"size": [height, width], "counts": _pack(counts, height, width)}
+
+
+def read_polygons(segmentation: Any) -> list[np.ndarray]:
+    """Read the polygons of a COCO `segmentation` in any nesting that tools write.
+
+    Args:
+        segmentation: `[[x1, y1, x2, y2, ...], ...]` as COCO defines it, or one flat list of
+            numbers, lists of points `[x, y]` or `{"x": x, "y": y}`, or any of these in further
+            lists; numbers may be written as text.
+
+    Returns:
+        A list of polygons, each [points, (x, y)] float64; those without a number are left out.
+
+    Raises:
+        ValueError: something is no number, not finite or beyond 1e9, numbers are no pairs, or
+            lists are nested more than 8 deep.
+    """
+    polygons: list[np.ndarray] = []
+    _collect_polygons(segmentation, polygons, 8)
+    return polygons
+
+
+def _collect_polygons(value: Any, polygons: list[np.ndarray], depth: int) -> None:
+    if not isinstance(value, list | tuple | np.ndarray) or depth == 0:
+        raise ValueError("segmentation holds something else than lists of numbers")
+    if len(value) == 0:
+        return
+    if isinstance(value[0], Mapping):
+        value = [
+            [point.get("x"), point.get("y")] if isinstance(point, Mapping) else point
+            for point in value
+        ]
+    nested = [isinstance(item, list | tuple | np.ndarray) for item in value]
+    if not any(nested):
+        polygons.append(_points(value))
+    elif all(nested) and all(_is_point(item) for item in value):
+        polygons.append(_points([number for item in value for number in item]))
+    else:
+        for item in value:
+            _collect_polygons(item, polygons, depth - 1)
+
+
+def _is_point(item: Sequence[Any]) -> bool:
+    return len(item) == 2 and not any(isinstance(n, list | tuple | Mapping) for n in item)
+
+
+def _points(numbers: Sequence[Any]) -> np.ndarray:
+    try:
+        values = np.asarray(numbers, np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError("segmentation holds something that is no number") from error
+    if not np.isfinite(values).all() or np.abs(values).max() > _MAX_COORDINATE:
+        raise ValueError(
+            "segmentation holds a number that is not finite or beyond "
+            f"{_MAX_COORDINATE:.0e}; coordinates must be pixels"
+        )
+    if values.size % 2:
+        raise ValueError(f"segmentation holds {values.size} numbers; they must be pairs of x and y")
+    return values.reshape(-1, 2)
+
+
+def polygons_to_mask(polygons: Sequence[np.ndarray], height: int, width: int) -> np.ndarray:
+    """Draw the union of polygons as pycocotools does, in the part of the image they reach.
+
+    pycocotools rounds to fifths of a pixel, so moving everything by whole pixels changes nothing,
+    and the result is that of drawing in the whole image, in a fraction of the time. Polygons that
+    reach far outside the image are clipped first.
+
+    Args:
+        polygons: each [points, (x, y)], finite, at least three points.
+        height: height of the image in pixels.
+        width: width of the image in pixels.
+
+    Returns:
+        [height, width] bool.
+
+    Raises:
+        ValueError: an outline is longer than `MAX_OUTLINE` pixels.
+    """
+    mask = np.zeros((height, width), bool)
+    inside = [_clip_far(polygon, height, width) for polygon in polygons]
+    inside = [polygon for polygon in inside if len(polygon) >= 3]
+    if not inside:
+        return mask
+    corners = np.concatenate(inside)
+    left, top = np.floor(np.clip(corners.min(0) - 1, 0, [width, height])).astype(int).tolist()
+    right, bottom = np.ceil(np.clip(corners.max(0) + 2, 0, [width, height])).astype(int).tolist()
+    if left >= right or top >= bottom:
+        return mask
     from pycocotools import mask as coco_mask
 
-    # One at a time: some builds of pycocotools count the masks of a list in 8 bits.
-    return np.array([coco_mask.area(rle) for rle in rles], np.int64)
+    # COCO writes two decimals; without them restored 23.3 would be 23.299999999999997, on
+    # the other side of a rounding.
+    moved = [(polygon - [left, top]).round(6).ravel().tolist() for polygon in inside]
+    encoded = coco_mask.frPyObjects(moved, bottom - top, right - left)
+    mask[top:bottom, left:right] = coco_mask.decode(coco_mask.merge(encoded))
+    return mask
+
+
+def _clip_far(polygon: np.ndarray, height: int, width: int) -> np.ndarray:
+    """A polygon [points, 2] clipped `_MARGIN` pixels outside the image, and no longer outline."""
+    polygon = np.asarray(polygon, np.float64)
+    for axis, side in ((0, width), (1, height)):
+        polygon = _clip_below(polygon, axis, -_MARGIN)
+        polygon = -_clip_below(-polygon, axis, -(side + _MARGIN))
+    length = np.abs(polygon - np.roll(polygon, 1, axis=0)).max(axis=1, initial=0).sum()
+    if length > MAX_OUTLINE:
+        raise ValueError(
+            f"the outline of a polygon is {length:.0f} pixels long; it must be at most "
+            f"{MAX_OUTLINE}"
+        )
+    return polygon
+
+
+def _clip_below(polygon: np.ndarray, axis: int, limit: float) -> np.ndarray:
+    """The part of a polygon with a coordinate of at least `limit` (Sutherland and Hodgman)."""
+    if not len(polygon) or polygon[:, axis].min() >= limit:
+        return polygon
+    points = []
+    for a, b in zip(np.roll(polygon, 1, axis=0), polygon, strict=True):
+        if (a[axis] < limit) != (b[axis] < limit):
+            points.append(a + (b - a) * ((limit - a[axis]) / (b[axis] - a[axis])))
+        if b[axis] >= limit:
+            points.append(b)
+    return np.array(points).reshape(-1, 2)
 
 
 class RleMasks:
-    """Run lengths that can be cut like masks [height, width, N]: `masks[y1:y2, x1:x2, index]`.
+    """Run lengths that can be sliced like masks [height, width, N]: `masks[y1:y2, x1:x2, index]`.
 
-    One frame exists at a time, and only while it is cut.
+    One frame exists at a time, and only while it is sliced.
     """
 
     def __init__(self, rles: list[dict[str, Any]], size: tuple[int, int]) -> None:
+        """Wrap run lengths.
+
+        Args:
+            rles: as from `encode_rle`, all of one size.
+            size: (height, width) in pixels, used where there are none.
+        """
         self.rles = rles
         self.shape = (*(rles[0]["size"] if rles else size), len(rles))
         self.ndim = 3
 
     def __getitem__(self, where: tuple[slice, slice, int]) -> np.ndarray:
+        """Return [rows, columns] bool of one mask."""
         rows, columns, index = where
         return decode_rle(self.rles[index])[rows, columns]

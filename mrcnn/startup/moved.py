@@ -18,6 +18,7 @@ MOVED = {
     "mrcnn.datasets.open_images_tables": "mrcnn.datasets.open_images.tables",
     "mrcnn.detecting": "mrcnn.detection.molding",
     "mrcnn.downloads": "mrcnn.checkpoints.known",
+    "mrcnn.evaluation.rle": "mrcnn.geometry.rle",
     "mrcnn.fetch": "mrcnn.files.fetch",
     "mrcnn.figure_parts": "mrcnn.drawing.figures",
     "mrcnn.quiet": "mrcnn.startup.backend",

@@ -141,7 +141,7 @@ def test_odd_segmentations(changes, area):
 def test_errors_name_what_is_wrong():
     content = coco_json()
     content["annotations"][0]["segmentation"] = {"size": [2, 2], "counts": [0, 4]}
-    with pytest.raises(ValueError, match=r"annotation 1: segmentation size \[2, 2\]"):
+    with pytest.raises(ValueError, match=r"annotation 1: segmentation size is \[2, 2\]"):
         JsonTruth(content).load(7)
     with pytest.raises(ValueError, match="image_id 8 is not one of the data set's 2"):
         JsonTruth(content).load(8)

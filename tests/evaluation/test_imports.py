@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 HEAVY = ("tensorflow", "keras", "matplotlib", "pycocotools", "cv2", "tqdm")
-MODULES = "boundary coco curves detections ground_truth instances pixels plots report rle".split()
+MODULES = "boundary coco curves detections ground_truth instances pixels plots report".split()
 
 
 def test_evaluation_imports_nothing_heavy():

@@ -1,13 +1,21 @@
 """Run lengths: pycocotools' own, also of masks of which only the box is at hand."""
 
 import json
+import math
 
 import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
 from mrcnn.geometry.masks import empty_masks, paste_masks, paste_rles
-from mrcnn.geometry.rle import decode_rle, encode_masks, encode_part, encode_rle, rle_area
+from mrcnn.geometry.rle import (
+    decode_rle,
+    encode_masks,
+    encode_part,
+    encode_rle,
+    rle_area,
+    segmentation_to_rle,
+)
 from tests.geometry.test_masks import blobs
 
 
@@ -43,7 +51,7 @@ def test_rle_of_several_instances():
 
 
 def test_rle_refuses():
-    with pytest.raises(ValueError, match=r"add up to 5 pixels: must be 2 x 3 = 6"):
+    with pytest.raises(ValueError, match=r"add up to 5 pixels; they must add up to 2 x 3 = 6"):
         decode_rle({"size": [2, 3], "counts": [2, 3]})
     with pytest.raises(ValueError, match="empty sequence"):
         decode_rle([])
@@ -105,3 +113,104 @@ def test_run_lengths_take_no_frames():
     boxes = np.tile([100, 200, 140, 230], (400, 1))
     rles = paste_rles(np.ones((400, 28, 28), np.float32), boxes, (8000, 8000))
     assert rle_area(rles).tolist() == [40 * 30] * 400
+
+
+def packed(counts, size=(48, 64)):
+    """pycocotools' string of lengths, which it does not check."""
+    runs = {"size": list(size), "counts": counts}
+    return coco_mask.frPyObjects(runs, *size)["counts"].decode()
+
+
+@pytest.mark.parametrize(
+    ("rle", "message"),
+    [
+        ({"counts": [490, 20], "size": [48, 64]}, "510 pixels; .* 48 x 64 = 3072"),
+        ({"counts": packed([490, 20]), "size": [48, 64]}, "510 pixels; .* 48 x 64 = 3072"),
+        ({"counts": packed([490, 20]).encode(), "size": [48, 64]}, "510 pixels; .* = 3072"),
+        ({"counts": [490, 20, 9562], "size": [48, 64]}, "10072 pixels; .* = 3072"),
+        ({"counts": packed([490, 20, 9562]), "size": [48, 64]}, "10072 pixels; .* = 3072"),
+        ({"counts": [490, -20, 2602], "size": [48, 64]}, "hold -20; a length must not be neg"),
+        ({"counts": [490, 20, 2562]}, "size is missing"),
+        ({"counts": [490, 20, 2562], "size": [48]}, r"size is \[48\]"),
+        ({"counts": [490, 20, 2562], "size": "48"}, "size is 48"),
+        ({"counts": [10**18], "size": [10**9, 10**9]}, "size is .* at most"),
+        ({"counts": packed([9]), "size": [10**9, 10**9]}, "size is .* at most"),
+        ({"counts": [9], "size": [-3, -3]}, "size is "),
+        ({"counts": [], "size": [3, 3]}, "add up to 0 pixels"),
+        ({"counts": "", "size": [3, 3]}, "a text that pycocotools does not write"),
+        ({"counts": "\x00\x01", "size": [3, 3]}, "a text that pycocotools does not write"),
+        ({"counts": "o" * 99, "size": [3, 3]}, "a text that pycocotools does not write"),
+        ({"counts": "käse", "size": [3, 3]}, "a text that pycocotools does not write"),
+        ({"counts": [1, "x"], "size": [3, 3]}, "whole numbers"),
+        ({"counts": [1.5, 7.5], "size": [3, 3]}, "whole numbers"),
+        ({"counts": [1, None], "size": [3, 3]}, "whole numbers"),
+        ({"counts": [[1, 8]], "size": [3, 3]}, "whole numbers"),
+        ({"counts": [10**400], "size": [3, 3]}, "whole numbers"),
+        ({"counts": 9, "size": [3, 3]}, "whole numbers"),
+        ({"counts": {"a": 9}, "size": [3, 3]}, "whole numbers"),
+        ({"counts": None, "size": [3, 3]}, "whole numbers"),
+        ({"size": [3, 3]}, "no counts"),
+    ],
+)
+def test_broken_run_lengths(rle, message):
+    for function in (decode_rle, lambda one: rle_area([one])):
+        with pytest.raises(ValueError, match=message):
+            function(rle)
+    if "counts" in rle and rle.get("size") == [48, 64]:
+        with pytest.raises(ValueError, match=message):
+            segmentation_to_rle(rle, 48, 64)
+
+
+def test_lengths_as_text_or_with_a_fraction_of_zero():
+    for counts in ([2.0, 1, 3], ["2", "1", "3"], (2, 1, 3), np.array([2, 1, 3])):
+        assert decode_rle({"size": [2, 3], "counts": counts}).sum() == 1
+
+
+SQUARE = [10, 10, 40, 10, 40, 30, 10, 30]
+POINTS = [[10, 10], [40, 10], [40, 30], [10, 30]]
+
+
+@pytest.mark.parametrize(
+    "segmentation",
+    [
+        [SQUARE], SQUARE, [[SQUARE]], [[[SQUARE]]], POINTS, [POINTS], [[POINTS]], [SQUARE, []],
+        [[], SQUARE], [[str(n) for n in SQUARE]], [{"x": x, "y": y} for x, y in POINTS],
+        [[{"x": x, "y": y} for x, y in POINTS]], [float(n) for n in SQUARE], [SQUARE, SQUARE],
+        [POINTS, POINTS], [SQUARE[:8], POINTS],
+    ],
+)  # fmt: skip
+def test_nestings_of_a_polygon(segmentation):
+    assert rle_area([segmentation_to_rle(segmentation, 48, 64)]).tolist() == [600]
+
+
+@pytest.mark.parametrize(
+    "segmentation",
+    [
+        [[10, 10, math.nan, 10, 40, 30]], [[10, 10, math.inf, 10, 40, 30]], [[1, 2, 3, 4, 5]],
+        [[1e12, 2, 3, 4, 5, 6]], [[10**400, 2, 3, 4, 5, 6]], [["x", 2, 3, 4, 5, 6]], [[None] * 6],
+        [1, 2, [3, 4], 5, 6], [{"x": 1}] * 3, [[1, 2]], [SQUARE[:4]], [[[[[[[[[[SQUARE]]]]]]]]]],
+        [[{}, 1, 2, 3, 4, 5]], ["10 10 40 10 40 30"],
+    ],
+)  # fmt: skip
+def test_broken_polygons(segmentation):
+    with pytest.raises(ValueError, match="segmentation "):
+        segmentation_to_rle(segmentation, 48, 64)
+
+
+@pytest.mark.parametrize("far", [5_000, 1e6, 1e9])
+def test_polygons_that_reach_far_outside(far):
+    around = [[-far, -far, far, -far, far, far, -far, far]]
+    assert rle_area([segmentation_to_rle(around, 48, 64)]).tolist() == [48 * 64]
+    # The left half: what lies outside is cut off and moves to no edge.
+    half = [[-far, -far, 32, -far, 32, far, -far, far]]
+    mask = decode_rle(segmentation_to_rle(half, 48, 64))
+    assert mask[:, :32].all()
+    assert not mask[:, 32:].any()
+    outside = [[far, far, 2 * far, far, 2 * far, 2 * far]] if far < 1e9 else [[far, far] * 3]
+    assert rle_area([segmentation_to_rle(outside, 48, 64)]).tolist() == [0]
+
+
+def test_an_outline_that_is_too_long():
+    zigzag = np.tile([0.0, 0.0, 9000.0, 9000.0], 400).tolist()
+    with pytest.raises(ValueError, match=r"outline of a polygon is .* it must be at most 2000000"):
+        segmentation_to_rle([zigzag], 9000, 9000)

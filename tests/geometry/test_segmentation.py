@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as mask_utils
 
-from mrcnn.evaluation.rle import encode_masks, segmentation_to_rle
+from mrcnn.geometry.rle import encode_masks, segmentation_to_rle
 
 
 def test_odd_masks():
@@ -16,7 +16,7 @@ def test_odd_masks():
     assert encode_masks(masks) == expected
     assert encode_masks(masks.astype(np.float32) * 0.3) == expected
     assert encode_masks(masks[..., :0]) == []
-    with pytest.raises(ValueError, match=r"\[H, W, N\]"):
+    with pytest.raises(ValueError, match=r"\[height, width, instances\]"):
         encode_masks(masks[..., 0])
 
 
@@ -41,7 +41,7 @@ def test_all_forms_of_a_segmentation():
     [
         ([], "at least 3 points"),
         ([[0, 0, 4, 4]], "at least 3 points"),
-        ({"size": [5, 8], "counts": [40]}, r"\[5, 8\] is not the picture's \[6, 8\]"),
+        ({"size": [5, 8], "counts": [40]}, r"\[5, 8\]; it must be the image's \[6, 8\]"),
         ({"counts": [48]}, "list of polygons or a dict"),
         ("13", "list of polygons or a dict"),
     ],

@@ -1,0 +1,204 @@
+"""Files and folders of a dataset: what is visible, and which image an annotation means."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+# Folders that programs leave behind; they hold copies of data, not data.
+_LITTER = {"__macosx", "__pycache__", "@eadir", "$recycle.bin", "thumbs.db", "desktop.ini"}
+# Folders that hold annotations only: the dataset is the folder above.
+ANNOTATION_FOLDERS = ("annotations", "annotation", "json", "jsons", "labels", "label", "via")
+IMAGE_FOLDERS = ("images", "imgs", "img", "image", "JPEGImages")
+# Deeper and larger trees are no dataset: the search for an image gives up.
+_MAX_DEPTH, _MAX_FILES = 6, 2_000_000
+
+
+def is_visible(name: str) -> bool:
+    """Return whether a file or folder of this name can be data.
+
+    Hidden files ("._a.png" of macOS, ".DS_Store", ".ipynb_checkpoints") and what unpackers and
+    servers leave behind ("__MACOSX") are not.
+    """
+    return not name.startswith(".") and name.lower() not in _LITTER
+
+
+def visible_files(folder: str | os.PathLike[str], *endings: str) -> list[Path]:
+    """Return the visible files of a folder by name; none where there is no such folder.
+
+    Args:
+        folder: the folder; sub-folders are not searched.
+        *endings: lower-case endings such as ".json", compared without regard to case; none
+            takes all files.
+    """
+    return [
+        Path(folder, name)
+        for name in _scan(folder, folders=False)
+        if not endings or os.path.splitext(name)[1].lower() in endings
+    ]
+
+
+def visible_folders(folder: str | os.PathLike[str]) -> list[Path]:
+    """Return the visible sub-folders of a folder by name; none where there is no such folder."""
+    return [Path(folder, name) for name in _scan(folder, folders=True)]
+
+
+def _scan(folder: str | os.PathLike[str], folders: bool) -> list[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(
+                e.name
+                for e in entries
+                if is_visible(e.name) and (e.is_dir() if folders else e.is_file())
+            )
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return []
+
+
+def dataset_root(annotation_file: Path) -> Path:
+    """Return the folder of the dataset that an annotation file belongs to."""
+    folder = annotation_file.parent
+    # A path without a folder, "a.json", has no parent to climb to.
+    climbs = folder.name.lower() in ANNOTATION_FOLDERS
+    return folder.parent if climbs else folder
+
+
+class ImageFinder:
+    r"""Finds the image that an annotation names, inside one dataset.
+
+    Labeling tools record names in many ways: with backslashes, with %20 for a blank, as a URL or a
+    path of another computer, in other letter case, without the sub-folder. Every image is looked
+    for by itself, never outside `root` and `folders`: first as recorded in each folder, then
+    without its leading folders, then anywhere in `root`. A name that fits several files equally
+    well finds none.
+
+    Example:
+        >>> finder = ImageFinder(Path("cats"), [Path("cats/images")])   # doctest: +SKIP
+        >>> finder.find("C:\\data\\cats\\images\\a.PNG")                # doctest: +SKIP
+        PosixPath('cats/images/a.png')
+    """
+
+    def __init__(self, root: Path, folders: Sequence[Path] = (), other_parts: Collection[str] = ()):
+        """Prepare a search; nothing is read yet.
+
+        Args:
+            root: folder of the dataset; everything found lies in it or in `folders`.
+            folders: where to look first, in this order.
+            other_parts: names of folders that belong to other parts of the dataset ("val" while
+                "train" is read); their images are not taken.
+        """
+        self.root = root
+        self.folders = list(dict.fromkeys([*folders, root]))
+        self._others = {name.lower() for name in other_parts}
+        self._listings: dict[Path, dict[str, list[str]]] = {}
+        self._index: dict[str, list[Path]] | None = None
+
+    def find(self, *recorded: str) -> Path | None:
+        """Return the file of the first of the recorded names that is found, else None."""
+        for name in recorded:
+            for exact in (True, False):
+                for parts in _readings(name):
+                    path = self._find_parts(parts, exact)
+                    if path is not None:
+                        return path
+        return None
+
+    def locate(self, *recorded: str) -> Path:
+        """Return the file as `find` does, else where it should be, for the error message."""
+        path = self.find(*recorded)
+        if path is not None:
+            return path
+        parts = [part for part in _readings(recorded[0])[-1] if part != ".."]
+        return self.folders[0].joinpath(*(part[:200] for part in parts) or ["unnamed"])
+
+    def _find_parts(self, parts: Sequence[str], exact: bool) -> Path | None:
+        if exact:
+            found = (self._walk(folder, parts) for folder in self.folders)
+            return next((path for path in found if path is not None), None)
+        names = [part for part in parts if part != ".."]
+        for start in range(len(names)):
+            for folder in self.folders:
+                if (path := self._walk(folder, names[start:])) is not None:
+                    return path
+        return self._search(names)
+
+    def _walk(self, folder: Path, parts: Sequence[str]) -> Path | None:
+        """The file at a relative path, without regard to case where that is unambiguous."""
+        place = folder
+        for part in parts:
+            if part == "..":
+                if place == self.root or self.root not in place.parents:
+                    return None
+                place = place.parent
+                continue
+            names = self._listing(place).get(part.lower(), [])
+            if part not in names and len(names) != 1:
+                return None
+            place = place / (part if part in names else names[0])
+        return place if parts and place.is_file() else None
+
+    def _listing(self, folder: Path) -> dict[str, list[str]]:
+        if folder not in self._listings:
+            names: dict[str, list[str]] = {}
+            try:
+                for name in os.listdir(folder):
+                    names.setdefault(name.lower(), []).append(name)
+            except OSError:  # no such folder, or a file
+                names = {}
+            self._listings[folder] = names
+        return self._listings[folder]
+
+    def _search(self, names: Sequence[str]) -> Path | None:
+        """The only file of this name in the dataset, or the only one in folders of these names."""
+        if not names:
+            return None
+        candidates = self._all_files().get(names[-1].lower(), [])
+        for count in range(len(names), 0, -1):
+            ending = [name.lower() for name in names[-count:]]
+            fitting = [p for p in candidates if [q.lower() for q in p.parts[-count:]] == ending]
+            if fitting:
+                return fitting[0] if len(fitting) == 1 else None
+        return None
+
+    def _all_files(self) -> dict[str, list[Path]]:
+        if self._index is None:
+            self._index = {}
+            count = 0
+            for place, folders, files in os.walk(self.root):
+                depth = len(Path(place).relative_to(self.root).parts)
+                folders[:] = sorted(
+                    name
+                    for name in folders
+                    if is_visible(name) and name.lower() not in self._others and depth < _MAX_DEPTH
+                )
+                for name in files:
+                    if is_visible(name):
+                        self._index.setdefault(name.lower(), []).append(Path(place, name))
+                count += len(files)
+                if count > _MAX_FILES:
+                    break
+        return self._index
+
+
+def _readings(recorded: str) -> list[list[str]]:
+    """The ways to read a recorded name, each as the parts of a path, the literal one first."""
+    texts = [recorded, recorded.replace("\\", "/")]
+    if "://" in recorded or "?" in recorded:
+        try:
+            url = urlsplit(recorded)
+            # Label Studio: /data/local-files/?d=images/a.png
+            texts += [value for _, value in parse_qsl(url.query)] + [url.path]
+        except ValueError:  # "http://[": no address
+            pass
+    texts += [unquote(text) for text in list(texts) if "%" in text]
+    readings = []
+    for text in texts:
+        parts = [
+            p for p in re.sub(r"^[A-Za-z]:(?=[\\/])", "", text).split("/") if p not in ("", ".")
+        ]
+        if parts and "\0" not in text and parts not in readings:
+            readings.append(parts)
+    return readings or [["unnamed"]]
