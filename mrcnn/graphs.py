@@ -16,7 +16,7 @@ from keras import layers
 from mrcnn.checkpoints.keras_model import NamedWeightsModel
 from mrcnn.checkpoints.names import matterport_layer_names
 from mrcnn.config_rules import SIDE_MULTIPLE
-from mrcnn.geometry.anchors import compute_backbone_shapes, generate_pyramid_anchors
+from mrcnn.geometry.anchors import anchors_for_image, compute_backbone_shapes
 from mrcnn.geometry.boxes import norm_boxes
 from mrcnn.layers.adapters import ActiveClassIds, Anchors, ClassMasks, NormBoxes
 from mrcnn.layers.backbones import backbone_graph
@@ -52,22 +52,16 @@ def precision_policy(precision):
 
 
 def normalized_anchors(config, image_shape):
-    """The anchors of a picture of this size.
+    """The anchors of an image of this size.
 
     Args:
         config: `Config`.
         image_shape: `(height, width, ...)` of the network's input in pixels.
 
     Returns:
-        `(pixel anchors, normalised anchors)`, both `[anchors, (y1, x1, y2, x2)]`.
+        `(pixel anchors, normalized anchors)`, both `[anchors, (y1, x1, y2, x2)]`.
     """
-    anchors = generate_pyramid_anchors(
-        config.RPN_ANCHOR_SCALES,
-        config.RPN_ANCHOR_RATIOS,
-        compute_backbone_shapes(config, image_shape),
-        config.BACKBONE_STRIDES,
-        config.RPN_ANCHOR_STRIDE,
-    )
+    anchors = anchors_for_image(config, image_shape)
     return anchors, norm_boxes(anchors, image_shape[:2])
 
 

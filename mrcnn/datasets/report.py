@@ -11,6 +11,7 @@ import numpy as np
 
 from mrcnn.datasets import image_files
 from mrcnn.datasets.dataset import Dataset
+from mrcnn.geometry.spacing import evenly_spaced
 
 # A box narrower than this has lost its shape after any resizing, and its deltas,
 # log(width / anchor width), are far from all others.
@@ -180,7 +181,7 @@ def check_dataset(dataset: Dataset, max_images: int | None = None) -> DatasetRep
     _check_tables(dataset, report)
     count = dataset.num_images if max_images is None else min(max_images, dataset.num_images)
     # Evenly spaced, not the first ones: files are often sorted by class or by origin.
-    chosen = np.unique(np.linspace(0, max(dataset.num_images - 1, 0), count).round().astype(int))
+    chosen = np.unique(evenly_spaced(max(dataset.num_images - 1, 0), count)).astype(int)
     used: Counter[int] = Counter()
     for image_id in chosen.tolist():
         used.update(_ImageCheck(dataset, image_id, report).run())

@@ -10,6 +10,7 @@ import numpy as np
 
 from mrcnn.datasets.image_files import IMAGE_EXTENSIONS
 from mrcnn.detection.molding import read_if_path
+from mrcnn.geometry.spacing import evenly_spaced
 
 # More do not make a quantized network better, and each costs a run in float32.
 CALIBRATION_IMAGES = 64
@@ -39,5 +40,4 @@ def calibration_images(source: Any) -> list[np.ndarray]:
     if not items:
         raise ValueError("calibration is empty; it must hold at least one image")
     count = min(len(items), CALIBRATION_IMAGES)
-    chosen = np.linspace(0, len(items) - 1, count).round().astype(int)
-    return [read(items[i]) for i in chosen]
+    return [read(items[i]) for i in evenly_spaced(len(items) - 1, count)]

@@ -15,6 +15,7 @@ import numpy as np
 
 from mrcnn.geometry.masks import empty_masks
 from mrcnn.geometry.rle import encode_part
+from mrcnn.geometry.spacing import evenly_spaced
 
 Box = tuple[int, int, int, int]
 
@@ -44,7 +45,7 @@ def tile_windows(height: int, width: int, tile: int, overlap: int) -> list[Box]:
             return [0]
         count = -(-(side - overlap) // (tile - overlap))
         # Evenly, so that no last tile is a sliver.
-        return np.linspace(0, side - tile, count).round().astype(int).tolist()
+        return evenly_spaced(side - tile, count)
 
     return [
         (y, x, min(y + tile, height), min(x + tile, width))

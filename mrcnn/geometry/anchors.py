@@ -1,4 +1,4 @@
-"""Anchors: the boxes the region proposal network scores and refines."""
+"""Anchors: the boxes that the region proposal network scores and refines."""
 
 from __future__ import annotations
 
@@ -13,20 +13,42 @@ if TYPE_CHECKING:
 
 
 def compute_backbone_shapes(config: Config, image_shape: Sequence[int]) -> np.ndarray:
-    """Height and width of each level of the feature pyramid.
+    """Compute the height and width of each level of the feature pyramid.
 
     Args:
-        config: ``BACKBONE_STRIDES``, or ``COMPUTE_BACKBONE_SHAPE`` for a backbone function.
+        config: `BACKBONE_STRIDES` is read, or `COMPUTE_BACKBONE_SHAPE` where `BACKBONE` is a
+            function.
         image_shape: (height, width, ...) of the network's input in pixels.
 
     Returns:
-        [levels, (height, width)] int64.
+        [levels, (height, width)] int64 in cells, the finest level first.
     """
     if callable(config.BACKBONE):
         return np.asarray(config.COMPUTE_BACKBONE_SHAPE(image_shape))
     height, width = image_shape[:2]
     return np.array(
         [[math.ceil(height / s), math.ceil(width / s)] for s in config.BACKBONE_STRIDES]
+    )
+
+
+def anchors_for_image(config: Config, image_shape: Sequence[int]) -> np.ndarray:
+    """Generate the anchors of a network input, in the order of the RPN's outputs.
+
+    Args:
+        config: `RPN_ANCHOR_SCALES`, `RPN_ANCHOR_RATIOS`, `RPN_ANCHOR_STRIDE`, `BACKBONE_STRIDES`
+            and what `compute_backbone_shapes` reads. Where there are fewer scales than pyramid
+            levels, the coarsest levels have no anchors.
+        image_shape: (height, width, ...) of the network's input in pixels.
+
+    Returns:
+        [anchors, (y1, x1, y2, x2)] float64 pixels.
+    """
+    return generate_pyramid_anchors(
+        config.RPN_ANCHOR_SCALES,
+        config.RPN_ANCHOR_RATIOS,
+        compute_backbone_shapes(config, image_shape),
+        config.BACKBONE_STRIDES,
+        config.RPN_ANCHOR_STRIDE,
     )
 
 
@@ -37,19 +59,18 @@ def generate_anchors(
     feature_stride: int,
     anchor_stride: int,
 ) -> np.ndarray:
-    """Anchors of one feature map.
+    """Generate the anchors of one feature map.
 
     Args:
-        scales: Side of a square anchor in pixels; one or several.
-        ratios: Width / height of the anchors.
+        scales: side of a square anchor in pixels; one or several.
+        ratios: width / height of the anchors.
         shape: (height, width) of the feature map in cells.
-        feature_stride: Pixels of the image a cell covers.
-        anchor_stride: 1 for anchors at every cell, 2 for every second, ...
+        feature_stride: pixels of the image that a cell covers.
+        anchor_stride: 1 for anchors at every cell, 2 for every second one, ...
 
     Returns:
-        [rows * columns * ratios * scales, (y1, x1, y2, x2)] float64 pixels. The scale
-        varies fastest, then ratio, column, row. Centres are the upper left corners of
-        the cells.
+        [rows * columns * ratios * scales, (y1, x1, y2, x2)] float64 pixels. The scale varies
+        fastest, then ratio, column, row. Centers are the upper left corners of the cells.
     """
     ratio_roots = np.sqrt(np.asarray(ratios, np.float64))[:, None]
     scales = np.atleast_1d(np.asarray(scales, np.float64))[None, :]
@@ -63,31 +84,33 @@ def generate_anchors(
 def generate_pyramid_anchors(
     scales: Sequence[float],
     ratios: Sequence[float],
-    feature_shapes: Sequence[Sequence[int]],
+    feature_shapes: Sequence[Sequence[int]] | np.ndarray,
     feature_strides: Sequence[int],
     anchor_stride: int,
 ) -> np.ndarray:
-    """Anchors of all pyramid levels, the finest level first (FPN, section 4.1).
+    """Generate the anchors of all pyramid levels, the finest level first (FPN, section 4.1).
 
     Args:
-        scales: Anchor side in pixels, one for each level.
-        ratios: Width / height, the same on each level.
+        scales: anchor side in pixels, one for each level. Levels beyond the last scale have no
+            anchors, as in Matterport's package.
+        ratios: width / height, the same on each level.
         feature_shapes: [levels, (height, width)] in cells.
-        feature_strides: Pixels a cell covers, one for each level.
-        anchor_stride: 1 for anchors at every cell, 2 for every second, ...
+        feature_strides: pixels that a cell covers, one for each level.
+        anchor_stride: 1 for anchors at every cell, 2 for every second one, ...
 
     Returns:
         [anchors, (y1, x1, y2, x2)] float64 pixels.
 
     Raises:
-        ValueError: The numbers of scales, shapes and strides differ.
+        ValueError: there are more scales than shapes or strides.
     """
-    if not len(scales) == len(feature_shapes) == len(feature_strides):
+    num_levels = len(scales)
+    if num_levels > min(len(feature_shapes), len(feature_strides)):
         raise ValueError(
-            f"{len(scales)} scales, {len(feature_shapes)} feature_shapes and "
-            f"{len(feature_strides)} feature_strides: there must be one of each for a level."
+            f"scales is {list(scales)!r}; it must have at most one value for each of the "
+            f"{len(feature_shapes)} feature_shapes and {len(feature_strides)} feature_strides"
         )
-    levels = zip(scales, feature_shapes, feature_strides, strict=True)
+    levels = zip(scales, feature_shapes[:num_levels], feature_strides[:num_levels], strict=True)
     return np.concatenate(
         [
             generate_anchors(scale, ratios, shape, stride, anchor_stride)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from mrcnn.geometry.anchors import compute_backbone_shapes, generate_pyramid_anchors
+from mrcnn.geometry.anchors import anchors_for_image
 from mrcnn.geometry.images import mold_image
 from mrcnn.loading.detection_targets import build_detection_targets, generate_random_rois
 from mrcnn.loading.image_gt import load_image_gt
@@ -71,16 +71,8 @@ class Example:
 
 def anchors_of(config: Any) -> np.ndarray:
     """Anchors [A, (y1, x1, y2, x2)] of the training images, in pixels; not to be written to."""
-    shapes = compute_backbone_shapes(config, config.IMAGE_SHAPE)
-    anchors = generate_pyramid_anchors(
-        config.RPN_ANCHOR_SCALES,
-        config.RPN_ANCHOR_RATIOS,
-        shapes,
-        config.BACKBONE_STRIDES,
-        config.RPN_ANCHOR_STRIDE,
-    )
-    # An array of its own that cannot change is recognised at once by build_rpn_targets.
-    anchors = np.array(anchors)
+    # An array of its own that cannot change is recognized at once by build_rpn_targets.
+    anchors = np.array(anchors_for_image(config, config.IMAGE_SHAPE))
     anchors.flags.writeable = False
     return anchors
 

@@ -22,6 +22,7 @@ import numpy as np
 
 from mrcnn.evaluation.coco import CocoEvaluator, evaluate_coco
 from mrcnn.evaluation.report import CocoMetrics, CocoReport
+from mrcnn.geometry.spacing import evenly_spaced
 
 __all__ = ["CALLBACK_NAMES", "BestCheckpoint", "EarlyStopping", "ValidationAP", "resolve_callbacks"]
 
@@ -76,8 +77,7 @@ class ValidationAP(keras.callbacks.Callback):
         image_ids = np.asarray(dataset.image_ids)
         if max_images is not None and max_images < len(image_ids):
             # Evenly spread: data sets are often sorted by class or by scene.
-            chosen = np.linspace(0, len(image_ids) - 1, max_images).round().astype(int)
-            image_ids = image_ids[chosen]
+            image_ids = image_ids[evenly_spaced(len(image_ids) - 1, max_images)]
         self.mask_rcnn = model
         self.dataset = dataset
         self.every = every
