@@ -68,6 +68,7 @@ from mrcnn.layers.losses import (
     rpn_class_loss_graph,
     smooth_l1_loss,
 )
+from mrcnn.layers.matterport import conv_block, detection_targets_graph, identity_block
 from mrcnn.layers.normalization import BatchNorm
 from mrcnn.layers.proposals import ProposalLayer
 from mrcnn.layers.roi_align import PyramidROIAlign, log2_graph
@@ -76,6 +77,7 @@ from mrcnn.loading.batches import TrainingBatches, data_generator
 from mrcnn.loading.detection_targets import build_detection_targets, generate_random_rois
 from mrcnn.loading.image_gt import load_image_gt
 from mrcnn.loading.rpn_targets import build_rpn_targets
+from mrcnn.startup.matterport_names import find_import
 from mrcnn.training import callbacks as named_callbacks
 from mrcnn.training import devices, layer_selection, log_folders, trainer
 from mrcnn.training.training_model import TrainingModel
@@ -525,6 +527,11 @@ def load(weights: str | os.PathLike[str] | DescribedWeights = "small", **options
     return MaskRCNN.from_weights(weights, **options)
 
 
+def __getattr__(name: str) -> Any:
+    """Return what Matterport's module imported: K, KL, KE, KM, tf, random, re, ..."""
+    return find_import(__name__, name)
+
+
 def _described(weights: Any, config: Any) -> DescribedWeights:
     """Return the description of a weight file with the settings of `config`."""
     path = config if isinstance(config, str | os.PathLike) else None
@@ -562,10 +569,13 @@ __all__ = [
     "clip_boxes_graph",
     "compose_image_meta",
     "compute_backbone_shapes",
+    "conv_block",
     "data_generator",
     "denorm_boxes_graph",
+    "detection_targets_graph",
     "fpn_classifier_graph",
     "generate_random_rois",
+    "identity_block",
     "load",
     "load_image_gt",
     "log",

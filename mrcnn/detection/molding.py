@@ -25,7 +25,7 @@ from mrcnn.geometry.images import (
     resize_image,
 )
 from mrcnn.geometry.masks import paste_masks, paste_rles
-from mrcnn.startup.warn import warn_caller
+from mrcnn.startup.caller import warn_caller
 
 if TYPE_CHECKING:
     from mrcnn.config import Config
