@@ -34,3 +34,6 @@ class NamedWeightsModel(keras.Model):
             keras_loader=super().load_weights,
             **kwargs,
         )
+
+    def _make_predict_function(self) -> None:
+        """Do nothing: servers call this before `predict` of Keras 2 in several threads."""

@@ -216,7 +216,10 @@ def detection_rows(
     count = ends[0] if len(ends) else len(detections)
     y1, x1, y2, x2 = norm_boxes(np.asarray(window), image_shape[:2])
     size = np.array([y2 - y1, x2 - x1, y2 - y1, x2 - x1])
-    boxes = (detections[:count, :4] - np.array([y1, x1, y1, x1])) / size
+    # In normalized coordinates a window of one pixel has no extent: the side is there as a whole.
+    is_flat = size == 0
+    boxes = (detections[:count, :4] - np.array([y1, x1, y1, x1])) / np.where(is_flat, 1, size)
+    boxes[:, is_flat] = np.array([0, 0, 1, 1])[is_flat]
     boxes = denorm_boxes(boxes, original_image_shape[:2])
     sides = boxes[:, 2:] - boxes[:, :2]
     rows = np.where((sides > 0).all(axis=1))[0]

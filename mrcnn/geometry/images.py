@@ -131,7 +131,8 @@ def resize_image(
         return image, (0, 0, height, width), 1, unpadded, None
     scale = _scale(height, width, min_dim, max_dim if mode == "square" else None, min_scale)
     if scale != 1:
-        height, width = round(height * scale), round(width * scale)
+        # A side of 5000 x 4 pixels would round to 0.
+        height, width = max(1, round(height * scale)), max(1, round(width * scale))
     if mode == "crop":
         draw = rng or random
         top, left = draw.randint(0, height - min_dim), draw.randint(0, width - min_dim)
