@@ -1,16 +1,20 @@
 """MaskRCNN: pictures of every kind, weight files, log folders, looking inside, errors."""
 
+import importlib
 import json
 import os
 import subprocess
 import sys
 import time
+import types
 
 import numpy as np
 import pytest
 
 from mrcnn import model as modellib
 from mrcnn import utils
+from mrcnn.checkpoints.description import describe_weights
+from mrcnn.config import Config
 from mrcnn.detection import molding
 from mrcnn.geometry.images import compose_image_meta
 from mrcnn.geometry.rle import decode_rle
@@ -158,6 +162,122 @@ def test_a_stream_says_what_was_wrong(model):
     for options in ({"batch_size": 0}, {"ahead": 1.5}, {"errors": "ignore"}):
         with pytest.raises(ValueError, match=next(iter(options))):
             model.detect_stream([picture()], **options)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_one_image_that_fails_does_not_end_a_stream(model, batch_size, monkeypatch):
+    items = [picture(), picture(5000, 4), "no.jpg", np.zeros((4, 4, 9), np.uint8), picture(seed=1)]
+    found = list(model.detect_stream(items, batch_size, errors="return"))
+    check(found[1], 5000, 4)
+    assert check(found[0], 50, 60) > 0 and check(found[4], 50, 60) > 0
+    assert isinstance(found[2], FileNotFoundError)
+    assert str(found[3]).startswith("images[3]: image has 9 channels")
+    # One that the network cannot take leaves the others of its batch alone.
+    run = model.engine.run
+
+    def refuse(images, metas, anchors):
+        if (metas[:, 1] == 70).any():
+            raise RuntimeError("out of memory")
+        return run(images, metas, anchors)
+
+    monkeypatch.setattr(model.engine, "run", refuse)
+    items = [picture(), picture(70, 60), picture(seed=1)]
+    failed = []
+    results = list(model.detect_stream(items, batch_size, errors=lambda *e: failed.append(e)))
+    assert [(index, str(error)) for index, _, error in failed] == [(1, "out of memory")]
+    for result, expected in zip(results, model.detect(items[::2]), strict=True):
+        same(result, expected)
+
+
+def test_a_tile_that_fails_is_named(model, monkeypatch, tmp_path):
+    import cv2
+
+    path = tmp_path / "wide.png"
+    cv2.imwrite(str(path), picture(64, 150)[..., ::-1])
+    same(model.detect_tiled(path), model.detect_tiled(picture(64, 150)))
+
+    def fail(*arguments):
+        raise IndexError("inner")
+
+    monkeypatch.setattr(model, "_result", fail)
+    with pytest.raises(ValueError, match=r"^tile \[0, 0, 64, 64\] of .*wide\.png: inner"):
+        model.detect_tiled(path)
+    with pytest.raises(ValueError, match="image is list; it must be an array"):
+        model.detect_tiled([picture()])
+
+
+def test_an_image_that_was_molded_before(model):
+    image = picture()
+    molded = np.expand_dims(modellib.mold_image(image, model.config), 0)
+    with pytest.warns(UserWarning, match=r"images\[0\] has negative values") as caught:
+        (result,) = model.detect(molded)
+    assert [warning.filename for warning in caught] == [__file__]
+    check(result, 50, 60)
+    (pixels,), metas, _ = model.mold_inputs(molded)
+    output = model._infer([pixels], metas, 1)[0]
+    same(molding.unmold(*output, molding.places_of(metas[0])), result)
+    with pytest.warns(UserWarning, match="negative values") as caught:
+        results = list(model.detect_stream([*molded] * 3))
+    assert [warning.filename for warning in caught] == [__file__]
+    same(results[2], result)
+    # A refiner gets the image with its mean.
+    thinner = Thinner()
+    with pytest.warns(UserWarning, match="negative values"):
+        model.detect(molded, refiner=thinner)
+    assert thinner.given[0][:2] == ((50, 60, 3), np.uint8)
+
+
+def test_detection_inside_of_a_graph(model):
+    tf = pytest.importorskip("tensorflow")
+    if modellib.keras.backend.backend() != "tensorflow":
+        pytest.skip("a tf.Graph is TensorFlow's")
+    image = picture()
+    (expected,) = model.detect([image])
+    with tf.Graph().as_default():
+        same(model.detect([image])[0], expected)
+        same(next(model.detect_stream([image])), expected)
+        rois = model.run_graph([image], [("rois", model.keras_model.get_layer("ROI").output)])
+        assert rois["rois"].shape == (1, 24, 4)
+        assert not tf.executing_eagerly()
+    with tf.compat.v1.Session(graph=tf.Graph()):
+        same(model.detect([image])[0], expected)
+
+
+@pytest.mark.parametrize("engine", ["keras", "openvino"])
+def test_a_model_made_inside_of_a_graph(engine, tmp_path):
+    tf = pytest.importorskip("tensorflow")
+    if modellib.keras.backend.backend() != "tensorflow":
+        pytest.skip("a tf.Graph is TensorFlow's")
+    if engine == "openvino":
+        pytest.importorskip("openvino")
+    with tf.Graph().as_default():
+        model = MaskRCNN("inference", tiny_config(), str(tmp_path), engine=engine)
+        (result,) = model.detect([picture()])
+    check(result, 50, 60)
+    same(model.detect([picture()])[0], result)
+
+
+def test_the_habits_of_servers(model):
+    assert model.keras_model._make_predict_function() is None
+    molded, metas, _ = model.mold_inputs([picture(), picture(seed=1)])
+    anchors = np.stack([model.get_anchors(molded[0].shape)] * 2)
+    outputs = model.keras_model.predict([molded, metas, anchors], verbose=0)
+    assert [len(output) for output in outputs] == [2] * 7
+    values = model.run_graph(
+        molded, [("d", model.keras_model.get_layer("mrcnn_detection").output)], image_metas=metas
+    )
+    np.testing.assert_allclose(outputs[0], values["d"], atol=1e-4)
+
+
+def test_eight_threads_on_one_model(model):
+    from concurrent.futures import ThreadPoolExecutor
+
+    images = [picture(seed=seed) for seed in range(16)]
+    serial = [model.detect([image])[0] for image in images]
+    with ThreadPoolExecutor(8) as pool:
+        threaded = list(pool.map(lambda image: model.detect([image])[0], images))
+    for found, expected in zip(threaded, serial, strict=True):
+        same(found, expected)
 
 
 def test_a_picture_of_one_tile_is_found_as_it_is(model):
@@ -426,6 +546,72 @@ def test_find_last_without_a_log_folder(model, logs):
         model.find_last()
 
 
+# ---- a model from a weight file ------------------------------------------------------------------
+
+
+class PetsConfig(Config):
+    NAME = "pets"
+    BACKBONE = "squeezenet"
+    NUM_CLASSES = 3
+    IMAGES_PER_GPU = 4
+    IMAGE_RESIZE_MODE = "crop"
+    IMAGE_MIN_DIM = 64
+    IMAGE_MAX_DIM = 64
+    TOP_DOWN_PYRAMID_SIZE = 16
+    FPN_CLASSIF_FC_LAYERS_SIZE = 16
+
+
+@pytest.fixture(scope="module")
+def pets(tmp_path_factory):
+    """A weight file with its settings and class names beside it."""
+    path = tmp_path_factory.mktemp("pets") / "mask_rcnn_pets_0001.h5"
+    model = MaskRCNN("training", PetsConfig(), path.parent)
+    model.keras_model.save_weights(path)
+    model.write_description(path, ["BG", "cat", "dog"])
+    return path
+
+
+def test_a_model_from_a_weight_file(pets, tmp_path):
+    model = MaskRCNN.from_weights(pets, model_dir=tmp_path)
+    assert (model.mode, model.class_names) == ("inference", ["BG", "cat", "dog"])
+    # One whole image at a time.
+    assert (model.config.BATCH_SIZE, model.config.IMAGE_RESIZE_MODE) == (1, "pad64")
+    result = model.detect([picture()])[0]
+    assert result["masks"].shape == (50, 60, len(result["rois"]))
+    with_settings = modellib.load(str(pets), config={"DETECTION_MIN_CONFIDENCE": 0.25})
+    assert with_settings.config.DETECTION_MIN_CONFIDENCE == 0.25
+    described = describe_weights(str(pets))
+    assert MaskRCNN.from_weights(described, config=PetsConfig()).class_names[2] == "dog"
+    training = MaskRCNN.from_weights(pets, "training", model_dir=tmp_path)
+    assert (training.mode, training.config.BATCH_SIZE) == ("training", 4)
+
+
+def test_settings_for_a_weight_file(pets, tmp_path):
+    with pytest.raises(ValueError, match="config has the entry 'DETECTION_CONFIDENCE'; it must"):
+        MaskRCNN.from_weights(pets, config={"DETECTION_CONFIDENCE": 0.5})
+    settings = tmp_path / "settings.json"
+    settings.write_text(json.dumps({"DETECTION_MAX_INSTANCES": 7}))
+    assert MaskRCNN.from_weights(pets, config=settings).config.DETECTION_MAX_INSTANCES == 7
+    with pytest.raises(ValueError, match="it must be None or a mapping"):
+        MaskRCNN.from_weights(describe_weights(str(pets)), config=settings)
+
+
+def test_weights_that_lack_layers_do_not_detect(pets, monkeypatch):
+    report = types.SimpleNamespace(missing_in_file=("mrcnn_mask", "mrcnn_bbox_fc"))
+    monkeypatch.setattr(MaskRCNN, "load_weights", lambda *_, **__: report)
+    with pytest.raises(ValueError, match=r"lacks the weights of 2 layers \(mrcnn_mask, mrcnn_bbox"):
+        MaskRCNN.from_weights(pets)
+
+
+def test_the_small_model_is_ready_without_a_network(monkeypatch):
+    def refuse(*arguments, **options):
+        raise AssertionError("no connection is needed")
+
+    monkeypatch.setattr("socket.socket.connect", refuse)
+    model = modellib.load("small", engine="keras")
+    assert model.class_names[0] == "BG" and len(model.class_names) == model.config.NUM_CLASSES
+
+
 # ---- building ------------------------------------------------------------------------------------
 
 
@@ -562,6 +748,87 @@ def test_log(capsys):
     assert lines[0] == "text"
     assert "min:    0.00000  max:    1.00000  bool" in lines[1]
     assert "shape: (0, 4)" in lines[2] and "int32" in lines[2]
+
+
+# What Matterport's modules imported, and scripts use from there.
+IMPORTED = {
+    "model": "K KL KE KM tf keras np os re random math datetime logging multiprocessing "
+    "OrderedDict",
+    "utils": "tf np os sys random math scipy skimage urllib shutil warnings",
+    "visualize": "np os sys random itertools colorsys cv2 plt patches lines Polygon find_contours "
+    "utils",
+    "parallel_model": "tf K KL KM",
+    "config": "np",
+}
+
+
+@pytest.mark.parametrize("module", IMPORTED)
+def test_names_that_matterports_modules_imported(module):
+    module = importlib.import_module(f"mrcnn.{module}")
+    for name in IMPORTED[module.__name__.removeprefix("mrcnn.")].split():
+        assert getattr(module, name) is getattr(module, name)
+    with pytest.raises(AttributeError, match=f"module '{module.__name__}' has no attribute 'nil'"):
+        _ = module.nil
+
+
+def test_what_scripts_do_with_these_names():
+    assert utils.skimage.io.imread and utils.skimage.transform.resize and utils.skimage.color
+    assert utils.urllib.request.urlretrieve
+    assert issubclass(modellib.ProposalLayer, modellib.KE.Layer)
+    assert modellib.KL is modellib.keras.layers and modellib.KM.Model is modellib.keras.Model
+    assert float(modellib.K.mean(modellib.K.constant([1.0, 3.0]))) == 2.0
+    assert modellib.K.int_shape(modellib.keras.Input((3,))) == (None, 3)
+    assert callable(modellib.K.clear_session)
+
+
+def test_xml_is_there_as_a_side_effect():
+    code = (
+        "import sys\nfrom mrcnn.utils import Dataset\nimport xml.etree\n"
+        "print(xml.etree.ElementTree.fromstring('<a><b/></a>').find('b').tag)\n"
+        "print([m for m in ('tensorflow', 'keras', 'skimage') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[:2] == ["b", "[]"]
+
+
+def test_blocks_of_the_resnets():
+    inputs = modellib.keras.Input((16, 16, 8))
+    x = modellib.conv_block(inputs, 3, [4, 4, 16], stage=3, block="a", train_bn=False)
+    x = modellib.identity_block(x, 3, [4, 4, 16], stage=3, block="b", use_bias=False)
+    model = modellib.keras.Model(inputs, x)
+    assert x.shape == (None, 8, 8, 16)
+    names = [layer.name for layer in model.layers]
+    assert {"res3a_branch1", "bn3a_branch2c", "res3b_branch2b", "res3b_out"} <= set(names)
+    assert "res3b_branch1" not in names
+    assert len(model.get_layer("res3b_branch2a").weights) == 1
+    # As the blocks of `resnet_graph`.
+    resnet = modellib.keras.Model(
+        (image := modellib.keras.Input((64, 64, 3))), modellib.resnet_graph(image, "resnet50")[2]
+    )
+    x = modellib.keras.Input((16, 16, 256))
+    block = modellib.conv_block(x, 3, [128, 128, 512], stage=3, block="a", train_bn=True)
+    for layer in modellib.keras.Model(x, block).layers[1:]:
+        if layer.weights:
+            other = resnet.get_layer(layer.name)
+            assert [w.shape for w in layer.weights] == [w.shape for w in other.weights]
+
+
+def test_detection_targets_of_one_image(model):
+    config = tiny_config(TRAIN_ROIS_PER_IMAGE=4, USE_MINI_MASK=False)
+    box = [0.25, 0.25, 0.75, 0.75]
+    proposals = np.float32([box, [0.0, 0.0, 0.2, 0.2], [0] * 4])
+    masks = np.zeros((64, 64, 1), bool)
+    masks[16:48, 16:48] = True
+    rois, class_ids, deltas, targets = map(
+        modellib.keras.ops.convert_to_numpy,
+        modellib.detection_targets_graph(
+            proposals, np.int32([2]), np.float32([box]), masks, config
+        ),
+    )
+    assert rois.shape == (4, 4) and class_ids.tolist() == [2, 0, 0, 0]
+    np.testing.assert_allclose(rois[:2], proposals[:2])
+    np.testing.assert_allclose(deltas, 0, atol=1e-6)
+    assert targets.shape == (4, 28, 28) and targets[0].mean() > 0.9 and not targets[1:].any()
 
 
 def test_every_name_of_matterports_module_is_there():
