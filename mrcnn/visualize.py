@@ -17,7 +17,6 @@ import numpy as np
 from mrcnn.drawing.figures import as_canvas, connect, frame, outline, rectangle, show, window, write
 from mrcnn.drawing.rendering import Color, draw_instances, fixed_colors, save_instances
 from mrcnn.drawing.tables import display_table, display_weight_stats
-from mrcnn.startup.matterport_names import find_import
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,11 +48,24 @@ NO_INSTANCES_HINT = (
 
 
 def __getattr__(name: str) -> Any:
-    """Return what scripts take from Matterport's module: plt, patches, find_contours, cv2, ...
+    """Hand out what scripts take from here: plt, patches, lines, Polygon, find_contours.
 
     They load on first use, because matplotlib and scikit-image are slow to import.
     """
-    return find_import(__name__, name)
+    if name == "plt":
+        import matplotlib.pyplot as value
+    elif name == "patches":
+        from matplotlib import patches as value
+    elif name == "lines":
+        from matplotlib import lines as value
+    elif name == "Polygon":
+        from matplotlib.patches import Polygon as value
+    elif name == "find_contours":
+        from skimage.measure import find_contours as value
+    else:
+        raise AttributeError(f"module 'mrcnn.visualize' has no attribute {name!r}")
+    globals()[name] = value
+    return value
 
 
 def display_images(

@@ -755,8 +755,6 @@ IMPORTED = {
     "model": "K KL KE KM tf keras np os re random math datetime logging multiprocessing "
     "OrderedDict",
     "utils": "tf np os sys random math scipy skimage urllib shutil warnings",
-    "visualize": "np os sys random itertools colorsys cv2 plt patches lines Polygon find_contours "
-    "utils",
     "parallel_model": "tf K KL KM",
     "config": "np",
 }

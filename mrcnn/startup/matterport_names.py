@@ -1,6 +1,6 @@
 """Names that Matterport's modules imported at their top, and that scripts take from there.
 
-`modellib.K`, `utils.skimage` and `visualize.plt` were not meant as an interface, but public scripts
+`modellib.K`, `utils.skimage` and the like were not meant as an interface, but public scripts
 use them. Each module's `__getattr__` asks `find_import`, so a name costs nothing until it is used.
 """
 
@@ -45,22 +45,6 @@ IMPORTS: Mapping[str, Mapping[str, str]] = {
         "warnings": "warnings",
         "LooseVersion": "packaging.version:Version",
     },
-    "mrcnn.visualize": {
-        **_COMMON,
-        "sys": "sys",
-        "itertools": "itertools",
-        "colorsys": "colorsys",
-        "cv2": "cv2",
-        "skimage": "skimage",
-        "IPython": "IPython",
-        "utils": "mrcnn.utils",
-        "matplotlib": "matplotlib",
-        "plt": "matplotlib.pyplot",
-        "patches": "matplotlib.patches",
-        "lines": "matplotlib.lines",
-        "Polygon": "matplotlib.patches:Polygon",
-        "find_contours": "skimage.measure:find_contours",
-    },
 }
 
 # Submodules that came along: `utils.skimage.io` and `utils.urllib.request` worked.
@@ -68,8 +52,6 @@ _SUBMODULES = {
     "skimage": ("skimage.color", "skimage.io", "skimage.transform"),
     "scipy": ("scipy.ndimage",),
     "urllib": ("urllib.request",),
-    "matplotlib": ("matplotlib.pyplot",),
-    "IPython": ("IPython.display",),
 }
 
 
