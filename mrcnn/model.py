@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import json
 import logging  # noqa: F401 - scripts take it from here, as from Matterport's module
 import os
 from collections import OrderedDict
@@ -73,10 +74,11 @@ from mrcnn.layers.normalization import BatchNorm
 from mrcnn.layers.proposals import ProposalLayer
 from mrcnn.layers.roi_align import PyramidROIAlign, log2_graph
 from mrcnn.layers.rpn import build_rpn_model, rpn_graph
-from mrcnn.loading.batches import TrainingBatches, data_generator
+from mrcnn.loading.batches import data_generator, make_batches
 from mrcnn.loading.detection_targets import build_detection_targets, generate_random_rois
 from mrcnn.loading.image_gt import load_image_gt
 from mrcnn.loading.rpn_targets import build_rpn_targets
+from mrcnn.startup.caller import warn_caller
 from mrcnn.startup.matterport_names import find_import
 from mrcnn.training import callbacks as named_callbacks
 from mrcnn.training import devices, layer_selection, log_folders, trainer
@@ -85,6 +87,7 @@ from mrcnn.training.training_model import TrainingModel
 if TYPE_CHECKING:
     from mrcnn.checkpoints import LoadReport
     from mrcnn.config import Config
+    from mrcnn.datasets.dataset import Dataset
 
 Tensor = Any
 
@@ -220,7 +223,7 @@ class MaskRCNN(Detector):
             if mode != "training":
                 self._shared = graphs.SharedLayers(layer_config)
                 return graphs.inference_graph(self._shared)
-            with devices.scope(devices.choose(config.GPU_COUNT, config.BATCH_SIZE)):
+            with devices.scope(devices.select_devices(config.GPU_COUNT, config.BATCH_SIZE)):
                 self._shared = graphs.SharedLayers(layer_config)
                 return graphs.training_graph(self._shared, TrainingModel)
 
@@ -264,12 +267,14 @@ class MaskRCNN(Detector):
         return known.get_imagenet_weights()
 
     def find_last(self) -> str:
-        """Return the path of the newest checkpoint of this `NAME` in `model_dir`.
+        """Return the path of the newest complete checkpoint of this `NAME` in `model_dir`.
+
+        Trainings without one are passed over; see `log_folders.newest_checkpoint`.
 
         Raises:
             FileNotFoundError: there is none.
         """
-        return log_folders.newest_checkpoint(os.fspath(self.model_dir), self._name())
+        return log_folders.newest_checkpoint(self.model_dir, self._name())
 
     def _name(self) -> str:
         """Return `NAME` as it stands in the names of folders and files."""
@@ -290,12 +295,15 @@ class MaskRCNN(Detector):
         self.checkpoint_path = os.path.join(self.log_dir, f"mask_rcnn_{name}_{{epoch:04d}}.h5")
 
     def _open_log_dir(self, class_names: Sequence[str]) -> None:
-        """Give a new training a folder that no other has, and write its settings there."""
+        """Make a folder that no other training has, with `config.json` in it, for a new training.
+
+        A training that is continued keeps its folder.
+        """
         if self._goes_on:
             return
-        self.log_dir = log_folders.claim_folder(self.log_dir)
+        description = json.dumps(self._description(class_names), indent=1) + "\n"
+        self.log_dir = log_folders.claim_folder(self.log_dir, description)
         self.checkpoint_path = os.path.join(self.log_dir, os.path.basename(self.checkpoint_path))
-        self.write_description(self.checkpoint_path, class_names)
         self._goes_on = True
 
     # ---- training ----------------------------------------------------------------------------
@@ -350,95 +358,101 @@ class MaskRCNN(Detector):
 
     def train(
         self,
-        train_dataset,
-        val_dataset,
-        learning_rate,
-        epochs,
-        layers,
-        augmentation=None,
-        custom_callbacks=None,
-        no_augmentation_sources=None,
+        train_dataset: Dataset,
+        val_dataset: Dataset | None,
+        learning_rate: Any,
+        epochs: int,
+        layers: str,
+        augmentation: Any = None,
+        custom_callbacks: Any = None,
+        no_augmentation_sources: Sequence[str] | None = None,
         *,
-        optimizer=None,
-        workers=2,
-        seed=None,
-        cache=False,
-        verbose=1,
-    ):
-        """Train.
+        optimizer: keras.optimizers.Optimizer | None = None,
+        workers: int = 2,
+        seed: int | None = None,
+        cache: bool = False,
+        on_error: str = "skip",
+        verbose: int = 1,
+    ) -> keras.callbacks.History:
+        """Train, and write weights and the optimizer's state to `log_dir` after every epoch.
 
         Args:
-            train_dataset, val_dataset: prepared `Dataset`s; `val_dataset` may be None. Without
-                `VALIDATION_STEPS` it serves the callbacks only.
-            learning_rate: number, or a Keras learning rate schedule.
+            train_dataset: a prepared `Dataset`.
+            val_dataset: another with the same classes, or None. Without `VALIDATION_STEPS` it
+                serves the callbacks only.
+            learning_rate: a number, or a Keras learning rate schedule.
             epochs: number of the last epoch, counted over all calls: a second call with the same
-                number does nothing, one with a higher number goes on.
+                number trains nothing and warns, one with a higher number goes on.
             layers: `heads`, `3+`, `4+`, `5+`, `all`, or a regular expression over layer names.
             augmentation: an imgaug augmenter, an Albumentations transform, or a callable
                 `(image, mask) -> (image, mask)`.
             custom_callbacks: Keras callbacks, or the names `ap`, `best` and `early_stopping`.
-            no_augmentation_sources: data set sources whose pictures are not augmented.
-            optimizer: a Keras optimiser instead of SGD with `learning_rate` and momentum.
-            workers: threads that load data.
-            seed: makes the order of pictures and their augmentation repeatable.
-            cache: keep decoded pictures and masks in memory (for small sets).
+            no_augmentation_sources: dataset sources whose images are not augmented.
+            optimizer: a Keras optimizer instead of SGD with `learning_rate` and momentum.
+            workers: number of threads that load data.
+            seed: makes the order of images, their augmentation and the sampling of ROIs repeatable,
+                also where a training is resumed. The initial weights are not drawn here: for those,
+                call `keras.utils.set_random_seed` before the model is built.
+            cache: keep decoded images and masks in memory (for small datasets).
+            on_error: "skip" logs an image that cannot be loaded, once, and takes the next one; too
+                many of them end the training (see `TrainingBatches`). "raise" ends it at the first.
             verbose: 0 silent, 1 progress bar, 2 a line for each epoch.
 
         Returns:
             The Keras `History`.
+
+        Raises:
+            ValueError: an argument, a dataset or a setting that cannot work; nothing is written.
+            BrokenImageError: an image, or too many, cannot be loaded; names image and cause.
+            NonFiniteLossError: a loss became nan or infinite; names the images of the batch.
         """
         self._require_training("train")
-        config = self.config
-        batches = {"workers": workers, "seed": seed, "cache": cache}
-        if not config.USE_RPN_ROIS:
-            batches["random_rois"] = config.POST_NMS_ROIS_TRAINING
-        train_batches = TrainingBatches(
+        train_batches, val_batches = make_batches(
             train_dataset,
-            config,
-            shuffle=True,
+            val_dataset,
+            self.config,
+            epoch=self.epoch,
             augmentation=augmentation,
             no_augmentation_sources=no_augmentation_sources,
-            steps=config.STEPS_PER_EPOCH,
-            epoch_offset=self.epoch,
-            **batches,
+            workers=workers,
+            seed=seed,
+            cache=cache,
+            on_error=on_error,
         )
-        val_batches = None
-        if val_dataset is not None and config.VALIDATION_STEPS:
-            val_batches = TrainingBatches(
-                val_dataset, config, shuffle=True, steps=config.VALIDATION_STEPS, **batches
-            )
-        # Before there is a folder: what is wrong with the arguments.
-        named_callbacks.resolve_callbacks(custom_callbacks or [], self, val_dataset)
+        named_callbacks.check_callbacks(custom_callbacks, val_dataset)
         self.set_trainable(layers, verbose=0)
+        if epochs <= self.epoch:
+            warn_caller(
+                f"epochs is {epochs}; it must be above {self.epoch}, the number of epochs finished "
+                "already: nothing is trained"
+            )
+            return trainer.empty_history()
+        # Nothing is written before this.
         self._open_log_dir(train_dataset.class_names)
         if verbose:
-            log(f"\nStarting at epoch {self.epoch}. LR={learning_rate}\n")
+            rate = trainer.describe_learning_rate(learning_rate, optimizer)
+            log(f"\nStarting at epoch {self.epoch}. LR={rate}\n")
             log(f"Checkpoint Path: {self.checkpoint_path}")
             log("The first step takes much longer than the others: the network is compiled.")
 
-        def written(path, epoch):
+        def on_checkpoint(path: str, epoch: int) -> None:
             self.epoch = epoch
             self.write_description(path, train_dataset.class_names)
 
         return trainer.fit(
             self.keras_model,
-            config,
+            self.config,
             train_batches,
             val_batches,
-            {
-                "learning_rate": learning_rate,
-                "layers": layers,
-                "optimizer": optimizer,
-                "first_epoch": self.epoch,
-                "last_epoch": epochs,
-                "log_dir": self.log_dir,
-                "checkpoint_path": self.checkpoint_path,
-                "callbacks": named_callbacks.resolve_callbacks(
-                    custom_callbacks or [], self, val_dataset
-                ),
-                "written": written,
-                "verbose": verbose,
-            },
+            learning_rate=learning_rate,
+            optimizer=optimizer,
+            first_epoch=self.epoch,
+            last_epoch=epochs,
+            checkpoint_path=self.checkpoint_path,
+            callbacks=named_callbacks.resolve_callbacks(custom_callbacks, self, val_dataset),
+            on_checkpoint=on_checkpoint,
+            seed=seed,
+            verbose=verbose,
         )
 
     def write_description(
@@ -450,8 +464,12 @@ class MaskRCNN(Detector):
             weights_path: path of the weight file.
             class_names: names by class id, the background first.
         """
-        path = os.path.join(os.path.dirname(weights_path), "config.json")
-        write_json(path, {"config": self.config.to_dict(), "class_names": list(class_names)})
+        path = os.path.join(os.path.dirname(weights_path), log_folders.DESCRIPTION_FILE)
+        write_json(path, self._description(class_names), durable=True)
+
+    def _description(self, class_names: Sequence[str]) -> dict[str, Any]:
+        """Return the settings and class names that belong to the weights."""
+        return {"config": self.config.to_dict(), "class_names": list(class_names)}
 
     # ---- looking inside ----------------------------------------------------------------------
 

@@ -44,7 +44,7 @@ class ParallelModel(TrainingModel):
         distribution = getattr(keras_model, "distribution", None)
         is_new = distribution is None
         if is_new:
-            distribution = devices.choose(gpu_count)
+            distribution = devices.select_devices(gpu_count)
         with devices.scope(distribution):
             super().__init__(inputs=keras_model.inputs, outputs=keras_model.outputs)
         if is_new and distribution is not None:

@@ -21,6 +21,7 @@ from mrcnn.geometry.rle import decode_rle
 from mrcnn.model import MaskRCNN, log
 from mrcnn.training import log_folders
 from tests.tiny import randomize, tiny_config
+from tests.weight_files import write_weight_file
 
 
 @pytest.fixture(scope="module")
@@ -521,28 +522,26 @@ def test_two_trainings_of_one_minute(model, logs):
 
 
 def test_find_last(model, logs):
-    with pytest.raises(FileNotFoundError, match=r"no training of 'tiny' in .* begins with 'tiny'"):
+    with pytest.raises(FileNotFoundError, match=r"no checkpoint of a training 'tiny' in .* begins with"):
         model.find_last()
     for folder, files in {
         "tiny20260101T0000": ["mask_rcnn_tiny_0009.h5"],
         "tiny20260102T0000": ["mask_rcnn_tiny_0001.h5", "mask_rcnn_tiny_0002.h5", "best.h5"],
         "tinytoo20270101T0000": ["mask_rcnn_tinytoo_0001.h5"],
     }.items():
-        (logs / folder).mkdir()
         for file in files:
-            (logs / folder / file).touch()
+            write_weight_file(logs / folder / file)
     found = model.find_last()
     assert found == str(logs / "tiny20260102T0000" / "mask_rcnn_tiny_0002.h5")
     model.set_log_dir(found)
     assert (model.epoch, model.log_dir) == (2, os.path.dirname(found))
     (logs / "tiny20260103T0000").mkdir()
-    with pytest.raises(FileNotFoundError, match=r"no weight file mask_rcnn\*\.h5 in .*0103T0000"):
-        model.find_last()
+    assert model.find_last() == found  # that training had no time to write one
 
 
 def test_find_last_without_a_log_folder(model, logs):
     model.model_dir = str(logs / "nowhere")
-    with pytest.raises(FileNotFoundError, match="no training of 'tiny'"):
+    with pytest.raises(FileNotFoundError, match="no checkpoint of a training 'tiny'"):
         model.find_last()
 
 

@@ -243,13 +243,9 @@ def last_checkpoint(folder: Path, name: str) -> Path:
     Raises:
         FileNotFoundError: there is none.
     """
-    pattern = re.compile(re.escape(name.lower()) + r"\d{8}T\d{4}")
-    runs = sorted(run for run in folder.glob("*") if pattern.fullmatch(run.name))
-    for run in reversed(runs):
-        files = sorted(run.glob("mask_rcnn_*_[0-9][0-9][0-9][0-9].h5"))
-        if files:
-            return files[-1]
-    raise FileNotFoundError(f"no checkpoint of a training {name!r} in {folder}")
+    from mrcnn.training.log_folders import newest_checkpoint
+
+    return Path(newest_checkpoint(folder, name))
 
 
 def open_parts(

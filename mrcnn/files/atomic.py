@@ -69,13 +69,21 @@ def write_json(
     write_text(path, json.dumps(value, indent=indent) + "\n", durable=durable)
 
 
-def remove_stale(folder: str | os.PathLike[str]) -> None:
-    """Remove the temporary files of killed processes, recognized by name and age, in a folder."""
+def remove_stale(folder: str | os.PathLike[str], *, before: float | None = None) -> None:
+    """Remove the temporary files of killed processes, recognized by name and age, in a folder.
+
+    Args:
+        folder: the folder; folders in it are left alone.
+        before: remove files last written before this time, as `time.time()` gives it. Default: a
+            day ago, which no process that still writes a file has begun before.
+    """
+    if before is None:
+        before = time.time() - _STALE_SECONDS
     with contextlib.suppress(OSError):
         for entry in os.scandir(folder):
             if entry.name.startswith(_PREFIX):
                 with contextlib.suppress(OSError):
-                    if time.time() - entry.stat().st_mtime > _STALE_SECONDS:
+                    if entry.stat().st_mtime < before:
                         os.unlink(entry.path)
 
 

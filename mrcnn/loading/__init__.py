@@ -1,6 +1,6 @@
 """From an image and its masks to a training batch: loading, augmentation, targets.
 
-Nothing here but ``TrainingBatches`` needs Keras; the names load on first use.
+Of these, only `TrainingBatches` imports Keras; the names load on first use.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from mrcnn.startup.lazy import lazy_names
 
 _HOMES = {
-    "BrokenImageError": "mrcnn.loading.batches",
+    "BrokenImageError": "mrcnn.loading.broken_images",
     "TrainingBatches": "mrcnn.loading.batches",
     "allow_imgaug": "mrcnn.loading.imgaug_numpy2",
     "watch_for_imgaug": "mrcnn.loading.imgaug_numpy2",

@@ -1,10 +1,10 @@
-"""Finds the anchors that can overlap a box, without looking at all of them.
+"""Find the anchors that can overlap a box, without comparing all of them.
 
 A 1024x1024 image has 261,888 anchors, and an object of it overlaps a few hundred of them
 enough to matter. Anchors of a pyramid come in order (level, row, column, ratio), so a run
-of neighbours covers a small region with anchors of about one size: the anchors are cut
+of neighbors covers a small region with anchors of about one size: the anchors are split
 into such runs, and a run is skipped when its hull misses the box or its areas do not fit.
-Nothing depends on that order but the speed.
+Anchors in another order give the same results, more slowly.
 """
 
 from __future__ import annotations
@@ -14,17 +14,18 @@ import threading
 import numpy as np
 
 RUN_LENGTH = 64
-# The hulls are kept in float32, and compared with a little to spare, so that no anchor is
-# lost by rounding. Relative to the largest coordinate and to the area.
+# The hulls are kept in float32 and compared with a margin, so that no anchor is lost by
+# rounding. Relative to the largest coordinate and to the area.
 _SPARE = 1e-5
 
 
-def iou_with_box(y1, x1, y2, x2, box: np.ndarray) -> np.ndarray:  # type: ignore[no-untyped-def]
-    """IoU of boxes, given as four arrays of one shape, with one ``box`` [4] that has an area.
+def iou_with_box(coordinates: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """Return the IoU of boxes, [4, ...] of y1, x1, y2 and x2, with one `box` [4] that has an area.
 
-    The order of operations is that of Matterport's ``compute_iou``: ties between anchors
+    The order of operations is that of Matterport's `compute_iou`: ties between anchors
     decide which of them become positive, so the last bit counts.
     """
+    y1, x1, y2, x2 = coordinates
     height = np.maximum(np.minimum(box[2], y2) - np.maximum(box[0], y1), 0)
     width = np.maximum(np.minimum(box[3], x2) - np.maximum(box[1], x1), 0)
     intersection = width * height
@@ -42,8 +43,8 @@ class AnchorSearch:
     def __init__(self, anchors: np.ndarray) -> None:
         self.anchors = anchors
         num_runs = -(-len(anchors) // RUN_LENGTH)
-        # [4, runs, RUN_LENGTH]: each coordinate contiguous. The last run is filled up with
-        # copies of the last anchor, which ``overlapping`` leaves out.
+        # [4, runs, RUN_LENGTH]: each coordinate contiguous. The last run is padded with
+        # copies of the last anchor, which `overlapping` leaves out.
         columns = np.empty((4, num_runs * RUN_LENGTH), anchors.dtype)
         columns[:, : len(anchors)] = anchors.T
         columns[:, len(anchors) :] = anchors[-1:].T
@@ -56,15 +57,15 @@ class AnchorSearch:
         self._spare = float(_SPARE * (1 + np.abs([*self._low, *self._high]).max(initial=0)))
 
     def overlapping(self, box: np.ndarray, min_iou: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
-        """Every anchor with an IoU of at least ``min_iou`` with ``box``, and some others.
+        """Return every anchor with an IoU of at least `min_iou` with `box`, and some others.
 
         Args:
             box: [(y1, x1, y2, x2)] pixels, of positive area.
-            min_iou: In [0, 1]. With 0, every anchor that intersects the box is found.
+            min_iou: 0..1. With 0, every anchor that intersects the box is found.
 
         Returns:
-            ids: [M] of the anchors, ascending.
-            iou: [M] with the box.
+            ids: [M] numbers of the anchors, ascending.
+            iou: [M] IoU of each with the box.
         """
         # Python floats: a NumPy scalar would make the float32 comparisons float64 ones.
         y1, x1, y2, x2 = (float(side) for side in box)
@@ -81,7 +82,7 @@ class AnchorSearch:
             hit &= self._area[1] >= min_iou * area - self._spare * (y2 - y1 + x2 - x1 + 1)
             hit &= self._area[0] <= area / min_iou * (1 + 1e-3)
         runs = np.flatnonzero(hit)
-        iou = iou_with_box(*self._runs[:, runs], box).ravel()
+        iou = iou_with_box(self._runs[:, runs], box).ravel()
         ids = (runs[:, None] * RUN_LENGTH + np.arange(RUN_LENGTH)).ravel()
         if len(ids) and ids[-1] >= len(self.anchors):
             inside = ids < len(self.anchors)
@@ -91,14 +92,14 @@ class AnchorSearch:
 
 _lock = threading.Lock()
 _recent: list[AnchorSearch] = []
-_KEPT = 4
+_MAX_RECENT = 4
 
 
 def search_of(anchors: np.ndarray) -> AnchorSearch:
-    """The AnchorSearch of ``anchors``; those of the last few sets of anchors are kept.
+    """Return the AnchorSearch of `anchors`; those of the last few sets of anchors are kept.
 
-    Anchors are the same for a whole training run. Equal values count as the same set;
-    an array that cannot be written to is recognised without looking at its values.
+    Anchors are the same for a whole training. Equal values count as the same set; an array
+    that cannot be written to is recognized without comparing its values.
     """
     with _lock:
         recent = list(_recent)
@@ -112,11 +113,11 @@ def search_of(anchors: np.ndarray) -> AnchorSearch:
             return search
     own = anchors
     if anchors.flags.writeable or anchors.base is not None:
-        # A copy that nobody else can change.
+        # A copy that no other code can change.
         own = anchors.copy()
         own.flags.writeable = False
     search = AnchorSearch(own)
     with _lock:
         _recent.insert(0, search)
-        del _recent[_KEPT:]
+        del _recent[_MAX_RECENT:]
     return search

@@ -1,7 +1,7 @@
-"""Applies an augmentation of any of three kinds to an image and its masks alike.
+"""Apply an augmentation of one of three kinds to an image and its masks.
 
 imgaug augmenters, as Matterport's package takes them; Albumentations transforms; and
-plain functions ``f(image, mask) -> (image, mask)``.
+plain functions `f(image, mask) -> (image, mask)`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import numpy as np
 from mrcnn.loading.imgaug_numpy2 import import_imgaug
 from mrcnn.loading.randomness import RandomSource, check_rng, seed_from
 
-# imgaug augmenters that move pixels, and those that pass on to such. Masks see these and
-# no others: blurring or brightening a mask would change its shape. The first nine are
+# imgaug augmenters that move pixels, and those that contain such. Only these are applied to
+# masks: blurring or brightening a mask would change its shape. The first nine are
 # Matterport's list; subclasses count too (Rotate is an Affine, Crop a CropAndPad).
 MASK_AUGMENTERS = frozenset(
     {
@@ -41,23 +41,23 @@ MASK_AUGMENTERS = frozenset(
 def apply_augmentation(
     augmentation: Any, image: np.ndarray, mask: np.ndarray, rng: RandomSource = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Augment an image and move its masks along with it.
+    """Augment an image, and its masks in the same way.
 
     Args:
-        augmentation: An imgaug augmenter; an Albumentations transform, single or composed;
-            or a function ``f(image, mask) -> (image, mask)`` with arrays as below. A
-            function with a parameter named ``rng`` is given ``rng``.
+        augmentation: an imgaug augmenter; an Albumentations transform, single or composed;
+            or a function `f(image, mask) -> (image, mask)` with arrays as below. A
+            function with a parameter named `rng` receives `rng`.
         image: [height, width, channels], uint8.
-        mask: [height, width, instances] bool; the augmentation may write to both.
-        rng: A Generator or RandomState makes the result reproducible, whatever thread it
-            is computed in. None leaves the randomness to the library.
+        mask: [height, width, instances] bool. The augmentation may write to both arrays.
+        rng: a Generator or RandomState makes the result reproducible, whatever thread it
+            is computed in. None leaves the random draws to the library.
 
     Returns:
-        image: As given, changed.
-        mask: [height, width, instances] bool. An instance may be empty now.
+        image: the augmented image, of the same shape and type.
+        mask: [height, width, instances] bool. An instance may have become empty.
 
     Raises:
-        ValueError: The augmentation is of no known kind, or changes the shape or type of
+        ValueError: the augmentation is of no known kind, or changes the shape or type of
             the image or the shape of the mask.
     """
     check_rng(rng)
@@ -73,13 +73,13 @@ def apply_augmentation(
 
 
 def check_augmentation(augmentation: Any) -> None:
-    """Raise ValueError unless ``augmentation`` is None or of a known kind."""
+    """Raise ValueError unless `augmentation` is None or of a known kind."""
     if augmentation is not None:
         _kind_of(augmentation)
 
 
 def _kind_of(augmentation: Any) -> str:
-    # By module name: neither library is imported only to find out that it is not meant.
+    # By module name, so that neither library is imported without need.
     for base in type(augmentation).__mro__:
         library = base.__module__.partition(".")[0]
         if library in ("imgaug", "albumentations"):
@@ -87,8 +87,8 @@ def _kind_of(augmentation: Any) -> str:
     if callable(augmentation) and not isinstance(augmentation, type):
         return "function"
     raise ValueError(
-        f"augmentation = {augmentation!r}: must be an imgaug augmenter, an Albumentations "
-        "transform or a function f(image, mask) -> (image, mask)."
+        f"augmentation is {augmentation!r}; it must be an imgaug augmenter, an Albumentations "
+        "transform or a function f(image, mask) -> (image, mask)"
     )
 
 
@@ -96,7 +96,7 @@ def _apply_imgaug(
     augmentation: Any, image: np.ndarray, mask: np.ndarray, rng: RandomSource
 ) -> tuple[np.ndarray, np.ndarray]:
     imgaug = import_imgaug()
-    # A copy that draws the same for the masks as for the image.
+    # A copy that makes the same draws for the masks as for the image.
     fixed = augmentation.to_deterministic()
     if rng is not None:
         fixed.seed_(seed_from(rng), deterministic_too=True)
@@ -106,7 +106,7 @@ def _apply_imgaug(
         return image, mask
     zero = imgaug.parameters.Deterministic(0)
     for augmenter in (fixed, *fixed.get_all_children(flat=True)):
-        # Ground that comes into view belongs to no instance, whatever colour it has.
+        # Pixels that come into view belong to no instance, whatever color they have.
         for name in ("cval", "pad_cval"):
             if hasattr(augmenter, name) and _moves_masks(augmenter):
                 setattr(augmenter, name, zero)
@@ -130,7 +130,7 @@ def _apply_albumentations(
         # Transforms hold their generator: a copy for this image, seeded for it.
         augmentation = copy.deepcopy(augmentation)
         augmentation.set_random_seed(seed_from(rng))
-    # One after the other in memory, as resize_mask makes them: often no copy.
+    # Each mask contiguous, as resize_mask makes them: often no copy.
     masks = list(np.ascontiguousarray(mask.transpose(2, 0, 1)).view(np.uint8))
     if not masks:
         return augmentation(image=image)["image"], mask
@@ -143,13 +143,13 @@ def _apply_function(
 ) -> tuple[np.ndarray, np.ndarray]:
     try:
         wants_rng = "rng" in inspect.signature(augmentation).parameters
-    except (TypeError, ValueError):  # Some builtins tell no signature.
+    except (TypeError, ValueError):  # some builtins have no signature
         wants_rng = False
     result = augmentation(image, mask, rng=rng) if wants_rng else augmentation(image, mask)
     if not isinstance(result, tuple | list) or len(result) != 2:
         raise ValueError(
-            f"augmentation {_name(augmentation)} returned {type(result).__name__}: "
-            "must return (image, mask)."
+            f"augmentation {_name(augmentation)} returned {type(result).__name__}; it must "
+            "return (image, mask)"
         )
     return result[0], result[1]
 
@@ -161,14 +161,14 @@ def _check_unchanged(
         if np.shape(new) != old.shape:
             raise ValueError(
                 f"augmentation {_name(augmentation)} changed the shape of the {what} from "
-                f"{old.shape} to {np.shape(new)}: it must keep it. Crops and resizes belong "
-                "before training or must pad back to the size they got."
+                f"{old.shape} to {np.shape(new)}; it must keep it. Crops and resizes must pad "
+                "back to the size that they received."
             )
     if np.asarray(new_image).dtype != image.dtype:
         raise ValueError(
             f"augmentation {_name(augmentation)} changed the type of the image from "
-            f"{image.dtype} to {np.asarray(new_image).dtype}: it must keep it. Leave out "
-            "normalisation, which follows later."
+            f"{image.dtype} to {np.asarray(new_image).dtype}; it must keep it. Leave out "
+            "normalization, which follows later."
         )
 
 

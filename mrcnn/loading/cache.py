@@ -1,4 +1,4 @@
-"""Keeps decoded pictures and masks in memory, for data sets small enough."""
+"""Keep decoded images and masks in memory, for datasets that are small enough."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from typing import Any
 
 import numpy as np
 
-# Where the cache stops to grow, in bytes.
+# Largest size of the cache in bytes.
 DEFAULT_LIMIT = 2 << 30
 
 
 class CachedDataset:
-    """A data set whose ``load_image`` and ``load_mask`` work once for each image.
+    """A dataset that decodes each image and its masks only once.
 
-    Everything else is the data set's own. Masks are kept at one bit a pixel. Images that
-    do not fit under the limit are loaded each time. Threads may share it.
+    All other attributes are those of the dataset. Masks are kept at one bit per pixel. Images
+    that do not fit under the limit are loaded each time. Threads may share it.
 
     Args:
-        dataset: A prepared data set.
-        limit: Most bytes held.
+        dataset: a prepared dataset.
+        limit: largest number of bytes held.
     """
 
     def __init__(self, dataset: Any, limit: int = DEFAULT_LIMIT) -> None:
@@ -32,12 +32,12 @@ class CachedDataset:
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
-            # Before __init__, while unpickling: there is nothing to delegate to yet.
+            # While unpickling, before there is a dataset.
             raise AttributeError(name)
         return getattr(self._dataset, name)
 
     def load_image(self, image_id: int) -> np.ndarray:
-        """The picture, as the data set gives it; not to be written to."""
+        """Return the image, as the dataset gives it; the array cannot be written to."""
         image = self._images.get(image_id)
         if image is None:
             image = np.array(self._dataset.load_image(image_id))
@@ -47,7 +47,7 @@ class CachedDataset:
         return image
 
     def load_mask(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
-        """The masks [height, width, instances] bool, and the class ids [instances]."""
+        """Return the masks [height, width, instances] bool, and the class ids [instances]."""
         known = self._masks.get(image_id)
         if known is not None:
             bits, shape, class_ids = known
@@ -69,7 +69,7 @@ class CachedDataset:
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
-        # A lock cannot travel to another process.
+        # A lock cannot be sent to another process.
         del state["_lock"]
         return state
 

@@ -1,7 +1,7 @@
 """Training targets of the heads made outside the network, in NumPy.
 
-Training makes them in the network (``mrcnn.layers.detection_targets``). These serve to
-look at the targets, and to train the heads on random boxes (``USE_RPN_ROIS = False``).
+In training, the network makes them (`mrcnn.layers.detection_targets`). The functions here
+serve to inspect the targets, and to train the heads on random boxes (`USE_RPN_ROIS = False`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 
 from mrcnn.geometry.boxes import box_refinement, compute_overlaps
 from mrcnn.geometry.images import resize
-from mrcnn.loading.randomness import RandomSource, check_rng, choose, integers
+from mrcnn.loading.randomness import RandomSource, check_rng, integers, sample
 
 # IoU with an object above which a ROI is positive, below which negative.
 FOREGROUND_IOU = 0.5
@@ -27,31 +27,31 @@ def generate_random_rois(
     gt_boxes: np.ndarray,
     rng: RandomSource = None,
 ) -> np.ndarray:
-    """Random boxes, nine in ten of them around the objects.
+    """Return random boxes, nine in ten of them around the objects.
 
-    Around an object means within its box enlarged by its own height and width to every
+    Those lie within the box of an object, enlarged by its own height and width on every
     side. Objects without area are left out; without objects all boxes lie anywhere.
 
     Args:
         image_shape: (height, width, ...).
-        count: Number of boxes.
-        gt_class_ids: Not used; Matterport's signature.
+        count: number of boxes.
+        gt_class_ids: not used; part of Matterport's signature.
         gt_boxes: [N, (y1, x1, y2, x2)] pixels.
-        rng: Source of the draws: None (``np.random``), a RandomState or a Generator.
+        rng: source of the draws: None (`np.random`), a RandomState or a Generator.
 
     Returns:
         [count, (y1, x1, y2, x2)] int32 pixels, each at least 1 high and wide.
 
     Raises:
-        ValueError: The image is less than 2 pixels high or wide, or ``count`` is negative.
+        ValueError: the image is less than 2 pixels high or wide, or `count` is negative.
     """
     del gt_class_ids
     check_rng(rng)
     height, width = (int(side) for side in image_shape[:2])
     if height < 2 or width < 2:
-        raise ValueError(f"image_shape = {tuple(image_shape)}: random boxes need 2x2 pixels.")
+        raise ValueError(f"image_shape is {tuple(image_shape)}; it must be at least 2 x 2 pixels")
     if count < 0:
-        raise ValueError(f"count = {count}: must be at least 0.")
+        raise ValueError(f"count is {count}; it must be at least 0")
     gt_boxes = np.asarray(gt_boxes).reshape(-1, 4)
     has_area = (gt_boxes[:, 2] > gt_boxes[:, 0]) & (gt_boxes[:, 3] > gt_boxes[:, 1])
     gt_boxes = gt_boxes[has_area]
@@ -72,10 +72,9 @@ def generate_random_rois(
 def _random_boxes(
     rng: RandomSource, count: int, rows: tuple[int, int], columns: tuple[int, int]
 ) -> np.ndarray:
-    """[count, (y1, x1, y2, x2)] with corners in the half-open ranges, drawn anew until
-    enough of them have an area."""
+    """Return [count, (y1, x1, y2, x2)] with an area and corners in the half-open ranges."""
     while count > 0:
-        # Twice as many as needed: the few without extent are left out.
+        # Twice as many as needed: the few without extent are left out. Too few: draw again.
         y1y2 = integers(rng, *rows, (count * 2, 2))
         x1x2 = integers(rng, *columns, (count * 2, 2))
         y1y2 = y1y2[y1y2[:, 0] != y1y2[:, 1]][:count]
@@ -97,18 +96,18 @@ def build_detection_targets(
     """Sample ROIs and give each its class, box deltas and mask.
 
     A ROI is positive when its IoU with an object is above 0.5. At most
-    ``ROI_POSITIVE_RATIO`` of the sample is positive; where there are too few negatives,
+    `ROI_POSITIVE_RATIO` of the sample is positive; where there are too few negatives,
     some repeat. Crowds and class 0 are no objects. Without objects every ROI is negative.
 
     Args:
-        rpn_rois: [R, (y1, x1, y2, x2)] pixels, at least one.
+        rpn_rois: [R, (y1, x1, y2, x2)] pixels, R at least 1.
         gt_class_ids: [N] int.
         gt_boxes: [N, (y1, x1, y2, x2)] pixels.
         gt_masks: [height, width, N] bool: of the size of the image, or mini masks where
-            ``config.USE_MINI_MASK``.
+            `config.USE_MINI_MASK`.
         config: TRAIN_ROIS_PER_IMAGE, ROI_POSITIVE_RATIO, NUM_CLASSES, BBOX_STD_DEV,
             MASK_SHAPE, USE_MINI_MASK and IMAGE_SHAPE are read.
-        rng: Source of the draws: None (``np.random``), a RandomState or a Generator.
+        rng: source of the draws: None (`np.random`), a RandomState or a Generator.
 
     Returns:
         rois: [TRAIN_ROIS_PER_IMAGE, (y1, x1, y2, x2)] pixels.
@@ -119,20 +118,20 @@ def build_detection_targets(
             part of the mask inside the ROI, interpolated, in the channel of the class.
 
     Raises:
-        ValueError: There are no ROIs, or the ground truth arrays do not fit together.
+        ValueError: there are no ROIs, or the ground truth arrays do not fit together.
     """
     check_rng(rng)
     rpn_rois, gt_class_ids = np.asarray(rpn_rois), np.asarray(gt_class_ids)
     gt_boxes, gt_masks = np.asarray(gt_boxes), np.asarray(gt_masks)
     if rpn_rois.ndim != 2 or rpn_rois.shape[1] != 4 or len(rpn_rois) == 0:
         raise ValueError(
-            f"rpn_rois has the shape {rpn_rois.shape}, must have [R, 4] with at least one ROI."
+            f"rpn_rois has the shape {rpn_rois.shape}; it must be [R, 4] with at least one ROI"
         )
     num_gt = len(gt_class_ids)
     if len(gt_boxes) != num_gt or gt_masks.ndim != 3 or gt_masks.shape[2] != num_gt:
         raise ValueError(
             f"gt_class_ids {gt_class_ids.shape}, gt_boxes {gt_boxes.shape} and gt_masks "
-            f"{gt_masks.shape} must have one class id, one box and one mask an instance."
+            f"{gt_masks.shape} must have one class id, one box and one mask for each instance"
         )
     is_object = np.flatnonzero(gt_class_ids > 0)
     gt_class_ids, gt_boxes = gt_class_ids[is_object], gt_boxes[is_object].reshape(-1, 4)
@@ -163,9 +162,9 @@ def _sample_rois(
     """Choose TRAIN_ROIS_PER_IMAGE ROIs.
 
     Returns:
-        keep: ids of the ROIs, the positives first.
-        num_positive: how many of them are positive.
-        assigned: [R] the object each ROI overlaps most.
+        keep: numbers of the ROIs, the positives first.
+        num_positive: number of positives among them.
+        assigned: [R] the object that each ROI overlaps most.
     """
     count = config.TRAIN_ROIS_PER_IMAGE
     if len(gt_boxes):
@@ -176,18 +175,21 @@ def _sample_rois(
     positive = np.flatnonzero(best > FOREGROUND_IOU)
     max_positive = int(count * config.ROI_POSITIVE_RATIO)
     if len(positive) > max_positive:
-        positive = choose(rng, positive, max_positive)
+        positive = sample(rng, positive, max_positive)
     negative = np.flatnonzero(best < FOREGROUND_IOU)
     if len(negative) > count - len(positive):
-        negative = choose(rng, negative, count - len(positive))
+        negative = sample(rng, negative, count - len(positive))
     keep = np.concatenate([positive, negative])
     missing = count - len(keep)
     if missing > 0:
         # Repeat negatives; where there are none, positives.
         spare = negative if len(negative) else positive
         if len(spare) == 0:
-            raise ValueError("rpn_rois: every ROI has an IoU of exactly 0.5 with an object.")
-        extra = choose(rng, spare, missing, replace=True)
+            raise ValueError(
+                "rpn_rois has only ROIs of an IoU of exactly 0.5 with an object; one must be above "
+                "or below"
+            )
+        extra = sample(rng, spare, missing, replace=True)
         keep = np.concatenate([keep, extra])
         if len(negative) == 0:
             return keep, len(keep), assigned
@@ -195,9 +197,9 @@ def _sample_rois(
 
 
 def _roi_mask(gt_mask: np.ndarray, gt_box: np.ndarray, roi: np.ndarray, config: Any) -> np.ndarray:
-    """The mask of one object as its ROI sees it: [MASK_SHAPE] floats in [0, 1]."""
+    """Return the part of an object's mask inside a ROI: [MASK_SHAPE] floats in [0, 1]."""
     if config.USE_MINI_MASK:
-        # Undo the mini mask: back to its box in the image.
+        # Expand the mini mask to its box in the image.
         y1, x1, y2, x2 = (int(side) for side in gt_box)
         full = np.zeros(tuple(config.IMAGE_SHAPE[:2]), bool)
         full[y1:y2, x1:x2] = np.round(resize(gt_mask, (y2 - y1, x2 - x1))).astype(bool)

@@ -1,6 +1,6 @@
-"""One image made ready for training, and several stacked to a batch.
+"""Prepare one image for training, and stack several to a batch.
 
-Both ``data_generator`` and ``TrainingBatches`` are made of these two steps.
+`data_generator` and `TrainingBatches` both consist of these two steps.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from mrcnn.geometry.anchors import anchors_for_image
 from mrcnn.geometry.images import mold_image
 from mrcnn.loading.detection_targets import build_detection_targets, generate_random_rois
 from mrcnn.loading.image_gt import load_image_gt
-from mrcnn.loading.randomness import RandomSource, choose
+from mrcnn.loading.randomness import RandomSource, sample
 from mrcnn.loading.rpn_targets import build_rpn_targets
 
 logger = logging.getLogger("mrcnn.loading")
@@ -28,18 +28,23 @@ class ExampleSettings:
     """How images are loaded for training.
 
     Attributes:
-        augment: Mirror half of the images (deprecated, as in Matterport's package).
-        augmentation: See ``apply_augmentation``; None for none.
-        no_augmentation_sources: Sources whose images are left as they are.
-        random_rois: Number of random ROIs an image; 0 for none.
-        detection_targets: Also make the targets of the heads for the random ROIs.
+        augment: mirror half of the images (deprecated, as in Matterport's package).
+        augmentation: see `apply_augmentation`; None for none.
+        no_augmentation_sources: sources, or one, whose images are not augmented.
+        random_rois: number of random ROIs for each image; 0 for none.
+        detection_targets: also make the targets of the heads for the random ROIs.
     """
 
     augment: bool = False
     augmentation: Any = None
-    no_augmentation_sources: tuple[str, ...] = ()
+    no_augmentation_sources: Sequence[str] | str | None = ()
     random_rois: int = 0
     detection_targets: bool = False
+
+    def is_augmented(self, source: str) -> bool:
+        """Return whether images of a source are augmented."""
+        sources = self.no_augmentation_sources or ()
+        return source not in ((sources,) if isinstance(sources, str) else sources)
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ class Example:
         boxes: [N, (y1, x1, y2, x2)] int32 pixels.
         masks: [mask height, mask width, N] bool.
         rpn_rois: [random_rois, 4] int32 pixels, or None.
-        detection: (rois, class ids, deltas, masks) of ``build_detection_targets``, or None.
+        detection: (rois, class ids, deltas, masks) of `build_detection_targets`, or None.
     """
 
     image: np.ndarray
@@ -70,8 +75,8 @@ class Example:
 
 
 def anchors_of(config: Any) -> np.ndarray:
-    """Anchors [A, (y1, x1, y2, x2)] of the training images, in pixels; not to be written to."""
-    # An array of its own that cannot change is recognized at once by build_rpn_targets.
+    """Return the anchors [A, (y1, x1, y2, x2)] of the training images, in pixels, read-only."""
+    # build_rpn_targets recognizes an array of its own that cannot change without comparing it.
     anchors = np.array(anchors_for_image(config, config.IMAGE_SHAPE))
     anchors.flags.writeable = False
     return anchors
@@ -85,21 +90,20 @@ def make_example(
     settings: ExampleSettings,
     rng: RandomSource = None,
 ) -> Example:
-    """Load an image and make its targets. Images without instances have targets, too.
+    """Load an image and make its targets, also where it has no instances.
 
     Args:
-        dataset: A prepared Dataset.
-        config: The Config of the model.
-        image_id: Number of the image.
-        anchors: [A, 4] pixels, from ``anchors_of(config)``.
-        settings: How to load it.
-        rng: Source of all draws: a Generator, a RandomState, or None for the global ones.
+        dataset: a prepared Dataset.
+        config: the Config of the model.
+        image_id: number of the image.
+        anchors: [A, 4] pixels, from `anchors_of(config)`.
+        settings: how it is loaded.
+        rng: source of all draws: a Generator, a RandomState, or None for the global ones.
 
     Raises:
-        ValueError: The image does not fit the configuration, see also ``load_image_gt``.
+        ValueError: the image does not fit the configuration, see also `load_image_gt`.
     """
-    source = dataset.image_info[image_id]["source"]
-    is_augmented = source not in settings.no_augmentation_sources
+    is_augmented = settings.is_augmented(dataset.image_info[image_id]["source"])
     image, image_meta, class_ids, boxes, masks = load_image_gt(
         dataset,
         config,
@@ -111,11 +115,9 @@ def make_example(
     )
     if tuple(image.shape) != tuple(config.IMAGE_SHAPE):
         raise ValueError(
-            f"the image has the shape {image.shape} after resizing and "
-            f"IMAGE_SHAPE is {tuple(int(side) for side in config.IMAGE_SHAPE)}: in training "
-            f"they must agree. IMAGE_RESIZE_MODE = {config.IMAGE_RESIZE_MODE!r}, "
-            f"IMAGE_CHANNEL_COUNT = {config.IMAGE_CHANNEL_COUNT}; 'square' and 'crop' "
-            "give every image the same size."
+            f"the image has the shape {image.shape} after resizing; in training it must be "
+            f"IMAGE_SHAPE, {tuple(int(side) for side in config.IMAGE_SHAPE)}. IMAGE_RESIZE_MODE is "
+            f"{config.IMAGE_RESIZE_MODE!r}; 'square' and 'crop' give every image the same size"
         )
     rpn_match, rpn_bbox = build_rpn_targets(image.shape, anchors, class_ids, boxes, config, rng)
     rpn_rois = detection = None
@@ -124,19 +126,19 @@ def make_example(
         if settings.detection_targets:
             detection = build_detection_targets(rpn_rois, class_ids, boxes, masks, config, rng)
     if len(class_ids) > config.MAX_GT_INSTANCES:
-        _tell_of_left_out(config.MAX_GT_INSTANCES)
-        keep = choose(rng, np.arange(len(class_ids)), config.MAX_GT_INSTANCES)
+        _warn_of_left_out(config.MAX_GT_INSTANCES)
+        keep = sample(rng, np.arange(len(class_ids)), config.MAX_GT_INSTANCES)
         class_ids, boxes, masks = class_ids[keep], boxes[keep], masks[:, :, keep]
     return Example(
         image, image_meta, rpn_match, rpn_bbox, class_ids, boxes, masks, rpn_rois, detection
     )
 
 
-@functools.cache  # once, not for every picture
-def _tell_of_left_out(limit: int) -> None:
+@functools.cache  # once, not for every image
+def _warn_of_left_out(limit: int) -> None:
     logger.warning(
-        "MAX_GT_INSTANCES = %d and there are pictures with more instances: the heads learn from a "
-        "random choice of so many, and take the others for background. Raise it if memory allows.",
+        "MAX_GT_INSTANCES is %d and there are images with more instances: the heads are trained on "
+        "a random choice of that number, with the others as background. Raise it if memory allows.",
         limit,
     )
 
@@ -144,10 +146,10 @@ def _tell_of_left_out(limit: int) -> None:
 def stack_examples(
     examples: Sequence[Example], config: Any
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Batch of examples in the order of the training model's inputs.
+    """Stack examples to a batch, in the order of the training model's inputs.
 
     Args:
-        examples: B examples.
+        examples: b examples.
         config: MAX_GT_INSTANCES and MEAN_PIXEL are read.
 
     Returns:
@@ -155,9 +157,9 @@ def stack_examples(
             [B, A, 1] int32; rpn_bbox [B, RPN_TRAIN_ANCHORS_PER_IMAGE, 4]; gt_class_ids
             [B, MAX_GT_INSTANCES] int32; gt_boxes [B, MAX_GT_INSTANCES, 4] int32 pixels;
             gt_masks [B, mask height, mask width, MAX_GT_INSTANCES] bool; all zero padded.
-            With random ROIs also rpn_rois [B, count, 4] int32, and with detection
+            With random ROIs, also rpn_rois [B, count, 4] int32, and with detection
             targets rois [B, TRAIN_ROIS_PER_IMAGE, 4].
-        outputs: With detection targets class ids [B, TRAIN_ROIS_PER_IMAGE, 1], deltas
+        outputs: with detection targets class ids [B, TRAIN_ROIS_PER_IMAGE, 1], deltas
             [B, TRAIN_ROIS_PER_IMAGE, NUM_CLASSES, 4], masks [B, TRAIN_ROIS_PER_IMAGE,
             height, width, NUM_CLASSES]; otherwise empty.
     """
@@ -180,11 +182,10 @@ def stack_examples(
     inputs = [images, metas, rpn_match, rpn_bbox, class_ids, boxes, masks]
     outputs: list[np.ndarray] = []
     if first.rpn_rois is not None:
-        inputs.append(np.stack([example.rpn_rois for example in examples]))
+        inputs.append(np.stack([np.asarray(example.rpn_rois) for example in examples]))
     if first.detection is not None:
-        rois, roi_class_ids, deltas, roi_masks = (
-            np.stack(parts) for parts in zip(*(example.detection for example in examples))
-        )
+        detections = [example.detection for example in examples if example.detection is not None]
+        rois, roi_class_ids, deltas, roi_masks = (np.stack(parts) for parts in zip(*detections))
         inputs.append(rois)
         outputs = [roi_class_ids[..., np.newaxis], deltas, roi_masks]
     return inputs, outputs

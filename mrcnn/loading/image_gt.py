@@ -1,4 +1,4 @@
-"""Loads one image of a data set with its ground truth, resized and augmented."""
+"""Load one image of a dataset with its ground truth, resized and augmented."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mrcnn.geometry.boxes import extract_bboxes
-from mrcnn.geometry.images import compose_image_meta, resize_image
+from mrcnn.geometry.images import as_rgb, compose_image_meta, resize_image
 from mrcnn.geometry.masks import minimize_mask, resize_mask
 from mrcnn.loading.augmentation import apply_augmentation
 from mrcnn.loading.randomness import RandomSource, check_rng, integers, seed_from
@@ -34,32 +34,33 @@ def load_image_gt(
     augmenting, are left out. An image without instances is fine.
 
     Args:
-        dataset: A prepared Dataset.
-        config: The image settings are read: IMAGE_MIN_DIM, IMAGE_MIN_SCALE,
-            IMAGE_MAX_DIM, IMAGE_RESIZE_MODE and MINI_MASK_SHAPE.
-        image_id: Number of the image.
-        augment: Deprecated, use ``augmentation``. Mirror every second image left to right.
+        dataset: a prepared Dataset.
+        config: the image settings are read: IMAGE_MIN_DIM, IMAGE_MIN_SCALE, IMAGE_MAX_DIM,
+            IMAGE_RESIZE_MODE, IMAGE_SHAPE (its channels) and MINI_MASK_SHAPE.
+        image_id: number of the image.
+        augment: deprecated, use `augmentation`. Mirrors every second image left to right.
         augmentation: imgaug augmenter, Albumentations transform or function
-            ``f(image, mask) -> (image, mask)``; see ``apply_augmentation``.
-        use_mini_mask: Return masks cropped to their boxes and resized to
-            ``config.MINI_MASK_SHAPE``.
-        rng: Source of the draws: a Generator, a RandomState, or None for the global ones
-            (Python's ``random``, and the augmentation library's own).
+            `f(image, mask) -> (image, mask)`; see `apply_augmentation`.
+        use_mini_mask: return masks cropped to their boxes and resized to
+            `config.MINI_MASK_SHAPE`.
+        rng: source of the draws: a Generator, a RandomState, or None for the global ones
+            (Python's `random`, and the augmentation library's own).
 
     Returns:
-        image: [height, width, channels], as ``dataset.load_image`` gives it, usually
-            uint8 RGB; resized.
-        image_meta: [1 + 3 + 3 + 4 + 1 + num_classes], see ``compose_image_meta``.
-        class_ids: [N] int32. Negative: a crowd.
-        bbox: [N, (y1, x1, y2, x2)] int32 pixels of ``image``.
-        mask: [height, width, N] bool, or [*MINI_MASK_SHAPE, N] with ``use_mini_mask``.
+        image: [height, width, channels], as `dataset.load_image` gives it, usually
+            uint8 RGB; resized. Where the number of channels is not that of IMAGE_SHAPE, it is
+            converted as `detect` does: grey, RGB and RGBA into each other, as uint8.
+        image_meta: [1 + 3 + 3 + 4 + 1 + num_classes], see `compose_image_meta`.
+        class_ids: [N] int32. Negative for a crowd.
+        bbox: [N, (y1, x1, y2, x2)] int32 pixels of `image`.
+        mask: [height, width, N] bool, or [*MINI_MASK_SHAPE, N] with `use_mini_mask`.
 
     Raises:
-        ValueError: What the data set gives does not fit together (sizes, counts, class
-            ids); the message names the image.
+        ValueError: what the dataset gives does not fit together (sizes, counts, channels,
+            class ids); the message names the image.
     """
     check_rng(rng)
-    loaded, mask, class_ids = _read(dataset, image_id)
+    loaded, mask, class_ids = _read(dataset, image_id, config)
     image, window, scale, padding, crop = _resize(loaded, config, rng)
     flip = augment and _draw_flip(rng)
     if augment:
@@ -78,7 +79,7 @@ def load_image_gt(
         mask = resize_mask(mask, scale, padding, crop)
         mask = mask[:, ::-1] if flip else mask
         if augmentation is not None:
-            # An augmentation may write to what it is given, but not to the data set's array.
+            # An augmentation may write to what it is given, but not to the dataset's array.
             image = image.copy() if image is loaded else image
             image, mask = apply_augmentation(augmentation, image, mask, rng)
         visible, boxes = _visible(extract_bboxes(mask))
@@ -89,13 +90,13 @@ def load_image_gt(
     _check_class_ids(class_ids, dataset, image_id)
     active_class_ids = _active_class_ids(dataset, image_id)
     image_meta = compose_image_meta(
-        image_id, loaded.shape, image.shape, window, scale, active_class_ids
+        image_id, loaded.shape, image.shape, window, scale, active_class_ids.tolist()
     )
     return image, image_meta, class_ids, boxes, mask
 
 
 def describe_image(dataset: Any, image_id: int) -> str:
-    """The image in words a person can find it by: number, source, id and file."""
+    """Return the image in words: number, source, id and file."""
     info = dataset.image_info[image_id]
     words = f"image {image_id} (source {info.get('source')!r}, id {info.get('id')!r}"
     if info.get("path") is not None:
@@ -103,47 +104,62 @@ def describe_image(dataset: Any, image_id: int) -> str:
     return words + ")"
 
 
-def _read(dataset: Any, image_id: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Image, masks [height, width, N] bool and class ids [N] int32, checked."""
-    image = np.asarray(dataset.load_image(image_id))
+def _read(dataset: Any, image_id: int, config: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return image, masks [height, width, N] bool and class ids [N] int32, checked."""
+    image = _with_channels(
+        np.asarray(dataset.load_image(image_id)), int(config.IMAGE_SHAPE[2]), dataset, image_id
+    )
     mask, class_ids = dataset.load_mask(image_id)
     mask, class_ids = np.asarray(mask), np.asarray(class_ids)
-    if image.ndim != 3 or 0 in image.shape:
-        raise ValueError(
-            f"{describe_image(dataset, image_id)}: load_image gave the shape {image.shape}, "
-            "must give [height, width, channels]."
-        )
     if class_ids.size == 0 and mask.size == 0:
-        # No instances, in whatever shape this is said.
+        # No instances, whatever the shapes of the empty arrays are.
         return image, np.zeros((*image.shape[:2], 0), bool), np.zeros(0, np.int32)
     if mask.ndim != 3 or mask.shape[:2] != image.shape[:2]:
         raise ValueError(
-            f"{describe_image(dataset, image_id)}: load_mask gave the shape {mask.shape}, must "
-            f"give [height, width, instances] at the size of the image, {image.shape[:2]}."
+            f"{describe_image(dataset, image_id)}: load_mask gave the shape {mask.shape}; it must "
+            f"be [height, width, instances] at the size of the image, {image.shape[:2]}"
         )
     if class_ids.shape != (mask.shape[2],):
         raise ValueError(
             f"{describe_image(dataset, image_id)}: load_mask gave {mask.shape[2]} masks and "
-            f"class ids of the shape {class_ids.shape}: there must be one for each mask."
+            f"class ids of the shape {class_ids.shape}; there must be one for each mask"
         )
     return image, mask.astype(bool, copy=False), class_ids.astype(np.int32)
 
 
+def _with_channels(image: np.ndarray, channels: int, dataset: Any, image_id: int) -> np.ndarray:
+    """Return an image [height, width, channels], converted where it has another number of them."""
+    if image.ndim == 3 and image.shape[2] == channels and 0 not in image.shape:
+        return image
+    if image.ndim not in (2, 3) or 0 in image.shape:
+        raise ValueError(
+            f"{describe_image(dataset, image_id)}: load_image gave the shape {image.shape}; it "
+            "must be [height, width, channels]"
+        )
+    try:
+        return as_rgb(image, channels)
+    except ValueError as error:
+        raise ValueError(
+            f"{describe_image(dataset, image_id)}: load_image gave the shape {image.shape}, which "
+            f"does not fit the {channels} channels of IMAGE_SHAPE: {error}"
+        ) from error
+
+
 def _visible(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the boxes that have an area, and those boxes."""
+    """Return the indices of the boxes that have an area, and those boxes."""
     visible = np.flatnonzero((boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1]))
     return visible, boxes[visible]
 
 
 def _check_class_ids(class_ids: np.ndarray, dataset: Any, image_id: int) -> None:
-    """Class ids index rows of the heads' outputs: one out of range makes the losses nan."""
+    """Raise ValueError for ids that are no rows of the heads' outputs: losses would be nan."""
     size = np.abs(class_ids)
     wrong = class_ids[(size == 0) | (size >= dataset.num_classes)]
     if len(wrong):
         raise ValueError(
             f"{describe_image(dataset, image_id)}: class ids {sorted(set(wrong.tolist()))} are "
-            f"out of range: instances have classes 1 to {dataset.num_classes - 1}, negative "
-            "for a crowd; 0 is the background."
+            f"out of range; they must be 1 to {dataset.num_classes - 1}, or negative for a crowd; "
+            "0 is the background"
         )
 
 
@@ -160,23 +176,23 @@ def _resize(image: np.ndarray, config: Any, rng: RandomSource) -> tuple[Any, ...
 
 @functools.cache
 def _warn_about_augment() -> None:
-    """Once, not for every image."""
-    logger.warning("augment = True is deprecated: use augmentation, which does more.")
+    """Warn once, not for every image."""
+    logger.warning("augment = True is deprecated; use augmentation, which does more")
 
 
 def _draw_flip(rng: RandomSource) -> bool:
-    # Without rng from Python's random, like Matterport's flip.
+    # Without rng, Python's random decides, like Matterport's flip.
     return bool(random.randint(0, 1) if rng is None else integers(rng, 0, 2))
 
 
 def _active_class_ids(dataset: Any, image_id: int) -> np.ndarray:
-    """[num_classes] int32: 1 for the classes that the image's source can label."""
+    """Return [num_classes] int32: 1 for the classes that the image's source can label."""
     source = dataset.image_info[image_id]["source"]
     active = np.zeros(dataset.num_classes, np.int32)
     if source not in dataset.source_class_ids:
         raise ValueError(
             f"{describe_image(dataset, image_id)}: no class has been added for this source; "
-            f"there are classes of {sorted(dataset.source_class_ids)}."
+            f"there are classes of {sorted(dataset.source_class_ids)}"
         )
     active[dataset.source_class_ids[source]] = 1
     return active

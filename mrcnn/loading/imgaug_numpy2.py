@@ -1,6 +1,6 @@
-"""Lets imgaug 0.4, the last there will be, be imported with NumPy 2.
+"""Make imgaug 0.4, its last version, importable with NumPy 2.
 
-imgaug reads ``np.sctypes``, which NumPy 2.0 removed, and nothing else of what it removed.
+Of what NumPy 2.0 removed, imgaug reads `np.sctypes` alone.
 """
 
 from __future__ import annotations
@@ -10,39 +10,41 @@ from types import ModuleType
 
 
 def allow_imgaug() -> None:
-    """Give NumPy back its table of scalar types, where it lacks one."""
+    """Add `np.sctypes`, the table of scalar types, where NumPy lacks it."""
     import numpy as np
 
     if not hasattr(np, "sctypes"):
-        np.sctypes = {
+        types = {
             "int": [np.int8, np.int16, np.int32, np.int64],
             "uint": [np.uint8, np.uint16, np.uint32, np.uint64],
             "float": [np.float16, np.float32, np.float64],
             "complex": [np.complex64, np.complex128],
             "others": [bool, object, bytes, str, np.void],
         }
+        setattr(np, "sctypes", types)  # noqa: B010 - NumPy's type stubs do not know it
 
 
 class _ImgaugWatcher:
-    """Finder that finds nothing, but hears of every first import."""
+    """Import hook that finds no module, but is called for every first import."""
 
     @staticmethod
     def find_spec(name: str, path: object = None, target: object = None) -> None:
+        """Prepare NumPy when imgaug is about to be imported."""
         if name == "imgaug":
             allow_imgaug()
 
 
 def watch_for_imgaug() -> None:
-    """From now on ``import imgaug``, also in a user's script, is preceded by ``allow_imgaug``.
+    """Call `allow_imgaug` before `import imgaug` from now on, also in a user's script.
 
-    Costs nothing until then: nothing is imported.
+    Nothing is imported until then.
     """
     if _ImgaugWatcher not in sys.meta_path:
         sys.meta_path.insert(0, _ImgaugWatcher)
 
 
 def import_imgaug() -> ModuleType:
-    """The imgaug module.
+    """Return the imgaug module.
 
     Raises:
         ImportError: imgaug is not installed.

@@ -1,7 +1,7 @@
 """Boxes and mini masks of a resized image, without making its masks at that size.
 
-Resizing a mask repeats or leaves out rows and columns (order 0, as ``resize_mask``), so a
-pixel of the result is a pixel of the original: two index vectors say which. Boxes and
+Resizing a mask repeats or leaves out rows and columns (order 0, as `resize_mask`), so a
+pixel of the result is a pixel of the original, given by two index vectors. Boxes and
 mini masks are read through them, and the full array (20 MB for 20 instances at
 1024x1024) is never made.
 """
@@ -20,11 +20,13 @@ OUTSIDE = -1
 
 
 class ResizedMasks:
-    """Masks seen at the size of the resized image.
+    """Masks at the size of the resized image.
 
     Args:
         mask: [height, width, N] bool, before resizing.
-        scale, padding, crop: As ``resize_image`` returned them for the image.
+        scale: as `resize_image` returned it for the image.
+        padding: likewise.
+        crop: likewise.
     """
 
     def __init__(self, mask: np.ndarray, scale: float, padding: Any, crop: Any) -> None:
@@ -44,7 +46,7 @@ class ResizedMasks:
         self._columns = self._columns[::-1]
 
     def boxes(self) -> np.ndarray:
-        """Bounding boxes [N, (y1, x1, y2, x2)] int32; all zero for an empty mask."""
+        """Return bounding boxes [N, (y1, x1, y2, x2)] int32; all zero for an empty mask."""
         boxes = np.zeros((self._mask.shape[2], 4), np.int32)
         if self._mask.size:
             rows, columns = occupied(self._mask)
@@ -55,14 +57,14 @@ class ResizedMasks:
     def minimized(
         self, instances: np.ndarray, boxes: np.ndarray, mini_shape: tuple[int, int]
     ) -> np.ndarray:
-        """Mini masks, the same as ``minimize_mask`` makes of the masks at full size.
+        """Return mini masks, the same as `minimize_mask` makes of the masks at full size.
 
-        Only the four pixels around each sample are looked at, so this takes the same time
-        for small and large instances.
+        Only the four pixels around each sample are read, so this takes the same time for
+        small and large instances.
 
         Args:
-            instances: [M] ids of masks that are not empty.
-            boxes: [M, (y1, x1, y2, x2)], theirs, from ``boxes()``.
+            instances: [M] numbers of masks that are not empty.
+            boxes: [M, (y1, x1, y2, x2)] their boxes, from `boxes()`.
             mini_shape: (height, width).
 
         Returns:
@@ -96,14 +98,14 @@ def _weigh(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def _extent(hit: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """First and one past the last position whose ``index`` points at a hit, for each column.
+    """Return the first and one past the last position whose `index` is a hit, for each column.
 
     Args:
         hit: [side, N] bool.
-        index: [L] position to row of ``hit``, or OUTSIDE.
+        index: [L] position to row of `hit`, or OUTSIDE.
 
     Returns:
-        Two arrays [N]; zeros where there is no hit.
+        two arrays [N]; zeros where there is no hit.
     """
     seen = hit[index] & (index != OUTSIDE)[:, None]
     found = seen.any(axis=0)
@@ -112,7 +114,7 @@ def _extent(hit: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 def _only_used(mask: np.ndarray, axis: int, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Drop the rows (columns) of ``mask`` that ``index`` does not use: they are not seen."""
+    """Drop the rows (columns) of `mask` that `index` does not use."""
     inside = index != OUTSIDE
     used, position = np.unique(index[inside], return_inverse=True)
     if len(used) == mask.shape[axis]:

@@ -1,4 +1,4 @@
-"""Training targets of the region proposal network: a match and a delta for the anchors.
+"""Training targets of the region proposal network: matches and deltas of the anchors.
 
 After section 3.1.2 of Faster R-CNN (Ren et al. 2015, arXiv:1506.01497).
 """
@@ -28,23 +28,23 @@ def build_rpn_targets(
     config: Any,
     rng: RandomSource = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Match anchors with objects; give the deltas of the positive ones.
+    """Match anchors with objects, and compute the deltas of the positive ones.
 
     An anchor is positive when its IoU with an object is at least 0.7, or is the largest
     any anchor has with that object (all anchors that share it). It is negative when its
     IoU with every object is below 0.3 and with every crowd below 0.001. At most half of
-    ``RPN_TRAIN_ANCHORS_PER_IMAGE`` stay positive; negatives fill up to that number.
+    `RPN_TRAIN_ANCHORS_PER_IMAGE` stay positive; negatives fill up to that number.
 
-    Boxes without area and boxes no anchor touches make no anchor positive: there is no
+    Boxes without area and boxes that no anchor touches make no anchor positive: there is no
     delta for them. Without objects, all sampled anchors are negative.
 
     Args:
-        image_shape: Not used; Matterport's signature.
+        image_shape: not used; part of Matterport's signature.
         anchors: [A, (y1, x1, y2, x2)] pixels.
-        gt_class_ids: [N] int. Negative: a crowd.
+        gt_class_ids: [N] int. Negative for a crowd.
         gt_boxes: [N, (y1, x1, y2, x2)] pixels.
-        config: ``RPN_TRAIN_ANCHORS_PER_IMAGE`` and ``RPN_BBOX_STD_DEV`` are read.
-        rng: Source of the draws: None (``np.random``), a RandomState or a Generator.
+        config: `RPN_TRAIN_ANCHORS_PER_IMAGE` and `RPN_BBOX_STD_DEV` are read.
+        rng: source of the draws: None (`np.random`), a RandomState or a Generator.
 
     Returns:
         rpn_match: [A] int32. 1 positive, -1 negative, 0 neutral.
@@ -52,7 +52,7 @@ def build_rpn_targets(
             divided by RPN_BBOX_STD_DEV: the positive anchors in order, then zeros.
 
     Raises:
-        ValueError: An argument has the wrong shape.
+        ValueError: an argument has the wrong shape.
     """
     del image_shape
     check_rng(rng)
@@ -61,8 +61,8 @@ def build_rpn_targets(
     gt_class_ids = np.asarray(gt_class_ids)
     if gt_class_ids.shape != (len(gt_boxes),):
         raise ValueError(
-            f"gt_class_ids has the shape {gt_class_ids.shape} and gt_boxes {gt_boxes.shape}: "
-            "there must be one class id a box."
+            f"gt_class_ids has the shape {gt_class_ids.shape} and gt_boxes {gt_boxes.shape}; "
+            "there must be one class id for each box"
         )
     objects, crowds = _objects_and_crowds(gt_class_ids, gt_boxes)
     rpn_match = _match(anchors, objects, crowds)
@@ -82,20 +82,20 @@ def _checked(boxes: Any, name: str) -> np.ndarray:
         return boxes
     if boxes.size == 0:
         return boxes.reshape(0, 4)
-    raise ValueError(f"{name} has the shape {boxes.shape}, must have [N, (y1, x1, y2, x2)].")
+    raise ValueError(f"{name} has the shape {boxes.shape}; it must be [N, (y1, x1, y2, x2)]")
 
 
 def _objects_and_crowds(class_ids: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes of the objects and of the crowds, those without area left out."""
+    """Return the boxes of the objects and of the crowds, without those that have no area."""
     has_area = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
     is_crowd = class_ids < 0
-    # Padding (class 0) counts only where there is a crowd as well: Matterport's rule.
+    # Padding (class 0) is left out only where there is a crowd as well: Matterport's rule.
     is_object = class_ids > 0 if is_crowd.any() else ~is_crowd
     return boxes[is_object & has_area], boxes[is_crowd & has_area]
 
 
 def _match(anchors: np.ndarray, objects: np.ndarray, crowds: np.ndarray) -> np.ndarray:
-    """Match [A] int32 before sampling."""
+    """Return the match [A] int32 before sampling."""
     rpn_match = np.full(len(anchors), -1, np.int32)
     if len(anchors) == 0 or len(objects) + len(crowds) == 0:
         return rpn_match
@@ -109,7 +109,7 @@ def _match(anchors: np.ndarray, objects: np.ndarray, crowds: np.ndarray) -> np.n
         rpn_match[ids[iou >= NEGATIVE_IOU]] = 0
         best = iou.max(initial=0)
         if best < NEGATIVE_IOU:
-            # Not necessarily the best of all: look at whatever touches the box.
+            # Not necessarily the best of all: compare every anchor that touches the box.
             ids, iou = search.overlapping(box)
             best = iou.max(initial=0)
         if best > 0:
@@ -120,7 +120,7 @@ def _match(anchors: np.ndarray, objects: np.ndarray, crowds: np.ndarray) -> np.n
 
 
 def _subsample(rpn_match: np.ndarray, num_anchors: int, rng: RandomSource) -> None:
-    """Make positives and negatives beyond ``num_anchors`` neutral, in place."""
+    """Make positives and negatives beyond `num_anchors` neutral, in place."""
     for value, limit in ((1, num_anchors // 2), (-1, num_anchors)):
         ids = np.flatnonzero(rpn_match == value)
         if value == -1:
@@ -132,7 +132,7 @@ def _subsample(rpn_match: np.ndarray, num_anchors: int, rng: RandomSource) -> No
 
 
 def _deltas(anchors: np.ndarray, objects: np.ndarray) -> np.ndarray:
-    """Deltas [P, (dy, dx, log(dh), log(dw))] of anchors [P, 4] to the objects they fit best."""
+    """Return deltas [P, (dy, dx, log(dh), log(dw))] of anchors [P, 4] to their best objects."""
     gt = objects[compute_overlaps(anchors, objects).argmax(axis=1)]
     gt_size = gt[:, 2:] - gt[:, :2]
     size = anchors[:, 2:] - anchors[:, :2]

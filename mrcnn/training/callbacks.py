@@ -1,11 +1,11 @@
-"""Keras callbacks: COCO AP on a validation set, the best weights, early stopping.
+"""Keras callbacks by name: COCO AP on a validation set, the best weights, early stopping.
 
-``MaskRCNN.train(custom_callbacks=["ap", "best", "early_stopping"])`` makes them by name.
+`MaskRCNN.train(custom_callbacks=["ap", "best", "early_stopping"])` makes them by name.
 
-A model built for training detects as well, so no second model is needed. Keras shows the
-logs of an epoch to its callbacks one after the other: ``ValidationAP`` must stand before
-whatever reads its figures (``resolve_callbacks`` sees to that). Keras's own callbacks
-cannot guess a direction for these figures; give them ``mode="max"``.
+A model built for training detects as well, so no second model is needed. Keras passes the
+logs of an epoch to its callbacks one after the other: `ValidationAP` must come before
+the callbacks that read its metrics (`resolve_callbacks` ensures it). Keras's own callbacks
+cannot guess a direction for these metrics; give them `mode="max"`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import json
 import math
 import os
 import re
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -22,37 +23,46 @@ import numpy as np
 
 from mrcnn.evaluation.coco import CocoEvaluator, evaluate_coco
 from mrcnn.evaluation.report import CocoMetrics, CocoReport
+from mrcnn.files.atomic import write_json
+from mrcnn.files.names import printable
 from mrcnn.geometry.spacing import evenly_spaced
 
-__all__ = ["CALLBACK_NAMES", "BestCheckpoint", "EarlyStopping", "ValidationAP", "resolve_callbacks"]
+__all__ = [
+    "CALLBACK_NAMES",
+    "BestCheckpoint",
+    "EarlyStopping",
+    "ValidationAP",
+    "check_callbacks",
+    "resolve_callbacks",
+]
 
 CALLBACK_NAMES = ("ap", "best", "early_stopping")
 BEST_FILE = "best.h5"
 
 
 class ValidationAP(keras.callbacks.Callback):
-    """Detect on validation pictures after an epoch and add COCO's figures to its logs.
+    """Detect on validation images after an epoch and add COCO's metrics to its logs.
 
-    The logs get ``val_box_ap``, ``val_mask_ap`` (AP over IoU 0.50..0.95) and
-    ``val_mask_ap50``, each 0..1; nan where the pictures show no object. After the last epoch
+    The logs get `val_box_ap`, `val_mask_ap` (AP over IoU 0.50..0.95) and
+    `val_mask_ap50`, each 0..1; nan where the images show no object. After the last epoch
     of a training they are always computed, so a short training gets them too.
 
     Args:
-        model: The ``MaskRCNN`` that is trained (not its Keras model).
-        dataset: A prepared ``Dataset``.
-        every: Compute after every so many epochs; the logs of the others do not have the
-            figures.
-        max_images: Use at most so many pictures, evenly spread over the data set and the
+        model: the `MaskRCNN` that is trained (not its Keras model).
+        dataset: a prepared `Dataset`.
+        every: number of epochs from one measurement to the next; the logs of the others lack
+            the metrics.
+        max_images: largest number of images to use, evenly spread over the dataset and the
             same ones each time; None for all.
-        metric: A further figure of ``CocoReport.metrics``, such as ``"mask_AP75"`` or
-            ``"box_APs"``, logged as ``val_mask_ap75``.
-        verbose: 0 silent, 1 a line of figures, 2 the table of classes and a progress bar.
+        metric: a further entry of `CocoReport.metrics`, such as `"mask_AP75"` or
+            `"box_APs"`, logged as `val_mask_ap75`.
+        verbose: 0 silent, 1 a line of metrics, 2 the table of classes and a progress bar.
 
     Attributes:
-        report: The last ``CocoReport``, or None.
+        report: the last `CocoReport`, or None.
 
     Raises:
-        ValueError: If an argument is out of range or the data set has no pictures.
+        ValueError: an argument is out of range, or the dataset has no images.
     """
 
     def __init__(
@@ -66,17 +76,17 @@ class ValidationAP(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         if every < 1:
-            raise ValueError(f"every must be at least 1 epoch, got {every}")
+            raise ValueError(f"every is {every}; it must be at least 1 epoch")
         if max_images is not None and max_images < 1:
-            raise ValueError(f"max_images must be at least 1 or None, got {max_images}")
+            raise ValueError(f"max_images is {max_images}; it must be at least 1, or None")
         known = [f"{kind}_{name}" for kind in ("box", "mask") for name in CocoMetrics.names()]
         if metric not in known:
-            raise ValueError(f"metric must be one of {', '.join(known)}, got {metric!r}")
+            raise ValueError(f"metric is {metric!r}; it must be one of {', '.join(known)}")
         if dataset is None:
-            raise ValueError("dataset is None: validation AP needs a validation data set")
+            raise ValueError("dataset is None; it must be a dataset to measure AP on")
         image_ids = np.asarray(dataset.image_ids)
         if max_images is not None and max_images < len(image_ids):
-            # Evenly spread: data sets are often sorted by class or by scene.
+            # Evenly spread: datasets are often sorted by class or by scene.
             image_ids = image_ids[evenly_spaced(len(image_ids) - 1, max_images)]
         self.mask_rcnn = model
         self.dataset = dataset
@@ -84,64 +94,64 @@ class ValidationAP(keras.callbacks.Callback):
         self.verbose = verbose
         self.metrics = list(dict.fromkeys(["box_AP", "mask_AP", "mask_AP50", metric]))
         self.report: CocoReport | None = None
-        # Kept over all epochs: the true masks are drawn only once.
+        # Kept over all epochs: the ground truth is rasterized only once.
         self._evaluator = CocoEvaluator(dataset, image_ids.tolist())
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Compute the figures if it is the epoch for it."""
+        """Compute the metrics if it is due."""
         is_last = epoch + 1 == (self.params or {}).get("epochs")
         if (epoch + 1) % self.every and not is_last:
             return
         self.report = evaluate_coco(
             self.mask_rcnn, self.dataset, evaluator=self._evaluator, progress=self.verbose > 1
         )
-        # Its run lengths are not needed while the next epoch trains.
+        # Free its run lengths while the next epoch trains.
         self._evaluator.reset()
-        figures = {f"val_{name.lower()}": self.report[name] for name in self.metrics}
+        metrics = {f"val_{name.lower()}": self.report[name] for name in self.metrics}
         if logs is not None:
-            logs.update(figures)
+            logs.update(metrics)
         if self.verbose > 1:
             print(f"\n{self.report}")
         elif self.verbose:
-            text = "  ".join(f"{name}: {value:.4f}" for name, value in figures.items())
+            text = "  ".join(f"{name}: {value:.4f}" for name, value in metrics.items())
             print(f"\nEpoch {epoch + 1} on {self.report.num_images} validation images: {text}")
 
 
 class BestCheckpoint(keras.callbacks.Callback):
-    """Write the weights whenever a figure of the logs is better than ever before.
+    """Write the weights whenever a metric in the logs is better than ever before.
 
-    The best value is kept beside the weights in ``<path>.json``, so a training that goes on
+    The best value is kept beside the weights in `<path>.json`, so a training that goes on
     (after a break, or with other layers) does not overwrite better weights with worse ones.
-    A file of weights without its json counts as none. Epochs whose logs lack the figure, or
-    have nan, are passed over.
+    A weight file without its JSON file, or with a damaged one, is not taken into account.
+    Epochs whose logs lack the metric, or have nan, are passed over.
 
     Args:
-        path: Weight file; ``.h5`` is Matterport's layout. ``{epoch:04d}`` and names of logs
+        path: weight file; `.h5` is Matterport's layout. `{epoch:04d}` and names of logs
             may occur in it, then every improvement gets its own file.
-        monitor: Name in the logs.
-        mode: ``"max"``, ``"min"``, or ``"auto"``: min for names that contain ``loss``.
+        monitor: name in the logs.
+        mode: `"max"`, `"min"`, or `"auto"`: min for names that contain `loss`.
         verbose: 1 prints a line when weights are written.
 
     Attributes:
-        best: The best value so far, or None.
+        best: the best value so far, or None.
 
     Raises:
-        ValueError: If ``mode`` is none of the three or ``path`` does not end in ``.h5``.
+        ValueError: `mode` is none of the three, or `path` does not end in `.h5`.
     """
 
     def __init__(
         self,
-        path: str | os.PathLike,
+        path: str | os.PathLike[str],
         monitor: str = "val_mask_ap",
         mode: str = "auto",
         verbose: int = 1,
     ) -> None:
         super().__init__()
         if mode not in ("auto", "max", "min"):
-            raise ValueError(f"mode must be 'auto', 'max' or 'min', got {mode!r}")
+            raise ValueError(f"mode is {mode!r}; it must be 'auto', 'max' or 'min'")
         self.path = os.fspath(path)
         if not self.path.endswith(".h5"):
-            raise ValueError(f"path must end in .h5, got {self.path!r}")
+            raise ValueError(f"path is {self.path!r}; it must end in .h5")
         self.monitor = monitor
         self.mode = _direction(monitor) if mode == "auto" else mode
         self.verbose = verbose
@@ -150,17 +160,24 @@ class BestCheckpoint(keras.callbacks.Callback):
         self._note_path = re.sub(r"\{(\w+)[^}]*\}", r"\1", self.path) + ".json"
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
-        """Take up the best value of an earlier training into the same file."""
+        """Read the best value of an earlier training that wrote the same file."""
         if self.best is not None or not os.path.exists(self._note_path):
             return
-        with open(self._note_path, encoding="utf-8") as file:
-            note = json.load(file)
-        weights = os.path.join(os.path.dirname(self._note_path), note["file"])
-        if note["monitor"] == self.monitor and os.path.exists(weights):
-            self.best = note["value"]
+        try:
+            with open(self._note_path, encoding="utf-8") as file:
+                note = json.load(file)
+            weights = os.path.join(os.path.dirname(self._note_path), note["file"])
+            if note["monitor"] == self.monitor and os.path.exists(weights):
+                self.best = float(note["value"])
+        except (ValueError, KeyError, TypeError):
+            warnings.warn(
+                f"{printable(self._note_path)} is damaged; the best {self.monitor} of the earlier "
+                "training is not known",
+                stacklevel=2,
+            )
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Write the weights if the figure has improved."""
+        """Write the weights if the metric has improved."""
         value = (logs or {}).get(self.monitor)
         if value is None or math.isnan(float(value)):
             return
@@ -172,12 +189,10 @@ class BestCheckpoint(keras.callbacks.Callback):
         path = self.path.format(epoch=epoch + 1, **(logs or {}))
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
         self.model.save_weights(path)
-        # After the weights: if this is interrupted, the worst is one needless write.
+        # After the weights: an interruption here costs one unnecessary write later.
         file_name = os.path.basename(path)
         note = {"file": file_name, "monitor": self.monitor, "value": value, "epoch": epoch + 1}
-        with open(f"{self._note_path}.tmp", "w", encoding="utf-8") as file:
-            json.dump(note, file)
-        os.replace(f"{self._note_path}.tmp", self._note_path)
+        write_json(self._note_path, note)
         if self.verbose:
             before = "" if self.best is None else f", before {self.best:.4f}"
             print(f"\nEpoch {epoch + 1}: best {self.monitor} {value:.4f}{before}: wrote {path}")
@@ -185,10 +200,10 @@ class BestCheckpoint(keras.callbacks.Callback):
 
 
 class EarlyStopping(keras.callbacks.EarlyStopping):
-    """Keras's early stopping for a figure that is not in the logs of every epoch.
+    """Keras's early stopping for a metric that is not in the logs of every epoch.
 
-    Patience counts the epochs that have the figure. Arguments as for
-    ``keras.callbacks.EarlyStopping``.
+    Patience counts the epochs that have the metric. Arguments as for
+    `keras.callbacks.EarlyStopping`.
     """
 
     def __init__(
@@ -203,43 +218,61 @@ class EarlyStopping(keras.callbacks.EarlyStopping):
         super().__init__(monitor=monitor, patience=patience, mode=mode, verbose=verbose, **kwargs)
 
     def get_monitor_value(self, logs: dict[str, float] | None) -> float | None:
-        """The figure, or None (without Keras's warning) in an epoch that lacks it."""
+        """Return the metric, or None (without Keras's warning) in an epoch that lacks it."""
         value = (logs or {}).get(self.monitor)
         return None if value is None or math.isnan(float(value)) else value
 
 
-def resolve_callbacks(
-    callbacks: str | Sequence[Any] | Any | None, model: Any, val_dataset: Any
-) -> list[Any]:
-    """Turn names into callbacks, in an order that works.
+def check_callbacks(callbacks: Any, val_dataset: Any) -> None:
+    """Raise ValueError for a name that is unknown or needs the validation dataset that is None.
 
     Args:
-        callbacks: None, or one or several of: a Keras callback, ``"ap"`` (``ValidationAP``),
-            ``"best"`` (``BestCheckpoint`` to ``best.h5`` in the log folder) and
-            ``"early_stopping"`` (``EarlyStopping`` after 10 epochs without a better
-            ``val_mask_ap``). The last two bring ``"ap"`` with them.
-        model: The ``MaskRCNN``; its ``log_dir`` receives ``best.h5``.
-        val_dataset: Validation data set, needed by the three names.
-
-    Returns:
-        List of callbacks: ``ValidationAP`` first, then the others as they were given.
-
-    Raises:
-        ValueError: For an unknown name, or a name that needs the data set where it is None.
+        callbacks: see `resolve_callbacks`.
+        val_dataset: validation dataset or None.
     """
-    if callbacks is None:
-        return []
-    given = list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
-    names = {one for one in given if isinstance(one, str)}
+    names = {one for one in _as_list(callbacks) if isinstance(one, str)}
     unknown = sorted(names - set(CALLBACK_NAMES))
     if unknown:
-        raise ValueError(f"callback {unknown[0]!r} is not one of {', '.join(CALLBACK_NAMES)}")
+        raise ValueError(
+            f"custom_callbacks has {unknown[0]!r}; a name must be one of "
+            f"{', '.join(CALLBACK_NAMES)}"
+        )
     if names and val_dataset is None:
-        raise ValueError(f"callback {min(names)!r} needs a validation data set, got None")
+        raise ValueError(
+            f"custom_callbacks has {min(names)!r}, which needs a validation dataset; val_dataset "
+            "is None"
+        )
+
+
+def _as_list(callbacks: Any) -> list[Any]:
+    if callbacks is None:
+        return []
+    return list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
+
+
+def resolve_callbacks(callbacks: Any, model: Any, val_dataset: Any) -> list[Any]:
+    """Turn names into callbacks, and put `ValidationAP` ahead of those that need its metrics.
+
+    Args:
+        callbacks: None, or one or several of: a Keras callback, `"ap"` (`ValidationAP`),
+            `"best"` (`BestCheckpoint` to `best.h5` in the log folder) and
+            `"early_stopping"` (`EarlyStopping` after 10 epochs without a better
+            `val_mask_ap`). The last two imply `"ap"`.
+        model: the `MaskRCNN`; its `log_dir` receives `best.h5`.
+        val_dataset: validation dataset, needed by the three names.
+
+    Returns:
+        List of callbacks: `ValidationAP` first, then the others as they were given.
+
+    Raises:
+        ValueError: as `check_callbacks`.
+    """
+    check_callbacks(callbacks, val_dataset)
+    given = _as_list(callbacks)
     resolved = [one for one in given if isinstance(one, ValidationAP)]
-    if names and not resolved:
+    if not resolved and any(isinstance(one, str) for one in given):
         resolved = [ValidationAP(model, val_dataset)]
-    makers = {
+    makers: dict[str, Callable[[], Any]] = {
         "best": lambda: BestCheckpoint(os.path.join(model.log_dir, BEST_FILE)),
         "early_stopping": EarlyStopping,
     }

@@ -1,20 +1,29 @@
-"""Which devices train a model together: what `GPU_COUNT` asks for, and what there is.
+"""Which devices train a model together: what `GPU_COUNT` asks for, and what the machine has.
 
 Training is data-parallel: every device holds all weights and gets an equal part of each batch, and
-the gradients are added up before the weights change. TensorFlow does so with
-`tf.distribute.MirroredStrategy`, JAX with `keras.distribution.DataParallel`; Keras on torch has one
-device. `BATCH_SIZE` is that of all devices together and stays the same however many there are.
+the gradients are summed before the weights change. TensorFlow does so with
+`tf.distribute.MirroredStrategy`, JAX with `keras.distribution.DataParallel`; Keras on torch uses
+one device. `BATCH_SIZE` is that of all devices together and does not depend on their number.
 """
+
+from __future__ import annotations
 
 import contextlib
 import warnings
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 
+# A `tf.distribute.Strategy` or a `keras.distribution.Distribution`.
+Distribution = Any
 
-def device_names():
-    """The devices that training can be spread over, as the backend names them: the GPUs, or where
-    there are none the CPUs (one, unless the backend was told to split it).
+
+def device_names() -> list[str]:
+    """Return the devices that training can be spread over, as the backend names them.
+
+    These are the GPUs, or where there are none the CPUs (one, unless the backend was told to
+    split it).
     """
     backend = keras.backend.backend()
     if backend == "tensorflow":
@@ -23,21 +32,21 @@ def device_names():
         found = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
         return [device.name for device in found]
     if backend == "jax":
-        return keras.distribution.list_devices()
+        return list(keras.distribution.list_devices())
     return ["torch's default device"]
 
 
-def choose(gpu_count, batch_size=None):
-    """The distribution of a training over the devices of this machine.
+def select_devices(gpu_count: int, batch_size: int | None = None) -> Distribution | None:
+    """Return the distribution of a training over the devices of this machine.
 
     Args:
         gpu_count: number of devices wanted, at least 1.
-        batch_size: pictures of a step on all devices together, `BATCH_SIZE`: every device must get
-            equally many. None leaves that to whoever makes the batches.
+        batch_size: number of images of a step on all devices together, `BATCH_SIZE`: every device
+            must get an equal number. None leaves that to whoever makes the batches.
 
     Returns:
-        A `MirroredStrategy` or a `DataParallel` over at most so many devices; None for one device.
-        When they are fewer than asked for, a warning says so.
+        A `MirroredStrategy` or a `DataParallel` over at most `gpu_count` devices; None for one
+        device. Where fewer are used than asked for, a warning says so.
     """
     if gpu_count == 1:
         return None
@@ -50,7 +59,7 @@ def choose(gpu_count, batch_size=None):
     return None if count == 1 else _spread_over(names[:count])
 
 
-def _spread_over(names):
+def _spread_over(names: Sequence[str]) -> Distribution:
     if keras.backend.backend() == "jax":
         return keras.distribution.DataParallel(devices=names)
     import tensorflow as tf
@@ -58,27 +67,27 @@ def _spread_over(names):
     return tf.distribute.MirroredStrategy(names)
 
 
-def _why_fewer(gpu_count, batch_size, count, available):
+def _why_fewer(gpu_count: int, batch_size: int | None, count: int, available: int) -> str:
     backend = keras.backend.backend()
     reason = f"{backend} has {available} here"
     if backend == "torch":
-        reason = "Keras on torch trains on one; KERAS_BACKEND=tensorflow or jax takes several"
+        reason = "Keras on torch trains on one; KERAS_BACKEND=tensorflow or jax uses several"
     elif available > count:
-        reason += f", and each must get equally many of the {batch_size} pictures of a step"
-    pictures = "the whole batch" if batch_size is None else f"BATCH_SIZE = {batch_size}"
+        reason += f", and each must get an equal part of the {batch_size} images of a step"
+    batch = "the whole batch" if batch_size is None else f"BATCH_SIZE = {batch_size}"
     return (
-        f"GPU_COUNT = {gpu_count}: must not exceed the number of devices ({reason}). Training on "
-        f"{count} with {pictures} all the same; if memory runs out, lower IMAGES_PER_GPU."
+        f"GPU_COUNT is {gpu_count}; it must not exceed the number of devices ({reason}). Training "
+        f"on {count} with {batch}; if memory runs out, lower IMAGES_PER_GPU."
     )
 
 
-def scope(distribution):
-    """The context in which a model of this distribution is built, compiled and trained."""
+def scope(distribution: Distribution | None) -> contextlib.AbstractContextManager[Any]:
+    """Return the context in which a model of this distribution is built, compiled and trained."""
     return contextlib.nullcontext() if distribution is None else distribution.scope()
 
 
-def current():
-    """The distribution of the scope that this is called in, or None."""
+def current() -> Distribution | None:
+    """Return the distribution of the scope that this is called in, or None."""
     if keras.backend.backend() == "jax":
         return keras.distribution.distribution()
     if keras.backend.backend() == "tensorflow":
@@ -88,15 +97,15 @@ def current():
     return None
 
 
-def is_mirrored(distribution):
-    """Whether it is TensorFlow's: one program on every device, not one over all of them."""
+def is_mirrored(distribution: Distribution | None) -> bool:
+    """Return whether it is TensorFlow's: one program on every device, not one over all of them."""
     return distribution is not None and keras.backend.backend() == "tensorflow"
 
 
-def spread_variables(model, distribution):
+def spread_variables(model: keras.Model, distribution: Distribution | None) -> None:
     """Copy the variables of a model that was built on one device to all devices."""
     with scope(distribution):
         for variable in model.variables:
-            # What Keras itself does when it makes a variable. There is no public way to make it
-            # anew, and the model's layers must keep the very same objects.
+            # What Keras itself does when it makes a variable. No public function initializes a
+            # variable again, and the layers of the model must keep the same objects.
             variable._initialize(keras.ops.convert_to_numpy(variable))

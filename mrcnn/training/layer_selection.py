@@ -1,6 +1,10 @@
 """Which layers train: Matterport's patterns, and the walk that applies them."""
 
+from __future__ import annotations
+
 import re
+
+import keras
 
 # From a stage of the backbone up. The second alternative of each names SqueezeNet's stages.
 LAYER_PATTERNS = {
@@ -14,13 +18,16 @@ LAYER_PATTERNS = {
 }
 
 
-def layer_regex(layers):
-    """The regular expression of a pattern name (`heads`, `3+`, `4+`, `5+`, `all`) or of itself.
+def layer_regex(layers: str) -> re.Pattern[str]:
+    """Return the regular expression of a name of layers, or of a regular expression.
 
     SqueezeNet's last stage (fire10, fire11) has no ImageNet weights and so counts as a head.
 
+    Args:
+        layers: `heads`, `3+`, `4+`, `5+`, `all`, or a regular expression over layer names.
+
     Raises:
-        ValueError: when it is no valid regular expression.
+        ValueError: it is no valid regular expression.
     """
     try:
         return re.compile(LAYER_PATTERNS.get(layers, layers))
@@ -31,9 +38,9 @@ def layer_regex(layers):
         ) from error
 
 
-def layers_with_weights(model):
-    """Every layer that holds weights, those of nested models (the RPN) included, in order."""
-    found = []
+def layers_with_weights(model: keras.Model) -> list[keras.layers.Layer]:
+    """Return all layers that hold weights, those of nested models (the RPN) included, in order."""
+    found: list[keras.layers.Layer] = []
     for layer in model.layers:
         if hasattr(layer, "layers"):
             found.extend(layers_with_weights(layer))
@@ -42,18 +49,18 @@ def layers_with_weights(model):
     return found
 
 
-def set_trainable(model, layers):
-    """Let the layers whose whole name matches learn, and freeze the others.
+def set_trainable(model: keras.Model, layers: str) -> list[str]:
+    """Make the layers whose whole name matches trainable, and freeze the others.
 
     Args:
         model: a Keras model.
-        layers: pattern name or regular expression, see `layer_regex`.
+        layers: name or regular expression, see `layer_regex`.
 
     Returns:
-        The names of the layers that learn.
+        The names of the trainable layers.
 
     Raises:
-        ValueError: when no layer matches; nothing is changed then.
+        ValueError: no layer matches; nothing is changed then.
     """
     regex = layer_regex(layers)
     candidates = layers_with_weights(model)

@@ -1,24 +1,39 @@
-"""Log folders, `<NAME><date>T<hour and minute>`: each training has one of its own.
+"""Log folders, `<NAME><date>T<hour and minute>`, and the checkpoints in them.
 
-Matterport's package reads time and epoch from the names of folders and files, so a folder that
-another training of that minute has gives way to the next minute's, not to a name with a suffix.
+Matterport's package reads time and epoch from the names of folders and files. A training whose
+minute is taken by another training therefore gets the name of the next free minute, not a suffix.
 """
 
+from __future__ import annotations
+
+import contextlib
 import datetime
 import os
 import re
+import secrets
+import time
+import warnings
+
+from mrcnn.files.atomic import remove_stale, write_text
+from mrcnn.files.names import printable
 
 TIME_FORMAT = "%Y%m%dT%H%M"
-MARK = "config.json"
+DESCRIPTION_FILE = "config.json"
 # <log folder: name and time>/mask_rcnn_<name>_<epoch>.h5, written on any system.
 _CHECKPOINT = re.compile(
     r"(?:.*[/\\])?(?P<name>[^/\\]+)(?P<time>\d{8}T\d{4})[/\\]mask_rcnn_[^/\\]*?(?P<epoch>\d{4,})\.h5"
 )
+_TIME = re.compile(r"\d{8}T\d{4}")
 _WITH_TIME = re.compile(r"(?P<start>.*)(?P<time>\d{8}T\d{4})", re.DOTALL)
+_EPOCH = re.compile(r"_(\d{4,})\.h5$")
+# Temporary files that were last written before this process began belong to processes that ended.
+_PROCESS_START = time.time()
 
 
-def choose_folder(model_dir, name, model_path=None):
-    """Where a training writes.
+def choose_folder(
+    model_dir: str, name: str, model_path: str | os.PathLike[str] | None = None
+) -> tuple[str, int, bool]:
+    """Choose where a training writes.
 
     Args:
         model_dir: folder of log folders.
@@ -27,69 +42,123 @@ def choose_folder(model_dir, name, model_path=None):
             its folder too if it is of this name.
 
     Returns:
-        `(folder, epoch, goes_on)`: `goes_on` says whether it continues a checkpoint.
+        `(folder, epoch, is_continued)`; `is_continued` tells whether `model_path` is a checkpoint.
     """
     match = _CHECKPOINT.fullmatch(os.fspath(model_path)) if model_path else None
-    if not match:
+    if model_path is None or not match:
         folder = os.path.join(model_dir, f"{name}{datetime.datetime.now():{TIME_FORMAT}}")
         return free_folder(folder), 0, False
     folder = os.path.join(model_dir, f"{name}{match['time']}")
     if match["name"] == name and os.path.isdir(os.path.dirname(model_path)):
-        folder = os.path.dirname(model_path)
+        folder = os.path.dirname(os.fspath(model_path))
     return folder, int(match["epoch"]), True
 
 
-def newest_checkpoint(model_dir, name):
-    """Path of the newest checkpoint of the newest training of a name.
+def newest_checkpoint(model_dir: str | os.PathLike[str], name: str) -> str:
+    """Return the path of the newest complete checkpoint of a name.
+
+    The newest training that has one counts. Trainings without a checkpoint (stopped before their
+    first epoch ended) are passed over; so are damaged files, with a warning.
+
+    Args:
+        model_dir: folder of log folders.
+        name: `NAME`, in any case. Folders `<name><time>` count; where there are none, as in
+            Matterport's package, all that begin with the name.
 
     Raises:
-        FileNotFoundError: when there is none.
+        FileNotFoundError: there is no complete checkpoint.
     """
-    folders = []
-    if os.path.isdir(model_dir):
-        folders = sorted(f for f in os.listdir(model_dir) if f.startswith(name))
-        # A training named "cat" is not one named "catfish".
-        own = [f for f in folders if re.fullmatch(r"\d{8}T\d{4}", f.removeprefix(name))]
-        folders = own or folders
+    model_dir, name = os.fspath(model_dir), name.lower()
+    folders = _folders_of(model_dir, name)
     if not folders:
         raise FileNotFoundError(
-            f"no training of {name!r} in {model_dir!r}: no folder there begins with {name!r}"
+            f"no checkpoint of a training {printable(name)!r} in {printable(model_dir)!r}: no "
+            "folder there begins with this name"
         )
-    folder = os.path.join(model_dir, folders[-1])
-    files = sorted(f for f in os.listdir(folder) if f.startswith("mask_rcnn") and f.endswith(".h5"))
-    if not files:
-        raise FileNotFoundError(f"no weight file mask_rcnn*.h5 in {folder!r}")
-    return os.path.join(folder, files[-1])
+    for folder in reversed(folders):
+        for path in _checkpoints_in(folder):
+            if is_complete(path):
+                return path
+            warnings.warn(
+                f"{printable(path)} is not a complete weight file; it is passed over",
+                stacklevel=2,
+            )
+    raise FileNotFoundError(
+        f"no checkpoint of a training {printable(name)!r} in {printable(model_dir)!r}: no complete "
+        f"weight file mask_rcnn*.h5 in {', '.join(printable(folder) for folder in folders)}"
+    )
 
 
-def is_taken(folder):
-    """Whether a training has written to this folder."""
+def _folders_of(model_dir: str, name: str) -> list[str]:
+    """Return the log folders of a name, the newest last."""
+    if not os.path.isdir(model_dir):
+        return []
+    begin = sorted(f for f in os.listdir(model_dir) if f.lower().startswith(name))
+    # A training named "cat" is not one named "catfish".
+    exact = [f for f in begin if _TIME.fullmatch(f[len(name) :])]
+    paths = [os.path.join(model_dir, f) for f in exact or begin]
+    return [path for path in paths if os.path.isdir(path)]
+
+
+def _checkpoints_in(folder: str) -> list[str]:
+    """Return the weight files of a log folder, that of the last epoch first."""
+
+    def epoch(file: str) -> tuple[int, str]:
+        match = _EPOCH.search(file)
+        return (int(match[1]) if match else -1), file
+
+    files = [f for f in os.listdir(folder) if f.startswith("mask_rcnn") and f.endswith(".h5")]
+    return [os.path.join(folder, f) for f in sorted(files, key=epoch, reverse=True)]
+
+
+def is_complete(path: str | os.PathLike[str]) -> bool:
+    """Return whether a file is an HDF5 file that can be read to its end and holds something.
+
+    A copy that was cut short, or a file that a full disk left empty, is not.
+    """
+    import h5py
+
+    if not os.path.isfile(path):
+        return False
+    try:
+        # HDF5 compares the length with the one that it noted when the file was closed.
+        with h5py.File(path, "r") as file:
+            return len(file) > 0
+    except Exception:  # h5py has no exception of its own: OSError, RuntimeError, ValueError ...
+        return False
+
+
+def is_taken(folder: str) -> bool:
+    """Return whether a training has written to this folder."""
     try:
         files = os.listdir(folder)
     except OSError:
         return False
-    return any(f == MARK or f.startswith(("mask_rcnn", "events.out")) for f in files)
+    return any(f == DESCRIPTION_FILE or f.startswith(("mask_rcnn", "events.out")) for f in files)
 
 
-def free_folder(folder):
-    """This folder, or that of the first later minute which no training has."""
+def free_folder(folder: str) -> str:
+    """Return this folder, or that of the first later minute which no training has."""
     while is_taken(folder):
         match = _WITH_TIME.fullmatch(folder)
         if not match:
             return folder  # named by the user
         try:
-            time = datetime.datetime.strptime(match["time"], TIME_FORMAT)
+            minute = datetime.datetime.strptime(match["time"], TIME_FORMAT)
         except ValueError:
             return folder
-        time += datetime.timedelta(minutes=1)
-        folder = f"{match['start']}{time:{TIME_FORMAT}}"
+        minute += datetime.timedelta(minutes=1)
+        folder = f"{match['start']}{minute:{TIME_FORMAT}}"
     return folder
 
 
-def claim_folder(folder):
+def claim_folder(folder: str, description: str = "{}\n") -> str:
     """Make the folder of a new training, a later minute's if another training has it.
 
-    It then holds an empty `config.json`: of two processes, one can make that file.
+    Args:
+        folder: the path wanted.
+        description: the content of `config.json`. The file appears at once and complete, and of
+            several processes only one can make it: this reserves the folder.
 
     Returns:
         The path of the folder made.
@@ -97,10 +166,37 @@ def claim_folder(folder):
     while True:
         folder = free_folder(folder)
         os.makedirs(folder, exist_ok=True)
+        path = os.path.join(folder, DESCRIPTION_FILE)
         try:
-            with open(os.path.join(folder, MARK), "x"):
-                return folder
+            _create(path, description)
+            return folder
         except FileExistsError:
-            # Named by the user; or another process was quicker, since `free_folder` looked.
+            # Another process was quicker since `free_folder` looked; or the user named the folder.
             if free_folder(folder) == folder:
+                write_text(path, description)
                 return folder
+
+
+def _create(path: str, text: str) -> None:
+    """Write a file whole or not at all.
+
+    Raises:
+        FileExistsError: it exists already, perhaps since another process has just made it.
+    """
+    temporary = os.path.join(os.path.dirname(path), f".tmp-{secrets.token_hex(8)}.json")
+    try:
+        write_text(temporary, text)
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        with open(path, "x", encoding="utf-8") as file:
+            file.write(text)
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+
+
+def remove_leftovers(folder: str) -> None:
+    """Remove the temporary files that a killed training left in its log folder."""
+    remove_stale(folder, before=_PROCESS_START)

@@ -7,6 +7,7 @@ from mrcnn.cli.start import start_model
 from mrcnn.cli.train import CLASS_LAYERS
 from mrcnn.config import Config
 from tests.fake_model import describe
+from tests.weight_files import write_weight_file
 
 
 class ToyConfig(Config):
@@ -60,11 +61,8 @@ def test_last_is_the_newest_checkpoint_of_the_name(fake_model, config, tmp_path)
     with pytest.raises(FileNotFoundError, match="no checkpoint of a training 'toy'"):
         start_model("inference", config, "last", str(tmp_path))
     for run, epoch in (("toy20260101T0000", 3), ("toy20260201T0000", 1), ("other20260301T0000", 9)):
-        folder = tmp_path / run
-        folder.mkdir()
-        describe(folder / "config.json")
-        path = folder / f"mask_rcnn_{run[:-13]}_{epoch:04d}.h5"
-        path.write_bytes(b"not read")
+        write_weight_file(tmp_path / run / f"mask_rcnn_{run[:-13]}_{epoch:04d}.h5")
+        describe(tmp_path / run / "config.json")
     model = start_model("inference", config, "last", str(tmp_path))
     expected = tmp_path / "toy20260201T0000" / "mask_rcnn_toy_0001.h5"
     assert model.loaded == [(str(expected), True, None)]

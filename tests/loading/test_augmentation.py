@@ -194,8 +194,8 @@ def test_function_with_rng() -> None:
         (albumentations.Resize(32, 32), r"Resize changed the shape of the image from .64, 64, 3."),
         (lambda image, mask: (image, mask[:, :, :1]), "changed the shape of the mask"),
         (lambda image, mask: (image / 255, mask), "type of the image from uint8 to float64"),
-        (lambda image, mask: image, r"returned ndarray: must return \(image, mask\)"),
-        ("flip", "augmentation = 'flip': must be an imgaug augmenter, an Albumentations"),
+        (lambda image, mask: image, r"returned ndarray; it must return \(image, mask\)"),
+        ("flip", "augmentation is 'flip'; it must be an imgaug augmenter, an Albumentations"),
         ([iaa.Fliplr(1.0)], "must be an imgaug augmenter"),
         (iaa.Fliplr, "must be an imgaug augmenter"),
     ],
@@ -209,7 +209,7 @@ def test_errors(augmentation: Any, message: str) -> None:
 def test_check_augmentation() -> None:
     check_augmentation(None)
     check_augmentation(iaa.Fliplr(0.5))
-    with pytest.raises(ValueError, match="augmentation = 3"):
+    with pytest.raises(ValueError, match="augmentation is 3"):
         check_augmentation(3)
 
 

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-import logging
 from itertools import islice
 from typing import Any
 
 import numpy as np
 import pytest
 
+from mrcnn.loading.broken_images import BrokenImageError
 from mrcnn.loading.generator import data_generator
 from tests.loading.toys import ToyConfig, ToyDataset
 
@@ -65,21 +65,52 @@ class Broken(ToyDataset):
         return super().load_mask(image_id)
 
 
-def test_broken_images_are_logged_and_the_sixth_raises(caplog: pytest.LogCaptureFixture) -> None:
+def test_broken_images_are_logged_once_and_left_out(caplog: pytest.LogCaptureFixture) -> None:
     batches = data_generator(Broken(BOXES[:2]), ToyConfig(), shuffle=False)
-    with caplog.at_level(logging.ERROR, "mrcnn.loading"):
-        assert ids_of(batches, 6) == [[0]] * 6
-        with pytest.raises(OSError, match="no such mask"):
-            next(batches)
-    assert len(caplog.records) == 6
-    assert "image 1 (source 'toy', id 'img1', path '/pictures/1.png')" in caplog.text
+    assert ids_of(batches, 20) == [[0]] * 20
+    assert [record.getMessage() for record in caplog.records] == [
+        "Skipped image 1 (source 'toy', id 'img1', path '/pictures/1.png'): OSError: no such mask"
+    ]
+
+
+def test_the_first_broken_image_raises_on_request() -> None:
+    batches = data_generator(Broken(BOXES[:2]), ToyConfig(), shuffle=False, on_error="raise")
+    assert ids_of(batches, 1) == [[0]]
+    with pytest.raises(BrokenImageError, match=r"^image 1 .*: OSError: no such mask$") as caught:
+        next(batches)
+    assert isinstance(caught.value.__cause__, OSError)
+
+
+@pytest.mark.parametrize(
+    ("num_images", "broken", "message"),
+    [
+        # Six in a row.
+        (40, range(3, 9), r"^image 8 .*: OSError: no such mask \(6 images in a row failed\)$"),
+        # The sixth of less than thirty images, in no row.
+        (29, range(0, 29, 2), r"^image 10 .* \(6 of 29 images failed\)$"),
+        # More than a fifth of a larger dataset.
+        (35, range(0, 35, 2), r"^image 14 .* \(8 of 35 images failed\)$"),
+    ],
+)
+def test_too_many_broken_images(num_images: int, broken: range, message: str) -> None:
+    dataset = ToyDataset([BOXES[0]] * num_images)
+    load_mask = dataset.load_mask
+
+    def fail(image_id: int) -> Any:
+        if image_id in broken:
+            raise OSError("no such mask")
+        return load_mask(image_id)
+
+    dataset.load_mask = fail  # type: ignore[method-assign]
+    with pytest.raises(BrokenImageError, match=message):
+        ids_of(data_generator(dataset, ToyConfig(), shuffle=False), 60)
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"batch_size": 0}, "batch_size = 0"),
-        ({"augmentation": 5}, "augmentation = 5"),
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"augmentation": 5}, "augmentation is 5"),
         ({"dataset": ToyDataset([])}, "dataset has no images"),
     ],
 )

@@ -150,10 +150,10 @@ def test_sampling_with_an_own_source(rng: Any) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"gt_class_ids": [1, 1]}, "one class id a box"),
+        ({"gt_class_ids": [1, 1]}, "one class id for each box"),
         ({"gt_boxes": np.zeros((1, 5))}, r"gt_boxes has the shape \(1, 5\)"),
         ({"anchors": np.zeros(8)}, r"anchors has the shape \(8,\)"),
-        ({"rng": 7}, "rng = 7"),
+        ({"rng": 7}, "rng is 7"),
     ],
 )
 def test_wrong_arguments(changes: dict[str, Any], message: str) -> None:

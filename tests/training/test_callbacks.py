@@ -1,4 +1,4 @@
-"""Callbacks: figures in the logs, the best weights, early stopping, and their names."""
+"""Callbacks: metrics in the logs, the best weights, early stopping, and their names."""
 
 import json
 
@@ -71,9 +71,9 @@ def test_max_images_are_spread_evenly():
 @pytest.mark.parametrize(
     "kwargs, message",
     [
-        ({"every": 0}, "every must be at least 1"),
-        ({"max_images": 0}, "max_images must be at least 1"),
-        ({"metric": "mAP"}, "metric must be one of box_AP"),
+        ({"every": 0}, "every is 0; it must be at least 1"),
+        ({"max_images": 0}, "max_images is 0; it must be at least 1"),
+        ({"metric": "mAP"}, "metric is 'mAP'; it must be one of box_AP"),
         ({"dataset": None}, "dataset is None"),
     ],
 )
@@ -130,6 +130,18 @@ def test_training_goes_on_from_the_best(tmp_path):
     assert len(best_after(path, [0.1], "val_box_ap").model.written) == 1
 
 
+@pytest.mark.parametrize("note", ["", "{", "[]", "{}", '{"file": "best.h5", "monitor": 3}'])
+def test_a_damaged_note_counts_as_none(tmp_path, note):
+    path = tmp_path / "best.h5"
+    best_after(path, [0.5])
+    (tmp_path / "best.h5.json").write_text(note)
+    if "monitor" in note:
+        assert len(best_after(path, [0.4]).model.written) == 1
+    else:
+        with pytest.warns(UserWarning, match="best.h5.json is damaged"):
+            assert len(best_after(path, [0.4]).model.written) == 1
+
+
 def test_file_names_with_epoch_and_figure(tmp_path):
     path = str(tmp_path / "best_{epoch:04d}_{val_mask_ap:.2f}.h5")
     callback = best_after(path, [0.25, 0.5])
@@ -140,9 +152,9 @@ def test_file_names_with_epoch_and_figure(tmp_path):
 
 
 def test_bad_checkpoint_arguments():
-    with pytest.raises(ValueError, match="mode must be"):
+    with pytest.raises(ValueError, match="mode is 'up'; it must be"):
         cb.BestCheckpoint("a.h5", mode="up")
-    with pytest.raises(ValueError, match=r"path must end in \.h5"):
+    with pytest.raises(ValueError, match=r"path is 'a.keras'; it must end in \.h5"):
         cb.BestCheckpoint("a.keras")
 
 
@@ -223,7 +235,9 @@ class TestResolve:
         assert cb.resolve_callbacks(logger, Learner(), None) == [logger]
 
     def test_errors(self):
-        with pytest.raises(ValueError, match="'map' is not one of ap, best, early_stopping"):
+        with pytest.raises(
+            ValueError, match="'map'; a name must be one of ap, best, early_stopping"
+        ):
             self.kinds(["ap", "map"])
-        with pytest.raises(ValueError, match="'best' needs a validation data set"):
+        with pytest.raises(ValueError, match="'best', which needs a validation dataset"):
             self.kinds(["best"], dataset=False)

@@ -17,7 +17,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def test_one_device_needs_no_distribution(recwarn):
-    assert devices.choose(1, 4) is None
+    assert devices.select_devices(1, 4) is None
     assert len(recwarn) == 0 and devices.current() is None
     with devices.scope(None):
         assert devices.current() is None
@@ -36,8 +36,8 @@ def test_one_device_needs_no_distribution(recwarn):
 def test_fewer_devices_than_asked_for(monkeypatch, gpu_count, batch_size, available, used):
     monkeypatch.setattr(devices, "device_names", lambda: [f"CPU:{i}" for i in range(available)])
     monkeypatch.setattr(devices, "_spread_over", lambda names: names)
-    with pytest.warns(UserWarning, match=f"GPU_COUNT = {gpu_count}: must not exceed") as caught:
-        chosen = devices.choose(gpu_count, batch_size)
+    with pytest.warns(UserWarning, match=f"GPU_COUNT is {gpu_count}; it must not exceed") as caught:
+        chosen = devices.select_devices(gpu_count, batch_size)
     assert chosen == (None if used == 1 else [f"CPU:{i}" for i in range(used)])
     assert f"Training on {used} with" in str(caught[0].message)
 
@@ -45,14 +45,14 @@ def test_fewer_devices_than_asked_for(monkeypatch, gpu_count, batch_size, availa
 def test_as_many_as_asked_for_are_taken_silently(monkeypatch, recwarn):
     monkeypatch.setattr(devices, "device_names", lambda: ["a", "b", "c"])
     monkeypatch.setattr(devices, "_spread_over", lambda names: names)
-    assert devices.choose(2, 4) == ["a", "b"]
+    assert devices.select_devices(2, 4) == ["a", "b"]
     assert len(recwarn) == 0
 
 
 @pytest.mark.parametrize("setting", [{"ACCUMULATE_STEPS": 2}, {"PRECISION": "float16"}])
 def test_what_a_mirrored_training_does_not_take(setting):
     (name,) = setting
-    with pytest.raises(ValueError, match=rf"{name} = .*: must be .* with GPU_COUNT = 2"):
+    with pytest.raises(ValueError, match=rf"{name} is .*; it must be .* with GPU_COUNT = 2"):
         trainer._check_mirrored(tiny_config(GPU_COUNT=2, **setting))
 
 
@@ -72,4 +72,5 @@ def test_two_devices_train_as_one(tmp_path):
         assert found[name] == pytest.approx(expected[name], rel=1e-4), name
     assert result["moved"] > 1e-3
     assert result["apart"] < 1e-4 * result["moved"]
-    assert {"best.h5", "mask_rcnn_tiny_0002.h5", "training_state.npz"} <= set(result["files"])
+    assert {"best.h5", "mask_rcnn_tiny_0002.h5", "training_state_0002.npz"} <= set(result["files"])
+    assert result["momentum"] > 1e-3 and result["resumed"] is True

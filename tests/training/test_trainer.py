@@ -9,46 +9,14 @@ import numpy as np
 import pytest
 
 from mrcnn.config_rules import LOSS_NAMES
-from mrcnn.model import MaskRCNN
-from mrcnn.training import trainer
+from mrcnn.datasets.dataset import Dataset
+from mrcnn.loading import TrainingBatches
+from mrcnn.training import fit_callbacks, state, trainer
 from mrcnn.training.training_model import TrainingModel
-from tests.tiny import Squares, tiny_config
+from tests.tiny import Squares
+from tests.training.runs import HEADS, train, velocities
 
-HEADS = "mrcnn_class_logits"
-
-
-@pytest.fixture(autouse=True)
-def eager(request, monkeypatch):
-    """Steps run without being traced: a few of them are quicker so."""
-    compile_model = TrainingModel.compile
-    monkeypatch.setattr(
-        TrainingModel,
-        "compile",
-        lambda self, **options: compile_model(self, **{**options, "run_eagerly": True}),
-    )
-    monkeypatch.setattr(trainer, "_tensorboard", lambda log_dir, verbose: [])
-
-
-@pytest.fixture
-def build(tmp_path):
-    def build(**settings):
-        keras.utils.set_random_seed(0)
-        return MaskRCNN("training", tiny_config(**settings), str(tmp_path))
-
-    return build
-
-
-def train(model, epochs=1, layers=HEADS, train_data=None, val_data=None, **options):
-    options = {"learning_rate": 0.01, "workers": 0, "seed": 0, "verbose": 0, **options}
-    return model.train(
-        train_data or Squares(), val_data, epochs=epochs, layers=layers, **options
-    ).history
-
-
-def velocities(model):
-    return {
-        v.name: np.array(v.numpy()) for v in model.keras_model.optimizer.variables if v.ndim > 0
-    }
+pytestmark = pytest.mark.usefixtures("eager")
 
 
 @pytest.mark.slow
@@ -68,6 +36,32 @@ def test_stages_do_not_multiply_the_loss(build):
         parts = sum(history[name][-1] for name in LOSS_NAMES) + 2 * history["rpn_bbox_loss"][-1]
         assert history["loss"][-1] == pytest.approx(parts, rel=1e-5)
     assert model.epoch == 3
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_come_in_the_order_of_the_seed(build, monkeypatch, workers):
+    seen = {"train_step": [], "test_step": []}
+
+    def record(name):
+        step = getattr(TrainingModel, name)
+
+        def recording(self, *args):
+            metas = keras.ops.convert_to_numpy(args[-1][0][1])
+            seen[name].append(metas[:, 0].astype(int).tolist())
+            return step(self, *args)
+
+        monkeypatch.setattr(TrainingModel, name, recording)
+
+    record("train_step")
+    record("test_step")
+    data, val_data = Squares([()] * 7), Squares([()] * 5)
+    model = build(STEPS_PER_EPOCH=3, VALIDATION_STEPS=2)
+    for epochs in (2, 3):  # the second call resumes
+        train(model, epochs, train_data=data, val_data=val_data, workers=workers, seed=3)
+    for name, dataset, steps in (("train_step", data, 3), ("test_step", val_data, 2)):
+        batches = TrainingBatches(dataset, model.config, steps=steps, seed=3)
+        order = [batches.image_ids_of_batch(i, epoch) for epoch in range(3) for i in range(steps)]
+        assert seen[name] == order, name
 
 
 def test_frozen_layers_stay_and_the_others_move(build):
@@ -101,7 +95,7 @@ def test_files_of_a_training(build, tmp_path):
     train(model, epochs=2)
     assert sorted(os.listdir(model.log_dir)) == [
         *("config.json", "mask_rcnn_tiny_0001.h5", "mask_rcnn_tiny_0002.h5"),
-        "training_state.npz",
+        "training_state_0002.npz",
     ]
     description = json.loads((tmp_path / model.log_dir / "config.json").read_text())
     assert description["class_names"] == ["BG", "bright", "dark"]
@@ -123,8 +117,7 @@ def test_resuming_equals_never_stopping(build):
     resumed.load_weights(model.find_last(), by_name=True)
     assert (resumed.epoch, resumed.log_dir) == (1, model.log_dir)
     trainer.compile_model(resumed.keras_model, resumed.config, 0.01, 0.9)
-    path = os.path.join(model.log_dir, trainer.STATE_FILE)
-    assert trainer.restore_state(resumed.keras_model, path, 1)
+    assert state.restore_state(resumed.keras_model, model.log_dir, 1) == "restored"
     restored = velocities(resumed)
     assert restored.keys() == saved.keys()
     for name, value in saved.items():
@@ -133,25 +126,44 @@ def test_resuming_equals_never_stopping(build):
     history = train(resumed, epochs=2, layers="all")
     assert len(history["loss"]) == 1 and resumed.epoch == 2
     for a, b in zip(straight.keras_model.weights, resumed.keras_model.weights, strict=True):
-        np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-4, atol=1e-6)
+        np.testing.assert_array_equal(a.numpy(), b.numpy())
 
 
-@pytest.mark.parametrize("epoch, layers", [(2, HEADS), (1, "mrcnn_bbox_fc")])
-def test_state_of_another_epoch_or_of_other_layers_is_left_alone(build, epoch, layers):
-    model = build()
-    train(model)
-    model.set_trainable(layers, verbose=0)
-    trainer.compile_model(model.keras_model, model.config, 0.01, 0.9)
-    path = os.path.join(model.log_dir, trainer.STATE_FILE)
-    assert not trainer.restore_state(model.keras_model, path, epoch)
-    assert not any(value.any() for value in velocities(model).values())
+def schedule():
+    return keras.optimizers.schedules.CosineDecay(0.05, 10)
 
 
-def test_nothing_left_to_train(build):
+@pytest.mark.parametrize(
+    "settings, learning_rate, optimizer",
+    [
+        ({"ACCUMULATE_STEPS": 2}, lambda: 0.05, lambda: None),
+        ({"PRECISION": "float16"}, lambda: 0.05, lambda: None),
+        ({}, schedule, lambda: None),
+        ({}, lambda: 0.05, lambda: keras.optimizers.Adam(0.01)),
+    ],
+)
+def test_resuming_with_other_optimizers(build, settings, learning_rate, optimizer):
+    results = []
+    for stops in ((2,), (1, 2)):
+        for epochs in stops:
+            model = build(NAME=f"stops{len(stops)}", STEPS_PER_EPOCH=3, **settings)
+            if epochs > stops[0]:
+                model.load_weights(model.find_last(), by_name=True)
+            train(model, epochs, learning_rate=learning_rate(), optimizer=optimizer())
+        results.append(model.keras_model.get_weights())
+    for one, other in zip(*results, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("epochs", [5, 3])
+def test_nothing_left_to_train(build, capsys, epochs):
     model = build()
     model.epoch = 5
-    assert train(model, epochs=5) == {}
+    with pytest.warns(UserWarning, match=f"epochs is {epochs}; it must be above 5") as caught:
+        assert train(model, epochs=epochs, verbose=1) == {}
+    assert os.path.basename(caught[0].filename) == "runs.py"  # the line that called `train`
     assert model.epoch == 5
+    assert "Starting" not in capsys.readouterr().out and not os.path.exists(model.log_dir)
 
 
 def test_nan_stops_with_the_parts_and_the_pictures(build):
@@ -173,7 +185,7 @@ def test_nan_names_the_pictures_of_its_own_epoch():
         def references_of_batch(self, batch, epoch):
             return [f"batch {batch} of {epoch}"]
 
-    callback = trainer.StopOnNonFiniteLoss(Batches())
+    callback = fit_callbacks.StopOnNonFiniteLoss(Batches())
     callback.on_epoch_begin(3)
     callback.on_train_batch_end(1, {"loss": 1.0})
     with pytest.raises(trainer.NonFiniteLossError, match="batch 2 of 3"):
@@ -184,10 +196,10 @@ def test_nan_names_the_pictures_of_its_own_epoch():
 def test_wait_is_the_share_of_time_without_data(monkeypatch, tells, wait):
     # (begin, batch ready, end) of three steps in an epoch of 20 seconds; the first is compiled.
     steps = [(1, 7, 9), (10, 13, 15), (16, 17, 19)]
-    callback = trainer.LoaderIdleTime()
+    callback = fit_callbacks.LoaderIdleTime()
     callback.set_model(type("Model", (), {})())
     now = {"time": 0}
-    monkeypatch.setattr(trainer.time, "time", lambda: now["time"])
+    monkeypatch.setattr(fit_callbacks.time, "time", lambda: now["time"])
     callback.on_train_begin()
     callback.on_epoch_begin(0)
     for begin, ready, end in steps:
@@ -282,11 +294,50 @@ def test_an_optimizer_may_serve_two_stages(build):
     assert float(model.keras_model.optimizer.learning_rate) == pytest.approx(0.001)
 
 
-def test_learning_rate_schedule(build):
+def test_learning_rate_schedule(build, capsys):
     model = build()
     schedule = keras.optimizers.schedules.ExponentialDecay(0.01, 1, 0.5)
-    train(model, learning_rate=schedule)
+    train(model, learning_rate=schedule, verbose=2)
     assert float(model.keras_model.optimizer.learning_rate) == pytest.approx(0.005)
+    text = "LR=ExponentialDecay(initial_learning_rate=0.01, decay_steps=1, decay_rate=0.5, "
+    assert text in capsys.readouterr().out
+
+
+class OwnSchedule(keras.optimizers.schedules.LearningRateSchedule):
+    """Without `get_config`."""
+
+    def __call__(self, step):
+        return 0.1
+
+
+@pytest.mark.parametrize(
+    "learning_rate, optimizer, text",
+    [
+        (0.001, None, "0.001"),
+        (1, None, "1"),
+        (np.float32(0.02), None, "0.02"),
+        (OwnSchedule(), None, "OwnSchedule"),
+        (
+            keras.optimizers.schedules.PiecewiseConstantDecay([10, 20], [0.1, 0.2, 0.3]),
+            None,
+            "PiecewiseConstantDecay(boundaries=[10, 20], values=[0.1, 0.2, 0.3])",
+        ),
+        (
+            keras.optimizers.schedules.CosineDecay(0.1, 1000),
+            None,
+            "CosineDecay(initial_learning_rate=0.1, decay_steps=1000, alpha=0, warmup_steps=0)",
+        ),
+        (0.001, keras.optimizers.Adam(0.003), "0.003"),
+        (
+            0.001,
+            keras.optimizers.SGD(keras.optimizers.schedules.InverseTimeDecay(0.1, 5, 0.5)),
+            "InverseTimeDecay(initial_learning_rate=0.1, decay_steps=5, decay_rate=0.5, "
+            "staircase=False)",
+        ),
+    ],
+)
+def test_learning_rate_in_words(learning_rate, optimizer, text):
+    assert trainer.describe_learning_rate(learning_rate, optimizer) == text
 
 
 @pytest.mark.slow
@@ -304,12 +355,39 @@ def test_bad_input_is_found_before_anything_changes(build):
     model = build()
     for options, words in (
         ({"layers": "head"}, "matches none"),
-        ({"custom_callbacks": ["worst"]}, "'worst' is not one of"),
-        ({"custom_callbacks": ["ap"]}, "needs a validation data set"),
+        ({"custom_callbacks": ["worst"]}, "'worst'; a name must be one of"),
+        ({"custom_callbacks": ["ap"]}, "needs a validation dataset"),
+        ({"train_data": Squares(())}, "train_dataset has no images"),
+        ({"train_data": Dataset()}, "train_dataset has no images"),
+        ({"train_data": Unnamed()}, "train_dataset has no classes besides the background"),
+        ({"val_data": Squares(())}, "val_dataset has no images"),
+        (
+            {"val_data": Swapped()},
+            r"val_dataset has the classes \['BG', 'dark', 'bright'\]; they must be .* "
+            r"\['BG', 'bright', 'dark'\]",
+        ),
+        ({"on_error": "ignore"}, 'on_error is .ignore.; it must be "skip" or "raise"'),
     ):
         with pytest.raises(ValueError, match=words):
             train(model, **options)
     assert not os.path.exists(model.log_dir)
+
+
+class Swapped(Squares):
+    """The classes in another order."""
+
+    def prepare(self, class_map=None):
+        self.class_info[1:] = self.class_info[:0:-1]
+        super().prepare(class_map)
+
+
+class Unnamed(Dataset):
+    """Images, but no class."""
+
+    def __init__(self):
+        super().__init__()
+        self.add_image("squares", 0, "0.png")
+        self.prepare()
 
 
 class ResourceExhaustedError(Exception):

@@ -1,4 +1,4 @@
-"""Trains on one device and on two, which are halves of the CPU, and prints what came of it as JSON.
+"""Trains on one device and on two, which are halves of the CPU, and prints the results as JSON.
 
 Not a test itself: devices can be split only before the backend starts, so the test runs this in a
 process of its own: `python -m tests.training.two_devices FOLDER`.
@@ -16,8 +16,8 @@ SETTINGS = {
     "GRADIENT_CLIP_NORM": 0.5,
     "STEPS_PER_EPOCH": 2,
 }
-# Two pictures with few objects and two with none: a device's mean is not that of the batch.
-PICTURES = [((8, 8, 24, 1), (36, 30, 20, 2)), ((4, 4, 40, 2),), (), ()]
+# Two images with few objects and two with none: a device's mean is not that of the batch.
+IMAGES = [((8, 8, 24, 1), (36, 30, 20, 2)), ((4, 4, 40, 2),), (), ()]
 
 
 def split_cpu():
@@ -46,37 +46,51 @@ def build(folder, gpu_count):
     return model
 
 
-def train(model, epochs):
-    """Losses and validation figures of each epoch."""
+def train(model, callbacks, eagerly=False):
+    """Losses and validation metrics of two epochs."""
+    from mrcnn.training.training_model import TrainingModel
     from tests.tiny import Squares
 
-    data = Squares(PICTURES)
-    options = {"workers": 0, "seed": 0, "verbose": 0, "custom_callbacks": ["best"]}
-    history = model.train(data, data, learning_rate=0.02, epochs=epochs, layers="all", **options)
+    compile_model = TrainingModel.compile
+    if eagerly:  # a few steps are quicker so
+        TrainingModel.compile = lambda self, **options: compile_model(
+            self, **{**options, "run_eagerly": True}
+        )
+    data = Squares(IMAGES)
+    options = {"workers": 0, "seed": 0, "verbose": 0, "custom_callbacks": callbacks}
+    history = model.train(data, data, learning_rate=0.02, epochs=2, layers="all", **options)
+    TrainingModel.compile = compile_model
     return history.history
 
 
-def train_and_resume(folder, gpu_count):
-    """One epoch, then another by a new model that goes on from the first one's checkpoint.
+def optimizer_values(model):
+    """The optimizer's variables, but for the learning rate."""
+    return [v.numpy() for v in model.keras_model.optimizer.variables if "rate" not in v.path]
 
-    Returns:
-        `(losses and figures of both epochs, initial weights, last weights, the first model)`.
-    """
-    first = build(folder, gpu_count)
-    start = first.keras_model.get_weights()
-    history = train(first, 1)
-    resumed = build(folder, gpu_count)
-    resumed.load_weights(first.find_last(), by_name=True)
-    more = train(resumed, 2)
-    history = {name: [float(*history[name]), float(*more[name])] for name in history}
-    return history, start, resumed.keras_model.get_weights(), first
+
+def resume(folder, trained):
+    """Whether a new model on two devices gets weights and optimizer's state of a trained one."""
+    from mrcnn.training import state, trainer
+
+    model = build(folder, 2)
+    model.load_weights(trained.find_last(), by_name=True)
+    trainer.compile_model(model.keras_model, model.config, 0.02, 0.9)
+    outcome = state.restore_state(model.keras_model, model.log_dir, model.epoch)
+    pairs = [
+        *zip(optimizer_values(model), optimizer_values(trained), strict=True),
+        *zip(model.keras_model.get_weights(), trained.keras_model.get_weights(), strict=True),
+    ]
+    return outcome == "restored" and all(np.array_equal(*pair) for pair in pairs)
 
 
 def main(folder):
     split_cpu()
-    expected, start, end, one = train_and_resume(folder, 1)
-    found, _, other_end, two = train_and_resume(folder, 2)
-    pairs = zip(start, end, other_end, strict=True)
+    one = build(folder, 1)
+    start = one.keras_model.get_weights()
+    expected = train(one, [], eagerly=True)
+    two = build(folder, 2)
+    found = train(two, ["best"])
+    pairs = zip(start, one.keras_model.get_weights(), two.keras_model.get_weights(), strict=True)
     moved, apart = zip(*((np.abs(b - a).max(), np.abs(b - c).max()) for a, b, c in pairs))
     distributions = [model.keras_model.distribution for model in (one, two)]
     result = {
@@ -85,9 +99,11 @@ def main(folder):
         "found": found,
         "moved": float(max(moved)),
         "apart": float(max(apart)),
+        "momentum": float(max(np.abs(value).max() for value in optimizer_values(two)[1:])),
+        "resumed": resume(folder, two),
         "files": sorted(os.listdir(two.log_dir)),
     }
-    print(json.dumps(result))
+    print(json.dumps(result, default=float))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,161 @@
+"""The callbacks that every training has: finite losses, checkpoints, waiting time, seeds."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+from mrcnn.files.atomic import atomic_path
+from mrcnn.loading.batches import TrainingBatches
+from mrcnn.training import state
+
+Logs = dict[str, Any] | None
+
+
+class NonFiniteLossError(ArithmeticError):
+    """A loss became nan or infinite; the message holds every part and the images of the batch."""
+
+
+class StopOnNonFiniteLoss(keras.callbacks.Callback):
+    """Stop at the first step whose loss is not finite, and name its parts and its images.
+
+    Args:
+        batches: the training batches, asked for the references of a batch.
+
+    Raises:
+        NonFiniteLossError: at the end of such a step.
+    """
+
+    def __init__(self, batches: TrainingBatches) -> None:
+        super().__init__()
+        self.batches = batches
+        self.epoch = 0
+
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
+        """Note the epoch."""
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
+        """Check the losses. They are means over the epoch so far: nan once means nan from there."""
+        losses = {name: float(value) for name, value in (logs or {}).items()}
+        if all(np.isfinite(value) for value in losses.values()):
+            return
+        parts = ", ".join(f"{name}={value:.4g}" for name, value in losses.items())
+        images = ", ".join(self.batches.references_of_batch(batch, self.epoch))
+        raise NonFiniteLossError(
+            f"the loss is not finite at step {batch} of epoch {self.epoch + 1} ({parts}). "
+            f"Images of this batch: {images}. Usual causes: a learning rate that is too high, "
+            "wrong boxes or masks in these images (`mrcnn check` finds them), weights that were "
+            "not finite to begin with. Weights of the last finished epoch are in the log folder."
+        )
+
+
+class Checkpoints(keras.callbacks.Callback):
+    """Write the state and the weights after every epoch, the weights under Matterport's names.
+
+    The state comes first and both are flushed to disk, so that every complete weight file has its
+    state. States of earlier epochs are removed.
+
+    Args:
+        path: weight file whose name has `{epoch:04d}` in it.
+        on_checkpoint: called with the path of each weight file and the number of epochs finished.
+    """
+
+    def __init__(self, path: str, on_checkpoint: Callable[[str, int], None]) -> None:
+        super().__init__()
+        self.folder, self.file_name = os.path.split(path)
+        self.on_checkpoint = on_checkpoint
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        """Write the files of this epoch."""
+        finished = epoch + 1
+        path = os.path.join(self.folder, self.file_name.format(epoch=finished))
+        state.save_state(self.model, self.folder, finished)
+        with atomic_path(path, durable=True) as temporary:
+            self.model.save_weights(temporary)
+        self.on_checkpoint(path, finished)
+        state.remove_older_states(self.folder, finished)
+
+
+class EpochNumbers(keras.callbacks.Callback):
+    """Tell the batches which epoch it is.
+
+    Their own count is not that of `fit`: Keras ends an epoch of its iterators also where it only
+    resets them, before the first epoch and before every validation.
+
+    Args:
+        train_batches: the training batches.
+        val_batches: the validation batches, or None.
+    """
+
+    def __init__(self, train_batches: TrainingBatches, val_batches: TrainingBatches | None) -> None:
+        super().__init__()
+        self.train_batches = train_batches
+        self.val_batches = val_batches
+        self.epoch = 0
+
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
+        """Set the epoch, ahead of the first batch."""
+        self.epoch = self.train_batches.epoch = epoch
+
+    def on_test_begin(self, logs: Logs = None) -> None:
+        """Set the epoch of the validation, ahead of its first batch."""
+        if self.val_batches is not None:
+            self.val_batches.epoch = self.epoch
+
+
+class SeededGenerators(keras.callbacks.Callback):
+    """Seed the random generators of the model's layers before every epoch.
+
+    `DetectionTargetLayer` samples ROIs at random; with a seed per epoch, the same seed gives the
+    same samples in another process and after a training was resumed.
+
+    Args:
+        seed: whole number of at least 0.
+    """
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.seed = seed
+
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
+        """Seed them."""
+        state.seed_generators(self.model, self.seed, epoch)
+
+
+class LoaderIdleTime(keras.callbacks.Callback):
+    """Add `wait` to the logs: the share of the epoch that the step waited for data, 0..1.
+
+    The step waits from the end of the step before until it has its batch. JAX and torch do not
+    tell that moment; there, the time between two steps counts.
+    """
+
+    def on_train_begin(self, logs: Logs = None) -> None:
+        """Forget an earlier training."""
+        self._is_compiled = False
+
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
+        """Start the clock."""
+        self._start = self._last = time.time()
+        self._idle = 0.0
+
+    def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
+        """Note when the step begins."""
+        self._begun = time.time()
+
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
+        """Add the time that this step waited."""
+        # TensorFlow takes the batch inside the step. The first step is compiled before that.
+        ready = getattr(self.model, "data_ready_time", None) if self._is_compiled else None
+        self._idle += max((ready or self._begun) - self._last, 0.0)
+        self._last, self._is_compiled = time.time(), True
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        """Write the share to the logs."""
+        if logs is not None:
+            logs["wait"] = self._idle / max(time.time() - self._start, 1e-9)
