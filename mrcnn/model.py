@@ -182,7 +182,7 @@ class MaskRCNN(Detector):
         Example:
             >>> model = MaskRCNN.from_weights("small", config={"DETECTION_MIN_CONFIDENCE": 0.5})
             >>> model.class_names[1]
-            'person'
+            'balloon'
         """
         described = _described(weights, config)
         settings = described.config

@@ -38,7 +38,7 @@ def execute(code, names=None):
     return names
 
 
-# ---- a data set of one's own: polygons in a JSON file, drawn with scikit-image -----------------
+# ---- a dataset of one's own: polygons in a JSON file, drawn with scikit-image -----------------
 
 CUSTOM_DATASET = '''
 import os
@@ -143,7 +143,7 @@ POLYGONS = {
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory):
-    """Where a script runs: data/train and data/val with two pictures of 48 x 60 each."""
+    """Where a script runs: data/train and data/val with two images of 48 x 60 each."""
     import cv2
 
     folder = tmp_path_factory.mktemp("workspace")
@@ -403,13 +403,13 @@ class_names = ['BG', 'square', 'circle', 'triangle']
 
 @pytest.fixture(scope="module")
 def recorded(parity_dir):
-    """Ten pictures and what Matterport's package found in them."""
+    """Ten images and what Matterport's package found in them."""
     return np.load(parity_dir / "shapes_trained_10_images.npz")
 
 
 @pytest.fixture(scope="module")
 def notebook(parity_dir, recorded):
-    """The variables after the first cell, and a data set of the recorded pictures."""
+    """The variables after the first cell, and a dataset of the recorded images."""
     names = {"SHAPES_MODEL_PATH": str(parity_dir / "shapes_resnet50_trained.h5")}
     execute(INFERENCE, names)
     names["recorded"] = recorded

@@ -1,4 +1,4 @@
-"""MaskRCNN: pictures of every kind, weight files, log folders, looking inside, errors."""
+"""MaskRCNN: images of every kind, weight files, log folders, looking inside, errors."""
 
 import importlib
 import json
@@ -63,7 +63,7 @@ def same(first, second):
 # ---- detect ------------------------------------------------------------------------------------
 
 
-def test_pictures_of_every_kind(model):
+def test_images_of_every_kind(model):
     rgb = picture()
     images = {
         "rgb": rgb,
@@ -83,7 +83,7 @@ def test_pictures_of_every_kind(model):
     same(results[0], results[2])
 
 
-def test_pictures_of_different_and_odd_sizes(model):
+def test_images_of_different_and_odd_sizes(model):
     sizes = [(50, 60), (1, 1), (33, 7), (131, 257), (64, 64)]
     results = model.detect([picture(*size) for size in sizes])
     counts = [check(result, *size) for result, size in zip(results, sizes, strict=True)]
@@ -98,7 +98,7 @@ def test_results_depend_neither_on_the_batch_size_nor_on_the_order(model):
             same(first, second)
 
 
-def test_one_picture_and_a_batch_as_an_array(model):
+def test_one_image_and_a_batch_as_an_array(model):
     image = picture()
     alone = model.detect(image)
     assert len(alone) == 1
@@ -109,7 +109,7 @@ def test_one_picture_and_a_batch_as_an_array(model):
 
 
 @pytest.mark.parametrize("images", [[], np.zeros((0, 64, 64, 3), np.uint8)])
-def test_no_pictures(model, images):
+def test_no_images(model, images):
     assert model.detect(images) == []
 
 
@@ -281,7 +281,7 @@ def test_eight_threads_on_one_model(model):
         same(found, expected)
 
 
-def test_a_picture_of_one_tile_is_found_as_it_is(model):
+def test_an_image_of_one_tile_is_found_as_it_is(model):
     (expected,) = model.detect([picture()])
     result = model.detect_tiled(picture(), tile=100)
     assert (
@@ -341,7 +341,7 @@ def test_verbose_prints_shapes(model, capsys):
         ([picture(channels=0)[0]], r"images\[0\] is shape \(60,\)"),
     ],
 )
-def test_what_is_no_picture(model, images, words):
+def test_what_is_no_image(model, images, words):
     with pytest.raises(ValueError, match=words):
         model.detect(images)
 
@@ -354,7 +354,7 @@ def test_a_size_that_the_network_cannot_take(model, monkeypatch):
         model.detect([picture(64, 64), picture(100, 64)])
 
 
-# ---- molded pictures ----------------------------------------------------------------------------
+# ---- molded images ----------------------------------------------------------------------------
 
 
 def test_mold_inputs(model):
@@ -391,7 +391,7 @@ def test_detect_molded_refuses(model, shape, rows, words):
 
 
 def test_unmold_detections(model):
-    # The picture, 32 x 64, fills rows 16 to 48 of a 64 x 64 frame.
+    # The image, 32 x 64, fills rows 16 to 48 of a 64 x 64 frame.
     def normalised(y1, x1, y2, x2):
         return [y1 / 63, x1 / 63, (y2 - 1) / 63, (x2 - 1) / 63]
 
@@ -522,7 +522,8 @@ def test_two_trainings_of_one_minute(model, logs):
 
 
 def test_find_last(model, logs):
-    with pytest.raises(FileNotFoundError, match=r"no checkpoint of a training 'tiny' in .* begins with"):
+    words = "no checkpoint of a training 'tiny' in .* begins with"
+    with pytest.raises(FileNotFoundError, match=words):
         model.find_last()
     for folder, files in {
         "tiny20260101T0000": ["mask_rcnn_tiny_0009.h5"],

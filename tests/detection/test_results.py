@@ -18,7 +18,7 @@ NAMES = ["BG", "cat", "dog"]
 
 
 def two_instances():
-    """A cat of 2 x 3 pixels and a dog with a hole, in an 8 x 10 picture."""
+    """A cat of 2 x 3 pixels and a dog with a hole, in an 8 x 10 image."""
     masks = np.zeros((8, 10, 2), dtype=bool)
     masks[1:3, 2:5, 0] = True
     masks[3:8, 4:10, 1] = True

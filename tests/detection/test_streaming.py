@@ -14,7 +14,7 @@ def image(value):
 
 
 def run(items, *, batch_size=1, ahead=3, errors="raise", infer=None, mold=None):
-    """Values of pictures through the stages: 10 for 1, 20 for 2."""
+    """Values of images through the stages: 10 for 1, 20 for 2."""
     return stream(
         items,
         mold or (lambda picture, name: int(picture[0, 0, 0])),
@@ -28,7 +28,7 @@ def run(items, *, batch_size=1, ahead=3, errors="raise", infer=None, mold=None):
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 10])
 @pytest.mark.parametrize("ahead", [1, 4])
-def test_every_picture_in_its_order(batch_size, ahead):
+def test_every_image_in_its_order(batch_size, ahead):
     def slow_when_even(picture, name):
         value = int(picture[0, 0, 0])
         time.sleep(0.003 * (value % 2 == 0))
@@ -38,7 +38,7 @@ def test_every_picture_in_its_order(batch_size, ahead):
     assert [result for _, result in results] == [(i, 10 * i) for i in range(7)]
 
 
-def test_pictures_paths_and_callables(tmp_path):
+def test_images_paths_and_callables(tmp_path):
     import cv2
 
     path = tmp_path / "two.png"
@@ -216,7 +216,7 @@ def test_nothing():
 
 
 def test_stages_work_at_the_same_time():
-    # The network takes the second picture only when the third is being read.
+    # The network takes the second image only when the third is being read.
     third_is_read = threading.Event()
 
     def mold(picture, name):

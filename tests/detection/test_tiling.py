@@ -1,4 +1,4 @@
-"""Tiles: they cover the picture, and what they find is what one look at all of it finds."""
+"""Tiles: they cover the image, and what they find is what one look at all of it finds."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ from mrcnn.geometry.rle import encode_rle
         (1, 1, 1, 0, 1),
     ],
 )
-def test_tiles_cover_the_picture_and_overlap(height, width, tile, overlap, count):
+def test_tiles_cover_the_image_and_overlap(height, width, tile, overlap, count):
     windows = np.array(tile_windows(height, width, tile, overlap))
     assert len(windows) == count
     covered = np.zeros((height, width), int)
