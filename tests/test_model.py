@@ -207,19 +207,24 @@ def test_a_tile_that_fails_is_named(model, monkeypatch, tmp_path):
         model.detect_tiled([picture()])
 
 
+def warned_lines(caught):
+    """Files that warnings of this package point to; backends have warnings of their own."""
+    return [warning.filename for warning in caught if "molded before" in str(warning.message)]
+
+
 def test_an_image_that_was_molded_before(model):
     image = picture()
     molded = np.expand_dims(modellib.mold_image(image, model.config), 0)
     with pytest.warns(UserWarning, match=r"images\[0\] has negative values") as caught:
         (result,) = model.detect(molded)
-    assert [warning.filename for warning in caught] == [__file__]
+    assert warned_lines(caught) == [__file__]
     check(result, 50, 60)
     (pixels,), metas, _ = model.mold_inputs(molded)
     output = model._infer([pixels], metas, 1)[0]
     same(molding.unmold(*output, molding.places_of(metas[0])), result)
     with pytest.warns(UserWarning, match="negative values") as caught:
         results = list(model.detect_stream([*molded] * 3))
-    assert [warning.filename for warning in caught] == [__file__]
+    assert warned_lines(caught) == [__file__]
     same(results[2], result)
     # A refiner gets the image with its mean.
     thinner = Thinner()
@@ -691,8 +696,10 @@ def test_inner_tensors_of_the_notebooks(model):
     outputs += [(name, layer(name).output) for name in ("rpn_class", "rpn_bbox", "ROI")]
     values = model.run_graph([picture(seed=1), picture(seed=2)], outputs)
     anchors = model.get_anchors((64, 64, 3))
-    order = np.argsort(-values["rpn_class"][..., 1], axis=1, kind="stable")
-    np.testing.assert_array_equal(values["top"], order)
+    order, scores = values["top"], values["rpn_class"][..., 1]
+    # Equal scores come in any order.
+    assert order.dtype == np.int32 and (np.sort(order) == np.arange(len(anchors))).all()
+    np.testing.assert_array_equal(np.take_along_axis(scores, order, 1), -np.sort(-scores))
     np.testing.assert_allclose(values["pre_nms_anchors"], anchors[order], atol=1e-6)
     for i, kept in enumerate((values["kept"], values["kept_of_second"])):
         deltas = values["rpn_bbox"][i][order[i]] * model.config.RPN_BBOX_STD_DEV
