@@ -33,7 +33,7 @@ class Detection:
 
         self._clock = Clock()
         # `detect` looks these up when it runs.
-        molding.mold_inputs = self._clock.timed("mold", molding.mold_inputs)
+        molding.resize_inputs = self._clock.timed("mold", molding.resize_inputs)
         molding.unmold = self._clock.timed("paste", molding.unmold)
         self._read = self._clock.timed("decode", read_image)
         config = network_config(network, size)

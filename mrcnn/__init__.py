@@ -1,6 +1,13 @@
 """Mask R-CNN for Keras 3 with the names, conventions and weight files of Matterport's mrcnn.
 
-``import mrcnn`` loads no deep learning library; the names below load on first use.
+`import mrcnn` loads no deep learning library; the names below load on first use.
+
+    load, MaskRCNN                  a model that is ready to detect; building and training one
+    Config, Dataset                 settings and data, as in Matterport's package
+    open_dataset, merge             datasets in common formats, and several as one
+    evaluate_coco                   COCO's average precision of a model on a dataset
+    Refiner                         sharper masks
+    draw_instances, save_instances  results as images
 
 Example:
     >>> import mrcnn
@@ -11,18 +18,49 @@ Example:
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from mrcnn.loading.imgaug_numpy2 import watch_for_imgaug
 from mrcnn.startup.keras_finder import prepare_keras_imports
 from mrcnn.startup.lazy import lazy_names
 from mrcnn.startup.moved import keep_old_paths
 
+if TYPE_CHECKING:
+    from mrcnn.config import Config
+    from mrcnn.datasets.dataset import Dataset
+    from mrcnn.datasets.registry import open_dataset
+    from mrcnn.datasets.views import merge
+    from mrcnn.drawing.rendering import draw_instances, save_instances
+    from mrcnn.evaluation.coco import evaluate_coco
+    from mrcnn.model import MaskRCNN, load
+    from mrcnn.refinement.refiner import Refiner
+
 __version__ = "3.0.0"
-__all__ = ["Config", "Dataset", "MaskRCNN", "__version__"]
+__all__ = [
+    "Config",
+    "Dataset",
+    "MaskRCNN",
+    "Refiner",
+    "__version__",
+    "draw_instances",
+    "evaluate_coco",
+    "load",
+    "merge",
+    "open_dataset",
+    "save_instances",
+]
 
 _HOMES = {
     "Config": "mrcnn.config",
     "Dataset": "mrcnn.datasets.dataset",
     "MaskRCNN": "mrcnn.model",
+    "Refiner": "mrcnn.refinement.refiner",
+    "draw_instances": "mrcnn.drawing.rendering",
+    "evaluate_coco": "mrcnn.evaluation.coco",
+    "load": "mrcnn.model",
+    "merge": "mrcnn.datasets.views",
+    "open_dataset": "mrcnn.datasets.registry",
+    "save_instances": "mrcnn.drawing.rendering",
 }
 
 # A script that trains with imgaug imports both packages; NumPy 2 needs help with the second.

@@ -1,11 +1,14 @@
-"""Matterport's ``mrcnn.utils``: every name it had, each from the module it now lives in.
+"""Matterport's `mrcnn.utils`: every name it had, each from the module that defines it now.
 
-Importing this loads neither TensorFlow nor Keras. ``box_refinement_graph`` and
-``batch_slice`` work on tensors and import Keras when they are used.
+Importing this module loads neither TensorFlow nor Keras. `box_refinement_graph` and `batch_slice`
+work on tensors and import Keras when they are used.
 """
 
 from __future__ import annotations
 
+# Some scripts write `import xml.etree` and use `xml.etree.ElementTree`, which Matterport's module
+# imported along with other packages. It takes 2 ms.
+import xml.etree.ElementTree  # noqa: F401
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -31,9 +34,13 @@ from mrcnn.geometry.boxes import (
 from mrcnn.geometry.images import resize, resize_image
 from mrcnn.geometry.masks import expand_mask, minimize_mask, resize_mask, unmold_mask
 from mrcnn.startup.lazy import lazy_names
+from mrcnn.startup.matterport_names import find_import
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from mrcnn.checkpoints.known import COCO_MODEL_URL, download_trained_weights
+    from mrcnn.config import Config
     from mrcnn.datasets.dataset import Dataset
     from mrcnn.layers.boxes import box_refinement_graph
 
@@ -66,6 +73,7 @@ __all__ = [
     "generate_anchors",
     "generate_pyramid_anchors",
     "minimize_mask",
+    "mold_mask",
     "non_max_suppression",
     "norm_boxes",
     "resize",
@@ -75,7 +83,22 @@ __all__ = [
     "unmold_mask",
 ]
 
-__getattr__, __dir__ = lazy_names(__name__, _HOMES)
+_find_own, __dir__ = lazy_names(__name__, _HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    """Return a name of `__all__` that loads on first use, or what Matterport's module imported."""
+    return _find_own(name) if name in _HOMES else find_import(__name__, name)
+
+
+def mold_mask(mask: np.ndarray, config: Config) -> None:
+    """Do nothing and return None, as the function of this name in Matterport's package.
+
+    Args:
+        mask: ignored.
+        config: ignored.
+    """
+    del mask, config
 
 
 def batch_slice(
@@ -84,17 +107,17 @@ def batch_slice(
     batch_size: int,
     names: Sequence[str] | None = None,
 ) -> Any:
-    """Apply a function made for one image to each image of a batch.
+    """Apply a function for one image to each image of a batch.
 
     Args:
-        inputs: Tensor, or list of tensors, with the batch as first axis.
-        graph_fn: Takes the tensors of one image, gives a tensor or several.
-        batch_size: Number of images.
-        names: Names of the results; kept for the sake of old calls, without effect.
+        inputs: tensor, or list of tensors, with the batch as first axis.
+        graph_fn: takes the tensors of one image and returns a tensor or several.
+        batch_size: number of images.
+        names: names of the results; ignored, kept for scripts written for Matterport's package.
 
     Returns:
-        The results stacked along a new first axis: a tensor, or a list of them where
-        ``graph_fn`` gives several.
+        The results stacked along a new first axis: a tensor, or a list of them if `graph_fn`
+        returns several.
     """
     from keras import ops
 

@@ -35,6 +35,13 @@ class FakeMaskRCNN:
         self.log_dir = f"{model_dir}/run"
         self.built.append(self)
 
+    @classmethod
+    def from_weights(cls, weights, mode="inference", *, model_dir="logs", **options):
+        model = cls(mode, weights.config, model_dir, **options)
+        model.load_weights(str(weights.path), by_name=True)
+        model.class_names = list(weights.class_names)
+        return model
+
     def load_weights(self, filepath, by_name=False, exclude=None):
         self.loaded.append((filepath, by_name, exclude))
         return self.report
@@ -57,7 +64,7 @@ class FakeMaskRCNN:
         self.batch_size, self.refiner = batch_size, refiner
         return stream(
             images,
-            lambda image: image,
+            lambda image, name: image,
             lambda images: [self._detect(image) for image in images],
             lambda image, result: result,
             batch_size=batch_size,

@@ -40,7 +40,7 @@ def test_a_model_has_an_rpn_output_for_each_anchor():
 def test_more_scales_than_levels_are_refused():
     config = Config()
     config.NUM_CLASSES, config.RPN_ANCHOR_SCALES = 2, (8, 16, 32, 64, 128, 256)
-    with pytest.raises(ValueError, match="RPN_ANCHOR_SCALES is .* it must have at most 5 values"):
+    with pytest.raises(ValueError, match=r"RPN_ANCHOR_SCALES is .* it must have at most 5 values"):
         config.validate()
     with pytest.raises(ValueError, match="6 scales"):
         generate_pyramid_anchors(range(8, 14), [1], SHAPES, STRIDES, 1)

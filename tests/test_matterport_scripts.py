@@ -14,6 +14,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
+from mrcnn import utils
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -36,7 +38,7 @@ def execute(code, names=None):
     return names
 
 
-# ---- a data set of one's own: polygons in a JSON file, drawn with scikit-image -----------------
+# ---- a dataset of one's own: polygons in a JSON file, drawn with scikit-image -----------------
 
 CUSTOM_DATASET = '''
 import os
@@ -141,7 +143,7 @@ POLYGONS = {
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory):
-    """Where a script runs: data/train and data/val with two pictures of 48 x 60 each."""
+    """Where a script runs: data/train and data/val with two images of 48 x 60 each."""
     import cv2
 
     folder = tmp_path_factory.mktemp("workspace")
@@ -401,13 +403,13 @@ class_names = ['BG', 'square', 'circle', 'triangle']
 
 @pytest.fixture(scope="module")
 def recorded(parity_dir):
-    """Ten pictures and what Matterport's package found in them."""
+    """Ten images and what Matterport's package found in them."""
     return np.load(parity_dir / "shapes_trained_10_images.npz")
 
 
 @pytest.fixture(scope="module")
 def notebook(parity_dir, recorded):
-    """The variables after the first cell, and a data set of the recorded pictures."""
+    """The variables after the first cell, and a dataset of the recorded images."""
     names = {"SHAPES_MODEL_PATH": str(parity_dir / "shapes_resnet50_trained.h5")}
     execute(INFERENCE, names)
     names["recorded"] = recorded
@@ -504,12 +506,26 @@ def test_evaluate(notebook):
 INSPECT = """
 image = dataset.load_image(1)
 pillar = model.keras_model.get_layer("ROI").output
+# TF 1.4 and 1.9 introduce new versions of NMS. Search for all names to support TF 1.3~1.10
 nms_node = model.ancestor(pillar, "ROI/rpn_non_max_suppression:0")
+if nms_node is None:
+    nms_node = model.ancestor(pillar, "ROI/rpn_non_max_suppression/NonMaxSuppressionV2:0")
 rpn = model.run_graph([image], [
     ("rpn_class", model.keras_model.get_layer("rpn_class").output),
+    ("pre_nms_anchors", model.ancestor(pillar, "ROI/pre_nms_anchors:0")),
+    ("refined_anchors", model.ancestor(pillar, "ROI/refined_anchors:0")),
+    ("refined_anchors_clipped", model.ancestor(pillar, "ROI/refined_anchors_clipped:0")),
+    ("post_nms_anchor_ix", nms_node),
     ("proposals", model.keras_model.get_layer("ROI").output),
     ("res2c_out", model.keras_model.get_layer("res2c_out").output),
 ])
+limit = 50
+sorted_anchor_ids = np.argsort(rpn['rpn_class'][:,:,1].flatten())[::-1]
+visualize.draw_boxes(image, boxes=model.anchors[sorted_anchor_ids[:limit]])
+pre_nms_anchors = utils.denorm_boxes(rpn["pre_nms_anchors"][0], image.shape[:2])
+refined_anchors_clipped = utils.denorm_boxes(rpn["refined_anchors_clipped"][0], image.shape[:2])
+ixs = rpn["post_nms_anchor_ix"][:limit]
+visualize.draw_boxes(image, refined_boxes=refined_anchors_clipped[ixs])
 mrcnn = model.run_graph([image], [
     ("detections", model.keras_model.get_layer("mrcnn_detection").output),
     ("masks", model.keras_model.get_layer("mrcnn_mask").output),
@@ -535,7 +551,11 @@ model.keras_model.save_weights(COPY_PATH)
 def test_inspect(notebook, recorded, tmp_path):
     notebook["COPY_PATH"] = str(tmp_path / "copy.h5")
     names = execute(INSPECT, notebook)
-    assert names["nms_node"] is names["pillar"]
+    best = names["model"].anchors[names["sorted_anchor_ids"]]
+    np.testing.assert_allclose(names["pre_nms_anchors"][:20], best[:20], atol=1)
+    kept = names["refined_anchors_clipped"][names["rpn"]["post_nms_anchor_ix"]]
+    proposals = utils.denorm_boxes(names["rpn"]["proposals"][0], (128, 128))
+    np.testing.assert_array_equal(kept, proposals[: len(kept)])
     assert names["rpn"]["rpn_class"].shape[2] == 2
     assert names["rpn"]["res2c_out"].shape == (1, 32, 32, 256)
     np.testing.assert_allclose(names["rpn"]["rpn_class"].sum(axis=2), 1, atol=1e-5)
@@ -552,6 +572,33 @@ def test_inspect(notebook, recorded, tmp_path):
     with h5py.File(names["COPY_PATH"]) as copy, h5py.File(names["SHAPES_MODEL_PATH"]) as original:
         key = "mrcnn_mask/mrcnn_mask/kernel:0"
         np.testing.assert_array_equal(copy[key], original[key])
+
+
+# The evaluation of a tutorial that is copied a lot: `detect` on molded images.
+MOLDED = """
+from numpy import expand_dims
+from mrcnn.model import mold_image, load_image_gt
+from mrcnn.utils import compute_ap
+image, image_meta, gt_class_id, gt_bbox, gt_mask = load_image_gt(dataset, config, 2)
+scaled_image = mold_image(image, config)
+sample = expand_dims(scaled_image, 0)
+yhat = model.detect(sample, verbose=0)
+r = yhat[0]
+AP, _, _, _ = compute_ap(gt_bbox, gt_class_id, gt_mask, r["rois"], r["class_ids"], r["scores"],
+                         r['masks'])
+"""
+
+
+def test_evaluate_on_molded_images(notebook):
+    with pytest.warns(UserWarning, match="was molded before") as caught:
+        names = execute(MOLDED, notebook)
+    assert [warning.filename for warning in caught] == ["<script>"]
+    # What the network says about an image whose mean was subtracted twice.
+    twice = names["scaled_image"].astype(np.float64) - names["config"].MEAN_PIXEL
+    meta = names["image_meta"]
+    (expected,) = names["model"].detect_molded(twice[None], meta[None])
+    np.testing.assert_array_equal(names["r"]["rois"], expected["rois"])
+    np.testing.assert_array_equal(names["r"]["masks"], expected["masks"])
 
 
 # ---- the habits around it ----------------------------------------------------------------------

@@ -1,15 +1,20 @@
-"""MaskRCNN: pictures of every kind, weight files, log folders, looking inside, errors."""
+"""MaskRCNN: images of every kind, weight files, log folders, looking inside, errors."""
 
+import importlib
 import json
 import os
 import subprocess
 import sys
 import time
+import types
 
 import numpy as np
 import pytest
 
 from mrcnn import model as modellib
+from mrcnn import utils
+from mrcnn.checkpoints.description import describe_weights
+from mrcnn.config import Config
 from mrcnn.detection import molding
 from mrcnn.geometry.images import compose_image_meta
 from mrcnn.geometry.rle import decode_rle
@@ -58,7 +63,7 @@ def same(first, second):
 # ---- detect ------------------------------------------------------------------------------------
 
 
-def test_pictures_of_every_kind(model):
+def test_images_of_every_kind(model):
     rgb = picture()
     images = {
         "rgb": rgb,
@@ -78,7 +83,7 @@ def test_pictures_of_every_kind(model):
     same(results[0], results[2])
 
 
-def test_pictures_of_different_and_odd_sizes(model):
+def test_images_of_different_and_odd_sizes(model):
     sizes = [(50, 60), (1, 1), (33, 7), (131, 257), (64, 64)]
     results = model.detect([picture(*size) for size in sizes])
     counts = [check(result, *size) for result, size in zip(results, sizes, strict=True)]
@@ -93,7 +98,7 @@ def test_results_depend_neither_on_the_batch_size_nor_on_the_order(model):
             same(first, second)
 
 
-def test_one_picture_and_a_batch_as_an_array(model):
+def test_one_image_and_a_batch_as_an_array(model):
     image = picture()
     alone = model.detect(image)
     assert len(alone) == 1
@@ -104,7 +109,7 @@ def test_one_picture_and_a_batch_as_an_array(model):
 
 
 @pytest.mark.parametrize("images", [[], np.zeros((0, 64, 64, 3), np.uint8)])
-def test_no_pictures(model, images):
+def test_no_images(model, images):
     assert model.detect(images) == []
 
 
@@ -160,7 +165,128 @@ def test_a_stream_says_what_was_wrong(model):
             model.detect_stream([picture()], **options)
 
 
-def test_a_picture_of_one_tile_is_found_as_it_is(model):
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_one_image_that_fails_does_not_end_a_stream(model, batch_size, monkeypatch):
+    items = [picture(), picture(5000, 4), "no.jpg", np.zeros((4, 4, 9), np.uint8), picture(seed=1)]
+    found = list(model.detect_stream(items, batch_size, errors="return"))
+    check(found[1], 5000, 4)
+    assert check(found[0], 50, 60) > 0 and check(found[4], 50, 60) > 0
+    assert isinstance(found[2], FileNotFoundError)
+    assert str(found[3]).startswith("images[3]: image has 9 channels")
+    # One that the network cannot take leaves the others of its batch alone.
+    run = model.engine.run
+
+    def refuse(images, metas, anchors):
+        if (metas[:, 1] == 70).any():
+            raise RuntimeError("out of memory")
+        return run(images, metas, anchors)
+
+    monkeypatch.setattr(model.engine, "run", refuse)
+    items = [picture(), picture(70, 60), picture(seed=1)]
+    failed = []
+    results = list(model.detect_stream(items, batch_size, errors=lambda *e: failed.append(e)))
+    assert [(index, str(error)) for index, _, error in failed] == [(1, "out of memory")]
+    for result, expected in zip(results, model.detect(items[::2]), strict=True):
+        same(result, expected)
+
+
+def test_a_tile_that_fails_is_named(model, monkeypatch, tmp_path):
+    import cv2
+
+    path = tmp_path / "wide.png"
+    cv2.imwrite(str(path), picture(64, 150)[..., ::-1])
+    same(model.detect_tiled(path), model.detect_tiled(picture(64, 150)))
+
+    def fail(*arguments):
+        raise IndexError("inner")
+
+    monkeypatch.setattr(model, "_result", fail)
+    with pytest.raises(ValueError, match=r"^tile \[0, 0, 64, 64\] of .*wide\.png: inner"):
+        model.detect_tiled(path)
+    with pytest.raises(ValueError, match="image is list; it must be an array"):
+        model.detect_tiled([picture()])
+
+
+def warned_lines(caught):
+    """Files that warnings of this package point to; backends have warnings of their own."""
+    return [warning.filename for warning in caught if "molded before" in str(warning.message)]
+
+
+def test_an_image_that_was_molded_before(model):
+    image = picture()
+    molded = np.expand_dims(modellib.mold_image(image, model.config), 0)
+    with pytest.warns(UserWarning, match=r"images\[0\] has negative values") as caught:
+        (result,) = model.detect(molded)
+    assert warned_lines(caught) == [__file__]
+    check(result, 50, 60)
+    (pixels,), metas, _ = model.mold_inputs(molded)
+    output = model._infer([pixels], metas, 1)[0]
+    same(molding.unmold(*output, molding.places_of(metas[0])), result)
+    with pytest.warns(UserWarning, match="negative values") as caught:
+        results = list(model.detect_stream([*molded] * 3))
+    assert warned_lines(caught) == [__file__]
+    same(results[2], result)
+    # A refiner gets the image with its mean.
+    thinner = Thinner()
+    with pytest.warns(UserWarning, match="negative values"):
+        model.detect(molded, refiner=thinner)
+    assert thinner.given[0][:2] == ((50, 60, 3), np.uint8)
+
+
+def test_detection_inside_of_a_graph(model):
+    tf = pytest.importorskip("tensorflow")
+    if modellib.keras.backend.backend() != "tensorflow":
+        pytest.skip("a tf.Graph is TensorFlow's")
+    image = picture()
+    (expected,) = model.detect([image])
+    with tf.Graph().as_default():
+        same(model.detect([image])[0], expected)
+        same(next(model.detect_stream([image])), expected)
+        rois = model.run_graph([image], [("rois", model.keras_model.get_layer("ROI").output)])
+        assert rois["rois"].shape == (1, 24, 4)
+        assert not tf.executing_eagerly()
+    with tf.compat.v1.Session(graph=tf.Graph()):
+        same(model.detect([image])[0], expected)
+
+
+@pytest.mark.parametrize("engine", ["keras", "openvino"])
+def test_a_model_made_inside_of_a_graph(engine, tmp_path):
+    tf = pytest.importorskip("tensorflow")
+    if modellib.keras.backend.backend() != "tensorflow":
+        pytest.skip("a tf.Graph is TensorFlow's")
+    if engine == "openvino":
+        pytest.importorskip("openvino")
+    with tf.Graph().as_default():
+        model = MaskRCNN("inference", tiny_config(), str(tmp_path), engine=engine)
+        (result,) = model.detect([picture()])
+    check(result, 50, 60)
+    same(model.detect([picture()])[0], result)
+
+
+def test_the_habits_of_servers(model):
+    assert model.keras_model._make_predict_function() is None
+    molded, metas, _ = model.mold_inputs([picture(), picture(seed=1)])
+    anchors = np.stack([model.get_anchors(molded[0].shape)] * 2)
+    outputs = model.keras_model.predict([molded, metas, anchors], verbose=0)
+    assert [len(output) for output in outputs] == [2] * 7
+    values = model.run_graph(
+        molded, [("d", model.keras_model.get_layer("mrcnn_detection").output)], image_metas=metas
+    )
+    np.testing.assert_allclose(outputs[0], values["d"], atol=1e-4)
+
+
+def test_eight_threads_on_one_model(model):
+    from concurrent.futures import ThreadPoolExecutor
+
+    images = [picture(seed=seed) for seed in range(16)]
+    serial = [model.detect([image])[0] for image in images]
+    with ThreadPoolExecutor(8) as pool:
+        threaded = list(pool.map(lambda image: model.detect([image])[0], images))
+    for found, expected in zip(threaded, serial, strict=True):
+        same(found, expected)
+
+
+def test_an_image_of_one_tile_is_found_as_it_is(model):
     (expected,) = model.detect([picture()])
     result = model.detect_tiled(picture(), tile=100)
     assert (
@@ -220,7 +346,7 @@ def test_verbose_prints_shapes(model, capsys):
         ([picture(channels=0)[0]], r"images\[0\] is shape \(60,\)"),
     ],
 )
-def test_what_is_no_picture(model, images, words):
+def test_what_is_no_image(model, images, words):
     with pytest.raises(ValueError, match=words):
         model.detect(images)
 
@@ -233,7 +359,7 @@ def test_a_size_that_the_network_cannot_take(model, monkeypatch):
         model.detect([picture(64, 64), picture(100, 64)])
 
 
-# ---- molded pictures ----------------------------------------------------------------------------
+# ---- molded images ----------------------------------------------------------------------------
 
 
 def test_mold_inputs(model):
@@ -259,7 +385,7 @@ def test_detect_molded_answers_in_molded_pixels(model):
 @pytest.mark.parametrize(
     "shape, rows, words",
     [
-        ((2, 64, 64, 3), 1, "image_metas has 1 rows for 2 molded_images"),
+        ((2, 64, 64, 3), 1, "image_metas has 1 rows; it must have one for each of the 2 molded"),
         ((1, 64, 100, 3), 1, r"molded_images\[0\] has 64 x 100 pixels"),
     ],
 )
@@ -270,7 +396,7 @@ def test_detect_molded_refuses(model, shape, rows, words):
 
 
 def test_unmold_detections(model):
-    # The picture, 32 x 64, fills rows 16 to 48 of a 64 x 64 frame.
+    # The image, 32 x 64, fills rows 16 to 48 of a 64 x 64 frame.
     def normalised(y1, x1, y2, x2):
         return [y1 / 63, x1 / 63, (y2 - 1) / 63, (x2 - 1) / 63]
 
@@ -401,7 +527,8 @@ def test_two_trainings_of_one_minute(model, logs):
 
 
 def test_find_last(model, logs):
-    with pytest.raises(FileNotFoundError, match=r"no checkpoint of a training 'tiny' in .* begins with"):
+    words = "no checkpoint of a training 'tiny' in .* begins with"
+    with pytest.raises(FileNotFoundError, match=words):
         model.find_last()
     for folder, files in {
         "tiny20260101T0000": ["mask_rcnn_tiny_0009.h5"],
@@ -422,6 +549,72 @@ def test_find_last_without_a_log_folder(model, logs):
     model.model_dir = str(logs / "nowhere")
     with pytest.raises(FileNotFoundError, match="no checkpoint of a training 'tiny'"):
         model.find_last()
+
+
+# ---- a model from a weight file ------------------------------------------------------------------
+
+
+class PetsConfig(Config):
+    NAME = "pets"
+    BACKBONE = "squeezenet"
+    NUM_CLASSES = 3
+    IMAGES_PER_GPU = 4
+    IMAGE_RESIZE_MODE = "crop"
+    IMAGE_MIN_DIM = 64
+    IMAGE_MAX_DIM = 64
+    TOP_DOWN_PYRAMID_SIZE = 16
+    FPN_CLASSIF_FC_LAYERS_SIZE = 16
+
+
+@pytest.fixture(scope="module")
+def pets(tmp_path_factory):
+    """A weight file with its settings and class names beside it."""
+    path = tmp_path_factory.mktemp("pets") / "mask_rcnn_pets_0001.h5"
+    model = MaskRCNN("training", PetsConfig(), path.parent)
+    model.keras_model.save_weights(path)
+    model.write_description(path, ["BG", "cat", "dog"])
+    return path
+
+
+def test_a_model_from_a_weight_file(pets, tmp_path):
+    model = MaskRCNN.from_weights(pets, model_dir=tmp_path)
+    assert (model.mode, model.class_names) == ("inference", ["BG", "cat", "dog"])
+    # One whole image at a time.
+    assert (model.config.BATCH_SIZE, model.config.IMAGE_RESIZE_MODE) == (1, "pad64")
+    result = model.detect([picture()])[0]
+    assert result["masks"].shape == (50, 60, len(result["rois"]))
+    with_settings = modellib.load(str(pets), config={"DETECTION_MIN_CONFIDENCE": 0.25})
+    assert with_settings.config.DETECTION_MIN_CONFIDENCE == 0.25
+    described = describe_weights(str(pets))
+    assert MaskRCNN.from_weights(described, config=PetsConfig()).class_names[2] == "dog"
+    training = MaskRCNN.from_weights(pets, "training", model_dir=tmp_path)
+    assert (training.mode, training.config.BATCH_SIZE) == ("training", 4)
+
+
+def test_settings_for_a_weight_file(pets, tmp_path):
+    with pytest.raises(ValueError, match="config has the entry 'DETECTION_CONFIDENCE'; it must"):
+        MaskRCNN.from_weights(pets, config={"DETECTION_CONFIDENCE": 0.5})
+    settings = tmp_path / "settings.json"
+    settings.write_text(json.dumps({"DETECTION_MAX_INSTANCES": 7}))
+    assert MaskRCNN.from_weights(pets, config=settings).config.DETECTION_MAX_INSTANCES == 7
+    with pytest.raises(ValueError, match="it must be None or a mapping"):
+        MaskRCNN.from_weights(describe_weights(str(pets)), config=settings)
+
+
+def test_weights_that_lack_layers_do_not_detect(pets, monkeypatch):
+    report = types.SimpleNamespace(missing_in_file=("mrcnn_mask", "mrcnn_bbox_fc"))
+    monkeypatch.setattr(MaskRCNN, "load_weights", lambda *_, **__: report)
+    with pytest.raises(ValueError, match=r"lacks the weights of 2 layers \(mrcnn_mask, mrcnn_bbox"):
+        MaskRCNN.from_weights(pets)
+
+
+def test_the_small_model_is_ready_without_a_network(monkeypatch):
+    def refuse(*arguments, **options):
+        raise AssertionError("no connection is needed")
+
+    monkeypatch.setattr("socket.socket.connect", refuse)
+    model = modellib.load("small", engine="keras")
+    assert model.class_names[0] == "BG" and len(model.class_names) == model.config.NUM_CLASSES
 
 
 # ---- building ------------------------------------------------------------------------------------
@@ -446,7 +639,7 @@ def test_a_model_for_training_without_a_name_detects_and_sees_new_weights(tmp_pa
     (third,) = model.detect([image])
     same(first, third)
     assert not np.array_equal(first["scores"], second["scores"])
-    with pytest.raises(ValueError, match='run_graph needs a model built with mode="inference"'):
+    with pytest.raises(ValueError, match='run_graph needs mode="inference"; this model has'):
         model.run_graph([image], [("rpn_class", model.keras_model.get_layer("rpn_class").output)])
 
 
@@ -475,11 +668,68 @@ def test_trainable_layers(model, capsys):
 def test_ancestor(model):
     graph = model.keras_model
     masks = graph.get_layer("mrcnn_mask").output
-    for name in ("ROI", "ROI/rpn_non_max_suppression/NonMaxSuppressionV3:0", "res1a"):
-        layer = graph.get_layer(name.split("/")[0])
+    for name in ("ROI", "ROI:0", "res1a", "res1a/Relu:0", "rpn_class/concat:0"):
+        layer = graph.get_layer(name.split("/")[0].split(":")[0])
         assert model.ancestor(masks, name) is layer.output
     assert model.ancestor(masks, "proposal_targets") is None
     assert model.ancestor(graph.get_layer("res1a").output, "mrcnn_mask") is None
+
+
+# As the notebooks write them, with the ends that versions of TensorFlow gave the last one.
+INNER_NAMES = {
+    "pre_nms_anchors": "ROI/pre_nms_anchors:0",
+    "refined_anchors": "ROI/refined_anchors:0",
+    "refined_anchors_clipped": "ROI/refined_anchors_clipped:0",
+    "top": "ROI/top_anchors:1",
+    "kept": "ROI/rpn_non_max_suppression:0",
+    "kept_v2": "ROI/rpn_non_max_suppression/NonMaxSuppressionV2:0",
+    "kept_v3": "ROI/rpn_non_max_suppression/NonMaxSuppressionV3:0",
+    "kept_of_second": "ROI/rpn_non_max_suppression_1/NonMaxSuppressionV3:0",
+    "rpn_nms_keep": "ROI/rpn_nms_keep:0",
+}
+
+
+def test_inner_tensors_of_the_notebooks(model):
+    pillar = model.keras_model.get_layer("ROI").output
+    layer = model.keras_model.get_layer
+    outputs = [(key, model.ancestor(pillar, name)) for key, name in INNER_NAMES.items()]
+    outputs += [(name, layer(name).output) for name in ("rpn_class", "rpn_bbox", "ROI")]
+    values = model.run_graph([picture(seed=1), picture(seed=2)], outputs)
+    anchors = model.get_anchors((64, 64, 3))
+    order, scores = values["top"], values["rpn_class"][..., 1]
+    # Equal scores come in any order.
+    assert order.dtype == np.int32 and (np.sort(order) == np.arange(len(anchors))).all()
+    np.testing.assert_array_equal(np.take_along_axis(scores, order, 1), -np.sort(-scores))
+    np.testing.assert_allclose(values["pre_nms_anchors"], anchors[order], atol=1e-6)
+    for i, kept in enumerate((values["kept"], values["kept_of_second"])):
+        deltas = values["rpn_bbox"][i][order[i]] * model.config.RPN_BBOX_STD_DEV
+        refined = utils.apply_box_deltas(anchors[order[i]], deltas)
+        np.testing.assert_allclose(values["refined_anchors"][i], refined, atol=1e-5)
+        clipped = values["refined_anchors_clipped"][i]
+        np.testing.assert_allclose(clipped, np.clip(refined, 0, 1), atol=1e-5)
+        # As the notebooks use them: indices into the boxes of one image.
+        assert kept.dtype == np.int32 and kept.ndim == 1 and 0 < len(kept) <= 24
+        np.testing.assert_allclose(clipped[kept], values["ROI"][i][: len(kept)], atol=1e-6)
+        assert not values["ROI"][i][len(kept) :].any()
+    for key in ("kept_v2", "kept_v3", "rpn_nms_keep"):
+        np.testing.assert_array_equal(values[key], values["kept"])
+
+
+@pytest.mark.parametrize(
+    "name, words",
+    [
+        ("ROI/strided_slice:0", "must be 'ROI' for .*'ROI/pre_nms_anchors', .*ROI/rpn_non_max_sup"),
+        ("ROI/top_anchors:0", "must be .*'ROI/top_anchors:1'"),
+        (
+            "mrcnn_detection/map/while:0",
+            "must be 'mrcnn_detection' for .* no inner tensor is known",
+        ),
+        ("res1a/convolution:0", "must be 'res1a' for .* no inner tensor is known"),
+    ],
+)
+def test_unknown_inner_tensors_are_an_error(model, name, words):
+    with pytest.raises(ValueError, match=f"name is '{name}'; it {words}"):
+        model.ancestor(model.keras_model.get_layer("mrcnn_detection").output, name)
 
 
 def test_run_graph(model, capsys):
@@ -507,6 +757,85 @@ def test_log(capsys):
     assert "shape: (0, 4)" in lines[2] and "int32" in lines[2]
 
 
+# What Matterport's modules imported, and scripts use from there.
+IMPORTED = {
+    "model": "K KL KE KM tf keras np os re random math datetime logging multiprocessing "
+    "OrderedDict",
+    "utils": "tf np os sys random math scipy skimage urllib shutil warnings",
+    "parallel_model": "tf K KL KM",
+    "config": "np",
+}
+
+
+@pytest.mark.parametrize("module", IMPORTED)
+def test_names_that_matterports_modules_imported(module):
+    module = importlib.import_module(f"mrcnn.{module}")
+    for name in IMPORTED[module.__name__.removeprefix("mrcnn.")].split():
+        assert getattr(module, name) is getattr(module, name)
+    with pytest.raises(AttributeError, match=f"module '{module.__name__}' has no attribute 'nil'"):
+        _ = module.nil
+
+
+def test_what_scripts_do_with_these_names():
+    assert utils.skimage.io.imread and utils.skimage.transform.resize and utils.skimage.color
+    assert utils.urllib.request.urlretrieve
+    assert issubclass(modellib.ProposalLayer, modellib.KE.Layer)
+    assert modellib.KL is modellib.keras.layers and modellib.KM.Model is modellib.keras.Model
+    assert float(modellib.K.mean(modellib.K.constant([1.0, 3.0]))) == 2.0
+    assert modellib.K.int_shape(modellib.keras.Input((3,))) == (None, 3)
+    assert callable(modellib.K.clear_session)
+
+
+def test_xml_is_there_as_a_side_effect():
+    code = (
+        "import sys\nfrom mrcnn.utils import Dataset\nimport xml.etree\n"
+        "print(xml.etree.ElementTree.fromstring('<a><b/></a>').find('b').tag)\n"
+        "print([m for m in ('tensorflow', 'keras', 'skimage') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[:2] == ["b", "[]"]
+
+
+def test_blocks_of_the_resnets():
+    inputs = modellib.keras.Input((16, 16, 8))
+    x = modellib.conv_block(inputs, 3, [4, 4, 16], stage=3, block="a", train_bn=False)
+    x = modellib.identity_block(x, 3, [4, 4, 16], stage=3, block="b", use_bias=False)
+    model = modellib.keras.Model(inputs, x)
+    assert x.shape == (None, 8, 8, 16)
+    names = [layer.name for layer in model.layers]
+    assert {"res3a_branch1", "bn3a_branch2c", "res3b_branch2b", "res3b_out"} <= set(names)
+    assert "res3b_branch1" not in names
+    assert len(model.get_layer("res3b_branch2a").weights) == 1
+    # As the blocks of `resnet_graph`.
+    resnet = modellib.keras.Model(
+        (image := modellib.keras.Input((64, 64, 3))), modellib.resnet_graph(image, "resnet50")[2]
+    )
+    x = modellib.keras.Input((16, 16, 256))
+    block = modellib.conv_block(x, 3, [128, 128, 512], stage=3, block="a", train_bn=True)
+    for layer in modellib.keras.Model(x, block).layers[1:]:
+        if layer.weights:
+            other = resnet.get_layer(layer.name)
+            assert [w.shape for w in layer.weights] == [w.shape for w in other.weights]
+
+
+def test_detection_targets_of_one_image(model):
+    config = tiny_config(TRAIN_ROIS_PER_IMAGE=4, USE_MINI_MASK=False)
+    box = [0.25, 0.25, 0.75, 0.75]
+    proposals = np.float32([box, [0.0, 0.0, 0.2, 0.2], [0] * 4])
+    masks = np.zeros((64, 64, 1), bool)
+    masks[16:48, 16:48] = True
+    rois, class_ids, deltas, targets = map(
+        modellib.keras.ops.convert_to_numpy,
+        modellib.detection_targets_graph(
+            proposals, np.int32([2]), np.float32([box]), masks, config
+        ),
+    )
+    assert rois.shape == (4, 4) and class_ids.tolist() == [2, 0, 0, 0]
+    np.testing.assert_allclose(rois[:2], proposals[:2])
+    np.testing.assert_allclose(deltas, 0, atol=1e-6)
+    assert targets.shape == (4, 28, 28) and targets[0].mean() > 0.9 and not targets[1:].any()
+
+
 def test_every_name_of_matterports_module_is_there():
     assert all(hasattr(modellib, name) for name in modellib.__all__)
 
@@ -521,15 +850,15 @@ def test_importing_the_model_is_silent():
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_each_picture_keeps_the_order_and_raises_the_first_error():
+def test_for_each_image_keeps_the_order_and_raises_the_first_error():
     def slow_first(i):
         time.sleep(0.02 if i == 0 else 0)
         if i in (2, 3):
             raise ValueError(f"number {i}")
         return 10 * i
 
-    assert molding.each_picture(slow_first, [0, 1, 4]) == [0, 10, 40]
-    assert molding.each_picture(slow_first, [1]) == [10]
-    assert molding.each_picture(slow_first, []) == []
+    assert molding.for_each_image(slow_first, [0, 1, 4]) == [0, 10, 40]
+    assert molding.for_each_image(slow_first, [1]) == [10]
+    assert molding.for_each_image(slow_first, []) == []
     with pytest.raises(ValueError, match="number 2"):
-        molding.each_picture(slow_first, [0, 1, 2, 3])
+        molding.for_each_image(slow_first, [0, 1, 2, 3])

@@ -21,6 +21,7 @@ SIGNATURES = {
     "resize_image": "image min_dim max_dim min_scale mode",
     "resize_mask": "mask scale padding crop",
     "minimize_mask": "bbox mask mini_shape",
+    "mold_mask": "mask config",
     "expand_mask": "bbox mini_mask image_shape",
     "unmold_mask": "mask bbox image_shape",
     "generate_anchors": "scales ratios shape feature_stride anchor_stride",

@@ -1,33 +1,55 @@
-"""From pictures to network inputs and from network outputs back to pictures.
+"""From images to network inputs, and from network outputs back to the pixels of the images.
 
-Used by `MaskRCNN`; knows the geometry of molding and unmolding and nothing of the network.
+This module knows the geometry of molding and nothing of the network. `resize_inputs` makes inputs
+that still hold the mean pixel, in 8 bits: a quarter of the memory. `geometry.images.molded_floats`
+subtracts it, here for `mold_inputs` and in `Detector` for each batch.
 """
 
+from __future__ import annotations
+
 import os
-import pathlib
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from mrcnn.config import SIDE_MULTIPLE
-from mrcnn.datasets.image_files import IMAGE_EXTENSIONS, read_image
+from mrcnn.config_rules import SIDE_MULTIPLE
+from mrcnn.datasets.image_files import read_image
 from mrcnn.geometry.boxes import denorm_boxes, norm_boxes
 from mrcnn.geometry.images import (
     as_rgb,
     compose_image_meta,
-    mold_image,
+    molded_floats,
     parse_image_meta,
     resize_image,
 )
 from mrcnn.geometry.masks import paste_masks, paste_rles
-from mrcnn.geometry.spacing import evenly_spaced
+from mrcnn.startup.caller import warn_caller
 
-# More do not make a quantised network better, and each costs a run in float32.
-CALIBRATION_IMAGES = 64
+if TYPE_CHECKING:
+    from mrcnn.config import Config
+
+# (original_image_shape, image_shape, window), see `places_of`.
+Places = Sequence[np.ndarray]
 
 
-def as_list(images):
-    """The pictures as a list; a single one may come without a list around it."""
+class ResizedImage(NamedTuple):
+    """An image of the size that the network takes.
+
+    Attributes:
+        pixels: [height, width, channels]; uint8 with the mean pixel, or float without it.
+        meta: [12 + num_classes], see `mrcnn.geometry.image_meta`.
+        window: (y1, x1, y2, x2) of the image within the padding, in pixels.
+    """
+
+    pixels: np.ndarray
+    meta: np.ndarray
+    window: tuple[int, int, int, int]
+
+
+def as_list(images: Any) -> list[Any]:
+    """Return the images as a list; a single one may come without a list around it."""
     if isinstance(images, np.ndarray) and images.ndim < 4:
         return [images]
     try:
@@ -39,133 +61,165 @@ def as_list(images):
         ) from None
 
 
-def calibration_images(source):
-    """At most `CALIBRATION_IMAGES` pictures, evenly spread over what there is.
+def read_if_path(image: Any, max_pixels: int | None = None) -> Any:
+    """Return an image that is given as a path, upright; return anything else as it is.
 
     Args:
-        source: a folder, a list of paths or arrays, or a prepared `Dataset`.
-
-    Returns:
-        list of `[height, width, channels]` arrays.
-
-    Raises:
-        ValueError: where there is no picture.
+        image: an array, or the path of an image file.
+        max_pixels: limit for the pixels of a file; None for the package's own.
     """
-    if isinstance(source, str | os.PathLike):
-        folder = pathlib.Path(source)
-        if not folder.is_dir():
-            raise ValueError(f"calibration is {str(source)!r}; it must be a folder of pictures")
-        source = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_EXTENSIONS)
-    read = read_if_path
-    if hasattr(source, "load_image"):
-        read, source = source.load_image, source.image_ids
-    source = list(source)
-    if not source:
-        raise ValueError("calibration holds no picture")
-    count = min(len(source), CALIBRATION_IMAGES)
-    return [read(source[i]) for i in evenly_spaced(len(source) - 1, count)]
-
-
-def read_if_path(image):
-    """A picture that is given as a path, upright; anything else as it is."""
     if isinstance(image, str | os.PathLike):
-        return read_image(image, exif_orientation=True)
+        options = {} if max_pixels is None else {"max_pixels": max_pixels}
+        return read_image(image, exif_orientation=True, **options)
     return image
 
 
-def mold_inputs(images, config, keep_bytes=False):
-    """Resize, pad and mean-subtract pictures of any size.
+def is_molded(image: Any) -> bool:
+    """Return whether an image has had its mean subtracted: floats of which some are negative.
+
+    No other kind of image has negative values. The range is that of 0..255 minus any mean.
+    """
+    if not isinstance(image, np.ndarray) or image.dtype.kind != "f" or not image.size:
+        return False
+    return bool(image.ndim == 3 and -255 <= image.min() < 0 and image.max() <= 255)
+
+
+def warn_if_molded(images: Iterable[Any]) -> None:
+    """Warn of images that were molded before, once for all; the warning names the caller's line."""
+    molded = [i for i, image in enumerate(images) if is_molded(image)]
+    if molded:
+        warn_caller(
+            f"images[{molded[0]}] has negative values, so it was molded before (mold_image or "
+            "mold_inputs). As in Matterport's package, detect resizes it and subtracts the mean a "
+            "second time, which lowers the quality of the detections. Pass the image itself, or "
+            "call detect_molded."
+        )
+
+
+def with_mean(image: np.ndarray, config: Config) -> np.ndarray:
+    """Return the image itself, and one that was molded before as it was: uint8, 0..255."""
+    if not is_molded(image):
+        return image
+    return np.rint(np.clip(image + np.asarray(config.MEAN_PIXEL), 0, 255)).astype(np.uint8)
+
+
+def mold_inputs(
+    images: Sequence[Any] | np.ndarray, config: Config
+) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
+    """Resize images of any size, pad them and subtract the mean pixel.
 
     Args:
-        images: list of `[height, width]` or `[height, width, channels]` pictures, 8 or 16 bit.
+        images: list of [height, width] or [height, width, channels] images, of 8 or 16 bits.
         config: `Config`.
-        keep_bytes: leave the mean in pictures of 8 bits. Engines subtract it themselves, a batch at
-            a time and on the GPU, to which a quarter of the memory travels then.
 
     Returns:
-        molded_images: list of `[h, w, channels]` float32, with `keep_bytes` some of them uint8.
-        image_metas: `[N, 12 + num_classes]`.
-        windows: `[N, (y1, x1, y2, x2)]`, where each picture lies in its frame, in pixels.
+        molded_images: list of [h, w, channels] float32.
+        image_metas: [N, 12 + num_classes].
+        windows: [N, (y1, x1, y2, x2)], each image within its padding, in pixels.
     """
-    molded = each_picture(
-        lambda i, image: _mold(i, image, config, keep_bytes), range(len(images)), images
-    )
-    molded_images, image_metas, windows = zip(*molded) if molded else ((), (), ())
-    return list(molded_images), np.array(image_metas), np.array(windows)
+    inputs = resize_inputs(images, config)
+    molded = for_each_image(lambda one: molded_floats(one.pixels, config), inputs)
+    return molded, np.array([one.meta for one in inputs]), np.array([one.window for one in inputs])
 
 
-def _mold(i, image, config, keep_bytes):
-    """Network input, image meta and window of the picture with number i."""
+def resize_inputs(images: Sequence[Any] | np.ndarray, config: Config) -> list[ResizedImage]:
+    """Bring images of any size to the size that the network takes.
+
+    Args:
+        images: as for `mold_inputs`.
+        config: `Config`.
+
+    Raises:
+        ValueError: an image is none, or its size does not suit the settings; with its number.
+    """
+    names = [f"images[{i}]" for i in range(len(images))]
+    return for_each_image(lambda image, name: resize_input(image, config, name), images, names)
+
+
+def resize_input(image: Any, config: Config, name: str) -> ResizedImage:
+    """Bring one image to the size that the network takes; `name` is for error messages."""
     if not isinstance(image, np.ndarray) or image.ndim not in (2, 3):
         got = f"shape {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
         raise ValueError(
-            f"images[{i}] is {got}; it must be an array [height, width] or [height, width, "
-            "channels]"
+            f"{name} is {got}; it must be an array [height, width] or [height, width, channels]"
         )
-    image = as_rgb(image, channels=config.IMAGE_SHAPE[2])
-    molded, window, scale, _, _ = resize_image(
-        image,
-        min_dim=config.IMAGE_MIN_DIM,
-        max_dim=config.IMAGE_MAX_DIM,
-        min_scale=config.IMAGE_MIN_SCALE,
-        mode=config.IMAGE_RESIZE_MODE,
-    )
-    check_sides(molded.shape, f"images[{i}] in the network")
-    active = np.zeros([config.NUM_CLASSES], np.int32)
-    meta = compose_image_meta(0, image.shape, molded.shape, window, scale, active)
-    if not (keep_bytes and molded.dtype == np.uint8):
-        molded = mold_image(molded, config)
-    return molded, meta, window
+    channels = int(config.IMAGE_SHAPE[2])
+    was_molded = is_molded(image) and image.shape[2] == channels
+    try:
+        image = image if was_molded else as_rgb(image, channels=channels)
+        pixels, window, scale, _, _ = resize_image(
+            image,
+            min_dim=config.IMAGE_MIN_DIM,
+            max_dim=config.IMAGE_MAX_DIM,
+            min_scale=config.IMAGE_MIN_SCALE,
+            mode=config.IMAGE_RESIZE_MODE,
+        )
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+    check_sides(pixels.shape, f"{name} in the network")
+    active = [0] * config.NUM_CLASSES
+    meta = compose_image_meta(0, image.shape, pixels.shape, window, scale, active)
+    if was_molded:
+        # The second subtraction; see `warn_if_molded`.
+        pixels = pixels - np.asarray(config.MEAN_PIXEL)
+    return ResizedImage(pixels, meta, window)
 
 
-def each_picture(function, *lists):
-    """`function` on the pictures, several at a time: OpenCV and NumPy let other threads go on.
+def for_each_image(function: Callable[..., Any], *lists: Sequence[Any] | np.ndarray) -> list[Any]:
+    """Call a function for each image, in several threads.
 
-    On a GPU that detects a batch in a tenth of a second, molding and pasting one picture after
-    another on the CPU took longer than the network.
+    OpenCV and NumPy release the interpreter's lock. On a GPU that detects a batch in a tenth of a
+    second, molding and pasting one image after another took longer than the network.
 
     Args:
         function: takes one element of each list.
-        lists: of equal length.
+        *lists: lists of equal length.
 
     Returns:
-        list of the results in order. The first error is raised.
+        The results in the order of the images. The first error is raised.
     """
     workers = min(len(lists[0]), os.cpu_count() or 1)
     if workers < 2:
         return [function(*elements) for elements in zip(*lists)]
-    with ThreadPoolExecutor(workers, "mrcnn-pictures") as pool:
+    with ThreadPoolExecutor(workers, "mrcnn-images") as pool:
         return list(pool.map(function, *lists))
 
 
-def check_sides(shape, what):
+def check_sides(shape: Sequence[int], name: str) -> None:
     """Raise ValueError for a network input whose sides the pyramid cannot halve six times."""
     if any(side == 0 or side % SIDE_MULTIPLE for side in shape[:2]):
         raise ValueError(
-            f"{what} has {shape[0]} x {shape[1]} pixels; height and width must be multiples of "
+            f"{name} has {shape[0]} x {shape[1]} pixels; height and width must be multiples of "
             f'{SIDE_MULTIPLE} (IMAGE_RESIZE_MODE "square" and "pad64" see to that)'
         )
 
 
-def detection_rows(detections, original_image_shape, image_shape, window):
-    """Detections of one picture in its own pixels.
+def detection_rows(
+    detections: np.ndarray,
+    original_image_shape: Sequence[int],
+    image_shape: Sequence[int],
+    window: Sequence[int],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Convert the detections of one image to its own pixels.
 
     Args:
-        detections: `[N, (y1, x1, y2, x2, class_id, score)]` normalised, zero rows at the end.
-        original_image_shape: `(height, width, channels)` of the picture.
-        image_shape: `(height, width, channels)` of the network's input.
-        window: `(y1, x1, y2, x2)` of the picture in that input, pixels.
+        detections: [N, (y1, x1, y2, x2, class_id, score)] normalized, zero rows at the end.
+        original_image_shape: (height, width, channels) of the image.
+        image_shape: (height, width, channels) of the network's input.
+        window: (y1, x1, y2, x2) of the image in that input, in pixels.
 
     Returns:
-        boxes `[n, 4]` int32, class_ids `[n]` int32, scores `[n]` float32, and the rows `[n]` of
-        `detections` that they came from (boxes without a pixel are left out).
+        boxes [n, 4] int32, class_ids [n] int32, scores [n] float32, and the rows [n] of
+        `detections` that they come from. Boxes without a pixel are left out.
     """
     ends = np.where(detections[:, 4] == 0)[0]
     count = ends[0] if len(ends) else len(detections)
-    window = norm_boxes(np.asarray(window), image_shape[:2])
-    y1, x1, y2, x2 = window
+    y1, x1, y2, x2 = norm_boxes(np.asarray(window), image_shape[:2])
     size = np.array([y2 - y1, x2 - x1, y2 - y1, x2 - x1])
-    boxes = (detections[:count, :4] - np.array([y1, x1, y1, x1])) / size
+    # In normalized coordinates a window of one pixel has no extent: the side is there as a whole.
+    is_flat = size == 0
+    boxes = (detections[:count, :4] - np.array([y1, x1, y1, x1])) / np.where(is_flat, 1, size)
+    boxes[:, is_flat] = np.array([0, 0, 1, 1])[is_flat]
     boxes = denorm_boxes(boxes, original_image_shape[:2])
     sides = boxes[:, 2:] - boxes[:, :2]
     rows = np.where((sides > 0).all(axis=1))[0]
@@ -174,36 +228,42 @@ def detection_rows(detections, original_image_shape, image_shape, window):
     return boxes[rows].astype(np.int32), class_ids, scores, rows
 
 
-def places_of(image_meta):
-    """`(original_image_shape, image_shape, window)` out of one `[12 + num_classes]` image meta."""
+def places_of(image_meta: np.ndarray) -> Places:
+    """Return `(original_image_shape, image_shape, window)` of one [12 + num_classes] vector."""
     meta = parse_image_meta(np.asarray(image_meta)[None])
     return [meta[name][0] for name in ("original_image_shape", "image_shape", "window")]
 
 
-def unmold(detections, masks, places, probabilities=False, rle=False):
-    """The result dictionary of one picture.
+def unmold(
+    detections: np.ndarray,
+    masks: np.ndarray,
+    places: Places | Sequence[Sequence[int]],
+    probabilities: bool = False,
+    rle: bool = False,
+) -> dict[str, Any]:
+    """Make the result dictionary of one image.
 
     Args:
-        detections: `[N, 6]` as above.
-        masks: `[N, mask height, mask width]` probabilities of each detection's own class.
+        detections: [N, 6], as for `detection_rows`.
+        masks: [N, mask height, mask width] probabilities of each detection's own class.
         places: `(original_image_shape, image_shape, window)`, see `places_of`.
         probabilities: also give `mask_probs`.
-        rle: give the masks as run lengths; no frame of the picture's size is made.
+        rle: give the masks as run lengths; no array of the image's size is made.
 
     Returns:
-        dict with `rois` `[n, (y1, x1, y2, x2)]` int32 pixels, `class_ids` `[n]` int32, `scores`
-        `[n]` float32, `masks` `[height, width, n]` bool (with `rle` instead `rles`, a list of n
-        run lengths, see `mrcnn.geometry.rle`) and on demand `mask_probs` `[height, width, n]`
-        float32 (0 outside the box). n may be 0.
+        A dict with `rois` [n, (y1, x1, y2, x2)] int32 in pixels, `class_ids` [n] int32, `scores`
+        [n] float32, `masks` [height, width, n] bool (with `rle` instead `rles`, a list of n run
+        lengths, see `mrcnn.geometry.rle`) and, if asked for, `mask_probs` [height, width, n]
+        float32, 0 outside of the box. n may be 0.
     """
     boxes, class_ids, scores, rows = detection_rows(detections, *places)
-    result = {"rois": boxes, "class_ids": class_ids, "scores": scores}
-    shape = tuple(int(v) for v in places[0][:2])
+    result: dict[str, Any] = {"rois": boxes, "class_ids": class_ids, "scores": scores}
+    height, width = (int(side) for side in places[0][:2])
     if rle:
-        result["rles"] = paste_rles(masks[rows], boxes, shape)
+        result["rles"] = paste_rles(masks[rows], boxes, (height, width))
     elif probabilities:
-        result["mask_probs"] = paste_masks(masks[rows], boxes, shape, threshold=None)
+        result["mask_probs"] = paste_masks(masks[rows], boxes, (height, width), threshold=None)
         result["masks"] = result["mask_probs"] >= 0.5
     else:
-        result["masks"] = paste_masks(masks[rows], boxes, shape)
+        result["masks"] = paste_masks(masks[rows], boxes, (height, width))
     return result

@@ -1,132 +1,210 @@
-"""Detection on many pictures: while one is in the network, the next are read and the last pasted.
+"""Detection on many images: while one is in the network, others are read and masks are pasted.
 
-Three stages on threads of their own, and never more than a few pictures between them:
+Three stages run in threads of their own and hold only a few images between them:
 
     read, mold (two threads) -> network (one thread) -> masks (one thread)
 
-The iterable is advanced only in the caller's thread, so a generator or a video needs no lock.
+The iterable is advanced in the caller's thread only, so a generator or a video needs no lock.
 """
 
 from __future__ import annotations
 
+import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import Any
 
 from mrcnn.detection import molding
+from mrcnn.files.names import printable
 
 READERS = 2
+
+# "raise", "return", or a callable `(index, item, exception)`.
+ErrorHandling = str | Callable[[int, Any, Exception], Any]
+
+
+class ImageError(ValueError):
+    """One image could not be processed; the message begins with its name.
+
+    The error that occurred is the `__cause__`.
+    """
 
 
 def stream(
     items: Iterable[Any],
-    mold: Callable[[Any], Any],
+    mold: Callable[[Any, str], Any],
     infer: Callable[[list[Any]], list[Any]],
     finish: Callable[[Any, Any], Any],
     *,
     batch_size: int,
     ahead: int,
-    errors: Any,
-) -> Iterator[tuple[Any, Any]]:
-    """Run items through the stages; see `MaskRCNN.detect_stream`.
+    errors: ErrorHandling,
+    name_of: Callable[[int, Any], str] | None = None,
+) -> Generator[tuple[Any, Any], None, None]:
+    """Pass items through the stages; see `Detector.detect_stream`.
+
+    An image that fails in a batch does not fail the others: they go through the network again, one
+    by one.
 
     Args:
-        items: pictures, paths, or callables that give a picture.
-        mold: picture to whatever `infer` takes.
-        infer: list of molded pictures to a list of outputs.
-        finish: `(molded, output)` to a result.
-        batch_size: pictures that go into the network together.
-        ahead: batches that may be on their way.
+        items: images, paths, or callables that return an image.
+        mold: from an image and its name to what `infer` takes.
+        infer: from a list of molded images to a list of outputs.
+        finish: from `(molded, output)` to a result.
+        batch_size: number of images that go into the network together.
+        ahead: number of batches that may be under way.
         errors: "raise", "return" or a callable `(index, item, exception)`.
+        name_of: from `(index, item)` to the name for error messages; `image_name` by default.
 
     Yields:
-        `(picture, result)` in the order of the items; with `errors="return"`, `(picture or None,
-        exception)` for those that failed. Those given to a callable are left out.
+        `(image, result)` in the order of the items; with `errors="return"`, `(image or None,
+        exception)` for those that failed. Failures given to a callable are left out.
+
+    Raises:
+        Exception: with `errors="raise"`, the error of the first image that failed; an error of the
+            iterable, after the results of the items before it.
     """
-    items = enumerate(items)
-    readers = ThreadPoolExecutor(READERS, "mrcnn-read")
-    network = ThreadPoolExecutor(1, "mrcnn-network")
-    pasting = ThreadPoolExecutor(1, "mrcnn-paste")
-    waiting: deque[tuple[int, Any, _Slot]] = deque()
-    exhausted, failure = False, None
+    pipeline = _Pipeline(mold, infer, finish, batch_size, name_of or image_name)
     try:
-        while True:
-            while not exhausted and len(waiting) < ahead * batch_size:
-                batch = []
-                try:
-                    batch.extend(islice(items, batch_size))
-                except Exception as error:  # of the iterable; what came before it is finished
-                    failure = error
-                exhausted = len(batch) < batch_size
-                slots = [_Slot(readers.submit(_read, item, mold)) for _, item in batch]
-                if slots:
-                    done = network.submit(_infer, slots, infer)
-                for i, ((index, item), slot) in enumerate(zip(batch, slots)):
-                    slot.result = pasting.submit(_finish, slot, done, i, finish)
-                    waiting.append((index, item, slot))
-            if not waiting:
-                if failure:
-                    raise failure
-                return
-            index, item, slot = waiting.popleft()
-            image, result = slot.result.result()
-            if isinstance(result, Exception):
-                if callable(errors):
-                    errors(index, item, result)
-                    continue
-                if errors == "raise":
-                    raise result
-            yield image, result
+        for index, item, future in _ahead(enumerate(items), pipeline, ahead * batch_size):
+            image, result = future.result()
+            if not isinstance(result, Exception) or errors == "return":
+                yield image, result
+            elif callable(errors):
+                errors(index, item, result)
+            else:
+                raise result
     finally:
-        # Also when the caller stops early: what has not begun is dropped, nobody is waited for
-        # but the stage at work.
-        for executor in (readers, network, pasting):
+        pipeline.close()
+
+
+def image_name(index: int, item: Any) -> str:
+    """Return the name of an item for error messages: its path, or its number."""
+    if isinstance(item, str | os.PathLike):
+        return printable(os.fsdecode(item))
+    return f"images[{index}]"
+
+
+def _ahead(
+    items: Iterator[tuple[int, Any]], pipeline: _Pipeline, limit: int
+) -> Iterator[tuple[int, Any, Future[Any]]]:
+    """Yield `(index, item, future of (image, result))`, with `limit` items or fewer under way."""
+    waiting: deque[tuple[int, Any, Future[Any]]] = deque()
+    failure: Exception | None = None
+    exhausted = False
+    while True:
+        while not exhausted and len(waiting) < limit:
+            batch: list[tuple[int, Any]] = []
+            try:
+                batch.extend(islice(items, pipeline.batch_size))
+            except Exception as error:  # of the iterable; the items before it are finished first
+                failure = error
+            exhausted = len(batch) < pipeline.batch_size
+            waiting.extend(pipeline.submit(batch))
+        if not waiting:
+            break
+        yield waiting.popleft()
+    if failure:
+        raise failure
+
+
+class _Pipeline:
+    """The three stages and their threads."""
+
+    def __init__(
+        self,
+        mold: Callable[[Any, str], Any],
+        infer: Callable[[list[Any]], list[Any]],
+        finish: Callable[[Any, Any], Any],
+        batch_size: int,
+        name_of: Callable[[int, Any], str],
+    ) -> None:
+        self.batch_size = batch_size
+        self._mold, self._infer, self._finish = mold, infer, finish
+        self._name_of = name_of
+        self._readers = ThreadPoolExecutor(READERS, "mrcnn-read")
+        self._network = ThreadPoolExecutor(1, "mrcnn-network")
+        self._pasting = ThreadPoolExecutor(1, "mrcnn-paste")
+
+    def submit(self, batch: list[tuple[int, Any]]) -> list[tuple[int, Any, Future[Any]]]:
+        """Start the work on a batch of `(index, item)`; it may be empty."""
+        if not batch:
+            return []
+        names = [self._name_of(index, item) for index, item in batch]
+        read = [self._readers.submit(self._read, item, n) for (_, item), n in zip(batch, names)]
+        outputs = self._network.submit(self._run_network, read)
+        return [
+            (index, item, self._pasting.submit(self._paste, read[i], outputs, i, names[i]))
+            for i, (index, item) in enumerate(batch)
+        ]
+
+    def close(self) -> None:
+        """Drop what has not begun and wait for the work in progress."""
+        executors = (self._readers, self._network, self._pasting)
+        for executor in executors:
             executor.shutdown(wait=False, cancel_futures=True)
-        for executor in (readers, network, pasting):
+        for executor in executors:
             executor.shutdown(wait=True)
 
-
-class _Slot:
-    """A picture on its way: the future of `(picture, molded or exception)`, then of the result."""
-
-    def __init__(self, molded: Future) -> None:
-        self.molded = molded
-        self.result: Future | None = None
-
-
-def _read(item, mold):
-    image = None
-    try:
-        image = item() if callable(item) else molding.read_if_path(item)
-        return image, mold(image)
-    except Exception as error:  # whatever a broken file makes a decoder raise
-        return image, error
-
-
-def _infer(slots, infer):
-    """The outputs of a batch, None for pictures that could not be read; or the exception."""
-    molded = [slot.molded.result()[1] for slot in slots]
-    good = [i for i, value in enumerate(molded) if not isinstance(value, Exception)]
-    outputs = [None] * len(slots)
-    if good:
+    def _read(self, item: Any, name: str) -> tuple[Any, Any]:
+        """Return the image and its molded form, or the exception in place of the latter."""
+        image = None
         try:
-            found = infer([molded[i] for i in good])
+            image = item() if callable(item) else molding.read_if_path(item)
+        except Exception as error:  # whatever a broken file makes a decoder raise
+            return None, error
+        try:
+            return image, self._mold(image, name)
         except Exception as error:
-            found = [error] * len(good)
-        for i, output in zip(good, found):
+            return image, _named(error, name)
+
+    def _run_network(self, read: list[Future[Any]]) -> list[Any]:
+        """Return the outputs of a batch, None for each image that had failed before.
+
+        An exception stands for each that fails in the network.
+        """
+        molded = [future.result()[1] for future in read]
+        good = [i for i, value in enumerate(molded) if not isinstance(value, Exception)]
+        outputs: list[Any] = [None] * len(read)
+        for i, output in zip(good, self._outputs([molded[i] for i in good])):
             outputs[i] = output
-    return outputs
+        return outputs
+
+    def _outputs(self, molded: list[Any]) -> list[Any]:
+        """Return the outputs of the network, or exceptions; after one, image by image."""
+        if not molded:
+            return []
+        try:
+            return self._infer(molded)
+        except Exception as error:
+            if len(molded) == 1:
+                return [error]
+        return [output for one in molded for output in self._outputs([one])]
+
+    def _paste(self, read: Future[Any], outputs: Future[Any], i: int, name: str) -> tuple[Any, Any]:
+        """Return the image and its result, or the exception in place of the latter."""
+        output = outputs.result()[i]
+        image, molded = read.result()
+        if isinstance(molded, Exception):
+            return image, molded
+        if isinstance(output, Exception):
+            # Not an `ImageError`: the network's own errors say what to do about them by their type.
+            if hasattr(output, "add_note"):  # Python 3.11
+                output.add_note(f"while detecting objects in {name}")
+            return image, output
+        try:
+            return image, self._finish(molded, output)
+        except Exception as error:
+            return image, _named(error, name)
 
 
-def _finish(slot, done, i, finish):
-    output = done.result()[i]
-    image, molded = slot.molded.result()
-    for value in (molded, output):
-        if isinstance(value, Exception):
-            return image, value
-    try:
-        return image, finish(molded, output)
-    except Exception as error:
-        return image, error
+def _named(error: Exception, name: str) -> Exception:
+    """Return the error itself where it names the image, else an `ImageError` that does."""
+    text = str(error)
+    if text.startswith(name) and isinstance(error, ValueError):
+        return error
+    named = ImageError(f"{name}: {text or type(error).__name__}")
+    named.__cause__ = error
+    return named

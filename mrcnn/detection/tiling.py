@@ -1,8 +1,8 @@
-"""Large pictures in overlapping tiles: where they lie, and how what they show becomes one result.
+"""Large images in overlapping tiles: where the tiles lie, and how their results become one.
 
 An object on the border of a tile is found in parts. Two detections of different tiles are parts of
-one object when, in the strip that both tiles show, their masks agree. Nothing here is as large as
-the picture: masks are kept within their boxes.
+one object when their masks agree in the strip that both tiles show. Masks are kept within their
+boxes, so no array here has the size of the image.
 """
 
 from __future__ import annotations
@@ -21,25 +21,26 @@ Box = tuple[int, int, int, int]
 
 
 def tile_windows(height: int, width: int, tile: int, overlap: int) -> list[Box]:
-    """Where the tiles lie: they cover the picture, and neighbours share `overlap` pixels or more.
+    """Cover an image with tiles of which neighbors share `overlap` pixels or more.
 
     Args:
-        height, width: of the picture in pixels.
-        tile: side of a tile in pixels; a smaller picture is one smaller tile.
-        overlap: pixels that neighbours share at least, 0 to `tile - 1`.
+        height: height of the image in pixels.
+        width: width of the image in pixels.
+        tile: side of a tile in pixels; a smaller image is one smaller tile.
+        overlap: smallest number of pixels that neighbors share, 0 to `tile - 1`.
 
     Returns:
-        `(y1, x1, y2, x2)` of each, row by row.
+        `(y1, x1, y2, x2)` of each tile in pixels, row by row.
 
     Raises:
-        ValueError: for sides or an overlap that cannot be.
+        ValueError: `tile` is below 1, or `overlap` is not in its range.
     """
     if tile < 1:
         raise ValueError(f"tile is {tile}; it must be a number of pixels of at least 1")
     if not 0 <= overlap < tile:
         raise ValueError(f"overlap is {overlap}; it must lie in 0 .. tile - 1 = {tile - 1}")
 
-    def starts(side):
+    def starts(side: int) -> list[int]:
         if side <= tile:
             return [0]
         count = -(-(side - overlap) // (tile - overlap))
@@ -55,13 +56,14 @@ def tile_windows(height: int, width: int, tile: int, overlap: int) -> list[Box]:
 
 @dataclass
 class Part:
-    """What one tile shows of an object.
+    """The part of an object that one tile shows.
 
     Attributes:
-        tile: the tile's number.
-        box: `(y1, x1, y2, x2)` in pixels of the picture.
-        mask: `[y2 - y1, x2 - x1]` bool.
-        class_id, score: of the detection.
+        tile: number of the tile.
+        box: `(y1, x1, y2, x2)` in pixels of the image.
+        mask: [y2 - y1, x2 - x1] bool.
+        class_id: class of the detection.
+        score: score of the detection, 0..1.
     """
 
     tile: int
@@ -72,7 +74,13 @@ class Part:
 
 
 def parts_of(result: Mapping[str, Any], tile: int, window: Sequence[int]) -> list[Part]:
-    """The detections of a tile, in pixels of the picture."""
+    """Return the detections of a tile as parts, in pixels of the image.
+
+    Args:
+        result: result of `MaskRCNN.detect` for the tile.
+        tile: number of the tile.
+        window: `(y1, x1, ...)` of the tile in the image, in pixels.
+    """
     parts = []
     for i, (y1, x1, y2, x2) in enumerate(np.asarray(result["rois"]).tolist()):
         mask = np.array(result["masks"][y1:y2, x1:x2, i])
@@ -83,24 +91,26 @@ def parts_of(result: Mapping[str, Any], tile: int, window: Sequence[int]) -> lis
     return parts
 
 
-def merge(
+def merge_parts(
     parts: Iterable[Part], windows: Sequence[Box], size: tuple[int, int], iou: float, rle: bool
 ) -> dict[str, Any]:
-    """One result from the parts of all tiles.
+    """Make one result from the parts of all tiles.
 
     Args:
-        parts: of all tiles.
+        parts: parts of all tiles.
         windows: the tiles, from `tile_windows`.
-        size: `(height, width)` of the picture.
-        iou: agreement of two masks, in the strip that both tiles show, from which they are one.
-        rle: give run lengths instead of masks.
+        size: `(height, width)` of the image in pixels.
+        iou: intersection over union of two masks, in the strip that both tiles show, from which
+            they belong to one object; 0..1.
+        rle: return run lengths instead of masks.
 
     Returns:
-        As `MaskRCNN.detect`, best first. A merged object has the best score of its parts.
+        A result as of `MaskRCNN.detect`, best first. A merged object has the best score of its
+        parts.
     """
     objects = [_union(group) for group in _groups(list(parts), windows, iou)]
     objects.sort(key=lambda part: -part.score)
-    result = {
+    result: dict[str, Any] = {
         "rois": np.array([part.box for part in objects], np.int32).reshape(-1, 4),
         "class_ids": np.array([part.class_id for part in objects], np.int32),
         "scores": np.array([part.score for part in objects], np.float32),
@@ -116,10 +126,10 @@ def merge(
 
 
 def _groups(parts: list[Part], windows: Sequence[Box], iou: float) -> list[list[Part]]:
-    """Parts of one object together; what is one with the same part is one."""
+    """Group the parts of each object; two parts that belong to a third belong together."""
     leader = list(range(len(parts)))
 
-    def find(i):
+    def find(i: int) -> int:
         while leader[i] != i:
             leader[i] = leader[leader[i]]
             i = leader[i]
@@ -147,27 +157,29 @@ def _agreement(one: Part, other: Part, windows: Sequence[Box]) -> float:
     shared = _common(one.box, other.box)
     both = np.count_nonzero(_cut(one, shared) & _cut(other, shared))
     union = first + second - both
-    return both / union if union else 0.0
+    return float(both / union) if union else 0.0
 
 
 def _common(one: Sequence[int], other: Sequence[int]) -> Box:
-    """The intersection of two boxes; without area where they do not meet."""
+    """Return the intersection of two boxes; it has no area if they do not meet."""
     y1, x1 = max(one[0], other[0]), max(one[1], other[1])
     return y1, x1, max(y1, min(one[2], other[2])), max(x1, min(one[3], other[3]))
 
 
 def _cut(part: Part, box: Sequence[int]) -> np.ndarray:
+    """Return the mask of a part within a box."""
     y1, x1, y2, x2 = _common(part.box, box)
     top, left = part.box[:2]
     return part.mask[y1 - top : y2 - top, x1 - left : x2 - left]
 
 
 def _count(part: Part, box: Sequence[int]) -> int:
+    """Return the number of pixels of a part within a box."""
     return int(np.count_nonzero(_cut(part, box)))
 
 
 def _union(group: list[Part]) -> Part:
-    """One part from several."""
+    """Make one part from several."""
     best = max(group, key=lambda part: part.score)
     if len(group) == 1:
         return best

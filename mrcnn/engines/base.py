@@ -32,8 +32,7 @@ class Engine(Protocol):
         """Return the detections of a batch of images and their masks.
 
         Args:
-            images: `[batch, height, width, channels]`, float32 with the mean subtracted, or uint8
-                without.
+            images: `[batch, height, width, channels]` float32, mean subtracted.
             image_metas: `[batch, 12 + num_classes]`.
             anchors: `[anchors, (y1, x1, y2, x2)]`, normalized.
 

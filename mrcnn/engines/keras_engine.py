@@ -11,7 +11,6 @@ from keras import ops
 
 from mrcnn import graphs
 from mrcnn.engines.base import Tensor
-from mrcnn.geometry.images import molded_floats
 
 _Function = Callable[[Sequence[Tensor]], Any]
 
@@ -79,7 +78,6 @@ class KerasEngine:
     def __init__(self, shared: Any) -> None:
         self._detect = compile_model(graphs.detection_graph(shared))
         self._masks = compile_model(graphs.mask_graph(shared))
-        self._config = shared.config
         self._mask_shape = tuple(shared.config.MASK_SHAPE)
         self.precision: str = shared.config.PRECISION
 
@@ -90,13 +88,12 @@ class KerasEngine:
         """Do nothing: Keras compiles at the first call of `run`."""
 
     def run(
-        self, images: np.ndarray, image_metas: np.ndarray, anchors: np.ndarray
+        self, images: Any, image_metas: np.ndarray, anchors: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return the detections of a batch of images and their masks; see `Engine.run`."""
-        molded = self._mold(np.asarray(images))
         image_metas = np.asarray(image_metas, np.float32)
         anchors = np.broadcast_to(np.asarray(anchors, np.float32), (len(images), *anchors.shape))
-        detections, *pyramid = self._detect([molded, image_metas, anchors])
+        detections, *pyramid = self._detect([images, image_metas, anchors])
         detections = ops.convert_to_numpy(detections)
         count = max_detections(detections)
         if count == 0:
@@ -104,13 +101,6 @@ class KerasEngine:
         rows = _padded_count(count, detections.shape[1])
         masks = self._masks([detections[:, :rows], image_metas, *pyramid])
         return detections, ops.convert_to_numpy(masks)[:, :count]
-
-    def _mold(self, images: np.ndarray) -> Tensor:
-        """Subtract the mean from images that still have it."""
-        if images.dtype != np.uint8 or keras.backend.backend() != "jax":
-            return molded_floats(images, self._config)
-        floats = ops.cast(ops.convert_to_tensor(images), "float32")  # on the GPU
-        return floats - np.asarray(self._config.MEAN_PIXEL, np.float32)
 
 
 def max_detections(detections: np.ndarray) -> int:

@@ -24,7 +24,6 @@ from mrcnn.engines.base import Inputs, Tensor
 from mrcnn.engines.keras_engine import compile_model, max_detections
 from mrcnn.engines.openvino_package import import_openvino
 from mrcnn.engines.weights_watch import WeightsWatch
-from mrcnn.geometry.images import molded_floats
 from mrcnn.layers.winograd import KERNEL_BASIS
 
 PRECISIONS = ("float32", "bfloat16", "int8")
@@ -103,7 +102,7 @@ class OpenVINOEngine:
         self, images: np.ndarray, image_metas: np.ndarray, anchors: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return the detections of a batch of images and their masks; see `Engine.run`."""
-        images = np.ascontiguousarray(molded_floats(images, self._config))
+        images = np.ascontiguousarray(images, np.float32)
         image_metas = np.ascontiguousarray(image_metas, np.float32)
         with self._lock:
             self._follow_weights()

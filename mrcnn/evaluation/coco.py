@@ -22,10 +22,10 @@ from typing import Any
 
 import numpy as np
 
+from mrcnn.detection.results import Detections
 from mrcnn.evaluation.detections import (
-    ImageDetections,
+    check_detections,
     detections_from_coco,
-    detections_from_result,
     detections_to_coco,
     results_to_coco,
 )
@@ -81,7 +81,7 @@ class CocoEvaluator:
         for image_id in self.image_ids:
             self.truth.check_image_id(image_id)
         self._chosen = set(self.image_ids)
-        self._detections: dict[Any, ImageDetections] = {}
+        self._detections: dict[Any, Detections] = {}
 
     def add(self, image_id: Any, result: Mapping[str, Any]) -> None:
         """Add the detections of one image; a second call for an image replaces the first.
@@ -100,7 +100,7 @@ class CocoEvaluator:
             self.truth.check_image_id(image_id)
             raise ValueError(f"image_id {image_id!r} is not one of the chosen image_ids")
         size = self.truth.load(image_id).size
-        self._detections[image_id] = detections_from_result(result, size, self.masks, image_id)
+        self._detections[image_id] = check_detections(result, size, self.masks, image_id)
 
     def add_coco_results(
         self, results: Sequence[Mapping[str, Any]] | str | os.PathLike[str]
@@ -138,12 +138,11 @@ class CocoEvaluator:
         """Remove all detections and keep the true objects, for the next evaluation."""
         self._detections = {}
 
-    def detections(self, image_id: Any) -> ImageDetections:
+    def detections(self, image_id: Any) -> Detections:
         """Return the detections added for an image, empty ones where there were none."""
         if image_id in self._detections:
             return self._detections[image_id]
-        none = np.zeros(0)
-        return ImageDetections(none.astype(int), none, np.zeros((0, 4)), [])
+        return Detections(np.zeros((0, 4)), np.zeros(0, int), np.zeros(0), [])
 
     def to_coco(self) -> list[dict[str, Any]]:
         """Return all detections in COCO's results format, ready for `json.dump`."""
@@ -248,21 +247,22 @@ class CocoEvaluator:
 
         for position, image_id in enumerate(image_ids):
             found = self.detections(image_id)
+            rles = found.rles or []
             for index, class_id in enumerate(found.class_ids.tolist()):
                 # A class without true objects has no AP; pycocotools leaves it out as well.
                 if class_id not in class_ids:
                     continue
-                box = found.boxes[index].tolist()
+                y1, x1, y2, x2 = found.boxes[index].tolist()
                 one = {
                     "image_id": position,
                     "category_id": class_id,
-                    "bbox": box,
-                    "area": box[2] * box[3],
+                    "bbox": [x1, y1, x2 - x1, y2 - y1],
+                    "area": (x2 - x1) * (y2 - y1),
                     "score": float(found.scores[index]),
                     "iscrowd": 0,
                 }
-                if kind == "mask" and found.masks is not None:
-                    one["segmentation"] = found.masks[index]
+                if kind == "mask":
+                    one["segmentation"] = rles[index]
                     one["area"] = float(mask_utils.area(one["segmentation"]))
                 yield one
 

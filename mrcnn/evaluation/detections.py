@@ -1,13 +1,14 @@
-"""Detections of one image, held as run lengths, and COCO's results format."""
+"""Results of `MaskRCNN.detect` in the ids of a dataset's source, and back."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from mrcnn.detection.results import Detections
 from mrcnn.evaluation.ground_truth import (
     GroundTruth,
     is_box,
@@ -16,26 +17,8 @@ from mrcnn.evaluation.ground_truth import (
     open_ground_truth,
 )
 from mrcnn.files.names import shown
-from mrcnn.geometry.rle import encode_masks, segmentation_to_rle
 
-__all__ = ["ImageDetections", "results_to_coco"]
-
-
-@dataclass(frozen=True, eq=False)
-class ImageDetections:
-    """Detections of one image.
-
-    Attributes:
-        class_ids: `[N]` int, from 1.
-        scores: `[N]` float.
-        boxes: `[N, (x, y, width, height)]` float in pixels.
-        masks: N compressed run lengths, or None for boxes only.
-    """
-
-    class_ids: np.ndarray
-    scores: np.ndarray
-    boxes: np.ndarray
-    masks: list[dict[str, Any]] | None
+__all__ = ["results_to_coco"]
 
 
 def results_to_coco(
@@ -49,128 +32,84 @@ def results_to_coco(
     Args:
         dataset: as for `CocoEvaluator`.
         image_ids: ids of the images in the dataset.
-        results: one result an image; `masks` may be missing (boxes only).
+        results: one result for each image; `masks` may be missing (boxes only).
 
     Returns:
-        List of `{"image_id", "category_id", "bbox": [x, y, width, height], "score",
-        "segmentation": {"size": [H, W], "counts": str}}`.
+        A list of `{"image_id", "category_id", "bbox": [x, y, width, height], "score", "area",
+        "segmentation": {"size": [height, width], "counts": str}}`.
 
     Raises:
-        ValueError: if the lengths differ, an image id is not in the dataset, or a class
-            id is not.
+        ValueError: the lengths differ, or an image id or a class id is not in the dataset.
     """
     if len(image_ids) != len(results):
         raise ValueError(
-            f"results has {len(results)} entries; it must have {len(image_ids)}, one per image id"
+            f"image_ids has {len(image_ids)} entries; it must have one for each of the "
+            f"{len(results)} results"
         )
     truth = open_ground_truth(dataset)
     entries: list[dict[str, Any]] = []
     for image_id, result in zip(image_ids, results, strict=True):
         image_id = image_id.item() if isinstance(image_id, np.generic) else image_id
         truth.check_image_id(image_id)
-        masks = result.get("masks") is not None
-        entries += detections_to_coco(
-            truth, image_id, detections_from_result(result, None, masks, image_id)
-        )
+        found = Detections.from_result(result, f"result of image {image_id!r}")
+        entries += detections_to_coco(truth, image_id, found)
     return entries
 
 
-def detections_from_result(
+def check_detections(
     result: Mapping[str, Any], size: tuple[int, int] | None, masks: bool, image_id: Any
-) -> ImageDetections:
-    """Return a checked result of `detect` with its masks as run lengths."""
-    needed = ["rois", "class_ids", "scores"] + (["masks"] if masks else [])
-    missing = [name for name in needed if result.get(name) is None]
-    if missing:
-        raise ValueError(f"result of image {image_id!r} lacks {missing}")
-    class_ids = np.asarray(result["class_ids"]).astype(int).reshape(-1)
-    scores = np.asarray(result["scores"], float).reshape(-1)
-    rois = np.asarray(result["rois"], float).reshape(-1, 4)
-    count = len(class_ids)
-    if len(scores) != count or len(rois) != count:
+) -> Detections:
+    """Return a checked result with its masks as run lengths.
+
+    Args:
+        result: result of `MaskRCNN.detect`.
+        size: (height, width) that masks must have; None if unknown.
+        masks: whether masks are evaluated; False drops them.
+        image_id: id of the image, for error messages.
+
+    Raises:
+        ValueError: the result is invalid, lacks masks, or they are of another size.
+    """
+    found = Detections.from_result(result, f"result of image {image_id!r}")
+    if not masks:
+        return replace(found, masks=None)
+    if found.masks is None:
+        raise ValueError(f"result of image {image_id!r} has no masks; it must have masks or rles")
+    if len(found) and size and found.size != tuple(size):
         raise ValueError(
-            f"result of image {image_id!r} has {count} class_ids, {len(scores)} scores and "
-            f"{len(rois)} rois; their numbers must be equal"
+            f"masks of image {image_id!r} are of {found.size} (height, width); they must be of "
+            f"{tuple(size)}"
         )
-    if count and (class_ids.min() < 1 or not np.isfinite(scores).all()):
-        raise ValueError(
-            f"result of image {image_id!r} has a class id below 1 or a score that is not finite; "
-            "class_ids must be from 1 (0 is the background) and scores finite"
-        )
-    rles = None
-    if masks:
-        array = np.asarray(result["masks"])
-        if count == 0:
-            rles = []
-        elif array.ndim != 3 or array.shape[2] != count or (size and array.shape[:2] != size):
-            raise ValueError(
-                f"masks of image {image_id!r} have shape {array.shape}; expected [H, W, N] = "
-                f"{[*(size or ('H', 'W')), count]}"
-            )
-        else:
-            rles = encode_masks(array)
-    y1, x1, y2, x2 = rois.T
-    return ImageDetections(class_ids, scores, np.stack([x1, y1, x2 - x1, y2 - y1], axis=1), rles)
+    return replace(found, masks=found.rles)
 
 
 def detections_to_coco(
-    truth: GroundTruth, image_id: Any, found: ImageDetections
+    truth: GroundTruth, image_id: Any, found: Detections
 ) -> list[dict[str, Any]]:
     """Return COCO results of one image; ValueError for a class that the dataset lacks."""
-    entries = []
-    for index, class_id in enumerate(found.class_ids.tolist()):
-        if class_id not in truth.category_ids:
-            raise ValueError(f"class id {class_id} of a detection is not in the dataset")
-        entry = {
-            "image_id": truth.source_image_ids[image_id],
-            "category_id": truth.category_ids[class_id],
-            "bbox": found.boxes[index].tolist(),
-            "score": float(found.scores[index]),
-        }
-        if found.masks:
-            rle = found.masks[index]
-            counts = rle["counts"]
-            # Bytes are not json.
-            counts = counts.decode("ascii") if isinstance(counts, bytes) else counts
-            entry["segmentation"] = {"size": [int(n) for n in rle["size"]], "counts": counts}
-        entries.append(entry)
-    return entries
+    return found.to_coco(truth.source_image_ids[image_id], category_ids=truth.category_ids)
 
 
 def _check_result(entry: Mapping[str, Any], categories: Mapping[Any, int]) -> None:
     """Raise ValueError for values of a COCO result that cannot be used."""
-    category, score, box = entry["category_id"], entry["score"], entry.get("bbox", [0, 0, 0, 0])
+    category, score, box = (entry.get(name) for name in ("category_id", "score", "bbox"))
     rules = (
         ("category_id", is_id(category) and category in categories, "a category of the dataset"),
         ("score", is_finite(score), "a finite number"),
-        ("bbox", is_box(box), "four numbers: x, y, width, height"),
+        ("bbox", "bbox" not in entry or is_box(box), "four numbers: x, y, width, height"),
     )
     for name, is_sound, rule in rules:
         if not is_sound:
-            raise ValueError(f"{name} is {shown(entry.get(name))}; it must be {rule}")
+            value = shown(entry[name]) if name in entry else "missing"
+            raise ValueError(f"{name} of a COCO result is {value}; it must be {rule}")
 
 
 def detections_from_coco(
     truth: GroundTruth, image_id: Any, entries: Sequence[Mapping[str, Any]], masks: bool
-) -> ImageDetections:
+) -> Detections:
     """Return detections from COCO results of one image; ValueError names what is wrong."""
-    from pycocotools import mask as mask_utils
-
     class_of = {category: class_id for class_id, category in truth.category_ids.items()}
-    needed = {"category_id", "score"} | ({"segmentation"} if masks else {"bbox"})
-    rles, boxes = [], []
     for entry in entries:
-        if not needed <= entry.keys():
-            raise ValueError(f"a COCO result lacks {sorted(needed - entry.keys())}: {entry}")
         _check_result(entry, class_of)
-        if masks:
-            outline = entry["segmentation"]
-            size = truth.load(image_id).size or outline["size"]
-            rles.append(segmentation_to_rle(outline, *size))
-        boxes.append(entry["bbox"] if "bbox" in entry else mask_utils.toBbox(rles[-1]))
-    return ImageDetections(
-        np.array([class_of[entry["category_id"]] for entry in entries]),
-        np.array([entry["score"] for entry in entries], float),
-        np.array(boxes, float),
-        rles if masks else None,
-    )
+    size = truth.load(image_id).size if masks else None
+    return Detections.from_coco(entries, size, class_of, masks)

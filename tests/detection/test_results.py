@@ -2,18 +2,23 @@
 
 import csv
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 from mrcnn.checkpoints.coco_names import COCO_CATEGORY_IDS, COCO_CLASS_NAMES
 from mrcnn.detection import results
+from mrcnn.detection.results import Detections
+from mrcnn.geometry.rle import decode_rle, encode_rle
 
 NAMES = ["BG", "cat", "dog"]
 
 
 def two_instances():
-    """A cat of 2 x 3 pixels and a dog with a hole, in an 8 x 10 picture."""
+    """A cat of 2 x 3 pixels and a dog with a hole, in an 8 x 10 image."""
     masks = np.zeros((8, 10, 2), dtype=bool)
     masks[1:3, 2:5, 0] = True
     masks[3:8, 4:10, 1] = True
@@ -75,11 +80,13 @@ def test_round_trip_keeps_boxes_scores_and_masks(kind):
     given = two_instances()
     if kind == "polygon":
         given["masks"][5, 6, 1] = True  # polygons cannot hold the hole
-    back = results.from_coco(results.to_coco(given, 1, segmentation=kind), (8, 10))
+    entries = results.to_coco(given, 1, segmentation=kind)
+    found = results.Detections.from_coco(entries, (8, 10))
+    back = found.to_result()
     for key in ("rois", "class_ids", "scores"):
         np.testing.assert_array_equal(back[key], given[key])
         assert back[key].dtype == given[key].dtype
-    np.testing.assert_array_equal(back["masks"], given["masks"])
+    np.testing.assert_array_equal(decode_rle(back["rles"]), given["masks"])
 
 
 def test_pycocotools_reads_the_run_lengths():
@@ -101,7 +108,8 @@ def test_empty_result_gives_valid_empty_files(tmp_path):
     assert json.loads(results.save_json(tmp_path / "x" / "d.json", entries).read_text()) == []
     lines = results.save_csv(tmp_path / "d.csv", entries).read_text().splitlines()
     assert lines == [",".join(results.CSV_COLUMNS)]
-    assert results.from_coco(entries, (8, 10))["masks"].shape == (8, 10, 0)
+    empty = results.Detections.from_coco(entries, (8, 10))
+    assert (len(empty), empty.masks, empty.boxes.shape) == (0, [], (0, 4))
 
 
 def test_save_json_round_trips_non_ascii_names(tmp_path):
@@ -132,10 +140,13 @@ def test_save_csv_rows(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"scores": np.ones(3)}, r"scores must have one entry a roi \(2\), got 3"),
-        ({"class_ids": np.array([1])}, r"class_ids must have one entry a roi \(2\), got 1"),
-        ({"masks": np.zeros((8, 10, 1), bool)}, r"masks must have one entry a roi \(2\), got 1"),
-        ({"class_ids": np.array([1, 5])}, "class_names must cover class id 5, got only 3"),
+        ({"scores": np.ones(3)}, "scores has 3 entries; it must have one for each of the 2 rois"),
+        ({"class_ids": np.array([1])}, "class_ids has 1 entries; it must have"),
+        ({"masks": np.zeros((8, 10, 1), bool)}, "masks has 1 entries; it must have"),
+        (
+            {"class_ids": np.array([1, 5])},
+            "class_ids has 5; it must be a class of class_names, which has 3",
+        ),
     ],
 )
 def test_bad_results_are_refused(change, message):
@@ -144,10 +155,121 @@ def test_bad_results_are_refused(change, message):
 
 
 def test_missing_keys_and_unknown_segmentation_are_refused():
-    with pytest.raises(ValueError, match="must have \\['scores'\\]"):
+    with pytest.raises(ValueError, match=r"result lacks \['scores'\]"):
         results.to_coco({"rois": [], "class_ids": []}, 1)
-    with pytest.raises(ValueError, match="segmentation must be one of"):
+    with pytest.raises(ValueError, match="segmentation is 'mask'; it must be one of"):
         results.to_coco(two_instances(), 1, segmentation="mask")
+
+
+def test_a_file_name_that_is_not_utf_8_is_written(tmp_path):
+    name = os.fsdecode(b"caf\xe9.jpg")
+    entries = results.to_coco(two_instances(), 1, name, NAMES)
+    path = results.save_json(tmp_path / "d.json", entries)
+    assert json.loads(path.read_text(encoding="utf-8")) == entries
+    assert os.fsencode(json.loads(path.read_bytes())[0]["file_name"]) == b"caf\xe9.jpg"
+    assert "caf\\udce9.jpg" in results.save_csv(tmp_path / "d.csv", entries).read_text("utf-8")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["d.csv", "d.json"]
+
+
+def test_scores_are_written_without_loss():
+    scores = np.array([0.9, 1 / 3], np.float32)
+    entries = results.to_coco({**two_instances(), "scores": scores}, 1)
+    assert [e["score"] for e in entries] == [0.9, 0.33333334]
+    assert (np.float32([e["score"] for e in entries]) == scores).all()
+
+
+# ---- Detections --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rle", [False, True])
+@pytest.mark.parametrize(
+    "selection, rows",
+    [
+        ([True, False], [0]),
+        (np.array([1, 0]), [1, 0]),
+        (slice(1, None), [1]),
+        (np.zeros(2, bool), []),
+        ([], []),
+    ],
+)
+def test_choosing_detections(rle, selection, rows):
+    given = two_instances()
+    masks = given.pop("masks")
+    given |= {"rles": encode_rle(masks)} if rle else {"masks": masks}
+    found = Detections.from_result(given)[selection]
+    assert len(found) == len(rows)
+    assert found.class_ids.tolist() == [given["class_ids"][i] for i in rows]
+    np.testing.assert_array_equal(found.boxes, given["rois"][rows].reshape(-1, 4))
+    assert found.rles == [encode_rle(masks)[i] for i in rows]
+    if rows:
+        assert found.size == (8, 10)
+    result = found.to_result()
+    assert ("rles" in result, "masks" in result) == (rle, not rle)
+    if not rle:
+        np.testing.assert_array_equal(result["masks"], masks[..., rows])
+
+
+@pytest.mark.parametrize("wanted, count", [(None, 2), ([2], 1), ({1, 7}, 1), ([], 0)])
+def test_detections_of_some_classes(wanted, count):
+    assert len(Detections.from_result(two_instances()).of_classes(wanted)) == count
+
+
+def test_a_single_detection_is_no_selection():
+    with pytest.raises(IndexError, match="selection is 0; it must select a list"):
+        Detections.from_result(two_instances())[0]
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"rois": np.zeros((2, 5))}, r"boxes has shape \(2, 5\); it must be \[N, 4\]"),
+        ({"rois": [[0, 0, np.inf, 1]] * 2}, "boxes is .*; it must hold finite numbers"),
+        ({"scores": ["a", "b"]}, "scores is .*; it must hold finite numbers"),
+        ({"class_ids": [1.5, 1]}, "class_ids is .*; it must hold whole numbers from 1"),
+        ({"class_ids": [0, 1]}, "class_ids is .*; it must hold whole numbers from 1"),
+        ({"class_ids": [[1], [2]]}, r"class_ids has shape \(2, 1\); it must be \[N\]"),
+        ({"masks": np.zeros((8, 2))}, r"masks has shape \(8, 2\); it must be .* 2\]"),
+        ({"rles": [{"size": [8, 10]}] * 2}, r"rles\[0\] has \['size'\]; it must have size and"),
+        ({"rles": []}, "rles has 0 entries; it must have one for each of the 2 rois"),
+    ],
+)
+def test_detections_are_checked(changes, message):
+    with pytest.raises(ValueError, match="^image 3: " + message):
+        Detections.from_result({**two_instances(), **changes}, "image 3")
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"category_id": 9}, r"category_id 9 is not in the dataset; it must be one of \[13, 17\]"),
+        ({"segmentation": [[0, 0, 1, 1]]}, "at least 3 points"),
+    ],
+)
+def test_bad_coco_entries(changes, message):
+    entries = results.to_coco(two_instances(), 1, category_ids=[0, 13, 17])
+    classes = {13: 1, 17: 2}
+    assert Detections.from_coco(entries, None, classes).class_ids.tolist() == [1, 2]
+    with pytest.raises(ValueError, match=message):
+        Detections.from_coco([{**entries[0], **changes}], (8, 10), classes)
+    del entries[1]["score"]
+    with pytest.raises(ValueError, match=r"entry 1 of the COCO results lacks \['score'\]"):
+        Detections.from_coco(entries, None, classes)
+
+
+def test_boxes_come_from_masks_where_there_are_none():
+    entries = results.to_coco(two_instances(), 1)
+    for entry in entries:
+        del entry["bbox"]
+    assert Detections.from_coco(entries).boxes.tolist() == [[1, 2, 3, 5], [3, 4, 8, 10]]
+
+
+def test_results_import_no_tensorflow():
+    code = (
+        "import sys, mrcnn.detection.results\n"
+        "print(sorted({'keras', 'tensorflow', 'cv2'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_coco_names_are_the_81_classes_of_matterports_model():

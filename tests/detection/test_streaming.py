@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from mrcnn.detection.streaming import stream
+from mrcnn.detection.streaming import ImageError, stream
 
 
 def image(value):
@@ -14,10 +14,10 @@ def image(value):
 
 
 def run(items, *, batch_size=1, ahead=3, errors="raise", infer=None, mold=None):
-    """Values of pictures through the stages: 10 for 1, 20 for 2."""
+    """Values of images through the stages: 10 for 1, 20 for 2."""
     return stream(
         items,
-        mold or (lambda picture: int(picture[0, 0, 0])),
+        mold or (lambda picture, name: int(picture[0, 0, 0])),
         infer or (lambda values: [10 * value for value in values]),
         lambda value, output: (value, output),
         batch_size=batch_size,
@@ -28,8 +28,8 @@ def run(items, *, batch_size=1, ahead=3, errors="raise", infer=None, mold=None):
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 10])
 @pytest.mark.parametrize("ahead", [1, 4])
-def test_every_picture_in_its_order(batch_size, ahead):
-    def slow_when_even(picture):
+def test_every_image_in_its_order(batch_size, ahead):
+    def slow_when_even(picture, name):
         value = int(picture[0, 0, 0])
         time.sleep(0.003 * (value % 2 == 0))
         return value
@@ -38,7 +38,7 @@ def test_every_picture_in_its_order(batch_size, ahead):
     assert [result for _, result in results] == [(i, 10 * i) for i in range(7)]
 
 
-def test_pictures_paths_and_callables(tmp_path):
+def test_images_paths_and_callables(tmp_path):
     import cv2
 
     path = tmp_path / "two.png"
@@ -103,6 +103,78 @@ def test_errors_in_place_of_results():
     assert results[1][0] is None and results[2][0][0, 0, 0] == 2
 
 
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 4])
+def test_an_image_that_fails_in_a_batch_fails_alone(batch_size):
+    items = [image(value) for value in (1, 2, 3, 4)]
+    results = list(run(items, errors="return", infer=bad_network, batch_size=batch_size))
+    assert [result for _, result in results[:1] + results[2:]] == [(1, 1), (3, 3), (4, 4)]
+    failed, error = results[1]
+    assert failed[0, 0, 0] == 2 and type(error) is RuntimeError
+
+
+def fails_on(value, error):
+    """A stage that raises for an image, or for what was made of it."""
+
+    def stage(first, second):
+        if int(np.max(first)) == value:
+            raise error
+        return int(np.max(first))
+
+    return stage
+
+
+@pytest.mark.parametrize(
+    "error, message",
+    [
+        (KeyError("x"), "^images\\[1\\]: 'x'$"),
+        (ZeroDivisionError(), "^images\\[1\\]: ZeroDivisionError$"),
+        (ValueError("cannot reshape array of size 0"), "^images\\[1\\]: cannot reshape"),
+        (ValueError("images[1] is odd"), "^images\\[1\\] is odd$"),
+    ],
+)
+@pytest.mark.parametrize("stage", ["mold", "finish"])
+@pytest.mark.parametrize("errors", ["raise", "return"])
+def test_errors_of_one_image_name_it(error, message, stage, errors):
+    stages = {"mold": lambda image, name: int(image.max()), "finish": lambda *pair: pair}
+    stages[stage] = fails_on(2, error)
+    results = stream(
+        [image(1), image(2), image(3)],
+        stages["mold"],
+        lambda values: values,
+        stages["finish"],
+        batch_size=3,
+        ahead=2,
+        errors=errors,
+    )
+    if errors == "raise":
+        next(results)
+        with pytest.raises(ValueError, match=message):
+            next(results)
+        return
+    first, (picture, found), third = results
+    assert not any(isinstance(result, Exception) for _, result in (first, third))
+    assert picture.max() == 2 and isinstance(found, ValueError)
+    with pytest.raises(ValueError, match=message):
+        raise found
+    if isinstance(found, ImageError):
+        assert found.__cause__ is error
+
+
+def test_names_of_images(tmp_path):
+    import cv2
+
+    path = tmp_path / "tall\x1b.png"
+    cv2.imwrite(str(path), image(2))
+    results = run([path], errors="return", mold=fails_on(2, TypeError("odd")))
+    ((_, error),) = results
+    assert str(error) == f"{tmp_path}/tall\\x1b.png: odd"
+    results = stream(
+        [image(2)], fails_on(2, TypeError("odd")), list, None, batch_size=1, ahead=1,
+        errors="return", name_of=lambda index, item: f"tile {index}",
+    )  # fmt: skip
+    assert [str(error) for _, error in results] == ["tile 0: odd"]
+
+
 def test_errors_told_to_the_caller():
     told = []
     items = [image(1), broken, image(3)]
@@ -144,10 +216,10 @@ def test_nothing():
 
 
 def test_stages_work_at_the_same_time():
-    # The network takes the second picture only when the third is being read.
+    # The network takes the second image only when the third is being read.
     third_is_read = threading.Event()
 
-    def mold(picture):
+    def mold(picture, name):
         value = int(picture[0, 0, 0])
         if value == 3:
             third_is_read.set()

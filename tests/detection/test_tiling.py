@@ -1,10 +1,10 @@
-"""Tiles: they cover the picture, and what they find is what one look at all of it finds."""
+"""Tiles: they cover the image, and what they find is what one look at all of it finds."""
 
 import numpy as np
 import pytest
 import scipy.ndimage
 
-from mrcnn.detection.tiling import merge, parts_of, tile_windows
+from mrcnn.detection.tiling import merge_parts, parts_of, tile_windows
 from mrcnn.geometry.boxes import extract_bboxes
 from mrcnn.geometry.rle import encode_rle
 
@@ -20,7 +20,7 @@ from mrcnn.geometry.rle import encode_rle
         (1, 1, 1, 0, 1),
     ],
 )
-def test_tiles_cover_the_picture_and_overlap(height, width, tile, overlap, count):
+def test_tiles_cover_the_image_and_overlap(height, width, tile, overlap, count):
     windows = np.array(tile_windows(height, width, tile, overlap))
     assert len(windows) == count
     covered = np.zeros((height, width), int)
@@ -61,7 +61,7 @@ def by_tiles(picture, tile, overlap, rle=False):
     parts = []
     for number, (y1, x1, y2, x2) in enumerate(windows):
         parts += parts_of(perfect_detector(picture[y1:y2, x1:x2]), number, (y1, x1))
-    return merge(parts, windows, picture.shape, iou=0.5, rle=rle)
+    return merge_parts(parts, windows, picture.shape, iou=0.5, rle=rle)
 
 
 def scene():
@@ -101,7 +101,7 @@ def test_neighbours_of_another_class_or_that_disagree_stay_apart():
 
     def count(left, right):
         parts = [*parts_of(left, 0, (0, 0)), *parts_of(right, 1, (0, 8))]
-        return len(merge(parts, windows, (10, 18), iou=0.5, rle=True)["rois"])
+        return len(merge_parts(parts, windows, (10, 18), iou=0.5, rle=True)["rois"])
 
     rows = slice(0, 6)
     assert count(one(4, 10, rows, 1), one(0, 5, rows, 1)) == 1
@@ -113,5 +113,5 @@ def test_neighbours_of_another_class_or_that_disagree_stay_apart():
 
 
 def test_nothing_found():
-    result = merge([], tile_windows(20, 30, 10, 2), (20, 30), iou=0.5, rle=False)
+    result = merge_parts([], tile_windows(20, 30, 10, 2), (20, 30), iou=0.5, rle=False)
     assert result["rois"].shape == (0, 4) and result["masks"].shape == (20, 30, 0)

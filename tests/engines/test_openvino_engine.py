@@ -13,7 +13,6 @@ if importlib.util.find_spec("openvino") is None:
 if keras.backend.backend() != "tensorflow":
     pytest.skip("OpenVINO reads Keras on TensorFlow", allow_module_level=True)
 
-from mrcnn.detection import molding
 from mrcnn.engines import conversion, model_cache, openvino_engine
 from mrcnn.engines.keras_engine import KerasEngine
 from mrcnn.model import MaskRCNN
@@ -221,17 +220,6 @@ def test_files_of_former_weights_are_released(model):
     bias.assign(before)
     assert len(engine._mapped) == len(files) > 0
     assert not set(map(id, files)) & set(map(id, engine._mapped))
-
-
-def test_every_engine_subtracts_the_mean_itself(model, keras_engine):
-    molded, metas, _ = model.mold_inputs(images())
-    inputs, _, _ = molding.mold_inputs(images(), model.config, keep_bytes=True)
-    assert {image.dtype for image in inputs} == {np.dtype(np.uint8)}
-    anchors = model.get_anchors((64, 64, 3))
-    for engine in (model.engine, keras_engine):
-        expected = engine.run(molded, metas, anchors)
-        for found, array in zip(engine.run(np.stack(inputs), metas, anchors), expected):
-            np.testing.assert_array_equal(found, array)
 
 
 def test_int8_needs_images(model, monkeypatch):

@@ -123,11 +123,23 @@ def test_chosen_pictures_and_replacing():
     [
         (1, {}, "image_id 1 is not one of the chosen"),
         (5, {}, "image_id 5 is not one of the dataset's 2"),
-        (0, {"class_ids": [0]}, "class_ids must be from 1"),
-        (0, {"scores": [np.nan]}, "scores finite"),
-        (0, {"scores": [0.5, 0.4]}, "1 class_ids, 2 scores and 1 rois"),
-        (0, {"masks": None}, r"lacks \['masks'\]"),
-        (0, {"masks": np.zeros((60, 40, 1), bool)}, r"\(60, 40, 1\); expected .* \[40, 60, 1\]"),
+        (
+            0,
+            {"class_ids": [0]},
+            "result of image 0: class_ids is .0.; it must hold whole numbers from 1",
+        ),
+        (0, {"scores": [np.nan]}, "scores is .nan.; it must hold finite numbers"),
+        (
+            0,
+            {"scores": [0.5, 0.4]},
+            "scores has 2 entries; it must have one for each of the 1 rois",
+        ),
+        (0, {"masks": None}, "has no masks"),
+        (
+            0,
+            {"masks": np.zeros((60, 40, 1), bool)},
+            r"are of \(60, 40\) .* they must be of \(40, 60\)",
+        ),
     ],
 )
 def test_bad_results(image_id, changes, message):
@@ -148,9 +160,11 @@ def test_results_to_coco_uses_the_sources_ids():
     )
     del found["masks"]
     assert "segmentation" not in results_to_coco(dataset, np.array([1]), [found])[0]
-    with pytest.raises(ValueError, match="class id 9 of a detection"):
+    with pytest.raises(ValueError, match="class_ids has 9; it must be a class of category_ids"):
         results_to_coco(dataset, [1], [result((9, 0.5, BOX))])
-    with pytest.raises(ValueError, match="results has 1 entries; it must have 2"):
+    with pytest.raises(
+        ValueError, match="image_ids has 2 entries; it must have one for each of the 1 results"
+    ):
         results_to_coco(dataset, [0, 1], [found])
 
 
@@ -204,7 +218,7 @@ def test_evaluate_coco_refuses_bad_arguments_and_passes_errors_on():
         ({"limit": -1}, "limit is -1; it must be at least 0"),
         ({"batch_size": 0}, "batch_size is 0; it must be at least 1"),
         ({"image_ids": [3]}, "image_id 3"),
-        ({}, "result of image 1 has a class id below 1"),  # from the storing thread
+        ({}, "result of image 1: class_ids is"),  # from the storing thread
     ):
         with pytest.raises(ValueError, match=message):
             evaluate_coco(detector, dataset, progress=False, **kwargs)

@@ -1,0 +1,507 @@
+"""Detection: from images of any size to boxes, classes, scores and masks in their pixels.
+
+    resize_inputs -> Detector.infer (engine, batches of one shape) -> unmold, refine
+
+`detect` does this for a list, `detect_stream` for any number of images, `detect_tiled` for large
+ones, `detect_molded` for network inputs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import os
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+
+from mrcnn import graphs
+from mrcnn.detection import molding, streaming, tiling
+from mrcnn.detection.calibration import calibration_images
+from mrcnn.detection.eager import eager_mode
+from mrcnn.engines.selection import check_choice, is_automatic, make_engine
+from mrcnn.geometry.image_meta import ORIGINAL_IMAGE_SHAPE, WINDOW
+from mrcnn.geometry.images import as_rgb, molded_floats
+from mrcnn.geometry.rle import encode_rle
+from mrcnn.refinement.results import open_refiner, refine_result
+
+if TYPE_CHECKING:
+    from mrcnn.config import Config
+
+# Anchors are cached for this many input shapes; those of a large image take 10 MB.
+_MAX_CACHED_ANCHORS = 16
+
+Result = dict[str, Any]
+
+
+def log(text: str, array: np.ndarray | None = None) -> None:
+    """Print a text and, for an array, its shape, range and type."""
+    if array is not None:
+        low, high = (array.min(), array.max()) if array.size else (np.nan, np.nan)
+        text = f"{text:<25}shape: {array.shape!s:<20}  "
+        text += f"min: {float(low):10.5f}  max: {float(high):10.5f}  {array.dtype}"
+    print(text)
+
+
+def _warning_if_molded(
+    results: Generator[tuple[Any, Any], None, None],
+) -> Iterator[tuple[Any, Any]]:
+    """Pass on `(image, result)` and warn of the first image that was molded before.
+
+    This runs in the caller's thread, so that the warning can point to the caller's line.
+    """
+    warned = False
+    with contextlib.closing(results):
+        for image, result in results:
+            if not warned and molding.is_molded(image):
+                molding.warn_if_molded([image])
+                warned = True
+            yield image, result
+
+
+class Detector:
+    """What a `MaskRCNN` does to detect objects with the weights of its layers.
+
+    Args:
+        mode: "training" or "inference".
+        config: validated `Config`.
+        engine: see `MaskRCNN`.
+        precision: see `MaskRCNN`.
+        calibration: see `MaskRCNN`.
+
+    Attributes:
+        config: as given.
+        mode: as given.
+        anchors: anchors in pixels, [N, (y1, x1, y2, x2)], of the last call of `get_anchors`.
+    """
+
+    # The layers; set by the subclass that builds them.
+    _shared: graphs.SharedLayers
+
+    def __init__(
+        self,
+        mode: str,
+        config: Config,
+        *,
+        engine: str = "auto",
+        precision: str | None = None,
+        calibration: Any = None,
+    ) -> None:
+        self.mode = mode
+        self.config = config
+        self.anchors: np.ndarray | None = None
+        self._anchor_cache: dict[tuple[int, ...], tuple[np.ndarray, np.ndarray]] = {}
+        self._engine: Any = None
+        self._engine_wish = engine
+        self._engine_name = check_choice(engine, precision, mode, config)
+        self._precision = precision or config.PRECISION
+        self._calibration = calibration
+
+    # ---- the engine ------------------------------------------------------------------------------
+
+    @property
+    def engine(self) -> Any:
+        """The engine that runs the network for `detect`; made when it is first needed."""
+        if self._engine is None:
+            with eager_mode():
+                self._engine = make_engine(
+                    self._engine_name,
+                    self._shared,
+                    "float32" if self._precision == "float16" else self._precision,
+                    None if self._calibration is None else self._calibration_inputs,
+                    fallback=self.mode == "inference" and is_automatic(self._engine_wish),
+                )
+        return self._engine
+
+    def _layer_config(self, mode: str, config: Config) -> Config:
+        """Return the settings with the `PRECISION` that the Keras layers compute in."""
+        precision = self._precision if self._engine_name == "keras" else config.PRECISION
+        if self._engine_name == "openvino" and mode == "inference":
+            precision = "float32"  # OpenVINO lowers the precision itself
+        if precision == config.PRECISION:
+            return config
+        config = copy.copy(config)
+        config.PRECISION = precision
+        return config
+
+    def _calibration_inputs(self) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Return the arguments of the engine's `run` for each image of `calibration`."""
+        inputs = []
+        for image in calibration_images(self._calibration):
+            (molded,), metas, _ = molding.mold_inputs([image], self.config)
+            inputs.append((molded[None], metas, self.get_anchors(molded.shape)))
+        return inputs
+
+    def get_anchors(self, image_shape: Sequence[int]) -> np.ndarray:
+        """Return the normalized anchors [N, (y1, x1, y2, x2)] of a network input of this shape.
+
+        `anchors` holds the same in pixels.
+
+        Args:
+            image_shape: (height, width, channels) of the network's input in pixels.
+        """
+        key = tuple(int(v) for v in image_shape)
+        if key not in self._anchor_cache:
+            if len(self._anchor_cache) >= _MAX_CACHED_ANCHORS:
+                del self._anchor_cache[next(iter(self._anchor_cache))]
+            self._anchor_cache[key] = graphs.normalized_anchors(self.config, key)
+        self.anchors, normalized = self._anchor_cache[key]
+        return normalized
+
+    def _infer(
+        self, inputs: Sequence[np.ndarray], metas: np.ndarray, batch_size: int
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Run the network; inputs of equal shape run together.
+
+        Args:
+            inputs: [height, width, channels] each; uint8 with the mean pixel, or floats without.
+            metas: [N, 12 + num_classes].
+            batch_size: number of images that go into the network together.
+
+        Returns:
+            `(detections [rows, 6], masks [rows, h, w])` of each input, in their order.
+        """
+        by_shape: dict[tuple[Any, ...], list[int]] = {}
+        for i, image in enumerate(inputs):
+            by_shape.setdefault((image.shape, image.dtype), []).append(i)
+        outputs: list[Any] = [None] * len(inputs)
+        with eager_mode():
+            for (shape, _), indices in by_shape.items():
+                anchors = self.get_anchors(shape)
+                for start in range(0, len(indices), batch_size):
+                    batch = indices[start : start + batch_size]
+                    molded = self._network_input(np.stack([inputs[i] for i in batch]))
+                    found = self.engine.run(molded, metas[batch], anchors)
+                    for i, detections, masks in zip(batch, *found):
+                        outputs[i] = (detections, masks)
+        return outputs
+
+    def _network_input(self, images: np.ndarray) -> Any:
+        """Subtract the mean of a batch that still holds it: of one in 8 bits."""
+        if images.dtype != np.uint8 or keras.backend.backend() != "jax":
+            return molded_floats(images, self.config)
+        # On the GPU, to which a quarter of the bytes travel then.
+        pixels = keras.ops.cast(keras.ops.convert_to_tensor(images), "float32")
+        return pixels - np.asarray(self.config.MEAN_PIXEL, np.float32)
+
+    # ---- detection -------------------------------------------------------------------------------
+
+    def detect(
+        self,
+        images: Any,
+        verbose: int = 0,
+        *,
+        mask_probabilities: bool = False,
+        refiner: Any = None,
+        rle: bool = False,
+    ) -> list[Result]:
+        """Find the objects in images.
+
+        Args:
+            images: any number of images of any size: gray, RGB or RGBA, of 8 or 16 bits, or
+                floats in 0..1 or 0..255. Floats with negative values are taken for an image that
+                was molded before: as in Matterport's package the mean is subtracted a second
+                time, with a warning.
+            verbose: 1 prints the shapes of images and network inputs.
+            mask_probabilities: add `mask_probs` to the results.
+            refiner: sharpens every mask: a `mrcnn.refinement.Refiner`, its file, or the name of
+                one that comes with the package (`motorcycle`). `masks` and `mask_probs` are the
+                refined ones then; boxes, classes and scores stay.
+            rle: return the masks as COCO's run lengths, which takes much less time and memory for
+                large images or many objects.
+
+        Returns:
+            A list with a dict for each image: `rois` [N, (y1, x1, y2, x2)] int32 in pixels,
+            `class_ids` [N] int32, `scores` [N] float32 in 0..1, `masks` [height, width, N] bool
+            and, if asked for, `mask_probs` [height, width, N] float32 in 0..1. With `rle`, `rles`
+            instead of `masks`: N dicts `{"size": [height, width], "counts": str}`.
+
+        Raises:
+            ValueError: an element of `images` is no image, or its size does not suit the settings
+                (the message has its number); a file is no refiner.
+            FileNotFoundError: the refiner does not exist.
+        """
+        images = molding.as_list(images)
+        refiner = None if refiner is None else open_refiner(refiner)
+        if not images:
+            return []
+        molding.warn_if_molded(images)
+        inputs = molding.resize_inputs(images, self.config)
+        pixels = [one.pixels for one in inputs]
+        metas = np.array([one.meta for one in inputs])
+        if verbose:
+            log(f"Processing {len(images)} images")
+            for image in images:
+                log("image", image)
+            for array in pixels:
+                log("molded_images", molded_floats(array, self.config))
+            log("image_metas", metas)
+        outputs = self._infer(pixels, metas, self._batch_size())
+
+        def result(output: Any, meta: np.ndarray, image: np.ndarray) -> Result:
+            return self._result(output, meta, image, mask_probabilities, refiner, rle)
+
+        if refiner:  # a network, which uses all cores by itself
+            return list(map(result, outputs, metas, images))
+        return molding.for_each_image(result, outputs, metas, images)
+
+    def _batch_size(self) -> int:
+        return max(int(self.config.BATCH_SIZE), 1)
+
+    def detect_stream(
+        self,
+        images: Iterable[Any],
+        batch_size: int = 1,
+        *,
+        ahead: int = 4,
+        errors: streaming.ErrorHandling = "raise",
+        with_images: bool = False,
+        mask_probabilities: bool = False,
+        refiner: Any = None,
+        rle: bool = False,
+    ) -> Iterator[Any]:
+        """Find the objects in any number of images, one after the other.
+
+        While one image is in the network, the next are read and the masks of the last are made.
+        Memory does not grow with the number of images. Closing the generator stops all work.
+
+        Args:
+            images: iterable of images, of paths, or of callables that return an image.
+            batch_size: number of images that go into the network together, if of one shape.
+            ahead: number of batches that may be under way.
+            errors: what to do about an image that cannot be read or processed: "raise"; "return",
+                which yields the exception in place of the result; or a callable `(index, item,
+                exception)`, after which the image is left out. The other images of its batch are
+                not affected.
+            with_images: yield `(image, result)`; the image is None if it could not be read.
+            mask_probabilities: as for `detect`.
+            refiner: as for `detect`.
+            rle: as for `detect`.
+
+        Yields:
+            A dict as `detect` returns, for each image, in their order.
+
+        Raises:
+            ValueError: `batch_size` or `ahead` is below 1, or `errors` is another word. With
+                `errors="raise"`, an image that cannot be processed; the message begins with its
+                path or number.
+        """
+        for name, value in (("batch_size", batch_size), ("ahead", ahead)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} is {value!r}; it must be a whole number of at least 1")
+        if not callable(errors) and errors not in ("raise", "return"):
+            raise ValueError(f'errors is {errors!r}; it must be "raise", "return" or a callable')
+        refiner = None if refiner is None else open_refiner(refiner)
+        options = (mask_probabilities, refiner, rle)
+        results = self._stream(images, batch_size, ahead, errors, options)
+        return results if with_images else (result for _, result in results)
+
+    def _stream(
+        self,
+        images: Iterable[Any],
+        batch_size: int,
+        ahead: int,
+        errors: streaming.ErrorHandling,
+        options: tuple[bool, Any, bool],
+        name_of: Callable[[int, Any], str] | None = None,
+    ) -> Iterator[tuple[Any, Any]]:
+        """Return an iterator of `(image, result)`.
+
+        `options` are the last three arguments of `_result`.
+        """
+        # Made in this thread: in each new one Keras counts the names of layers from the start.
+        self.engine  # noqa: B018
+
+        def mold(image: Any, name: str) -> tuple[molding.ResizedImage, Any]:
+            return molding.resize_input(image, self.config, name), image
+
+        def infer(inputs: list[tuple[molding.ResizedImage, Any]]) -> list[Any]:
+            resized = [one for one, _ in inputs]
+            metas = np.array([one.meta for one in resized])
+            return self._infer([one.pixels for one in resized], metas, batch_size)
+
+        def finish(inputs: tuple[molding.ResizedImage, Any], output: Any) -> Result:
+            resized, image = inputs
+            return self._result(output, resized.meta, image, *options)
+
+        return _warning_if_molded(
+            streaming.stream(
+                images,
+                mold,
+                infer,
+                finish,
+                batch_size=batch_size,
+                ahead=ahead,
+                errors=errors,
+                name_of=name_of,
+            )
+        )
+
+    def detect_tiled(
+        self,
+        image: Any,
+        tile: int | None = None,
+        overlap: int | None = None,
+        *,
+        batch_size: int = 1,
+        merge_iou: float = 0.5,
+        refiner: Any = None,
+        rle: bool = False,
+        max_pixels: int | None = None,
+    ) -> Result:
+        """Find the objects in a large image, tile by tile; see `mrcnn.detection.tiling`.
+
+        Args:
+            image: an image as for `detect`, or the path of one.
+            tile: side of a tile in pixels; None takes `IMAGE_MAX_DIM`, which the network sees in
+                its own size.
+            overlap: smallest number of pixels that neighbors share; None takes a quarter of a
+                tile. Objects up to this size are seen whole by some tile.
+            batch_size: number of tiles that go into the network together.
+            merge_iou: agreement, in the strip that two tiles share, from which two detections are
+                parts of one object; 0..1.
+            refiner: as for `detect`; refined masks end where their boxes do.
+            rle: as for `detect`. Only then no array of the image's size is made for each object.
+            max_pixels: largest number of pixels of an image that is given as a path; None for the
+                limit of `mrcnn.datasets.image_files`.
+
+        Returns:
+            A dict as `detect` returns, for the whole image.
+
+        Raises:
+            ValueError: `tile` or `overlap` do not work, or a tile cannot be processed.
+        """
+        whole = image
+        image = molding.read_if_path(image, max_pixels)
+        if not isinstance(image, np.ndarray) or image.ndim not in (2, 3):
+            got = f"shape {image.shape}" if hasattr(image, "shape") else type(image).__name__
+            raise ValueError(
+                f"image is {got}; it must be an array [height, width] or [height, width, channels]"
+            )
+        # The whole at once: whether floats lie in 0..1 cannot be told from one tile.
+        image = as_rgb(image, channels=int(self.config.IMAGE_SHAPE[2]))
+        tile = int(self.config.IMAGE_MAX_DIM if tile is None else tile)
+        overlap = tile // 4 if overlap is None else int(overlap)
+        height, width = image.shape[:2]
+        windows = tiling.tile_windows(height, width, tile, overlap)
+        of_image = f" of {os.fspath(whole)}" if isinstance(whole, str | os.PathLike) else ""
+
+        def tile_name(number: int, tile: Any) -> str:
+            return f"tile {list(windows[number])}{of_image}"
+
+        refiner = None if refiner is None else open_refiner(refiner)
+        tiles = (image[y1:y2, x1:x2] for y1, x1, y2, x2 in windows)
+        found = self._stream(tiles, batch_size, 4, "raise", (False, refiner, False), tile_name)
+        parts: list[tiling.Part] = []
+        for number, (_, result) in enumerate(found):
+            parts += tiling.parts_of(result, number, windows[number])
+        return tiling.merge_parts(parts, windows, (height, width), merge_iou, rle)
+
+    def detect_molded(
+        self,
+        molded_images: Sequence[np.ndarray] | np.ndarray,
+        image_metas: np.ndarray,
+        verbose: int = 0,
+        *,
+        mask_probabilities: bool = False,
+    ) -> list[Result]:
+        """Find the objects in molded images; results in pixels of the molded images.
+
+        Args:
+            molded_images: [N, height, width, channels], mean subtracted, all of one size.
+            image_metas: [N, 12 + num_classes].
+            verbose: 1 prints the shapes.
+            mask_probabilities: add `mask_probs` to the results.
+
+        Returns:
+            As `detect`.
+
+        Raises:
+            ValueError: the two arguments differ in length, or a side is no multiple of 64.
+        """
+        if len(molded_images) != len(image_metas):
+            raise ValueError(
+                f"image_metas has {len(image_metas)} rows; it must have one for each of the "
+                f"{len(molded_images)} molded_images"
+            )
+        for i, image in enumerate(molded_images):
+            molding.check_sides(image.shape, f"molded_images[{i}]")
+        if verbose:
+            log(f"Processing {len(molded_images)} images")
+            for image in molded_images:
+                log("image", np.asarray(image))
+        metas = np.array(image_metas, np.float64)
+        for meta, image in zip(metas, molded_images):
+            height, width = image.shape[:2]
+            meta[ORIGINAL_IMAGE_SHAPE] = image.shape
+            meta[WINDOW] = 0, 0, height, width
+        inputs = [np.asarray(image, np.float32) for image in molded_images]
+        outputs = self._infer(inputs, metas, self._batch_size())
+        return [
+            molding.unmold(*output, molding.places_of(meta), mask_probabilities)
+            for output, meta in zip(outputs, metas)
+        ]
+
+    def _result(
+        self,
+        output: tuple[np.ndarray, np.ndarray],
+        meta: np.ndarray,
+        image: np.ndarray,
+        mask_probabilities: bool,
+        refiner: Any,
+        rle: bool,
+    ) -> Result:
+        """Return the result of one image, refined if there is a refiner."""
+        places = molding.places_of(meta)
+        if refiner is None:
+            return molding.unmold(*output, places, mask_probabilities, rle)
+        result = molding.unmold(*output, places, probabilities=True)
+        image = molding.with_mean(image, self.config)
+        result = refine_result(image, result, refiner, mask_probabilities)
+        if rle:
+            result["rles"] = encode_rle(result.pop("masks"))
+        return result
+
+    # ---- molding, as methods of Matterport's class -----------------------------------------------
+
+    def mold_inputs(
+        self, images: Sequence[np.ndarray] | np.ndarray
+    ) -> tuple[np.ndarray | list[np.ndarray], np.ndarray, np.ndarray]:
+        """Make network inputs; see `mrcnn.detection.molding.mold_inputs`.
+
+        Returns:
+            `(molded_images, image_metas, windows)`; molded images of one shape are stacked.
+        """
+        molded, metas, windows = molding.mold_inputs(images, self.config)
+        if len({image.shape for image in molded}) == 1:
+            return np.stack(molded), metas, windows
+        return molded, metas, windows
+
+    def unmold_detections(
+        self,
+        detections: np.ndarray,
+        mrcnn_mask: np.ndarray,
+        original_image_shape: Sequence[int],
+        image_shape: Sequence[int],
+        window: Sequence[int],
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Convert the network outputs of one image to its own pixels.
+
+        Args:
+            detections: [N, (y1, x1, y2, x2, class_id, score)] normalized.
+            mrcnn_mask: [N, height, width, num_classes] probabilities.
+            original_image_shape: (height, width, channels) of the image.
+            image_shape: (height, width, channels) of the network's input.
+            window: (y1, x1, y2, x2) of the image in the network's input, in pixels.
+
+        Returns:
+            boxes [n, 4] int32, class_ids [n] int32, scores [n] float32, masks
+            [height, width, n] bool.
+        """
+        class_ids = detections[:, 4].astype(int)
+        masks = np.asarray(mrcnn_mask)[np.arange(len(detections)), :, :, class_ids]
+        places = (original_image_shape, image_shape, window)
+        result = molding.unmold(np.asarray(detections), masks, places)
+        return result["rois"], result["class_ids"], result["scores"], result["masks"]
