@@ -65,12 +65,15 @@ def main() -> None:
 
 def open_model(arguments, engine, precision):
     """Return the model of an engine and precision, calibrated for int8."""
-    from mrcnn.checkpoints.description import describe_weights, inference_model
+    from mrcnn.checkpoints.description import describe_weights
+    from mrcnn.model import MaskRCNN
 
     described = describe_weights(arguments.weights)
     described.config.DETECTION_MIN_CONFIDENCE = 0.05
     calibration = calibration_images(arguments.data) if precision == "int8" else None
-    return inference_model(described, engine=engine, precision=precision, calibration=calibration)
+    return MaskRCNN.from_weights(
+        described, engine=engine, precision=precision, calibration=calibration
+    )
 
 
 def calibration_images(folder: Path) -> list[str]:

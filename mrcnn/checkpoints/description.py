@@ -214,37 +214,6 @@ def follow_network(
     return described.class_names
 
 
-def inference_model(weights: DescribedWeights, **options: Any) -> Any:
-    """Build the model for detection and load its weights, all of them.
-
-    Args:
-        weights: from `describe_weights`.
-        **options: `engine`, `precision` and `calibration` of `MaskRCNN`.
-
-    Raises:
-        ValueError: the settings do not work, or the file lacks a part of the network.
-    """
-    from mrcnn.startup.lean_start import start_backend
-
-    start_backend()
-    from mrcnn.model import MaskRCNN
-
-    config = weights.config
-    config.GPU_COUNT = config.IMAGES_PER_GPU = 1
-    if config.IMAGE_RESIZE_MODE == "crop":
-        # Random crops are for training; detection needs the whole image.
-        config.IMAGE_RESIZE_MODE = "pad64"
-    model = MaskRCNN(mode="inference", config=config, model_dir="logs", **options)
-    report = model.load_weights(str(weights.path), by_name=True)
-    missing = getattr(report, "missing_in_file", ())
-    if missing:
-        raise ValueError(
-            f"{weights.path} lacks weights of {len(missing)} layers ({', '.join(missing[:4])}, "
-            "...): its results would be noise. Train it first, or use other weights."
-        )
-    return model
-
-
 def _find_description(path: Path) -> tuple[dict[str, Any], list[str] | None, str]:
     """Return settings, class names and their source, from the first place that has any."""
     for place in (path.with_suffix(".json"), path.with_name("config.json")):

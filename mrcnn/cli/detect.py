@@ -54,9 +54,10 @@ def detect(
     output folder. If an image fails, it is reported, the others are processed, and the exit code
     is 1.
     """
-    from mrcnn.checkpoints.description import describe_weights, inference_model
+    from mrcnn.checkpoints.description import describe_weights
     from mrcnn.cli.detection_run import DetectionRun, RunOptions
     from mrcnn.cli.image_paths import find_images, prepare_folder
+    from mrcnn.cli.options import load_model
     from mrcnn.cli.signals import delayed
     from mrcnn.cli.terminal import echo
     from mrcnn.files.names import printable
@@ -73,7 +74,7 @@ def detect(
     echo(printable(f"Weights  {described}"))
     if refine is not None:
         echo(printable(f"Refiner  {refine}"))
-    model = inference_model(described, engine=engine, precision=precision, calibration=calibration)
+    model = load_model(described, engine, precision, calibration)
     options = RunOptions(
         output, wanted, color_by, segmentation, pictures, batch_size, tile, refiner
     )

@@ -102,6 +102,7 @@ class DetectionRun:
             errors appear in `failures` alone.
         """
         from mrcnn.cli.image_paths import image_numbers, plan_outputs
+        from mrcnn.detection.results import Detections
 
         targets = plan_outputs(paths, self.options.output)
         numbers = image_numbers(paths)
@@ -118,7 +119,8 @@ class DetectionRun:
             # The first call builds and compiles the network; it would spoil the average.
             self.seconds["detect" if self.num_done else "first image"] += seconds
             self.num_done += 1
-            result = keep_classes(result, self.options.wanted)
+            found = Detections.from_result(result).of_classes(self.options.wanted)
+            result = found.to_result()
             write = partial(self._draw_and_write, path, image, result, target, number)
             self._pending.append(self._writer.submit(write))
             self._collect(MAX_PENDING)
@@ -232,22 +234,3 @@ def describe_failure(path: Path, error: Exception) -> str:
     return (
         reason if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: {reason}"
     )
-
-
-def keep_classes(result: dict[str, Any], wanted: Sequence[int] | None) -> dict[str, Any]:
-    """Return a result with the instances of some classes; None keeps all."""
-    import numpy as np
-
-    if wanted is None:
-        return dict(result)
-    kept = np.isin(result["class_ids"], wanted)
-    return {
-        key: (
-            [rle for rle, keep in zip(value, kept) if keep]
-            if key == "rles"
-            else value[..., kept]
-            if key in ("masks", "mask_probs")
-            else value[kept]
-        )
-        for key, value in result.items()
-    }

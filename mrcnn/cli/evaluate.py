@@ -55,10 +55,11 @@ def evaluate(
 
     Classes are matched by name. Detections of classes that the dataset lacks are left out.
     """
-    from mrcnn.checkpoints.description import describe_weights, inference_model
+    from mrcnn.checkpoints.description import describe_weights
     from mrcnn.cli.data import VALIDATION_NAMES, find_part, open_data, split_names, subsets_of
     from mrcnn.cli.detect import counted, find_refiner
     from mrcnn.cli.image_paths import prepare_folder
+    from mrcnn.cli.options import load_model
     from mrcnn.cli.terminal import echo
     from mrcnn.evaluation.class_matching import RenumberedClasses, match_classes
     from mrcnn.evaluation.coco import evaluate_coco
@@ -79,8 +80,7 @@ def evaluate(
         echo(printable(f"Refiner   {refine}"))
     part = f" ({subset})" if subset else ""
     echo(printable(f"Dataset   {dataset}{part}: {counted(int(data.num_images), 'image')}"))
-    options = {"engine": engine, "precision": precision, "calibration": calibration}
-    model = RenumberedClasses(inference_model(described, **options), numbers)
+    model = RenumberedClasses(load_model(described, engine, precision, calibration), numbers)
     report = evaluate_coco(model, data, limit=limit, results_path=results, refiner=refiner)
     echo(f"\n{report}")
     if output is not None:

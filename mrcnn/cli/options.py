@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from mrcnn.checkpoints.description import DescribedWeights
 
 DatasetPath = Annotated[str, typer.Argument(help="Folder or annotation file of the dataset.")]
 Format = Annotated[
@@ -47,3 +50,17 @@ Calibration = Annotated[
     Path | None,
     typer.Option(help="Folder of typical images for int8; needed once for each weight file."),
 ]
+
+
+def load_model(
+    weights: DescribedWeights, engine: str, precision: str | None, calibration: Path | None
+) -> Any:
+    """Start the backend and build the model for detection with the options of the command line."""
+    from mrcnn.startup.lean_start import start_backend
+
+    start_backend()
+    from mrcnn.model import MaskRCNN
+
+    return MaskRCNN.from_weights(
+        weights, engine=engine, precision=precision, calibration=calibration
+    )

@@ -96,12 +96,11 @@ def _check_result(entry: Mapping[str, Any], categories: Mapping[Any, int]) -> No
     rules = (
         ("category_id", is_id(category) and category in categories, "a category of the dataset"),
         ("score", is_finite(score), "a finite number"),
-        ("bbox", "bbox" not in entry or is_box(box), "four numbers: x, y, width, height"),
+        ("bbox", is_box(box), "four numbers: x, y, width, height"),
     )
     for name, is_sound, rule in rules:
-        if not is_sound:
-            value = shown(entry[name]) if name in entry else "missing"
-            raise ValueError(f"{name} of a COCO result is {value}; it must be {rule}")
+        if name in entry and not is_sound:
+            raise ValueError(f"{name} is {shown(entry[name])}; it must be {rule}")
 
 
 def detections_from_coco(

@@ -7,7 +7,7 @@ import pytest
 
 from mrcnn import checkpoints
 from mrcnn.checkpoints.coco_names import COCO_CLASS_NAMES
-from mrcnn.checkpoints.description import IncompleteWeightsError, describe_weights, inference_model
+from mrcnn.checkpoints.description import IncompleteWeightsError, describe_weights
 from tests.fake_model import NAMES, describe
 
 
@@ -110,19 +110,3 @@ def test_files_without_heads_cannot_detect(weights, monkeypatch):
     monkeypatch.setattr(checkpoints, "verify", lambda path: info(str(path), backbone="other"))
     with pytest.raises(ValueError, match=r"put its settings beside it in pets\.json"):
         describe_weights(str(weights))
-
-
-def test_inference_model_takes_one_picture_at_a_time_and_whole_pictures(weights, fake_model):
-    describe(weights.with_suffix(".json"), IMAGES_PER_GPU=4, IMAGE_RESIZE_MODE="crop")
-    model = inference_model(describe_weights(str(weights)))
-    assert model.mode == "inference"
-    assert model.config.BATCH_SIZE == 1
-    assert model.config.IMAGE_RESIZE_MODE == "pad64"
-    assert model.loaded == [(str(weights), True, None)]
-
-
-def test_weights_that_lack_layers_are_refused_for_detection(weights, fake_model, monkeypatch):
-    report = types.SimpleNamespace(missing_in_file=("mrcnn_mask", "mrcnn_bbox_fc"))
-    monkeypatch.setattr(fake_model, "report", report)
-    with pytest.raises(ValueError, match=r"lacks weights of 2 layers \(mrcnn_mask, mrcnn_bbox_fc"):
-        inference_model(describe_weights(str(weights)))

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from mrcnn.cli.detect import class_numbers
-from mrcnn.cli.detection_run import keep_classes
 
 
 def read_json(path):
@@ -168,13 +167,3 @@ def test_class_numbers():
     for words in ("", "BG", "bird"):
         with pytest.raises(ValueError, match="classes of the weights: Cat, hot dog"):
             class_numbers(words, names)
-
-
-def test_keep_classes():
-    masks = np.arange(6).reshape(1, 2, 3)
-    result = {"class_ids": np.array([1, 2, 1]), "masks": masks, "rles": ["a", "b", "c"]}
-    kept = keep_classes(result, [1])
-    assert kept["rles"] == ["a", "c"]
-    np.testing.assert_array_equal(kept["class_ids"], [1, 1])
-    np.testing.assert_array_equal(kept["masks"], [[[0, 2], [3, 5]]])
-    assert keep_classes(result, None) == result
