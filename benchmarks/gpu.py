@@ -356,7 +356,7 @@ class Ours:
             config.IMAGE_MIN_DIM = config.IMAGE_MAX_DIM = self._options["side"]
             config.TRAIN_ROIS_PER_IMAGE, config.ROI_POSITIVE_RATIO = ROIS, POSITIVE
             config.DETECTION_MIN_CONFIDENCE, config.PRECISION = 0.0, precision
-            # In bfloat16 many a score is the same, so that no threshold leaves just so many.
+            # In bfloat16 many scores are equal, so that no threshold leaves exactly OBJECTS.
             config.DETECTION_MAX_INSTANCES = OBJECTS
             config.GPU_COUNT = config.IMAGES_PER_GPU = 1
             self._models[precision] = MaskRCNN("training", config, "logs", engine="keras")
@@ -364,20 +364,20 @@ class Ours:
         return self._models[precision]
 
     def _inputs(self, model, batch):
-        """Molded images, metas and anchors on the GPU."""
+        """Return molded images, metas and anchors on the GPU."""
         molded, metas, _ = model.mold_inputs([noise_image(self._options["side"])])
         parts = (molded[0], metas[0], model.get_anchors(molded[0].shape))
         return [self._jax.device_put(np.stack([x] * batch).astype(np.float32)) for x in parts]
 
     def _set_background(self, model, bias):
-        """Give the background this logit in every box."""
+        """Set the logit of the background in every box."""
         layer = model.keras_model.get_layer("mrcnn_class_logits")
         kernel, biases = layer.get_weights()
         kernel[:, 0], biases[0] = 0, bias
         layer.set_weights([kernel, biases])
 
     def _choose_objects(self, model, inputs):
-        """Find the background's logit that leaves so many objects."""
+        """Find the background's logit that leaves OBJECTS detections."""
         low, high = 1e-3, 1e6
         for _ in range(0 if model in self._biases else 18):
             self._biases[model] = middle = math.sqrt(low * high)

@@ -43,7 +43,7 @@ class _Derived:
 
 
 class _ChannelCount:
-    """IMAGE_CHANNEL_COUNT as long as it is not set: that of an IMAGE_SHAPE set by hand, else 3.
+    """IMAGE_CHANNEL_COUNT as long as it is not set: that of an IMAGE_SHAPE set explicitly, else 3.
 
     Matterport's package takes the channels of the network from IMAGE_SHAPE, so scripts for images
     of N channels assign that alone.
@@ -217,7 +217,7 @@ class Config:
 
     @_Derived
     def BATCH_SIZE(self) -> int:
-        """Images of a step on all devices together."""
+        """Return the number of images of a step on all devices together."""
         return self.IMAGES_PER_GPU * self.GPU_COUNT
 
     @_Derived
@@ -231,7 +231,7 @@ class Config:
 
     @_Derived
     def IMAGE_META_SIZE(self) -> int:
-        """Length of an image_meta vector; see `mrcnn.geometry.image_meta`."""
+        """Return the length of an image_meta vector; see `mrcnn.geometry.image_meta`."""
         return image_meta_size(self.NUM_CLASSES)
 
     def __init__(self) -> None:

@@ -382,7 +382,7 @@ class MaskRCNN(Detector):
                 serves the callbacks only.
             learning_rate: a number, or a Keras learning rate schedule.
             epochs: number of the last epoch, counted over all calls: a second call with the same
-                number trains nothing and warns, one with a higher number goes on.
+                number trains nothing and warns, one with a higher number continues.
             layers: `heads`, `3+`, `4+`, `5+`, `all`, or a regular expression over layer names.
             augmentation: an imgaug augmenter, an Albumentations transform, or a callable
                 `(image, mask) -> (image, mask)`.

@@ -1,4 +1,4 @@
-"""`ParallelModel`, for scripts that wrapped a model for several GPUs by hand.
+"""`ParallelModel`, for scripts that wrapped a model for several GPUs themselves.
 
 Matterport's package split each batch, ran a copy of the model on every GPU and merged the
 results on the CPU. Here the model is trained through `tf.distribute.MirroredStrategy` or, on JAX,

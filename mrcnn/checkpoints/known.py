@@ -3,7 +3,7 @@
 `coco`, `imagenet` and `balloon` are downloaded once; `small` comes with the package, as do the mask
 refiners `motorcycle` and `start`.
 
-What is known of each lies in `weights/manifest.json`. A download goes on where an earlier one
+`weights/manifest.json` describes each of them. A download continues where an earlier one
 was cut, is compared with the published checksum, is opened to see that it holds what it
 should, and only then gets its name: a file with the final name is never half a file.
 """
@@ -31,7 +31,7 @@ RETRIES = 3
 
 
 class DownloadError(OSError):
-    """A weight file could not be downloaded; the message says how to do it by hand."""
+    """A weight file could not be downloaded; the message says how to do it manually."""
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ def _download(known: KnownWeights, path: Path, verbose: int) -> None:
             f"cannot download {known.file}\n"
             f"  from    {known.url}\n"
             f"  reason  {reason}\n"
-            f"To do it by hand, fetch that address on any machine and put the file at\n"
+            f"To do it manually, fetch that address on any machine and put the file at\n"
             f"  {path}"
         ) from error
 

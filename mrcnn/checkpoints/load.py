@@ -352,7 +352,7 @@ def _load_through_keras(
     excluded: Collection[str],
     skip_mismatch: bool,
 ) -> LoadReport:
-    """Leave a Keras 3 file that does not name its layers to Keras; on errors restore all."""
+    """Load a Keras 3 file that does not name its layers with Keras; on errors restore all."""
     path = file.path
     if not path.name.endswith(".weights.h5"):
         raise ValueError(

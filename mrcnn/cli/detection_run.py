@@ -67,7 +67,7 @@ class ImageOutcome:
 class DetectionRun:
     """A pass over images; a thread draws and writes while the model detects on the next image.
 
-    Whatever goes wrong with one image becomes an entry of `failures`, and the others go on.
+    Whatever goes wrong with one image becomes an entry of `failures`, and the others continue.
 
     Args:
         model: a `MaskRCNN` for inference.
@@ -98,7 +98,7 @@ class DetectionRun:
         """Detect on the images; call `close` afterwards, also when an exception ended the loop.
 
         Yields:
-            One outcome per image, in order. Drawing and writing may still be going on, and their
+            One outcome per image, in order. Drawing and writing may still be running, and their
             errors appear in `failures` alone.
         """
         from mrcnn.cli.image_paths import image_numbers, plan_outputs
@@ -153,7 +153,7 @@ class DetectionRun:
         )
 
     def _detect_tiled(self, paths: Sequence[Path]) -> Iterator[tuple[np.ndarray | None, Any]]:
-        """As `_detect_whole`, each image in tiles."""
+        """Detect as `_detect_whole`, each image in tiles."""
         options = self.options
         for path in paths:
             image = None
@@ -166,7 +166,7 @@ class DetectionRun:
                     refiner=options.refiner,
                     rle=True,
                 )
-            except Exception as error:  # anything: the other images must go on
+            except Exception as error:  # anything: the other images must be processed
                 result = error
             yield image, result
 
@@ -189,7 +189,7 @@ class DetectionRun:
             written.entries = self._coco_entries(path, result, number)
             if self.options.draw:
                 self._draw(image, result, target)
-        except Exception as error:  # anything: the other images must go on
+        except Exception as error:  # anything: the other images must be processed
             written.error = error
         self.seconds["draw, write"] += time.perf_counter() - begun
         return written

@@ -159,7 +159,7 @@ def _are_plain_polygons(polygons: Any) -> bool:
 
 
 def _find_categories(text: mmap.mmap) -> list[Any] | None:
-    """The value of "categories" in a JSON text; None where it cannot be told."""
+    """Return the value of "categories" in a JSON text; None where it cannot be told."""
     found = list(re.finditer(rb'"categories"\s*:\s*', text))
     if len(found) != 1:
         return None
@@ -265,7 +265,7 @@ def _coco_files(folder: Path) -> list[Path]:
 
 
 def _whole_file(files: Sequence[Path]) -> Path | None:
-    """The file that describes its folder: by its name, or the only one."""
+    """Return the file that describes its folder: by its name, or the only one."""
     named = [file for file in files if file.name.lower() in _WHOLE_FILES]
     return named[0] if named else files[0] if len(files) == 1 else None
 

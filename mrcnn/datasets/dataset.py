@@ -176,7 +176,7 @@ class Dataset:
         }
 
     def _names_to_show(self) -> list[str]:
-        """The names of all classes; cut at the comma where that leaves them distinct."""
+        """Return the names of all classes; cut at the comma where that leaves them distinct."""
         names = [str(info["name"]) for info in self.class_info]
         if not self.cut_names:
             return names

@@ -363,7 +363,7 @@ def read_json(path: str | os.PathLike[str]) -> Any:
 
 
 def _parse_number(value: Any) -> float | None:
-    """The finite number that a value is or spells, else None."""
+    """Return the finite number that a value is or spells, else None."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:

@@ -105,7 +105,7 @@ def read_image(
         max_pixels: the limit of height x width; see `pixel_limit`.
 
     Returns:
-        [height, width, 3] uint8, RGB. Grey is repeated, alpha dropped. 16-bit values are
+        [height, width, 3] uint8, RGB. Gray is repeated, alpha dropped. 16-bit values are
         brought to 8 bits by the depth that the file states; where it states none, they are
         taken for 12-bit values if all are below 4096, and for 16-bit values otherwise. TIFF
         files with 5 or more channels keep all of them: [height, width, channels].
@@ -172,7 +172,7 @@ def read_indices(path: str | os.PathLike, *, max_pixels: int | None = None) -> n
     """Decode the stored numbers of a label image, without applying its palette.
 
     Returns:
-        [height, width] for grey, 16-bit and palette images, else [height, width, channels].
+        [height, width] for gray, 16-bit and palette images, else [height, width, channels].
 
     Raises:
         FileNotFoundError, OSError, ValueError: as `read_image`.
@@ -247,7 +247,7 @@ def first_folder(root: Path, names: Iterable[str]) -> Path | None:
 
 
 def _local_path(path: str | os.PathLike) -> str | os.PathLike:
-    """The path itself, or of an address the file it is downloaded to, once in a process."""
+    """Return the path itself, or of an address the file it is downloaded to, once in a process."""
     if not (isinstance(path, str) and _URL.match(path)):
         return path
     import hashlib
@@ -358,7 +358,7 @@ def _decode_tiff(
 
 
 def _decode_with_opencv(data: bytes) -> np.ndarray | None:
-    """RGB(A) or grey; None where OpenCV cannot decode the file."""
+    """Return RGB(A) or gray; None where OpenCV cannot decode the file."""
     import cv2
 
     try:

@@ -154,7 +154,7 @@ class DatasetReader(Dataset):
         severity: str = "warning",
         noun: str = "annotations",
     ) -> None:
-        """Say that annotations are left out: one line in the log, one finding for `check`.
+        """Report annotations that are left out: one line in the log, one finding for `check`.
 
         Args:
             reason: why, such as "they have no box".
@@ -301,7 +301,7 @@ class FolderReader(DatasetReader):
 
     @classmethod
     def _files_of(cls, folder: Path) -> list[Path]:
-        """The annotation files of a folder, or else of its folder for annotations."""
+        """Return the annotation files of a folder, or else of its folder for annotations."""
         found = (cls.own_files(place) for place in (folder, *_annotation_folders(folder)))
         return next((files for files in found if files), [])
 

@@ -157,7 +157,7 @@ def summarize_dataset(dataset: Dataset) -> DatasetSummary:
 
 
 def _class_labels(dataset: Dataset) -> list[str]:
-    """The class names, with source and id where several classes have one name."""
+    """Return the class names, with source and id where several classes have one name."""
     names = list(dataset.class_names)
     with_source = [
         f"{name} ({info['source']})" if names.count(name) > 1 else name
@@ -233,14 +233,14 @@ def check_dataset(dataset: Dataset, max_images: int | None = None) -> DatasetRep
 
 
 def _loading_problems(dataset: Dataset) -> list[Problem]:
-    """What a reader recorded while loading; that of all parts for a view."""
+    """Return the findings that a reader recorded while loading; of all parts for a view."""
     parts = {id(part): part for part, _ in getattr(dataset, "origins", [])}
     inner = [problem for part in parts.values() for problem in _loading_problems(part)]
     return [*getattr(dataset, "findings", []), *inner]
 
 
 def _check_counts(dataset: Dataset, report: DatasetReport, used: Counter[int]) -> None:
-    """What the counts of all classes say; crowds have negative numbers in `used`."""
+    """Add the findings from the counts of all classes; crowds are negative in `used`."""
     add = report.problems.append
     crowds = sum(count for class_id, count in used.items() if class_id < 0)
     if crowds and crowds == report.num_instances:
@@ -259,7 +259,7 @@ def _check_counts(dataset: Dataset, report: DatasetReport, used: Counter[int]) -
 
 
 def _check_tables(dataset: Dataset, report: DatasetReport) -> None:
-    """What can be seen without opening an image."""
+    """Add the findings that need no image to be opened."""
     add = report.problems.append
     if not dataset.num_images:
         add(Problem("error", "no_images", "the dataset has no image"))

@@ -380,7 +380,7 @@ class Detector:
             raise ValueError(
                 f"image is {got}; it must be an array [height, width] or [height, width, channels]"
             )
-        # The whole at once: whether floats lie in 0..1 cannot be told from one tile.
+        # The whole image: one tile does not show whether floats lie in 0..1.
         image = as_rgb(image, channels=int(self.config.IMAGE_SHAPE[2]))
         tile = int(self.config.IMAGE_MAX_DIM if tile is None else tile)
         overlap = tile // 4 if overlap is None else int(overlap)

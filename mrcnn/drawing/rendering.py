@@ -44,7 +44,7 @@ def fixed_colors(count: int) -> list[Color]:
     is, so that a class has the same color in every image.
 
     Args:
-        count: number of colors, at least 0. After the 20 chosen by hand, hues follow the golden
+        count: number of colors, at least 0. After the 20 chosen manually, hues follow the golden
             ratio, so that neighbors are far apart.
 
     Returns:

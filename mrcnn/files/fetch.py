@@ -108,7 +108,7 @@ def fetch(
     progress: Progress | None = None,
     stop: threading.Event | None = None,
 ) -> FetchedFile:
-    """Fetch `url` to `path`, going on where an earlier call was cut.
+    """Fetch `url` to `path`, continuing where an earlier call was cut.
 
     A file already at `path` is kept if it has the checksum or, without one, the size and the
     MD5 the server states (one HEAD request). Without `checksum` the MD5 a server publishes

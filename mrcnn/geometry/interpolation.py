@@ -55,7 +55,7 @@ def linear_taps(size: int | np.ndarray, output_size: int) -> Taps:
     """Compute the taps of linear interpolation.
 
     Args:
-        size: number of input samples, or an array [N, 1] for N inputs at once.
+        size: number of input samples, or an array [N, 1] for N inputs together.
         output_size: number of output samples.
 
     Returns:

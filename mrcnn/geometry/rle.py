@@ -198,7 +198,7 @@ def read_size(rle: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def _read_lengths(values: Any) -> np.ndarray:
-    """A list of lengths as int64, also where they are written as text or as 1.0."""
+    """Return a list of lengths as int64, also where they are written as text or as 1.0."""
     try:
         counts = np.asarray(values, np.float64)
     except (TypeError, ValueError, OverflowError):
@@ -214,7 +214,7 @@ def _read_lengths(values: Any) -> np.ndarray:
 
 
 def _unpack(packed: str | bytes) -> np.ndarray:
-    """The lengths in a compressed string, [runs] int64.
+    """Return the lengths in a compressed string, [runs] int64.
 
     Each character holds 5 bits of a number, lowest first, and whether more follow; from the
     fourth number on it is the difference to the one two places before.
@@ -403,7 +403,7 @@ def polygons_to_mask(polygons: Sequence[np.ndarray], height: int, width: int) ->
 
 
 def _clip_far(polygon: np.ndarray, height: int, width: int) -> np.ndarray:
-    """A polygon [points, 2] clipped `_MARGIN` pixels outside the image, and no longer outline."""
+    """Clip a polygon [points, 2] at `_MARGIN` pixels outside the image."""
     polygon = np.asarray(polygon, np.float64)
     for axis, side in ((0, width), (1, height)):
         polygon = _clip_below(polygon, axis, -_MARGIN)
@@ -418,7 +418,7 @@ def _clip_far(polygon: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def _clip_below(polygon: np.ndarray, axis: int, limit: float) -> np.ndarray:
-    """The part of a polygon with a coordinate of at least `limit` (Sutherland and Hodgman)."""
+    """Clip a polygon to coordinates of at least `limit` (Sutherland and Hodgman)."""
     if not len(polygon) or polygon[:, axis].min() >= limit:
         return polygon
     points = []

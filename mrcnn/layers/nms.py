@@ -118,7 +118,7 @@ def _rivals(
 
 
 # Boxes taken at a time, in order of score. One box at a time is a thousand steps that leave a GPU
-# idle; all at once is a matrix of 6000 x 6000 overlaps, of which few count.
+# idle; all in one step is a matrix of 6000 x 6000 overlaps, of which few count.
 _TILE = 512
 # Rounds after which JAX tests whether all is settled, for which a GPU waits for the CPU. Proposals
 # of a trained network take 5 rounds a tile on average; those of equal scores, as in an image of one
@@ -155,7 +155,7 @@ def _nms_jax(
             beaten &= (jnp.arange(max_outputs) < count)[:, None]
             free = jax.lax.dynamic_slice_in_dim(present, begin, size) & ~beaten.any(axis=0)
             # Within the tile: which boxes are dropped depends on which survive. The first is
-            # settled at once, and every round settles at least the next, until a round changes
+            # settled together, and every round settles at least the next, until a round changes
             # nothing.
             rivals = _rivals(tile, tile, mine, mine, iou_threshold) & earlier
 

@@ -129,7 +129,7 @@ def bilinear_crops(
 
 
 def pyramid_table(feature_maps: Sequence[Tensor]) -> Tensor:
-    """Lay maps `[batch, h, w, channels]` end to end: `[batch, rows, channels]`."""
+    """Concatenate maps `[batch, h, w, channels]` as rows: `[batch, rows, channels]`."""
     batch_size, channels = ops.shape(feature_maps[0])[0], feature_maps[0].shape[-1]
     rows = [ops.reshape(m, (batch_size, -1, channels)) for m in feature_maps]
     return ops.concatenate(rows, axis=1)

@@ -47,7 +47,7 @@ _G = [
     [0, 0, 1],
 ]
 _A = [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]]
-# Both directions at once.
+# Both directions together.
 _INPUTS, KERNEL_BASIS, _OUTPUTS = (
     np.kron(np.array(m), np.array(m)).astype(np.float32) for m in (_B, _G, _A)
 )

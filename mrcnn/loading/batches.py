@@ -66,7 +66,7 @@ class TrainingBatches(keras.utils.PyDataset):
         max_queue_size: largest number of batches loaded ahead.
         on_error: "raise" makes an image that cannot be loaded an error. "skip" logs it, once,
             and the next image of the stream takes its place. More than 5 in a row are an error
-            all the same, and so are more than 5 different ones that are over a fifth of the
+            nevertheless, and so are more than 5 different ones that are over a fifth of the
             dataset.
         cache: keep decoded images and masks in memory. True for up to 2 GiB; or the largest
             number of bytes to hold.
@@ -162,7 +162,7 @@ class TrainingBatches(keras.utils.PyDataset):
         return (tuple(inputs), tuple(outputs)) if outputs else (tuple(inputs),)
 
     def on_epoch_end(self) -> None:
-        """Go on to the next epoch; Keras calls this."""
+        """Advance to the next epoch; Keras calls this."""
         self.epoch += 1
 
     def stop_threads(self) -> None:

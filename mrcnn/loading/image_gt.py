@@ -49,7 +49,7 @@ def load_image_gt(
     Returns:
         image: [height, width, channels], as `dataset.load_image` gives it, usually
             uint8 RGB; resized. Where the number of channels is not that of IMAGE_SHAPE, it is
-            converted as `detect` does: grey, RGB and RGBA into each other, as uint8.
+            converted as `detect` does: gray, RGB and RGBA into each other, as uint8.
         image_meta: [1 + 3 + 3 + 4 + 1 + num_classes], see `compose_image_meta`.
         class_ids: [N] int32. Negative for a crowd.
         bbox: [N, (y1, x1, y2, x2)] int32 pixels of `image`.

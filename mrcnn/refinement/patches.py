@@ -19,7 +19,7 @@ SUPPORT_THRESHOLD = 0.1
 
 
 def boundary_pixels(mask: np.ndarray, outside: bool | None = None) -> np.ndarray:
-    """Find the pixels whose left, right, upper or lower neighbour differs.
+    """Find the pixels whose left, right, upper or lower neighbor differs.
 
     Args:
         mask: `[H, W]` bool.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import h5py
 
 FORMAT = "mrcnn.refiner.1"
-# Patches the network sees at once: one shape, so that every backend compiles once.
+# Patches in one call of the network: one shape, so that every backend compiles once.
 PREDICT_BATCH = 8
 # Patches held in memory before they are predicted.
 MAX_PENDING = 1024

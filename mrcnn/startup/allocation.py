@@ -1,6 +1,6 @@
 """How the C library handles memory that a backend frees.
 
-By default glibc takes every large array from the system and returns it at once. The system then
+By default glibc takes every large array from the system and returns it immediately. The system then
 fills each page with zeros at its first access, 16,000 times for one map of P2, and the maps of a
 network are allocated again for every image: on two cores this was a third of the time of
 TensorFlow's ResNet-50 in float32.

@@ -39,7 +39,7 @@ def start_backend() -> None:
 
 @contextlib.contextmanager
 def without_packages(names: Sequence[str]) -> Iterator[None]:
-    """Inside the block, let packages that are not imported yet appear as not installed."""
+    """Make packages that are not imported yet appear as not installed inside the block."""
     hidden = [name for name in names if name not in sys.modules]
     nothing: dict[str, Any] = dict.fromkeys(hidden)  # None makes an import fail, as documented
     sys.modules.update(nothing)

@@ -56,7 +56,7 @@ _SUBMODULES = {
 
 
 def find_import(module: str, name: str) -> Any:
-    """Return what a name stood for in one of Matterport's modules; it is kept in the module.
+    """Return the object of a name in one of Matterport's modules, and store it in the module.
 
     Args:
         module: name of the module, such as "mrcnn.utils".

@@ -157,7 +157,7 @@ def claim_folder(folder: str, description: str = "{}\n") -> str:
 
     Args:
         folder: the path wanted.
-        description: the content of `config.json`. The file appears at once and complete, and of
+        description: the content of `config.json`. The file is written atomically, and of
             several processes only one can make it: this reserves the folder.
 
     Returns:

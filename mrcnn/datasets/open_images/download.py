@@ -317,7 +317,7 @@ class _Run:
             self.folder.archive(split, "0").parent.rmdir()
 
     def _unnamed_classes(self) -> set[str]:
-        """Classes with masks that the class table does not name: one of the files is cut."""
+        """Return the classes with masks that the class table lacks: one of the files is cut."""
         named = tables.read_class_table(self.folder.table(tables.CLASS_TABLE))
         return set(tables.read_class_ids(self.folder.table(tables.MASK_CLASSES))) - named.keys()
 
@@ -461,7 +461,7 @@ class _Run:
         return fetched.digest is not None
 
     def _is_verified(self, path: Path) -> bool:
-        """Whether the file had the checksum that its server publishes."""
+        """Return whether the file had the checksum that its server publishes."""
         return self.manifest.fact(path, "md5") is not None
 
     def _count_failure(self, error: FetchError) -> None:

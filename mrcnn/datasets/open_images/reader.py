@@ -279,7 +279,7 @@ def resize_frame_mask(stored: np.ndarray, height: int, width: int) -> np.ndarray
 
 
 def _classes(folder: tables.OpenImagesFolder, wanted: Iterable[str] | None) -> dict[str, str]:
-    """The classes to load, {id: name}."""
+    """Return the classes to load, {id: name}."""
     if wanted is not None:
         table = folder.find_table(tables.CLASS_TABLE, tables.CLASS_TABLE_V5)
         return tables.resolve_classes(wanted, tables.read_class_table(table))
@@ -291,7 +291,7 @@ def _classes(folder: tables.OpenImagesFolder, wanted: Iterable[str] | None) -> d
 
 
 def _file_names(folder: Path) -> set[str]:
-    """Names of the files in a folder that are not empty; none where there is no folder."""
+    """Return the names of the nonempty files in a folder; none where there is no folder."""
     if not folder.is_dir():
         return set()
     with os.scandir(folder) as entries:
@@ -322,7 +322,7 @@ def _alike(box: tuple[float, ...], other: tuple[float, ...]) -> bool:
 
 
 def _mask_tables(path: Path) -> list[str]:
-    """The splits whose mask table is in the folder."""
+    """Return the splits whose mask table is in the folder."""
     folder = tables.OpenImagesFolder(path)
     found = []
     for split, address in tables.MASK_TABLES.items():
