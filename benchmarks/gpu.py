@@ -437,8 +437,8 @@ class Ours:
         made, (images, _, anchors) = pieces.build_pieces(model._shared), self._inputs(model, batch)
         inputs = [images]
         if part == "proposals":
-            inputs = [*keras_engine.compile_model(made["trunk"])(inputs)[-2:], anchors]
-        return self._measure(keras_engine.compile_model(made[part]), inputs, batch)
+            inputs = [*keras_engine.compile_inference(made["trunk"])(inputs)[-2:], anchors]
+        return self._measure(keras_engine.compile_inference(made[part]), inputs, batch)
 
     def proposals(self, batch, precision):
         """Measure the choice of proposals."""

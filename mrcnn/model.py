@@ -93,7 +93,7 @@ Tensor = Any
 
 
 class MaskRCNN(Detector):
-    """A Mask R-CNN: the network, its weights, its training, and all that a `Detector` does.
+    """A Mask R-CNN: the network, its weights, its training and its detection.
 
     A model built for training can detect as well: both graphs share their layers.
 

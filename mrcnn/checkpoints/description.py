@@ -62,7 +62,7 @@ MAX_NAME = 50
 
 
 class IncompleteWeightsError(ValueError):
-    """A file that holds no whole network; `info` says what it holds."""
+    """A weight file lacks a part of the network; `info` describes its content."""
 
     def __init__(self, info: WeightsInfo) -> None:
         self.info = info
@@ -168,7 +168,7 @@ def default_class_names(num_classes: int) -> list[str]:
     return [BACKGROUND, *(f"class {k}" for k in range(1, num_classes))]
 
 
-def weights_class_names(weights: str) -> list[str] | None:
+def class_names_of_weights(weights: str) -> list[str] | None:
     """Return the class names of weights, the background first.
 
     Args:

@@ -161,7 +161,7 @@ def read_names(path: Path, group: h5py.Group, attribute: str) -> list[str]:
     return names
 
 
-def read_text(path: Path, group: h5py.Group, attribute: str) -> str | None:
+def read_text_attribute(path: Path, group: h5py.Group, attribute: str) -> str | None:
     """Return the text of an attribute, None where there is none; errors as for `read_names`."""
     if attribute not in group.attrs:
         return None

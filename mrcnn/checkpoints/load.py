@@ -45,7 +45,7 @@ MAX_UNNAMED_RATIO = 8
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What `load_weights` did; layer names, in model order.
+    """Result of `load_weights`: layer names, in model order.
 
     Attributes:
         path: the file.

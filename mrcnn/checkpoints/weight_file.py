@@ -29,7 +29,7 @@ from mrcnn.checkpoints.hdf5 import (
     content_errors,
     open_hdf5,
     read_names,
-    read_text,
+    read_text_attribute,
 )
 from mrcnn.checkpoints.names import (
     SQUEEZENET_INPUT_SCALE,
@@ -246,7 +246,7 @@ def _read_keras3_layers(path: Path, container: h5py.Group) -> dict[str, list[Sto
     """
     layers: dict[str, list[StoredWeight]] = {}
     for group in container.values():
-        name = read_text(path, group["vars"], "name") if "vars" in group else None
+        name = read_text_attribute(path, group["vars"], "name") if "vars" in group else None
         if name is None:
             return {}
         weights = _read_keras3_variables(path, name, group["vars"])
@@ -310,7 +310,7 @@ def _holds_arrays(group: h5py.Group | h5py.Dataset) -> bool:
 
 
 def _read_metadata(path: Path, file: h5py.File) -> dict[str, Any]:
-    text = read_text(path, file, METADATA_ATTRIBUTE)
+    text = read_text_attribute(path, file, METADATA_ATTRIBUTE)
     if text is None:
         return {}
     try:

@@ -32,6 +32,7 @@ __all__ = [
     "weights_class_names",
 ]
 
+# The Typer application of the `mrcnn` command.
 app = typer.Typer(
     name="mrcnn",
     help="Mask R-CNN for Keras 3: detect objects and their masks, train and evaluate models.",

@@ -290,7 +290,7 @@ def _open_regular(path: str | os.PathLike) -> BinaryIO:
 
 def _scientific_format(stream: BinaryIO, path: str | os.PathLike) -> tuple[str, str, str] | None:
     head = stream.read(512)
-    if image_headers.find_format(head) is not None:
+    if image_headers.find_image_format(head) is not None:
         return None
     return image_headers.find_scientific_format(head, os.fspath(path))
 

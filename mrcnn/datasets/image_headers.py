@@ -109,7 +109,7 @@ class NotAnImageError(ValueError):
     """The content is no image of a known format, or its header is damaged."""
 
 
-def find_format(head: bytes) -> str | None:
+def find_image_format(head: bytes) -> str | None:
     """Return the format of an image, one of `FORMATS`, from its first bytes; None if unknown."""
     return next((name for name, form in _SIGNATURES.items() if form.match(head)), None)
 
@@ -139,7 +139,7 @@ def read_header(stream: BinaryIO) -> ImageHeader:
         NotAnImageError: it is no image of `FORMATS`, or its header is damaged.
     """
     stream.seek(0)
-    found = find_format(stream.read(_HEAD_BYTES))
+    found = find_image_format(stream.read(_HEAD_BYTES))
     if found is None:
         raise NotAnImageError(f"its content is none of {', '.join(FORMATS)}")
     stream.seek(0)

@@ -62,7 +62,7 @@ def _warning_if_molded(
 
 
 class Detector:
-    """What a `MaskRCNN` does to detect objects with the weights of its layers.
+    """Detection with the weights of a `MaskRCNN`'s layers: images, streams and tiles.
 
     Args:
         mode: "training" or "inference".

@@ -21,7 +21,7 @@ import numpy as np
 from mrcnn import __version__
 from mrcnn.engines import conversion, model_cache, pieces
 from mrcnn.engines.base import Inputs, Tensor
-from mrcnn.engines.keras_engine import compile_model, max_detections
+from mrcnn.engines.keras_engine import compile_inference, max_detections
 from mrcnn.engines.openvino_package import import_openvino
 from mrcnn.engines.weights_watch import WeightsWatch
 from mrcnn.layers.winograd import KERNEL_BASIS
@@ -82,8 +82,8 @@ class OpenVINOEngine:
         self._calibration = calibration
         self._mask_shape = tuple(shared.config.MASK_SHAPE)
         self._models = pieces.build_pieces(shared)
-        self._proposals = compile_model(self._models["proposals"])
-        self._detections = compile_model(self._models["detections"])
+        self._proposals = compile_inference(self._models["proposals"])
+        self._detections = compile_inference(self._models["detections"])
         self._watch = WeightsWatch(self._variables())
         self._requests: dict[str, Any] = {}
         # Files of weights that compiled models may refer to.
@@ -219,7 +219,7 @@ class OpenVINOEngine:
 
     def _prepare_float(self, key: str | None) -> None:
         """Compile the pieces as they are."""
-        entry = model_cache.load(key) if key else None
+        entry = model_cache.find_entry(key) if key else None
         if entry is None or not self._compile_entry(entry[0]):
             self._compile_and_store(self._convert_all(), key)
 
@@ -229,7 +229,7 @@ class OpenVINOEngine:
         inputs = self._calibration() if self._calibration else None
         images = [np.ascontiguousarray(images).data for images, *_ in inputs or ()]
         digest = model_cache.cache_key(*images)
-        entry = model_cache.load(int8_key) if int8_key else None
+        entry = model_cache.find_entry(int8_key) if int8_key else None
         if entry and (inputs is None or entry[1].get("calibration") == digest):
             if self._compile_entry(entry[0]):
                 return

@@ -14,7 +14,9 @@ from mrcnn.engines.base import Engine, Inputs
 from mrcnn.engines.keras_engine import KerasEngine
 from mrcnn.files.names import printable
 
+# Values of `engine`; "auto" is OpenVINO where it can run, else Keras.
 ENGINES = ("auto", "keras", "openvino")
+# Values of `precision`; "int8" needs OpenVINO.
 PRECISIONS = ("float32", "bfloat16", "float16", "int8")
 
 

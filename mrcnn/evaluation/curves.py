@@ -29,7 +29,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """What keeping the detections of at least `score_threshold` gives, each 0..1."""
+    """Scores of the detections of at least `score_threshold`, each 0..1."""
 
     score_threshold: float
     precision: float
@@ -172,7 +172,7 @@ def save_curves_csv(
 
 @dataclass(frozen=True, eq=False)
 class ConfusionMatrix:
-    """How often an object of one class was taken for another.
+    """Numbers of objects of each class by the class that was detected.
 
     Attributes:
         counts: `[C, C]` int64. Row: true class; column: detected class; index 0 is the

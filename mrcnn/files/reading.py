@@ -42,7 +42,7 @@ def check_regular_file(path: str | os.PathLike[str], kind: str = "file") -> None
 def read_json(
     path: str | os.PathLike[str], kind: str = "JSON file", max_bytes: int | None = MAX_JSON_BYTES
 ) -> Any:
-    """Return what a JSON file holds.
+    """Return the value that a JSON file contains.
 
     Args:
         path: the file, in UTF-8, with or without a byte order mark.

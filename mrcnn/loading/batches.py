@@ -105,7 +105,7 @@ class TrainingBatches(keras.utils.PyDataset):
         self.steps = math.ceil(config.STEPS_PER_EPOCH if steps is None else steps)
         _check_at_least(1, batch_size=self.batch_size, steps=self.steps)
         _check_at_least(0, random_rois=random_rois, epoch_offset=epoch_offset, seed=seed or 0)
-        check_dataset(dataset, config)
+        check_trainable(dataset, config)
         check_augmentation(augmentation)
         self._broken = BrokenImages(dataset, on_error)
         if cache:
@@ -277,7 +277,7 @@ def make_batches(
     Raises:
         ValueError: an argument or a dataset cannot work.
     """
-    check_dataset(train_dataset, config, "train_dataset")
+    check_trainable(train_dataset, config, "train_dataset")
     if val_dataset is not None:
         _check_same_classes(train_dataset, val_dataset)
     common: dict[str, Any] = {
@@ -297,7 +297,7 @@ def make_batches(
     )
     if val_dataset is None or not config.VALIDATION_STEPS:
         return train_batches, None
-    check_dataset(val_dataset, config, "val_dataset")
+    check_trainable(val_dataset, config, "val_dataset")
     return train_batches, TrainingBatches(
         val_dataset, config, steps=config.VALIDATION_STEPS, **common
     )
@@ -315,7 +315,7 @@ def _check_at_least(least: int, **values: Any) -> None:
             raise ValueError(f"{name} is {value!r}; it must be a whole number of at least {least}")
 
 
-def check_dataset(dataset: Any, config: Config, name: str = "dataset") -> None:
+def check_trainable(dataset: Any, config: Config, name: str = "dataset") -> None:
     """Raise ValueError for a dataset without images or classes, or with another number of them."""
     if len(dataset.image_ids) == 0:
         raise ValueError(f"{name} has no images; add some and call {name}.prepare()")

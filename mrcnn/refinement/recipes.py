@@ -343,11 +343,12 @@ BOUNDARY = DEFAULT.replace(
     snap=None,
 )
 
+# Recipes by name, for `get_recipe`.
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (STUDY, DEFAULT, BOUNDARY)}
 
 
 def get_recipe(recipe: str | Recipe) -> Recipe:
-    """Return a recipe by its name, one of `RECIPES`; a `Recipe` comes back as it is.
+    """Return a recipe by its name, one of `RECIPES`; a `Recipe` is returned unchanged.
 
     Raises:
         ValueError: no recipe has that name.

@@ -519,7 +519,7 @@ def _is_whole_jpeg(path: Path) -> bool:
         data = path.read_bytes()
     except ValueError:
         return False
-    return image_headers.find_format(data) == "JPEG" and image_headers.jpeg_has_end(data)
+    return image_headers.find_image_format(data) == "JPEG" and image_headers.jpeg_has_end(data)
 
 
 def _remove_leftovers(folder: Path) -> None:

@@ -36,6 +36,7 @@ from mrcnn.datasets.rasterize import box_mask
 from mrcnn.datasets.reader import DatasetReader, choose_subset
 
 SOURCE = "open_images"
+# Values of `box_only` and `group_of`.
 BOX_RULES = ("skip", "ignore", "fill")
 # A box of the box table and the box of a mask are the same object if no edge differs by more
 # than this fraction of the image: the two tables are rounded differently.
