@@ -82,9 +82,9 @@ class Config:
     # Devices trained on together. 1 for a CPU. Where there are fewer, a warning says so, and
     # those that exist share the same BATCH_SIZE.
     GPU_COUNT = 1
-    # Images on one device in a step. A 12 GB GPU holds about two of 1024x1024.
+    # Images on one device per step. A 12 GB GPU holds about two of 1024x1024.
     IMAGES_PER_GPU = 2
-    # Training steps an epoch. Checkpoints and validation come at the end of an epoch.
+    # Training steps per epoch. Checkpoints and validation come at the end of an epoch.
     STEPS_PER_EPOCH = 1000
     # Validation steps at the end of every epoch.
     VALIDATION_STEPS = 50
@@ -173,14 +173,14 @@ class Config:
     MASK_POOL_SIZE = 14
     # Height and width of a predicted mask: twice MASK_POOL_SIZE.
     MASK_SHAPE = [28, 28]  # noqa: RUF012
-    # Most ground truth instances of an image; others are left out at random.
+    # Largest number of ground truth instances of an image; others are left out at random.
     MAX_GT_INSTANCES = 100
     # Standard deviation of the box deltas (dy, dx, log dh, log dw): RPN and box head.
     RPN_BBOX_STD_DEV = np.array([0.1, 0.1, 0.2, 0.2])
     BBOX_STD_DEV = np.array([0.1, 0.1, 0.2, 0.2])
 
     # --- Detections -------------------------------------------------------------------------
-    # Most detections of an image.
+    # Largest number of detections of an image.
     DETECTION_MAX_INSTANCES = 100
     # Detections that score lower are dropped.
     DETECTION_MIN_CONFIDENCE = 0.7
@@ -260,7 +260,7 @@ class Config:
 
     @classmethod
     def _takes_channels(cls, shape: Any) -> bool:
-        """Return whether a constant IMAGE_SHAPE tells the channels, which nothing else does."""
+        """Return whether only a constant IMAGE_SHAPE defines the number of channels."""
         counts = [vars(base)["IMAGE_CHANNEL_COUNT"] for base in cls.__mro__[:-1]
                   if "IMAGE_CHANNEL_COUNT" in vars(base)]  # fmt: skip
         is_default = isinstance(counts[0], _ChannelCount)
@@ -347,7 +347,7 @@ _METHODS = frozenset(
 _FUNCTION_SETTINGS = ("BACKBONE", "COMPUTE_BACKBONE_SHAPE")
 
 
-# What each derived setting is computed from.
+# The settings that each derived setting is computed from.
 _SOURCES = {
     "BATCH_SIZE": ("IMAGES_PER_GPU", "GPU_COUNT"),
     "IMAGE_SHAPE": ("IMAGE_MIN_DIM", "IMAGE_MAX_DIM", "IMAGE_CHANNEL_COUNT"),

@@ -21,7 +21,7 @@ PRECISIONS = ("float32", "bfloat16", "float16")
 SIDE_MULTIPLE = 2**6
 # P2 .. P6: one stride for each, and at most one anchor scale.
 PYRAMID_LEVELS = 5
-# What the built-in backbones and the pyramid on top of them give.
+# The strides of the built-in backbones and of the pyramid on top of them.
 BUILT_IN_STRIDES = [4, 8, 16, 32, 64]
 LOSS_NAMES = (
     "rpn_class_loss",

@@ -1,13 +1,13 @@
 """From the name of a weight file to the model it belongs to: settings and class names.
 
-Weights alone do not say which image size, anchors or class names they were trained with. A
+Weights alone do not determine which image size, anchors or class names they were trained with. A
 description, JSON `{"config": {...}, "class_names": [...]}`, does. It is looked for in
 
 1. `<stem>.json` beside the weight file (`mask_rcnn_small.json` for `mask_rcnn_small.h5`),
 2. `config.json` in the same folder (training writes it there),
 3. the metadata inside the file.
 
-Without one the shapes of the weights tell backbone, number of classes and pyramid; the other
+Without one, the shapes of the weights determine backbone, number of classes and pyramid; the other
 settings are the defaults, and the names are COCO's where there are 81 classes.
 
 Settings from a description obey the rules of `Config.validate`.

@@ -59,7 +59,7 @@ def why_not_hdf5(path: Path) -> str | None:
 
 @contextlib.contextmanager
 def open_hdf5(path: str | os.PathLike[str], kind: str = "weight file") -> Iterator[h5py.File]:
-    """Open an HDF5 file for reading, after checking that it stands alone.
+    """Open an HDF5 file for reading, after checking that it refers to no other file.
 
     Args:
         path: the file.

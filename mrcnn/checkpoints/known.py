@@ -26,7 +26,7 @@ COCO_MODEL_URL = "https://github.com/matterport/Mask_RCNN/releases/download/v2.0
 PACKAGE = Path(__file__).resolve().parents[1]
 # In an installed wheel, and in a source checkout or an editable install.
 WEIGHT_FOLDERS = (PACKAGE / "_weights", PACKAGE.parent / "weights")
-# Attempts in a row that may bring nothing before a download is given up.
+# Attempts in a row without new bytes before a download is given up.
 RETRIES = 3
 
 
@@ -157,7 +157,7 @@ def _packaged(file: str) -> Path:
 
 
 def _download(known: KnownWeights, path: Path, verbose: int) -> None:
-    """Download the file to `path`, checked; leave what is there alone until then."""
+    """Download the file, check it, and only then replace `path`."""
     before = _stamp(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -247,7 +247,7 @@ def _one_at_a_time(path: Path) -> Iterator[None]:
                 fcntl.flock(stream, fcntl.LOCK_EX)
             except OSError:  # a file system without locks
                 pass
-            # Its previous holder may have removed the file: then this lock protects nothing.
+            # Its previous holder may have removed the file: then this lock has no effect.
             if not _same_file(stream.fileno(), lock):
                 continue
             try:
@@ -266,7 +266,7 @@ def _same_file(descriptor: int, path: Path) -> bool:
 
 @contextlib.contextmanager
 def _progress_bar(title: str, verbose: int) -> Iterator[Progress | None]:
-    """Show a bar on the terminal; none where the output is a file."""
+    """Show a progress bar if the output is a terminal."""
     if verbose <= 0:
         yield None
         return

@@ -92,7 +92,7 @@ class _Pair:
 
 @dataclass
 class _Plan:
-    """What will be assigned, found out before anything is."""
+    """The weights to assign, determined before the first assignment."""
 
     pairs: list[_Pair] = field(default_factory=list)
     mismatches: list[Mismatch] = field(default_factory=list)
@@ -113,7 +113,7 @@ def load_weights(
     adapt_channels: bool = True,
     keras_loader: Callable[..., Any] | None = None,
 ) -> LoadReport:
-    """Set a model's weights from a file. Where anything is wrong nothing is set.
+    """Set a model's weights from a file. If anything is wrong, no weight is set.
 
     A warning names the layers that get NaN or infinite values.
 
@@ -341,7 +341,7 @@ def _warn_of_non_finite(path: Path, pairs: list[_Pair], values: list[np.ndarray]
     if layers:
         warn_caller(
             f"{printable(path)} holds values that are not finite in {len(layers)} layers "
-            f"({some(layers)}), as after a training that diverged; a model with them finds nothing"
+            f"({some(layers)}), as after a training that diverged; such a model detects nothing"
         )
 
 

@@ -81,7 +81,7 @@ def no_overlap_message(
     excluded: Collection[str],
     any_mismatch: bool,
 ) -> str:
-    """Return why there is nothing to load."""
+    """Return the reason why no weight can be loaded."""
     start = f"{printable(file.path)}: nothing to load. "
     if not stored:
         return start + "The file holds no weights"

@@ -1,4 +1,4 @@
-"""Open Keras weight files as weights by layer name, whatever wrote them.
+"""Keras weight files of all versions, read as weights by layer name.
 
 * Keras 1 and 2: groups listed in the attribute `layer_names`, at the root or, in a file with
   the whole model, under `model_weights`;

@@ -18,7 +18,7 @@ from mrcnn import __version__
 from mrcnn.cli import check, demo, detect, download, evaluate, info, signals, terminal, train
 from mrcnn.startup.lazy import lazy_names
 
-# What the samples use; imported on first use.
+# Names for the samples; imported on first use.
 _HOMES = dict.fromkeys(
     ("INPUT", "NETWORK", "sample_parser", "start_model", "weights_class_names"), "mrcnn.cli.start"
 )
@@ -62,10 +62,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         SystemExit: always, with the exit code.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    # Removed here, so that it may stand anywhere: users append it to a command that failed.
+    # Removed here, so that it may be anywhere: users append it to a command that failed.
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
-    # What the user has set wins.
+    # Variables that the user has set take precedence.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if debug else "3")
     os.environ.setdefault("MPLBACKEND", "Agg")
     terminal.accept_any_text()

@@ -1,4 +1,4 @@
-"""`mrcnn check`: show what a dataset holds and what is wrong with it."""
+"""`mrcnn check`: show the content and the problems of a dataset."""
 
 from __future__ import annotations
 

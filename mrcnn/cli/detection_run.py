@@ -22,7 +22,7 @@ MAX_REASON = 300
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How images are detected, drawn and written.
+    """Settings of detecting, drawing and writing.
 
     Attributes:
         output: folder of the annotated images.
@@ -47,7 +47,7 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class ImageOutcome:
-    """What happened to one image.
+    """The outcome for one image.
 
     Attributes:
         path: the file.
@@ -127,7 +127,7 @@ class DetectionRun:
             yield ImageOutcome(path, seconds, image.shape[:2], result["class_ids"].tolist())
 
     def close(self) -> None:
-        """Stop detecting, wait for what is being drawn and written, and collect its results."""
+        """Stop detecting, wait until all results are drawn and written, and collect them."""
         if self._found is not None:
             self._found.close()
         self._collect(0)
@@ -227,7 +227,7 @@ def describe_failure(path: Path, error: Exception) -> str:
     reason = str(error).removeprefix(f"{path}: ").strip()
     if not reason:
         return type(error).__name__
-    # The texts of C++ libraries have many lines, the first of which says what is wrong.
+    # The texts of C++ libraries have many lines, the first of which names the cause.
     reason = reason.splitlines()[0]
     if len(reason) > MAX_REASON:
         reason = f"{reason[:MAX_REASON]}..."

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from types import FrameType
 
-# What a user (Ctrl-C), a batch system and a closed terminal send. Windows has no SIGHUP.
+# Signals of a user (Ctrl-C), a batch system and a closed terminal. Windows has no SIGHUP.
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
 # Service managers send two signals together. A later one means that a user is waiting.
 _PATIENCE_SECONDS = 1.0

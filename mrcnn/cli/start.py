@@ -1,7 +1,7 @@
-"""What the command lines of the samples share: their options, and a model from `--weights`.
+"""Common parts of the samples' command lines: options, and a model from `--weights`.
 
-The settings are those of the sample's own `Config`. Only the network follows the weights where
-these say which one they belong to: the small model has other layers than a ResNet.
+The settings are those of the sample's own `Config`. Only those of the network are
+replaced by the description of the weights, if they have one: the small model is no ResNet.
 """
 
 from __future__ import annotations

@@ -87,7 +87,7 @@ class CocoDataset(DatasetReader):
                 loads all categories and all images, also those without an instance.
             class_map: see `Dataset.prepare`.
             return_coco: also build pycocotools' COCO object.
-            auto_download: fetch and unpack what is missing (about 19 GB for train 2017).
+            auto_download: fetch and unpack missing files (about 19 GB for train 2017).
 
         Returns:
             The `pycocotools.coco.COCO` object if `return_coco`, else None.

@@ -80,7 +80,7 @@ a list of 4 numbers
         return self.data.get(key) is not None
 
     def get(self, key: str, default: Any = _REQUIRED) -> Any:
-        """Return the value as it is in the file, of any type.
+        """Return the value unchanged, of any type.
 
         Raises:
             AnnotationError: it is absent and there is no default.

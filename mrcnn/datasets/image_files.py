@@ -100,7 +100,7 @@ def read_image(
     Args:
         path: a file of one of `image_headers.FORMATS`, or its http or https address. Scientific
             formats (NIfTI, NRRD, MetaImage, DICOM, FITS) are read where imageio can read them.
-        exif_orientation: turn the image as its EXIF orientation says; otherwise return the
+        exif_orientation: rotate the image by its EXIF orientation; otherwise return the
             pixels as stored.
         max_pixels: the limit of height x width; see `pixel_limit`.
 
@@ -319,12 +319,12 @@ def _content(stream: BinaryIO, max_pixels: int | None) -> bytes:
 def _decode(
     data: bytes, header: ImageHeader, path: str | os.PathLike, as_indices: bool = False
 ) -> np.ndarray:
-    """Decode the first image of a file, as it is stored."""
+    """Decode the first image of a file, without rotation."""
     if header.tiff is not None:
         return _decode_tiff(data, header, path, as_indices)
     if not as_indices and max(header.height, header.width) <= _MAX_OPENCV_SIDE:
         # OpenCV decodes about 1.6 times faster than Pillow to the same values. Damaged files
-        # are left to Pillow, which says what is wrong; OpenCV writes that to stderr.
+        # are left to Pillow, whose error names the cause; OpenCV writes it to stderr.
         test = _SOUND.get(header.format)
         image = _decode_with_opencv(data) if test is not None and test(data) else None
         if image is not None and image.shape[:2] == (header.height, header.width):

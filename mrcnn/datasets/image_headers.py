@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-# What is decoded, recognized by the first bytes. Every other content is "not an image": above
-# all EPS and WMF, for which Pillow would start another program.
+# The formats that are decoded, recognized by the first bytes. Every other content is "not an
+# image": above all EPS and WMF, for which Pillow would start another program.
 _SIGNATURES: dict[str, re.Pattern[bytes]] = {
     "JPEG": re.compile(rb"\xff\xd8\xff"),
     "PNG": re.compile(rb"\x89PNG\r\n\x1a\n"),
@@ -65,7 +65,7 @@ _MAX_EXIF_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class ImageHeader:
-    """What is known of an image before it is decoded.
+    """The facts about an image that its header contains.
 
     Attributes:
         format: one of `FORMATS`.
@@ -84,7 +84,7 @@ class ImageHeader:
 
 @dataclass(frozen=True)
 class TiffFacts:
-    """What the first directory of a TIFF file says.
+    """The entries of the first directory of a TIFF file.
 
     Attributes:
         orientation: 1 (as stored) to 8.

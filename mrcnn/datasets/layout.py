@@ -1,4 +1,4 @@
-"""Files and folders of a dataset: what is visible, and which image an annotation means."""
+"""Files and folders of a dataset: visible files, and the image that an annotation refers to."""
 
 from __future__ import annotations
 

@@ -189,7 +189,7 @@ class MaskImageDataset(DatasetReader):
     def check(self, max_images: int | None = None) -> DatasetReport:
         """Look for what would spoil training; see `Dataset.check`."""
         report = super().check(max_images)
-        # What is noticed of masks is known once they have been read.
+        # Findings about masks are known once the masks have been read.
         report.problems += [p for p in self.findings if p not in report.problems]
         return report
 

@@ -8,7 +8,7 @@ outline. Where the centers are depends on the labeling tool:
 * `pixel_center=0.5`: pixel (0, 0) covers 0..1 and has its center at (0.5, 0.5). That is COCO's,
   YOLO's and LabelMe's.
 
-Nothing larger than the image is allocated, whatever the coordinates are.
+Nothing larger than the image is allocated, for any coordinates.
 """
 
 from __future__ import annotations

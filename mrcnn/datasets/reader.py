@@ -44,7 +44,7 @@ __all__ = [
 
 logger = logging.getLogger("mrcnn.datasets")
 
-# What a part may be called on disk, first the plain name.
+# Names that a part may have on disk, the plain name first.
 SUBSET_SYNONYMS = (
     ("train", "training"),
     ("val", "valid", "validation"),
@@ -59,7 +59,7 @@ class DatasetReader(Dataset):
     """A dataset read from files of one format.
 
     A reader's `load_...` method adds classes, and images whose "annotations" entry is a list of
-    dicts with "class_id" (the id in their source), whatever `draw_instance` needs, and
+    dicts with "class_id" (the id in their source), the entries that `draw_instance` needs, and
     optionally "iscrowd".
 
     Attributes:
@@ -121,7 +121,7 @@ class DatasetReader(Dataset):
             path: the folder or file.
             subset: the part to open.
             classes: names of the classes to load.
-            keep_going: record what is broken in `findings` and read the rest.
+            keep_going: record errors in `findings` and read the rest.
             **options: further arguments of the format's `load_...`.
         """
         dataset = cls()
@@ -160,7 +160,7 @@ class DatasetReader(Dataset):
             reason: why, such as "they have no box".
             places: the annotations, such as "a.json shape 2"; nothing happens when it is empty.
             severity: "warning", or "note" where that is what the file asks for.
-            noun: what is left out.
+            noun: the kind of annotation that is left out.
         """
         if not places:
             return
@@ -231,7 +231,7 @@ class DatasetReader(Dataset):
         dropped = len(masks) - len(found)
         info = self.image_info[image_id]
         if dropped and info.get("dropped") != dropped:
-            # Once an image, not once an epoch. `check` reads the count.
+            # Once per image, not once per epoch. `check` reads the count.
             info["dropped"] = dropped
             logger.warning(
                 "%s: %d of %d instances have no pixel in the image and are left out",

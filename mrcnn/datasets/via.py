@@ -55,7 +55,7 @@ class ViaDataset(FolderReader):
         Args:
             dataset_dir: the VIA file, the folder with it, or the folder above the parts.
             subset: sub-folder such as "train".
-            class_name: name of the one class of all regions, whatever their attributes.
+            class_name: name of the one class of all regions, regardless of their attributes.
             attribute: region attribute that holds the class; None takes, for each file, the only
                 one there is. Attributes that agree on every region count as one.
             classes: names of the classes to load, in the order of their ids; None takes all

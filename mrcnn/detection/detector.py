@@ -243,7 +243,7 @@ class Detector:
         def result(output: Any, meta: np.ndarray, image: np.ndarray) -> Result:
             return self._result(output, meta, image, mask_probabilities, refiner, rle)
 
-        if refiner:  # a network, which uses all cores by itself
+        if refiner:  # a network, which uses all cores itself
             return list(map(result, outputs, metas, images))
         return molding.for_each_image(result, outputs, metas, images)
 

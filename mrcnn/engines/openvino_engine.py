@@ -35,7 +35,7 @@ _IRRELEVANT_PREFIXES = ("DETECTION_", "LEARNING_", "TRAIN_ROI", "STEPS_", "VALID
 _BOXES_AT_A_TIME = 256
 _TRUNK_FOR_ANY_SIZE = "trunk for any size"
 _HINTS = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
-# What is converted: networks with weights, and the aligners beside them.
+# The parts that are converted: networks with weights, and the aligners beside them.
 _CONVERTED = (*pieces.NETWORKS, *pieces.ALIGNERS)
 # The table of the pyramid and the sizes of its levels, see `pieces.align_graph`.
 _Pyramid = tuple[Tensor, np.ndarray]
@@ -133,7 +133,7 @@ class OpenVINOEngine:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return detections `[1, N, 6]` and masks `[count, height, width]` of a batch of one.
 
-        A CPU gains nothing from more images at a time, and the pyramid of each takes 90 MB.
+        More images at a time do not make a CPU faster, and the pyramid of each takes 90 MB.
         """
         detections, pyramid = self._detect(image, image_meta, anchors)
         count = max_detections(detections)

@@ -98,7 +98,7 @@ def make_engine(
 
             engine = OpenVINOEngine(shared, precision, calibration)
             engine.prepare()
-        # Whatever a foreign library raises: NameError on a new Python, OSError for a shared
+        # Any exception of another library: NameError on a new Python, OSError for a shared
         # library, its own exceptions.
         except Exception as error:
             reason = printable(str(error).strip().partition("\n")[0]) or "no reason given"
@@ -120,7 +120,7 @@ def make_engine(
 
 
 def _missing_for_openvino() -> str | None:
-    """Return what OpenVINO lacks to run here; None where nothing is known to be missing."""
+    """Return the reason why OpenVINO cannot run here; None if there is none."""
     if keras.backend.backend() != "tensorflow":
         return f"needs Keras on TensorFlow; this is Keras on {keras.backend.backend()}"
     try:

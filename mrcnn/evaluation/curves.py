@@ -92,7 +92,7 @@ class PrecisionRecallCurve:
         """Return the score threshold of the highest F1 (the highest such threshold)."""
         if self.scores.size == 0:
             return OperatingPoint(1.0, 1.0, 0.0, 0.0)
-        # No threshold can stand between detections of equal score.
+        # No threshold separates detections of equal score.
         last_of_equals = np.append(self.scores[1:] != self.scores[:-1], True)
         index = int(np.argmax(np.where(last_of_equals, self.f1, -1.0)))
         return self.at(float(self.scores[index]))

@@ -13,7 +13,7 @@ from mrcnn.files.atomic import atomic_path
 
 __all__ = ["plot_confusion_matrix", "plot_precision_recall_curves"]
 
-# Beyond this many, lines cannot be told apart by color and counts do not fit their cells.
+# Beyond this many, lines cannot be distinguished by color and counts do not fit their cells.
 _MAX_NAMED_CURVES = 10
 _MAX_COUNTED_CLASSES = 30
 

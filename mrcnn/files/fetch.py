@@ -7,8 +7,9 @@ After a dropped connection, a Ctrl-C or a killed process the next call asks for 
 bytes alone (`Range`), on the condition that the file is still the same one (`If-Range`); a
 server that has another version, or cannot serve ranges, sends the whole file again.
 
-Only the statuses 200 and 206 come with the file. A body whose end cannot be told from a cut, a
-body that is longer than announced or than the limit, and a server that is too slow are errors.
+Only the statuses 200 and 206 come with the file. A body whose end cannot be distinguished from a
+cut, a body that is longer than announced or than the limit, and a server that is too slow are
+errors.
 
 Standard library only.
 """
@@ -80,7 +81,7 @@ Checksum = tuple[str, str]
 
 @dataclass(frozen=True)
 class _Rules:
-    """What is asked of every request of a call of `fetch`; see there."""
+    """The arguments of `fetch` that apply to every request."""
 
     url: str
     etag_is_md5: bool = False
@@ -121,7 +122,7 @@ def fetch(
         size: the bytes the file must have, None where unknown.
         etag_is_md5: the server's plain ETags are MD5 sums, as Amazon S3's are for objects
             uploaded in one part. An ETag of another form is never read as one.
-        retries: attempts in a row that may bring next to nothing before giving up.
+        retries: attempts in a row with hardly any new bytes before giving up.
         timeout: seconds until an answer must have begun, and over which `min_rate` is taken.
         min_rate: bytes a second that a connection must bring; a slower one is given up.
         backoff: seconds before the second attempt; doubled each time, at most 60.
@@ -239,7 +240,7 @@ def _fetch_part(part: _PartFile, rules: _Rules) -> str | None:
 
 
 class _Attempts:
-    """Counts the attempts in a row that brought next to nothing, and pauses between them."""
+    """Counts the attempts in a row with hardly any new bytes, and pauses between them."""
 
     def __init__(self, rules: _Rules):
         self.rules = rules
@@ -290,7 +291,7 @@ class _PartFile:
         return remote if remote.validator and self.size() else None
 
     def restart(self, url: str, remote: RemoteFile) -> None:
-        """Empty the part before it is said to be of another version: never the reverse."""
+        """Empty the part, then record that it is of another version: never the reverse."""
         self.path.write_bytes(b"")
         # Half a record counts as none, and a temporary file would stay behind a killed process.
         self._record.write_text(json.dumps({"url": url, **vars(remote)}), encoding="utf-8")

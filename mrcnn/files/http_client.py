@@ -70,10 +70,10 @@ class TransientError(Exception):
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """What a server says of a file.
+    """Facts about a file from a server's headers.
 
     Attributes:
-        size: bytes, None when the server does not say.
+        size: bytes, None when the server does not send it.
         etag: the ETag header as sent, quotes included, or None.
         modified: the Last-Modified header, or None.
         md5: lower-case hexadecimal MD5 of the content where the server publishes one.
@@ -86,7 +86,7 @@ class RemoteFile:
 
     @property
     def validator(self) -> str | None:
-        """What If-Range may carry: a strong ETag, else the date (RFC 9110, 13.1.5)."""
+        """The value for If-Range: a strong ETag, else the date (RFC 9110, 13.1.5)."""
         return self.etag if self.etag and not self.etag.startswith("W/") else self.modified
 
 
@@ -95,7 +95,7 @@ class SlowServerError(TimeoutError):
 
 
 class _Pace:
-    """How long a connection may take: a time for the headers, then a rate for the body.
+    """Time limits of a connection: a time for the headers, then a rate for the body.
 
     The body must bring `min_rate` bytes a second, on average over each `timeout` seconds.
     """
@@ -209,12 +209,12 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
 
 class Answer:
-    """The body of a successful answer, and what its headers say.
+    """The body of a successful answer, and the facts in its headers.
 
     Attributes:
         status: 200, or 206 for a part of the file.
         headers: the headers.
-        length: bytes that will come, None where the server does not say.
+        length: bytes that will come, None where the server does not send it.
     """
 
     def __init__(self, url: str, response: http.client.HTTPResponse) -> None:
@@ -274,7 +274,7 @@ class Answer:
             )
 
     def describe(self, etag_is_md5: bool) -> RemoteFile:
-        """Return what the headers say of the file."""
+        """Return the facts about the file in the headers."""
         return RemoteFile(
             size=self.length,
             etag=self.headers.get("ETag"),

@@ -1,4 +1,4 @@
-"""The `image_meta` vector: what the network and the results need to know about an image.
+"""The `image_meta` vector: the attributes of an image that the network and the results need.
 
 | positions | entry                                                                 |
 | --------- | --------------------------------------------------------------------- |

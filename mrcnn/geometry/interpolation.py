@@ -22,7 +22,7 @@ class Taps(NamedTuple):
     Attributes:
         lower, upper: [..., outputs] indices into the input, always within it.
         lower_weight, upper_weight: [..., outputs] whole numbers; the weight of a sample is
-            this over `denominator`. 0 stands for a sample outside the input.
+            this over `denominator`. 0 marks a sample outside the input.
         denominator: sum of both weights where neither is outside.
     """
 

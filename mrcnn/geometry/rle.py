@@ -90,7 +90,7 @@ def encode_masks(masks: np.ndarray) -> list[dict[str, Any]]:
 def encode_part(
     part: np.ndarray, corner: tuple[int, int], size: tuple[int, ...], compressed: bool = True
 ) -> dict[str, Any]:
-    """Encode a mask of which only a part is at hand.
+    """Encode a mask of which only a part is given.
 
     Args:
         part: [rows, columns], zero is outside; may be empty.
@@ -252,7 +252,7 @@ def decode_rle(rle: Any) -> np.ndarray:
         [height, width] bool; [height, width, instances] for a sequence.
 
     Raises:
-        ValueError: the lengths do not add up to the size, or there is nothing to decode.
+        ValueError: the lengths do not add up to the size, or `rle` is empty.
     """
     if not isinstance(rle, Mapping):
         if len(rle) == 0:

@@ -79,8 +79,8 @@ def _nms_tensorflow(
 
     def by_class(args: tuple[Tensor, ...]) -> Tensor:
         # The op on a ready-made overlap matrix can forbid suppression between classes without
-        # shifting the boxes apart, which would cost float precision. Only the rows that take part
-        # enter the matrix: after training a few of a thousand.
+        # shifting the boxes of each class, which would cost float precision. Only the rows that
+        # take part enter the matrix: after training a few of a thousand.
         image_boxes, image_scores, image_classes = args
         rows = tf.where(image_scores >= 0)[:, 0]
         image_boxes = tf.gather(image_boxes, rows)

@@ -106,7 +106,7 @@ def _apply_imgaug(
         return image, mask
     zero = imgaug.parameters.Deterministic(0)
     for augmenter in (fixed, *fixed.get_all_children(flat=True)):
-        # Pixels that come into view belong to no instance, whatever color they have.
+        # Pixels that come into view belong to no instance, of any color.
         for name in ("cval", "pad_cval"):
             if hasattr(augmenter, name) and _moves_masks(augmenter):
                 setattr(augmenter, name, zero)

@@ -30,7 +30,7 @@ from mrcnn.loading.image_gt import describe_image
 
 __all__ = ["BrokenImageError", "TrainingBatches", "data_generator", "make_batches"]
 
-# What a stream of random numbers is for, so that no two of them are the same.
+# Purposes of streams of random numbers: no two streams are the same.
 _ORDER, _IMAGE = 0, 1
 
 
@@ -43,7 +43,7 @@ class TrainingBatches(keras.utils.PyDataset):
     equally often. Order, crops, augmentation and sampling of a batch follow from `seed`
     and its place in the stream alone: not from the thread, nor from what was loaded before.
 
-    Images without instances are part of the batches (they teach the RPN what is
+    Images without instances are part of the batches (they show the RPN what is
     background).
 
     Call `fit` with `shuffle=False`: the order of the batches is decided here.
@@ -168,7 +168,7 @@ class TrainingBatches(keras.utils.PyDataset):
     def stop_threads(self) -> None:
         """End the threads that load, and free what they have loaded ahead.
 
-        Keras does so at the end of an epoch, but not where `fit` is ended by an exception, be it
+        Keras does so at the end of an epoch, but not if `fit` is ended by an exception, be it
         `KeyboardInterrupt`.
         """
         for thread in threading.enumerate():

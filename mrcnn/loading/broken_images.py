@@ -54,7 +54,7 @@ class BrokenImages:
                 included.
 
         Raises:
-            BrokenImageError: it shall not, or cannot, be passed over.
+            BrokenImageError: `on_error` is "raise", or one of the limits is exceeded.
         """
         text = _sentence(self._dataset, image_id, error)
         if self._on_error == "raise":

@@ -112,7 +112,7 @@ def _read(dataset: Any, image_id: int, config: Any) -> tuple[np.ndarray, np.ndar
     mask, class_ids = dataset.load_mask(image_id)
     mask, class_ids = np.asarray(mask), np.asarray(class_ids)
     if class_ids.size == 0 and mask.size == 0:
-        # No instances, whatever the shapes of the empty arrays are.
+        # No instances: the shapes of empty arrays are ignored.
         return image, np.zeros((*image.shape[:2], 0), bool), np.zeros(0, np.int32)
     if mask.ndim != 3 or mask.shape[:2] != image.shape[:2]:
         raise ValueError(

@@ -50,7 +50,7 @@ def thin_points(points: np.ndarray, stride: int, max_points: int | None = None) 
     Args:
         points: `[n, 2]` `(y, x)`.
         stride: side of a cell in pixels; 1 keeps every point.
-        max_points: upper bound of what is kept, None for no bound.
+        max_points: largest number of pixels returned, None for no limit.
 
     Returns:
         `[m, 2]`, the point next to the middle of each occupied cell.

@@ -119,7 +119,7 @@ class Recipe:
         snap: the last step, None for none.
         loss: "mse" or "bce_iou" (binary cross-entropy plus soft IoU).
         epochs: passes over the training images.
-        batch_size: patches a step.
+        batch_size: number of patches per training step.
         learning_rate: of Adam, at its highest.
         schedule: "constant" or "cosine" (a short warm-up, then down to zero).
         weight_decay: decoupled weight decay; 0 is plain Adam.
@@ -305,9 +305,9 @@ STUDY = Recipe(
 )
 
 # The whole object in one patch, seen at three magnifications and mirrored: what the study's
-# patches lack is the context that tells a motorcycle from its rider. Half of the result is the
-# given mask, which limits the damage where the refiner is wrong; then the pixels
-# that both leave in doubt are decided by the image's colors.
+# patches lack is the context that distinguishes a motorcycle from its rider. Half of the result is
+# the given mask, which limits the damage where the refiner is wrong; then the pixels that both
+# leave in doubt are decided by the image's colors.
 DEFAULT = Recipe(
     name="default",
     architecture="squeeze",

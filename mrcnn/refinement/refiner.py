@@ -113,7 +113,7 @@ class Refiner:
                 own extent.
 
         Returns:
-            `[H, W, N]` float32 probabilities in 0..1. An empty mask stays as it is.
+            `[H, W, N]` float32 probabilities in 0..1. An empty mask is returned unchanged.
 
         Raises:
             ValueError: shapes that do not belong together.

@@ -14,7 +14,7 @@ from typing import Any
 _COMMON = {"os": "os", "random": "random", "np": "numpy", "logging": "logging"}
 _KERAS = {"tf": "tensorflow", "keras": "keras", "KL": "keras.layers", "KM": "keras.models"}
 
-# By module and name: the module that the name stands for, or `module:attribute`. `K` and `KE`,
+# By module and name: the module that the name refers to, or `module:attribute`. `K` and `KE`,
 # which Keras 3 does not have, are made by functions below.
 IMPORTS: Mapping[str, Mapping[str, str]] = {
     "mrcnn.config": {"np": "numpy"},
@@ -94,7 +94,7 @@ def _load(target: str) -> Any:
 def _backend() -> ModuleType:
     """Return `keras.backend` with the functions of Keras 2 (`K.mean`, `K.int_shape`, ...)."""
     try:
-        # What `tf.keras.backend` is: Keras keeps the old functions there.
+        # The module behind `tf.keras.backend`: Keras keeps the old functions there.
         return importlib.import_module("keras._tf_keras.keras.backend")
     except ImportError:
         return importlib.import_module("keras.backend")

@@ -22,7 +22,7 @@ Distribution = Any
 def device_names() -> list[str]:
     """Return the devices that training can be spread over, as the backend names them.
 
-    These are the GPUs, or where there are none the CPUs (one, unless the backend was told to
+    These are the GPUs, or where there are none the CPUs (one, unless the backend was set to
     split it).
     """
     backend = keras.backend.backend()
@@ -106,6 +106,6 @@ def spread_variables(model: keras.Model, distribution: Distribution | None) -> N
     """Copy the variables of a model that was built on one device to all devices."""
     with scope(distribution):
         for variable in model.variables:
-            # What Keras itself does when it makes a variable. No public function initializes a
+            # Keras itself does this when it makes a variable. No public function initializes a
             # variable again, and the layers of the model must keep the same objects.
             variable._initialize(keras.ops.convert_to_numpy(variable))

@@ -42,7 +42,7 @@ def choose_folder(
             its folder too if it is of this name.
 
     Returns:
-        `(folder, epoch, is_continued)`; `is_continued` tells whether `model_path` is a checkpoint.
+        `(folder, epoch, is_continued)`; `is_continued` is True if `model_path` is a checkpoint.
     """
     match = _CHECKPOINT.fullmatch(os.fspath(model_path)) if model_path else None
     if model_path is None or not match:

@@ -1,4 +1,4 @@
-"""What a training starts from: weights, the settings that belong to them, and the datasets.
+"""The start of a training: weights, the settings that belong to them, and the datasets.
 
 The weights may be a backbone alone, or have been trained on other classes: layers that depend on
 the classes then start with random values, except for the classes that both know.

@@ -53,8 +53,8 @@ def compile_model(
             `WEIGHT_DECAY` are read.
         learning_rate: a number or a `keras.optimizers.schedules.LearningRateSchedule`.
         momentum: of SGD.
-        optimizer: a Keras optimizer to use instead. One that has been used before stays as it is:
-            a new one of the same settings takes its place.
+        optimizer: a Keras optimizer to use instead. One that has been used before is left
+            unchanged: a new one of the same settings takes its place.
 
     Raises:
         ValueError: a setting that TensorFlow does not support on several devices.

@@ -57,7 +57,7 @@ Progress = Callable[[str, int, int | None], None]
 
 @dataclass
 class DownloadReport:
-    """What a finished run left in the folder.
+    """The content of the folder after a finished run.
 
     Attributes:
         images: images of each split.
@@ -77,7 +77,7 @@ class DownloadReport:
 
     @property
     def is_complete(self) -> bool:
-        """Whether everything that was asked for is in the folder."""
+        """True if everything requested is in the folder."""
         return not self.failures and not self.absent
 
 
@@ -103,7 +103,7 @@ def download_open_images(
     """Download images and masks of some classes; call it again to resume.
 
     Args:
-        output: the folder to fill. What is there already is kept, also of other classes.
+        output: the folder to fill. Existing files are kept, also of other classes.
         classes: class names (`Motorcycle`) or ids (`/m/04_sv`).
         splits: of "train", "validation" and "test".
         max_images: at most this many images of each split, chosen at random, for a trial.
@@ -523,7 +523,7 @@ def _is_whole_jpeg(path: Path) -> bool:
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Remove temporary files of killed runs; the lock says that no other run is writing."""
+    """Remove temporary files of killed runs; the lock ensures that no other run is writing."""
     for path in folder.glob(".tmp-*") if folder.is_dir() else ():
         path.unlink(missing_ok=True)
 

@@ -201,7 +201,7 @@ class OpenImagesDataset(DatasetReader):
         if incomplete:
             logger.warning(
                 "%s: %d images left out, as masks are missing in %s (the first: %s); "
-                "`mrcnn download open-images` fetches what is missing",
+                "`mrcnn download open-images` fetches the missing files",
                 split,
                 len(incomplete),
                 masks_dir,
