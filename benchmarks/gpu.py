@@ -11,10 +11,10 @@ one of the words is (--rows "8 bfloat16").
 matrix: product of two 8192x8192 matrices. network: batch on the GPU to detections and their 28x28
 masks on the host. detect: 8-bit images on the host to whole masks there; ours are pasted by the
 CPU, torchvision's by the GPU. train: a step of all layers, batch statistics frozen, 200 ROIs and 10
-objects an image, from a batch in the host's memory; our mask head sees the 66 boxes that can be
+objects per image, from a batch in the host's memory; our mask head sees the 66 boxes that can be
 positive, torchvision's those that are. trunk, proposals: parts of our network.
 
-GFLOP: of an image, gradients included, two for each multiplication and addition of convolutions
+GFLOP: per image, gradients included, two for each multiplication and addition of convolutions
 and matrix products. of rate: share of the best matrix row of that precision. first s: the first
 run, which for ours compiles. float32 allows TF32 in both packages; bfloat16 is `Config.PRECISION`
 and `torch.autocast`.

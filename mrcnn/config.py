@@ -79,7 +79,7 @@ class Config:
     NAME: str | None = None
 
     # --- Hardware and steps -----------------------------------------------------------
-    # Devices trained on together. 1 for a CPU. Where there are fewer, a warning says so, and
+    # Devices trained on together. 1 for a CPU. If there are fewer, a warning is issued, and
     # those that exist share the same BATCH_SIZE.
     GPU_COUNT = 1
     # Images on one device per step. A 12 GB GPU holds about two of 1024x1024.

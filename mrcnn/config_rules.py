@@ -189,7 +189,7 @@ _RULES: dict[str, Rule] = {
 
 
 def find_problems(config: Config) -> list[str]:
-    """Return every broken rule as "NAME is VALUE; it must ..."; none for a sound configuration.
+    """Return every broken rule as "NAME is VALUE; it must ..."; none for a valid configuration.
 
     The values may be anything: those that break a rule alone are not used to compute others.
     """
@@ -385,7 +385,7 @@ def _network_size(config: Config) -> list[str]:
     ]
 
 
-# Rules on several settings, and those that must be sound alone for them to be looked at.
+# Rules on several settings, and the settings that must be valid before each is checked.
 _CHECKS_TOGETHER: tuple[tuple[tuple[str, ...], Callable[[Config], list[str]]], ...] = (
     (("GPU_COUNT", "IMAGES_PER_GPU"), _batch_size),
     ((), _backbone),

@@ -52,7 +52,7 @@ class StoredWeight:
     Attributes:
         name: relative to its layer: "kernel", or "rpn_conv_shared/kernel" in a nested model.
         shape: convolution kernels are [kh, kw, in, out], transposed ones [kh, kw, out, in].
-        dataset: where the values lie; readable while the file is open.
+        dataset: the array in the file; readable while the file is open.
         reverse_inputs: a kernel for BGR pixels: its input channels are reversed on reading.
         divisor: the values are divided by this on reading.
     """

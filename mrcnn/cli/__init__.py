@@ -1,7 +1,7 @@
-"""The `mrcnn` command, one verb per file, and what the samples share (`start_model`).
+"""The `mrcnn` command, one subcommand per file, and helpers of the samples (`start_model`).
 
-Importing this package loads no deep learning library: the module of a verb imports what it needs
-inside its functions, so that `mrcnn --help` and the verbs without a model start fast. An error is
+Importing this package loads no deep learning library: a subcommand's module imports heavy packages
+inside its functions, so that `mrcnn --help` and subcommands without a model start fast. An error is
 one message on stderr and exit code 2; `--debug` shows the traceback instead. SIGINT, SIGTERM and
 SIGHUP end a command with complete files and exit code 130, 143 and 129.
 """

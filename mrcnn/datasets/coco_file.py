@@ -1,4 +1,4 @@
-"""COCO's JSON files: where they lie, what they must hold, and the classes they share."""
+"""COCO's JSON files: where they are, their required content, and the classes they share."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LISTS = ("images", "annotations", "categories")
 # A file of this name describes the whole folder it lies in.
 _WHOLE_FILES = ("_annotations.coco.json", "annotations.json")
 _MAX_SUBSET_FILES = 16
-# Captions and key points lie beside COCO's instances; they are other tasks.
+# Captions and key points are beside COCO's instances; they are other tasks.
 _OTHER_TASKS = re.compile(r"(captions|person_keypoints|stuff|panoptic|image_info)_")
 # Of another part only the categories are needed; a larger file is not parsed for them.
 _PARSED_BYTES = 32 * 2**20

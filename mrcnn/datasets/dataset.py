@@ -363,7 +363,7 @@ class Dataset:
         return merge(datasets)
 
     def check(self, max_images: int | None = None) -> DatasetReport:
-        """Look for what would spoil training: files, sizes, masks and class numbers.
+        """Find problems that would spoil training: files, sizes, masks and class numbers.
 
         Args:
             max_images: look at this many images, evenly spaced; None looks at all.

@@ -14,7 +14,7 @@ _LITTER = {"__macosx", "__pycache__", "@eadir", "$recycle.bin", "thumbs.db", "de
 # Folders that hold annotations only: the dataset is the folder above.
 ANNOTATION_FOLDERS = ("annotations", "annotation", "json", "jsons", "labels", "label", "via")
 IMAGE_FOLDERS = ("images", "imgs", "img", "image", "JPEGImages")
-# Deeper and larger trees are no dataset: the search for an image gives up.
+# Deeper and larger trees are no dataset: the search for an image stops.
 _MAX_DEPTH, _MAX_FILES = 6, 500_000
 
 

@@ -187,7 +187,7 @@ class MaskImageDataset(DatasetReader):
         return np.full(count, class_id, np.int32)
 
     def check(self, max_images: int | None = None) -> DatasetReport:
-        """Look for what would spoil training; see `Dataset.check`."""
+        """Find problems that would spoil training; see `Dataset.check`."""
         report = super().check(max_images)
         # Findings about masks are known once the masks have been read.
         report.problems += [p for p in self.findings if p not in report.problems]

@@ -159,7 +159,7 @@ class DatasetReader(Dataset):
         Args:
             reason: why, such as "they have no box".
             places: the annotations, such as "a.json shape 2"; nothing happens when it is empty.
-            severity: "warning", or "note" where that is what the file asks for.
+            severity: "warning", or "note" if the file requests it.
             noun: the kind of annotation that is left out.
         """
         if not places:
@@ -333,7 +333,7 @@ def parts_in_folders(path: Path, has_data: Callable[[Path], bool]) -> list[str]:
 
 
 def choose_subset(path: Path, subset: str | None, available: Sequence[str]) -> str | None:
-    """Return the name on disk of the part asked for.
+    """Return the name on disk of the part requested.
 
     "val" also finds "valid" and "validation", and "train2017" is found by "train" when nothing
     else begins so. Letter case does not matter where that is unambiguous. Without `subset` the
@@ -341,7 +341,7 @@ def choose_subset(path: Path, subset: str | None, available: Sequence[str]) -> s
 
     Args:
         path: for the error messages.
-        subset: what was asked for, or None.
+        subset: the part requested, or None.
         available: the names on disk; empty when the dataset is in one piece.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Synthetic squares, circles and triangles, drawn when they are asked for.
+"""Synthetic squares, circles and triangles, drawn on request.
 
 As in Matterport's train_shapes sample: a dataset that needs no files and trains in minutes. Every
 image is drawn from a seed, so that it is the same each time.

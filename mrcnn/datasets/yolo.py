@@ -36,7 +36,7 @@ _IMAGE_FOLDERS = ("images", "image", "imgs", "img", "JPEGImages")
 _LABEL_FOLDERS = ("labels", "label")
 # The folders of Darknet, as CVAT exports them, which hold images and labels together.
 _DARKNET_FOLDER = re.compile(r"obj_(\w+)_data", re.IGNORECASE)
-# Tools overshoot the image a little; much more means that these are pixels.
+# Tools exceed the image a little; larger values mean that these are pixels.
 _RANGE = (-0.5, 1.5)
 _MAX_CLASS_ID = 10**6
 # Files that are looked at to recognize the format: the first ones may be empty.

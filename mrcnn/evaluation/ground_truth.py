@@ -1,4 +1,4 @@
-"""The true objects of a dataset in the form COCO's evaluation wants.
+"""The true objects of a dataset in the form that COCO's evaluation takes.
 
 They come from any `Dataset` through `load_mask`, or, without a detour through pixels,
 from original COCO annotations: those a COCO `Dataset` keeps, or a json file. The detour

@@ -62,7 +62,7 @@ class TrainingBatches(keras.utils.PyDataset):
         steps: number of batches in an epoch; `config.STEPS_PER_EPOCH` when None.
         seed: whole number of at least 0; drawn from `np.random` when None.
         epoch_offset: epoch to begin with, when training resumes.
-        workers: number of threads that load. With 0 or 1, the thread that asks loads.
+        workers: number of threads that load. With 0 or 1, the calling thread loads.
         max_queue_size: largest number of batches loaded ahead.
         on_error: "raise" makes an image that cannot be loaded an error. "skip" logs it, once,
             and the next image of the stream takes its place. More than 5 in a row are an error
@@ -204,7 +204,7 @@ class TrainingBatches(keras.utils.PyDataset):
         return [self._substitutes.get(slot, self._image_id(slot)) for slot in slots]
 
     def references_of_batch(self, index: int, epoch: int | None = None) -> list[str]:
-        """Return the images of a batch in words: number, source, id and file.
+        """Describe the images of a batch: number, source, id and file.
 
         Args:
             index: number of the batch in its epoch.
@@ -225,7 +225,7 @@ class TrainingBatches(keras.utils.PyDataset):
         return int(self._image_ids[_order(self.seed, number, len(self._image_ids))[place]])
 
     def _load(self, slot: int) -> Example:
-        """Return the example at a place of the stream, or with "skip" the next that is sound."""
+        """Return the example at a place of the stream; with "skip", the next that can be loaded."""
         # After one more than the limit, `BrokenImages.add` raises.
         for num_broken in range(MAX_BROKEN_IMAGES + 1):
             place = slot + num_broken

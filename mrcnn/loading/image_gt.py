@@ -96,7 +96,7 @@ def load_image_gt(
 
 
 def describe_image(dataset: Any, image_id: int) -> str:
-    """Return the image in words: number, source, id and file."""
+    """Describe an image: number, source, id and file."""
     info = dataset.image_info[image_id]
     words = f"image {image_id} (source {info.get('source')!r}, id {info.get('id')!r}"
     if info.get("path") is not None:

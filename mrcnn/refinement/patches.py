@@ -1,4 +1,4 @@
-"""Patches of an image and its mask: where they lie, cutting them out, merging them back.
+"""Patches of an image and its mask: choosing their places, cutting them out, merging them.
 
 NumPy and OpenCV only. Points and centers are `(y, x)` integer pixels; a patch of side S on a
 center covers rows `y - S // 2` to `y - S // 2 + S - 1`, columns likewise.
@@ -23,7 +23,7 @@ def boundary_pixels(mask: np.ndarray, outside: bool | None = None) -> np.ndarray
 
     Args:
         mask: `[H, W]` bool.
-        outside: what lies beyond the image: True or False make a mask's edge on the
+        outside: value beyond the image: True or False make a mask's edge on the
             image's border a boundary; None ignores the border.
 
     Returns:

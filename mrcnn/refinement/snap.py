@@ -23,7 +23,7 @@ def snap_to_colors(image: np.ndarray, probability: np.ndarray, settings: Snap) -
     Args:
         image: `[H, W, 3]` uint8 RGB.
         probability: `[H, W]` in 0..1.
-        settings: what counts as doubtful, and how much GrabCut's answer weighs.
+        settings: the limits of doubtful probabilities, and the weight of GrabCut's answer.
 
     Returns:
         `[H, W]` float32: the average of the probability and GrabCut's answer (0 or 1, soft at

@@ -1,4 +1,4 @@
-"""Which devices train a model together: what `GPU_COUNT` asks for, and what the machine has.
+"""The devices that train a model together: `GPU_COUNT` of those that the machine has.
 
 Training is data-parallel: every device holds all weights and gets an equal part of each batch, and
 the gradients are summed before the weights change. TensorFlow does so with
@@ -46,7 +46,7 @@ def select_devices(gpu_count: int, batch_size: int | None = None) -> Distributio
 
     Returns:
         A `MirroredStrategy` or a `DataParallel` over at most `gpu_count` devices; None for one
-        device. Where fewer are used than asked for, a warning says so.
+        device. A warning is issued if there are fewer than `gpu_count`.
     """
     if gpu_count == 1:
         return None

@@ -148,7 +148,7 @@ def load_starting_weights(
 
     Returns:
         The report of what was loaded, None for random values; and the names of the classes that
-        the weights know, if their classes are others than `class_names`.
+        the weights have, if their classes are others than `class_names`.
 
     Raises:
         ValueError: a training is to be resumed with other classes, or the file does not fit.

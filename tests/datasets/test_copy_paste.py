@@ -1,4 +1,4 @@
-"""Scenes with objects of other pictures pasted in."""
+"""Scenes with objects of other images pasted in."""
 
 import pickle
 
@@ -11,7 +11,7 @@ GREY, RED, BLUE = (100, 100, 100), (200, 0, 0), (0, 0, 200)
 
 
 class Squares(Dataset):
-    """Grey pictures of 80 x 120; the source "a" has red squares (class 1), "b" blue ones (2)."""
+    """Gray images of 80 x 120; the source "a" has red squares (class 1), "b" blue ones (2)."""
 
     def __init__(self, sources, empty=False):
         super().__init__()

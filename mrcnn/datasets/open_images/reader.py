@@ -126,7 +126,7 @@ class OpenImagesDataset(DatasetReader):
             dataset_dir: the folder; tables may lie in `tables/` or in the folder itself.
             split: "train", "validation" or "test", or several of them.
             classes: class names or ids; None for those in classes.csv, which are the ones that
-                were asked for when the folder was downloaded.
+                were requested when the folder was downloaded.
             box_only: what to do with single objects that have a box and no mask: "skip" them;
                 "ignore" makes the box a crowd region (negative class id), which is learned
                 neither as object nor as background; "fill" takes the filled box as its mask.
