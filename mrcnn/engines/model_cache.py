@@ -38,6 +38,7 @@ _SOURCES = (
     "files/*.py",
     "geometry/*.py",
     "layers/*.py",
+    "startup/*.py",
 )
 
 
