@@ -170,7 +170,7 @@ def _class_labels(dataset: Dataset) -> list[str]:
 
 
 def require_learnable(dataset: Dataset) -> None:
-    """Raise ValueError unless a prepared dataset has an instance that is not a crowd.
+    """Raise unless a prepared dataset has an instance that is no crowd.
 
     Stops at the first one; instances of images that cannot be read do not count.
 

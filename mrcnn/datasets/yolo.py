@@ -36,7 +36,7 @@ _IMAGE_FOLDERS = ("images", "image", "imgs", "img", "JPEGImages")
 _LABEL_FOLDERS = ("labels", "label")
 # The folders of Darknet, as CVAT exports them, which hold images and labels together.
 _DARKNET_FOLDER = re.compile(r"obj_(\w+)_data", re.IGNORECASE)
-# Tools exceed the image a little; larger values mean that these are pixels.
+# Tools overshoot the image a little; much more means that these are pixels.
 _RANGE = (-0.5, 1.5)
 _MAX_CLASS_ID = 10**6
 # Files that are looked at to recognize the format: the first ones may be empty.
@@ -257,7 +257,7 @@ def read_text(path: Path) -> str:
 def _annotations(
     label_file: Path, table: Mapping[int, str], first_ids: Mapping[str, int], wanted: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Return the lines of a label file whose classes are wanted."""
+    """The lines of a label file whose classes are wanted."""
     annotations = []
     for line in read_labels(label_file):
         name = table.get(line["class_id"])
@@ -272,7 +272,7 @@ def _annotations(
 
 
 def _label_files(folder: Path) -> list[Path]:
-    """Return the text files of a folder that are no lists of classes."""
+    """The text files of a folder that are no lists of classes."""
     return [f for f in visible_files(folder, ".txt") if f.name.lower() not in _TEXT_FILES]
 
 
@@ -287,7 +287,7 @@ def _wanted(classes: Sequence[str], table: Mapping[int, str]) -> list[str]:
 def _names(
     root: Path, names: Mapping[int, str] | Sequence[str] | None, classes: Sequence[str] | None
 ) -> dict[int, str]:
-    """Return class id -> name, in the order of the ids."""
+    """Class id -> name, in the order of the ids."""
     where: object = "names"
     given: Any = names
     if given is None:
@@ -311,7 +311,7 @@ def _names(
 
 
 def _names_in_files(root: Path) -> tuple[Path, Any] | None:
-    """Return the class names that lie with the dataset or in the folder above, and their file."""
+    """The class names that lie with the dataset or in the folder above, and their file."""
     root = root.absolute()
     inner = [folder for name in _LABEL_FOLDERS if (folder := _inner(root, name)) is not None]
     for folder in (root, *inner, root.parent):
@@ -355,7 +355,7 @@ def _yaml_names(file: Path) -> Any:
 
 
 def _names_or_none(file: Path) -> Any:
-    """Return the names of a YAML file that may have another purpose."""
+    """The names of a YAML file that may have another purpose."""
     try:
         content = _read_yaml(file)
     except AnnotationError:
@@ -388,7 +388,7 @@ def _inner(folder: Path, name: str) -> Path | None:
 
 
 def _layouts(path: Path) -> dict[str, _Layout]:
-    """Return part -> its folders; the part "" is the whole dataset."""
+    """Part -> its folders; the part "" is the whole dataset."""
     if not path.is_dir():
         return {}
     whole = _image_and_label_folders(path)
@@ -411,7 +411,7 @@ def _layouts(path: Path) -> dict[str, _Layout]:
 
 
 def _parts_in_folders(path: Path) -> Iterator[tuple[str, _Layout]]:
-    """Return the parts that are folders of their own."""
+    """The parts that are folders of their own."""
     for folder in visible_folders(path):
         both = _image_and_label_folders(folder)
         darknet = _DARKNET_FOLDER.fullmatch(folder.name)
