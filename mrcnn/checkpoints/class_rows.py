@@ -37,8 +37,8 @@ def load_class_rows(
         names: the model's class names, the background first.
 
     Returns:
-        The names that both have, as the model spells them, without the background. Where there is
-        none nothing is set.
+        The names that both have, as the model spells them, without the background. If there is
+        none, no row is set.
 
     Raises:
         ValueError: the names are not as many as the classes of the file or of the model, the

@@ -110,8 +110,8 @@ def verify(path: str | os.PathLike[str]) -> WeightsInfo:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is not a weight file, is damaged, or refers to other files; the message says
-            what it is.
+        ValueError: it is not a weight file, is damaged, or refers to other files; the message names
+            the cause.
     """
     with open_weights(path) as file:
         return file.describe()

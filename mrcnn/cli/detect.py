@@ -183,7 +183,7 @@ def write_results(entries: Sequence[dict[str, Any]], output: Path, csv: bool) ->
 
 
 def report(run: DetectionRun, seconds: float) -> str:
-    """Return the closing lines: what was found, and where the time went.
+    """Return the closing lines: numbers of detections, and the time of each stage.
 
     Args:
         run: the run.

@@ -1,4 +1,4 @@
-"""Which image files the words of a command line name, and where their results go."""
+"""Image files named on a command line, and the paths of their results."""
 
 from __future__ import annotations
 

@@ -247,7 +247,7 @@ def confusion_matrix(
     """Return the confusion matrix over all images of an evaluator.
 
     In each image detections take, from the highest score down, the free object with the
-    highest overlap, whatever its class. A detection that fits no free object but lies in a
+    highest overlap, of any class. A detection that fits no free object but lies in a
     crowd (that share of its own area reaches the threshold) is left out; crowds are never
     missed.
 

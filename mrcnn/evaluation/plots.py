@@ -128,7 +128,7 @@ def _axes(ax: Any, size: tuple[float, float]) -> tuple[Any, Any]:
         return ax, None
     from matplotlib.figure import Figure
 
-    # A figure of its own, not pyplot's: nothing to close, and no window system needed.
+    # A figure without pyplot need not be closed and needs no window system.
     figure = Figure(figsize=size, layout="constrained")
     return figure.add_subplot(), figure
 

@@ -369,7 +369,7 @@ def _size_limit(answer: Answer, remote: RemoteFile, rules: _Rules) -> int:
         if rules.size is None and rules.checksum is None and remote.md5 is None:
             raise FetchError(
                 rules.url,
-                "the server does not say how long the file is, so that a cut would go unnoticed; "
+                "the server does not send the file's length, so that a cut would go unnoticed; "
                 "it must send Content-Length",
                 answer.status,
             )

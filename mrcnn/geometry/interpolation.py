@@ -171,7 +171,7 @@ def resize_linear_uint8(
         out[rows] = part.reshape(-1, width, image.shape[2])
     minimum = image.min()
     if minimum > 0:
-        # Elsewhere nothing can be below it.
+        # Elsewhere no value can be below it.
         edges = [out[rows] for rows in ys.faded()] + [out[:, cols] for cols in xs.faded()]
         for edge in edges:
             np.maximum(edge, minimum, out=edge)

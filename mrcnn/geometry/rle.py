@@ -367,7 +367,7 @@ def _points(numbers: Sequence[Any]) -> np.ndarray:
 def polygons_to_mask(polygons: Sequence[np.ndarray], height: int, width: int) -> np.ndarray:
     """Draw the union of polygons as pycocotools does, in the part of the image they reach.
 
-    pycocotools rounds to fifths of a pixel, so moving everything by whole pixels changes nothing,
+    pycocotools rounds to fifths of a pixel, so moving everything by whole pixels has no effect,
     and the result is that of drawing in the whole image, in a fraction of the time. Polygons that
     reach far outside the image are clipped first.
 

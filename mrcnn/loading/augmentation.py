@@ -49,7 +49,7 @@ def apply_augmentation(
             function with a parameter named `rng` receives `rng`.
         image: [height, width, channels], uint8.
         mask: [height, width, instances] bool. The augmentation may write to both arrays.
-        rng: a Generator or RandomState makes the result reproducible, whatever thread it
+        rng: a Generator or RandomState makes the result reproducible, in whichever thread it
             is computed in. None leaves the random draws to the library.
 
     Returns:

@@ -30,7 +30,7 @@ def load_image_gt(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Load an image and its instances, as the network is trained on them.
 
-    Instances of which nothing is visible, before or after resizing, cropping and
+    Instances without a visible pixel, before or after resizing, cropping and
     augmenting, are left out. An image without instances is fine.
 
     Args:

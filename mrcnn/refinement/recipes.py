@@ -189,7 +189,7 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> Recipe:
-        """Return the recipe that `to_dict` gave, also after it went through JSON.
+        """Return the recipe that `to_dict` described, also after a round trip through JSON.
 
         The settings may come from a downloaded file: types and bounds are checked.
 

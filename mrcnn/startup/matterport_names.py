@@ -1,7 +1,7 @@
 """Names that Matterport's modules imported at their top, and that scripts take from there.
 
 `modellib.K`, `utils.skimage` and the like were not meant as an interface, but public scripts
-use them. Each module's `__getattr__` asks `find_import`, so a name costs nothing until it is used.
+use them. Each module's `__getattr__` asks `find_import`, so a name is imported on first use only.
 """
 
 from __future__ import annotations

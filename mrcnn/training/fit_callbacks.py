@@ -132,7 +132,7 @@ class LoaderIdleTime(keras.callbacks.Callback):
     """Add `wait` to the logs: the share of the epoch that the step waited for data, 0..1.
 
     The step waits from the end of the step before until it has its batch. JAX and torch do not
-    tell that moment; there, the time between two steps counts.
+    mark that moment; there, the time between two steps counts.
     """
 
     def on_train_begin(self, logs: Logs = None) -> None:

@@ -206,7 +206,7 @@ class TrainingModel(NamedWeightsModel):
 
     @property
     def data_ready_time(self) -> float | None:
-        """When the last step had its batch, in seconds as of `time.time()`.
+        """Time at which the last step had its batch, in seconds as of `time.time()`.
 
         None where that is not known (JAX, torch).
         """
