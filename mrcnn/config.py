@@ -356,14 +356,14 @@ _SOURCES = {
 
 
 def nearest_setting(name: str) -> str | None:
-    """Return the setting whose name is most like one that is none, None if there is none near."""
+    """Return the setting whose name is closest to an unknown name; None if none is close."""
     settings = [known for known in vars(Config) if known.isupper()]
     near = difflib.get_close_matches(name.upper(), settings, n=1, cutoff=0.8)
     return near[0] if near else None
 
 
 def _warn_of_similar_names(names: list[str]) -> None:
-    """Warn of names that are probably misspelt settings."""
+    """Warn of names that are probably misspelled settings."""
     near = {name: nearest_setting(name) for name in names}
     for name, setting in near.items():
         if setting is not None:

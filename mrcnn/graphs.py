@@ -230,7 +230,7 @@ def mask_graph(shared: SharedLayers) -> keras.Model:
 
 
 def _detect(shared: SharedLayers) -> tuple[list[Tensor], Tensor, Tensor, Tensor, Tensor]:
-    """Build what the inference graphs have in common.
+    """Build the common part of the inference graphs.
 
     Returns:
         The inputs, the detections, class probabilities and deltas of the proposals, and these.

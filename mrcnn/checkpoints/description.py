@@ -265,7 +265,7 @@ def _checked_config(settings: Mapping[str, Any], source: str) -> Config:
 def _warn_of_unknown_settings(settings: Mapping[str, Any], path: str | Path) -> None:
     """Warn of entries of a file of settings that no setting has the name of.
 
-    `Config.from_dict` itself warns of those that look like a misspelt setting.
+    `Config.from_dict` itself warns of those that look like a misspelled setting.
     """
     from mrcnn.config import Config, nearest_setting
     from mrcnn.startup.caller import warn_caller

@@ -87,7 +87,7 @@ def open_hdf5(path: str | os.PathLike[str], kind: str = "weight file") -> Iterat
 
 @contextlib.contextmanager
 def content_errors(path: Path) -> Iterator[None]:
-    """Turn what h5py raises about damaged content into a ValueError that names the file."""
+    """Turn h5py's errors about damaged content into a ValueError that names the file."""
     try:
         yield
     except HDF5ContentError:

@@ -204,7 +204,7 @@ def _checksum_problem(path: Path, known: KnownWeights) -> str | None:
 
 
 def _content_problem(path: Path, known: KnownWeights, damage: str | None) -> str | None:
-    """Return why what arrived is not the file, the most informative reason first."""
+    """Return why the downloaded file is not the wanted one, the most informative reason first."""
     # Imported here: h5py is not needed to find a path.
     from mrcnn.checkpoints.hdf5 import why_not_hdf5
     from mrcnn.checkpoints.weight_file import verify
@@ -224,7 +224,7 @@ def _content_problem(path: Path, known: KnownWeights, damage: str | None) -> str
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:
-    """Return what changes when a file is replaced; None where there is none."""
+    """Return the values that change when a file is replaced; None where there is none."""
     try:
         status = path.stat()
     except FileNotFoundError:

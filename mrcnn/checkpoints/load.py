@@ -39,7 +39,7 @@ _ROLES = {
     "running_std": "moving_variance",
     "running_variance": "moving_variance",
 }
-# A Keras 3 file may also hold the state of an optimizer, at most three values a weight.
+# A Keras 3 file may also hold the state of an optimizer, at most three values per weight.
 MAX_UNNAMED_RATIO = 8
 
 

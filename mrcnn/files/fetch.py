@@ -38,7 +38,7 @@ from mrcnn.files.http_client import (
 )
 from mrcnn.files.names import printable
 
-# Bytes a second, on average over the timeout, below which a connection is given up.
+# Bytes per second, on average over the timeout, below which a connection is given up.
 MIN_RATE = 1000.0
 # Largest file when the caller names no size: one whose length the server states, and one of
 # unknown length.
@@ -124,7 +124,7 @@ def fetch(
             uploaded in one part. An ETag of another form is never read as one.
         retries: attempts in a row with hardly any new bytes before giving up.
         timeout: seconds until an answer must have begun, and over which `min_rate` is taken.
-        min_rate: bytes a second that a connection must bring; a slower one is given up.
+        min_rate: bytes per second that a connection must bring; a slower one is given up.
         backoff: seconds before the second attempt; doubled each time, at most 60.
         progress: called with (bytes on disk, total bytes or None) as they arrive.
         stop: when set, the call raises FetchStopped at the next chunk.
@@ -364,7 +364,7 @@ def _continued(
 
 
 def _size_limit(answer: Answer, remote: RemoteFile, rules: _Rules) -> int:
-    """Return the most bytes the file may have; raise if the server announces another size."""
+    """Return the largest size the file may have; raise if the server announces another size."""
     if remote.size is None and not answer.is_chunked:
         if rules.size is None and rules.checksum is None and remote.md5 is None:
             raise FetchError(

@@ -97,7 +97,7 @@ class SlowServerError(TimeoutError):
 class _Pace:
     """Time limits of a connection: a time for the headers, then a rate for the body.
 
-    The body must bring `min_rate` bytes a second, on average over each `timeout` seconds.
+    The body must bring `min_rate` bytes per second, on average over each `timeout` seconds.
     """
 
     def __init__(self, timeout: float, min_rate: float) -> None:
@@ -119,7 +119,7 @@ class _Pace:
     def too_slow(self) -> SlowServerError:
         """Return the error for bytes that were not there in time."""
         if self._missing:
-            return SlowServerError(f"the server is slower than {self.min_rate:g} bytes a second")
+            return SlowServerError(f"the server is slower than {self.min_rate:g} bytes per second")
         return SlowServerError(f"no answer in {self.timeout:g} s")
 
     def received(self, count: int) -> None:
@@ -166,7 +166,7 @@ class _PacedResponse(http.client.HTTPResponse):
 
 
 def _handlers(pace: _Pace) -> list[urllib.request.BaseHandler]:
-    """Return what makes urllib read every answer, redirects included, at one pace."""
+    """Return the urllib handlers that read every answer, redirects included, at one pace."""
     response_class = type("Response", (_PacedResponse,), {"pace": pace})
 
     class HTTPConnection(http.client.HTTPConnection):
@@ -311,7 +311,7 @@ def open_url(
         headers: further headers.
         timeout: seconds until the headers of the answer must be there, redirects included, and
             over which the rate of the body is taken.
-        min_rate: bytes a second that the body must bring.
+        min_rate: bytes per second that the body must bring.
         method: "GET" or "HEAD".
 
     Raises:

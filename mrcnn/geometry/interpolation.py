@@ -106,7 +106,7 @@ def resize_linear(image: np.ndarray, output_shape: tuple[int, int]) -> np.ndarra
         output_shape: (height, width).
 
     Returns:
-        float64 array; values near the border fade towards the zeros outside.
+        float64 array; values near the border fade toward the zeros outside.
     """
     ys, xs = (linear_taps(image.shape[axis], output_shape[axis]) for axis in (0, 1))
     flat = image.reshape(*image.shape[:2], -1).astype(np.float64)

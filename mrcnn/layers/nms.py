@@ -121,8 +121,8 @@ def _rivals(
 # idle; all in one step is a matrix of 6000 x 6000 overlaps, of which few count.
 _TILE = 512
 # Rounds after which JAX tests whether all is settled, for which a GPU waits for the CPU. Proposals
-# of a trained network take 5 rounds a tile on average; those of equal scores, as in an image of one
-# color, form chains of neighbors and take hundreds.
+# of a trained network take 5 rounds per tile on average; those of equal scores, as in an image of
+# one color, form chains of neighbors and take hundreds.
 _ROUNDS = 8
 
 

@@ -45,7 +45,7 @@ def boundary_pixels(mask: np.ndarray, outside: bool | None = None) -> np.ndarray
 
 
 def thin_points(points: np.ndarray, stride: int, max_points: int | None = None) -> np.ndarray:
-    """Keep about one point a `stride` x `stride` cell, widening the cells until few enough.
+    """Keep about one point per `stride` x `stride` cell, widening the cells until few enough.
 
     Args:
         points: `[n, 2]` `(y, x)`.

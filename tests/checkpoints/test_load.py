@@ -165,7 +165,7 @@ def test_nothing_to_load_is_an_error(saved, source, kwargs, message):
     assert untouched(target)
 
 
-def test_misspelt_exclude_warns(saved):
+def test_misspelled_exclude_warns(saved):
     with pytest.warns(UserWarning, match="the model lacks: mrcnn_clas_logits"):
         load_weights(small_mask_rcnn(), saved(small_mask_rcnn()), exclude=["mrcnn_clas_logits"])
 

@@ -66,7 +66,7 @@ def test_a_scene_follows_from_seed_and_number():
     assert (first.load_image(5) == pictures[0]).all()
 
 
-def test_only_classes_that_the_source_has_labelled_are_pasted():
+def test_only_classes_that_the_source_has_labeled_are_pasted():
     dataset = Squares("ab")
     scenes = CopyPasteDataset(dataset, 30)
     for number in scenes.image_ids:
