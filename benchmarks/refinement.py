@@ -32,7 +32,7 @@ from mrcnn.refinement import (
     measure,
     open_refiner,
     pairs_from_dataset,
-    summarise,
+    summarize,
     train_refiner,
 )
 
@@ -77,7 +77,7 @@ def run_cross(arguments: argparse.Namespace) -> None:
         began = time.time()
 
         def report(fold: int, rows: list[dict], name: str = name, began: float = began) -> None:
-            part = summarise(rows)
+            part = summarize(rows)
             print(
                 f"{name} fold {fold}: {part['before']:.4f} -> {part['after']:.4f} "
                 f"after {time.time() - began:.0f} s",
@@ -93,7 +93,7 @@ def run_cross(arguments: argparse.Namespace) -> None:
             extra=extra_pairs(arguments, name),
             **start_of(arguments, name),
         )
-        results[name] = {**summarise(rows), "seconds": round(time.time() - began)}
+        results[name] = {**summarize(rows), "seconds": round(time.time() - began)}
         details[name] = rows
         write_json(arguments.json, {"summary": results, "pictures": details})
     print_table(results)
@@ -164,11 +164,11 @@ def run_apply(arguments: argparse.Namespace) -> None:
     print(f"{len(pairs)} masks refined, {len(rows)} of them with a true mask; in {out}")
     if not rows:
         return
-    results = {"all": summarise(rows)}
+    results = {"all": summarize(rows)}
     # The study's figures are over the images in which COCO's weights found a motorcycle.
     first = [row for row in rows if (data / "first_masks" / f"{row['name']}_.jpg").is_file()]
     if first and len(first) < len(rows):
-        results["with a first mask"] = summarise(first)
+        results["with a first mask"] = summarize(first)
     content = {"refiner": arguments.refiner, "summary": results, "pictures": rows}
     write_json(arguments.json or out / "refinement.json", content)
     print_table(results)

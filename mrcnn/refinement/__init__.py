@@ -26,8 +26,9 @@ _HOMES = {
     "open_refiner": ".results",
     "pairs_from_dataset": ".pairs",
     "refine_result": ".results",
-    "summarise": ".trainer",
+    "summarize": ".trainer",
     "train_refiner": ".trainer",
 }
 __all__ = sorted(_HOMES)
-__getattr__, __dir__ = lazy_names(__name__, _HOMES)
+# `summarise` is the name of earlier versions.
+__getattr__, __dir__ = lazy_names(__name__, {**_HOMES, "summarise": ".trainer"})

@@ -348,7 +348,7 @@ def measure(pair: MaskPair, refined: np.ndarray) -> dict[str, Any]:
     }
 
 
-def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def summarize(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return means and medians over rows of `evaluate_refiner`.
 
     Returns:
@@ -366,6 +366,10 @@ def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "improved": int((after > before).sum()),
         "worsened": int((after < before).sum()),
     }
+
+
+# The name of earlier versions.
+summarise = summarize
 
 
 def cross_validate(
@@ -393,7 +397,7 @@ def cross_validate(
         **training: more arguments of `train_refiner`.
 
     Returns:
-        Rows of `evaluate_refiner` with `fold` added; `summarise` condenses them.
+        Rows of `evaluate_refiner` with `fold` added; `summarize` condenses them.
 
     Raises:
         ValueError: impossible number of folds.

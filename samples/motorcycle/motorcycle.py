@@ -131,7 +131,7 @@ class MotorcycleDataset(MaskImageDataset, OpenImagesDataset):
                 is the motorcycle, or others such as ("BG", "motorcycle").
         """
         names = list(class_names[1:])
-        if not OpenImagesDataset.recognises(Path(dataset_dir)):
+        if not OpenImagesDataset.recognizes(Path(dataset_dir)):
             self.load_masks(
                 dataset_dir, subset, class_name=NAME, classes=names, mode="binary", source=NAME
             )
@@ -238,7 +238,7 @@ def evaluate(args):
     model, names = build_model("inference", args)
     dataset = open_dataset(args, args.subset, names)
     refiner = find_refiner(args) if args.refiner else None
-    if OpenImagesDataset.recognises(Path(args.dataset)):
+    if OpenImagesDataset.recognizes(Path(args.dataset)):
         print(evaluate_coco(model, dataset, refiner=refiner))
     else:
         class_id = names.index(NAME)
@@ -386,7 +386,7 @@ def refine(args):
     path = Path(args.logs, REFINER_FILE)
     refiner.save(path)
     if pairs["val"]:
-        print(refinement.summarise(refinement.evaluate_refiner(refiner, pairs["val"])))
+        print(refinement.summarize(refinement.evaluate_refiner(refiner, pairs["val"])))
     print(f"Saved to {path}")
 
 

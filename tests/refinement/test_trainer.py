@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
+from mrcnn import refinement
 from mrcnn.refinement import (
     Augmentation,
     MaskPair,
@@ -16,7 +17,7 @@ from mrcnn.refinement import (
     get_recipe,
     load_motorcycle_pairs,
     pairs_from_dataset,
-    summarise,
+    summarize,
     train_refiner,
 )
 from mrcnn.refinement import trainer as training
@@ -143,7 +144,7 @@ def test_cross_validation_never_measures_a_training_picture(monkeypatch):
 def test_training_repairs_moved_discs():
     pytest.importorskip("keras")
     rows = cross_validate(toy_pairs(8), TINY, folds=2)
-    summary = summarise(rows)
+    summary = summarize(rows)
     assert summary["after"] > summary["before"] + 0.1
     assert summary["pictures"] == 8 and summary["improved"] >= 6
 
@@ -191,7 +192,7 @@ def test_summary_counts():
         {"name": "b", "before": 0.6, "after": 0.5},
         {"name": "c", "before": 0.1, "after": 0.1},
     ]
-    summary = summarise(rows)
+    summary = summarize(rows)
     assert (summary["improved"], summary["worsened"], summary["pictures"]) == (1, 1, 3)
     assert summary["before"] == pytest.approx(0.4) and summary["median_after"] == 0.5
 
@@ -290,3 +291,8 @@ def test_pairs_from_a_dataset_and_a_model():
     assert [(pair.name, pair.probability) for pair in bare] == [("0/0", None), ("1/0", None)]
     pairs = pairs_from_dataset(ToyDataset(), ToyModel(), image_ids=[1], min_size=10)
     assert len(pairs) == 1 and pairs[0].probability.sum() == pytest.approx(0.8 * 40 * 25)
+
+
+def test_the_former_name_of_summarize():
+    assert refinement.summarise is refinement.summarize is summarize
+    assert "summarise" not in refinement.__all__
