@@ -167,7 +167,7 @@ def _discard(folder: Path) -> None:
 
 
 def _prune(home: Path, keep: Path) -> None:
-    """Remove the least recently used entries above `MAX_BYTES`, and what killed processes left."""
+    """Remove the least recently used entries above `MAX_BYTES`, and files of killed processes."""
 
     def size(folder: Path) -> int:
         return sum(file.stat().st_size for file in folder.iterdir())

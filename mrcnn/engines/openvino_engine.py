@@ -37,7 +37,7 @@ _TRUNK_FOR_ANY_SIZE = "trunk for any size"
 _HINTS = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
 # The parts that are converted: networks with weights, and the aligners beside them.
 _CONVERTED = (*pieces.NETWORKS, *pieces.ALIGNERS)
-# The table of the pyramid and the sizes of its levels, see `pieces.align_graph`.
+# The table of the pyramid and the sizes of its levels, see `pieces.align_piece`.
 _Pyramid = tuple[Tensor, np.ndarray]
 
 
@@ -300,7 +300,7 @@ class OpenVINOEngine:
         return samples
 
     def _key(self) -> str | None:
-        """Return a key of what the converted pieces depend on; None where that is unknown."""
+        """Return a key of everything that the converted pieces depend on; None if it is unknown."""
         ov = import_openvino()
         config = self._config
         if not conversion.is_cacheable(config):

@@ -1,4 +1,4 @@
-"""Images that cannot be loaded: which to pass over, and when to stop."""
+"""Images that cannot be loaded: skipped up to a limit, then an error."""
 
 from __future__ import annotations
 

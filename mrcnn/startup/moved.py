@@ -1,4 +1,4 @@
-"""Module paths of version 3.0 that moved into rooms: they work until version 4, with a warning."""
+"""Module paths of version 3.0 that moved: they work until version 4, with a warning."""
 
 from __future__ import annotations
 

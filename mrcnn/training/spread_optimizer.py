@@ -24,7 +24,7 @@ class SummedGradients:
         return super().apply(grads, trainable_variables)  # type: ignore[misc]
 
     def _all_reduce_sum_gradients(self, grads_and_vars: Any) -> list[Any]:
-        """Return them as they are: Keras would sum them here, a second time."""
+        """Return the gradients unchanged: Keras would sum them a second time."""
         return list(grads_and_vars)
 
 

@@ -30,7 +30,7 @@ def test_kinds_of_paths(tmp_path):
         (b"", "is not valid JSON"),
     ],
 )
-def test_what_is_no_object(tmp_path, text, message):
+def test_files_that_are_not_json_objects(tmp_path, text, message):
     (tmp_path / "a.json").write_bytes(text)
     with pytest.raises(ValueError, match=message):
         read_json_object(tmp_path / "a.json")
