@@ -223,7 +223,7 @@ class _Written:
 
 
 def describe_failure(path: Path, error: Exception) -> str:
-    """Return the cause of an image's failure as one line, without the path."""
+    """Return in one line why an image failed, without its path in front."""
     reason = str(error).removeprefix(f"{path}: ").strip()
     if not reason:
         return type(error).__name__

@@ -20,7 +20,7 @@ from mrcnn.datasets.reader import FolderReader, class_table, other_parts, record
 from mrcnn.files.names import printable
 
 _SHAPES = ("polygon", "rectangle", "oriented_rectangle", "rotation", "circle", "mask")
-# LabelMe's own names for regions that are not objects.
+# LabelMe's own names for what is not an object.
 _NO_OBJECTS = ("_background_", "__ignore__")
 _IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
