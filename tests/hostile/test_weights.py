@@ -1,7 +1,7 @@
 """Weight files and refiner files that were damaged or made to harm.
 
 Only ValueError and OSError may come out of reading one, in bounded time and memory, and a model
-that was not loaded keeps its values. `MRCNN_HOSTILE_COUNT` sets the number of seeded mutations.
+that was not loaded keeps its values. `MRCNN_MUTATIONS` sets the number of seeded mutations.
 """
 
 import os
@@ -23,8 +23,9 @@ from mrcnn.checkpoints import (
     verify,
 )
 from tests.checkpoints.fakes import FakeModel, conv, norm, variables
+from tests.counts import num_mutations
 
-COUNT = int(os.environ.get("MRCNN_HOSTILE_COUNT", "300"))
+COUNT = num_mutations(300)
 MAX_SECONDS = 5.0
 MAX_GROWTH = 512 * 2**20
 
