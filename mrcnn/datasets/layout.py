@@ -76,10 +76,8 @@ class ImageFinder:
     without its leading folders, then anywhere in `root`. A name that fits several files equally
     well finds none.
 
-    Example:
-        >>> finder = ImageFinder(Path("cats"), [Path("cats/images")])   # doctest: +SKIP
-        >>> finder.find("C:\\data\\cats\\images\\a.PNG")                # doctest: +SKIP
-        PosixPath('cats/images/a.png')
+    With `ImageFinder(Path("cats"), [Path("cats/images")])`, the recorded name
+    `C:\data\cats\images\a.PNG` finds `cats/images/a.png`.
     """
 
     def __init__(self, root: Path, folders: Sequence[Path] = (), other_parts: Collection[str] = ()):

@@ -364,11 +364,9 @@ def _names_or_none(file: Path) -> Any:
 
 
 def _read_yaml(file: Path) -> Any:
-    """Parse a YAML file; every scalar is text: "no" and "1" are names like others."""
-    try:
-        import yaml
-    except ImportError:
-        raise ValueError(f"{file}: PyYAML is needed to read it; or give names=...") from None
+    """Parse a YAML file; every scalar is text, so that "no" and "1" are names too."""
+    import yaml
+
     text = read_text(file)
     try:
         return yaml.load(text, Loader=yaml.BaseLoader)
