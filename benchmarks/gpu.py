@@ -11,10 +11,10 @@ one of the words is (--rows "8 bfloat16").
 matrix: product of two 8192x8192 matrices. network: batch on the GPU to detections and their 28x28
 masks on the host. detect: 8-bit images on the host to whole masks there; ours are pasted by the
 CPU, torchvision's by the GPU. train: a step of all layers, batch statistics frozen, 200 ROIs and 10
-objects an image, from a batch in the host's memory; our mask head sees the 66 boxes that can be
+objects per image, from a batch in the host's memory; our mask head sees the 66 boxes that can be
 positive, torchvision's those that are. trunk, proposals: parts of our network.
 
-GFLOP: of an image, gradients included, two for each multiplication and addition of convolutions
+GFLOP: per image, gradients included, two for each multiplication and addition of convolutions
 and matrix products. of rate: share of the best matrix row of that precision. first s: the first
 run, which for ours compiles. float32 allows TF32 in both packages; bfloat16 is `Config.PRECISION`
 and `torch.autocast`.
@@ -356,7 +356,7 @@ class Ours:
             config.IMAGE_MIN_DIM = config.IMAGE_MAX_DIM = self._options["side"]
             config.TRAIN_ROIS_PER_IMAGE, config.ROI_POSITIVE_RATIO = ROIS, POSITIVE
             config.DETECTION_MIN_CONFIDENCE, config.PRECISION = 0.0, precision
-            # In bfloat16 many a score is the same, so that no threshold leaves just so many.
+            # In bfloat16 many scores are equal, so that no threshold leaves exactly OBJECTS.
             config.DETECTION_MAX_INSTANCES = OBJECTS
             config.GPU_COUNT = config.IMAGES_PER_GPU = 1
             self._models[precision] = MaskRCNN("training", config, "logs", engine="keras")
@@ -364,20 +364,20 @@ class Ours:
         return self._models[precision]
 
     def _inputs(self, model, batch):
-        """Molded images, metas and anchors on the GPU."""
+        """Return molded images, metas and anchors on the GPU."""
         molded, metas, _ = model.mold_inputs([noise_image(self._options["side"])])
         parts = (molded[0], metas[0], model.get_anchors(molded[0].shape))
         return [self._jax.device_put(np.stack([x] * batch).astype(np.float32)) for x in parts]
 
     def _set_background(self, model, bias):
-        """Give the background this logit in every box."""
+        """Set the logit of the background in every box."""
         layer = model.keras_model.get_layer("mrcnn_class_logits")
         kernel, biases = layer.get_weights()
         kernel[:, 0], biases[0] = 0, bias
         layer.set_weights([kernel, biases])
 
     def _choose_objects(self, model, inputs):
-        """Find the background's logit that leaves so many objects."""
+        """Find the background's logit that leaves OBJECTS detections."""
         low, high = 1e-3, 1e6
         for _ in range(0 if model in self._biases else 18):
             self._biases[model] = middle = math.sqrt(low * high)
@@ -437,8 +437,8 @@ class Ours:
         made, (images, _, anchors) = pieces.build_pieces(model._shared), self._inputs(model, batch)
         inputs = [images]
         if part == "proposals":
-            inputs = [*keras_engine.compile_model(made["trunk"])(inputs)[-2:], anchors]
-        return self._measure(keras_engine.compile_model(made[part]), inputs, batch)
+            inputs = [*keras_engine.compile_inference(made["trunk"])(inputs)[-2:], anchors]
+        return self._measure(keras_engine.compile_inference(made[part]), inputs, batch)
 
     def proposals(self, batch, precision):
         """Measure the choice of proposals."""

@@ -112,7 +112,7 @@ class Detection:
         """Return backbone, pyramid and RPN of the same engine as a function."""
         from mrcnn.detection import molding
         from mrcnn.engines import pieces
-        from mrcnn.engines.keras_engine import compile_model
+        from mrcnn.engines.keras_engine import compile_inference
 
         molded, metas, _ = molding.mold_inputs(images, self._model.config)
         molded, metas = np.stack(molded), metas.astype(np.float32)
@@ -120,7 +120,7 @@ class Detection:
             infer = self._model.engine._infer  # one image at a time
             return lambda: [infer("trunk", image[None]) for image in molded]
         parts = pieces.build_pieces(self._model._shared)
-        parts = {name: compile_model(graph) for name, graph in parts.items()}
+        parts = {name: compile_inference(graph) for name, graph in parts.items()}
         anchors = self._model.get_anchors(molded.shape[1:])
         anchors = np.broadcast_to(np.asarray(anchors, np.float32), (len(images), *anchors.shape))
         table, rpn_class, rpn_bbox = parts["trunk"]([molded])
@@ -185,13 +185,13 @@ class Reference:
 
         import_backend()
         from mrcnn.engines import pieces
-        from mrcnn.engines.keras_engine import compile_model
+        from mrcnn.engines.keras_engine import compile_inference
         from mrcnn.model import MaskRCNN
 
         config = network_config(network, size)
         model = MaskRCNN("inference", config, "logs", engine="keras", precision="float32")
         tame_weights(model.keras_model)
-        self._trunk = compile_model(pieces.trunk_piece(model._shared))
+        self._trunk = compile_inference(pieces.trunk_piece(model._shared))
         self._image = np.zeros((1, *config.IMAGE_SHAPE), np.float32)
 
     def prepare(self, **job):

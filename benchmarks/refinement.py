@@ -38,7 +38,7 @@ from mrcnn.refinement import (
 
 
 def print_table(results: dict[str, dict]) -> None:
-    """Print one line a recipe."""
+    """Print one line per recipe."""
     print("| recipe | images | before | after | median before | median after | better | worse |")
     print("|---|---:|---:|---:|---:|---:|---:|---:|")
     for name, row in results.items():

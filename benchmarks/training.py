@@ -182,7 +182,7 @@ def step_clock():
 
 
 def gflop(model, config) -> float:
-    """Return billions of operations of a step, two for each multiplication and addition.
+    """Return billions of operations per step, two for each multiplication and addition.
 
     Those of the convolutions and matrix products, and of their gradients, in TensorFlow's graph.
     """

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from mrcnn.model import MaskRCNN, load
     from mrcnn.refinement.refiner import Refiner
 
+# The version of the package.
 __version__ = "3.0.0"
 __all__ = [
     "Config",

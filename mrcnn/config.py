@@ -43,7 +43,7 @@ class _Derived:
 
 
 class _ChannelCount:
-    """IMAGE_CHANNEL_COUNT as long as it is not set: that of an IMAGE_SHAPE set by hand, else 3.
+    """IMAGE_CHANNEL_COUNT as long as it is not set: that of an IMAGE_SHAPE set explicitly, else 3.
 
     Matterport's package takes the channels of the network from IMAGE_SHAPE, so scripts for images
     of N channels assign that alone.
@@ -79,12 +79,12 @@ class Config:
     NAME: str | None = None
 
     # --- Hardware and steps -----------------------------------------------------------
-    # Devices trained on together. 1 for a CPU. Where there are fewer, a warning says so, and
+    # Devices trained on together. 1 for a CPU. If there are fewer, a warning is issued, and
     # those that exist share the same BATCH_SIZE.
     GPU_COUNT = 1
-    # Images on one device in a step. A 12 GB GPU holds about two of 1024x1024.
+    # Images on one device per step. A 12 GB GPU holds about two of 1024x1024.
     IMAGES_PER_GPU = 2
-    # Training steps an epoch. Checkpoints and validation come at the end of an epoch.
+    # Training steps per epoch. Checkpoints and validation come at the end of an epoch.
     STEPS_PER_EPOCH = 1000
     # Validation steps at the end of every epoch.
     VALIDATION_STEPS = 50
@@ -173,14 +173,14 @@ class Config:
     MASK_POOL_SIZE = 14
     # Height and width of a predicted mask: twice MASK_POOL_SIZE.
     MASK_SHAPE = [28, 28]  # noqa: RUF012
-    # Most ground truth instances of an image; others are left out at random.
+    # Largest number of ground truth instances of an image; others are left out at random.
     MAX_GT_INSTANCES = 100
     # Standard deviation of the box deltas (dy, dx, log dh, log dw): RPN and box head.
     RPN_BBOX_STD_DEV = np.array([0.1, 0.1, 0.2, 0.2])
     BBOX_STD_DEV = np.array([0.1, 0.1, 0.2, 0.2])
 
     # --- Detections -------------------------------------------------------------------------
-    # Most detections of an image.
+    # Largest number of detections of an image.
     DETECTION_MAX_INSTANCES = 100
     # Detections that score lower are dropped.
     DETECTION_MIN_CONFIDENCE = 0.7
@@ -217,7 +217,7 @@ class Config:
 
     @_Derived
     def BATCH_SIZE(self) -> int:
-        """Images of a step on all devices together."""
+        """Return the number of images of a step on all devices together."""
         return self.IMAGES_PER_GPU * self.GPU_COUNT
 
     @_Derived
@@ -231,7 +231,7 @@ class Config:
 
     @_Derived
     def IMAGE_META_SIZE(self) -> int:
-        """Length of an image_meta vector; see `mrcnn.geometry.image_meta`."""
+        """Return the length of an image_meta vector; see `mrcnn.geometry.image_meta`."""
         return image_meta_size(self.NUM_CLASSES)
 
     def __init__(self) -> None:
@@ -260,7 +260,7 @@ class Config:
 
     @classmethod
     def _takes_channels(cls, shape: Any) -> bool:
-        """Return whether a constant IMAGE_SHAPE tells the channels, which nothing else does."""
+        """Return whether only a constant IMAGE_SHAPE defines the number of channels."""
         counts = [vars(base)["IMAGE_CHANNEL_COUNT"] for base in cls.__mro__[:-1]
                   if "IMAGE_CHANNEL_COUNT" in vars(base)]  # fmt: skip
         is_default = isinstance(counts[0], _ChannelCount)
@@ -347,7 +347,7 @@ _METHODS = frozenset(
 _FUNCTION_SETTINGS = ("BACKBONE", "COMPUTE_BACKBONE_SHAPE")
 
 
-# What each derived setting is computed from.
+# The settings that each derived setting is computed from.
 _SOURCES = {
     "BATCH_SIZE": ("IMAGES_PER_GPU", "GPU_COUNT"),
     "IMAGE_SHAPE": ("IMAGE_MIN_DIM", "IMAGE_MAX_DIM", "IMAGE_CHANNEL_COUNT"),
@@ -356,14 +356,14 @@ _SOURCES = {
 
 
 def nearest_setting(name: str) -> str | None:
-    """Return the setting whose name is most like one that is none, None if there is none near."""
+    """Return the setting whose name is closest to an unknown name; None if none is close."""
     settings = [known for known in vars(Config) if known.isupper()]
     near = difflib.get_close_matches(name.upper(), settings, n=1, cutoff=0.8)
     return near[0] if near else None
 
 
 def _warn_of_similar_names(names: list[str]) -> None:
-    """Warn of names that are probably misspelt settings."""
+    """Warn of names that are probably misspelled settings."""
     near = {name: nearest_setting(name) for name in names}
     for name, setting in near.items():
         if setting is not None:

@@ -21,7 +21,7 @@ PRECISIONS = ("float32", "bfloat16", "float16")
 SIDE_MULTIPLE = 2**6
 # P2 .. P6: one stride for each, and at most one anchor scale.
 PYRAMID_LEVELS = 5
-# What the built-in backbones and the pyramid on top of them give.
+# The strides of the built-in backbones and of the pyramid on top of them.
 BUILT_IN_STRIDES = [4, 8, 16, 32, 64]
 LOSS_NAMES = (
     "rpn_class_loss",
@@ -189,7 +189,7 @@ _RULES: dict[str, Rule] = {
 
 
 def find_problems(config: Config) -> list[str]:
-    """Return every broken rule as "NAME is VALUE; it must ..."; none for a sound configuration.
+    """Return every broken rule as "NAME is VALUE; it must ..."; none for a valid configuration.
 
     The values may be anything: those that break a rule alone are not used to compute others.
     """
@@ -385,7 +385,7 @@ def _network_size(config: Config) -> list[str]:
     ]
 
 
-# Rules on several settings, and those that must be sound alone for them to be looked at.
+# Rules on several settings, and the settings that must be valid before each is checked.
 _CHECKS_TOGETHER: tuple[tuple[tuple[str, ...], Callable[[Config], list[str]]], ...] = (
     (("GPU_COUNT", "IMAGES_PER_GPU"), _batch_size),
     ((), _backbone),

@@ -230,7 +230,7 @@ def mask_graph(shared: SharedLayers) -> keras.Model:
 
 
 def _detect(shared: SharedLayers) -> tuple[list[Tensor], Tensor, Tensor, Tensor, Tensor]:
-    """Build what the inference graphs have in common.
+    """Build the common part of the inference graphs.
 
     Returns:
         The inputs, the detections, class probabilities and deltas of the proposals, and these.
@@ -337,8 +337,8 @@ def _training_masks(
 ) -> tuple[Tensor, Tensor]:
     """Build the masks `[batch, T, h, w, num_classes]` and their loss.
 
-    Only positives enter the loss, and positives come first, so the head (a GFLOP a box) runs on the
-    rows that can be positive and zeros fill the rest.
+    Only positives enter the loss, and positives come first, so the head (a GFLOP per box) runs on
+    the rows that can be positive and zeros fill the rest.
     """
     config = shared.config
     loss = LossLayer("mrcnn_mask_loss")

@@ -93,7 +93,7 @@ Tensor = Any
 
 
 class MaskRCNN(Detector):
-    """A Mask R-CNN: the network, its weights, its training, and all that a `Detector` does.
+    """A Mask R-CNN: the network, its weights, its training and its detection.
 
     A model built for training can detect as well: both graphs share their layers.
 
@@ -122,7 +122,7 @@ class MaskRCNN(Detector):
         ImportError: an engine that is given by name is not installed.
     """
 
-    # Whether `log_dir` belongs to this training already, or was chosen by the user.
+    # True if `log_dir` belongs to this training already, or was chosen by the user.
     _goes_on = True
 
     def __init__(
@@ -277,7 +277,7 @@ class MaskRCNN(Detector):
         return log_folders.newest_checkpoint(self.model_dir, self._name())
 
     def _name(self) -> str:
-        """Return `NAME` as it stands in the names of folders and files."""
+        """Return `NAME` as it is written in the names of folders and files."""
         return (self.config.NAME or "mrcnn").lower()
 
     def set_log_dir(self, model_path: str | os.PathLike[str] | None = None) -> None:
@@ -382,7 +382,7 @@ class MaskRCNN(Detector):
                 serves the callbacks only.
             learning_rate: a number, or a Keras learning rate schedule.
             epochs: number of the last epoch, counted over all calls: a second call with the same
-                number trains nothing and warns, one with a higher number goes on.
+                number trains nothing and warns, one with a higher number continues.
             layers: `heads`, `3+`, `4+`, `5+`, `all`, or a regular expression over layer names.
             augmentation: an imgaug augmenter, an Albumentations transform, or a callable
                 `(image, mask) -> (image, mask)`.
@@ -458,7 +458,7 @@ class MaskRCNN(Detector):
     def write_description(
         self, weights_path: str | os.PathLike[str], class_names: Sequence[str]
     ) -> None:
-        """Write `config.json` beside a weight file: what `from_weights` needs to use the file.
+        """Write `config.json` beside a weight file: the settings that `from_weights` needs.
 
         Args:
             weights_path: path of the weight file.

@@ -1,10 +1,10 @@
-"""`ParallelModel`, for scripts that wrapped a model for several GPUs by hand.
+"""`ParallelModel`, for scripts that wrapped a model for several GPUs themselves.
 
 Matterport's package split each batch, ran a copy of the model on every GPU and merged the
 results on the CPU. Here the model is trained through `tf.distribute.MirroredStrategy` or, on JAX,
 `keras.distribution.DataParallel`: see `mrcnn.training.devices`. `MaskRCNN("training", config, ...)`
 with `GPU_COUNT` above 1 does the same without this class. If there are fewer devices than
-`gpu_count`, a warning says so and the existing ones share the batch.
+`gpu_count`, a warning is issued and the existing ones share the batch.
 """
 
 from __future__ import annotations

@@ -280,7 +280,7 @@ def display_differences(
         show_mask: fill the masks.
         show_box: draw the boxes.
         iou_threshold: mask IoU from which a prediction matches.
-        score_threshold: predictions of a lower score match nothing.
+        score_threshold: predictions of a lower score are ignored.
     """
     from mrcnn.evaluation.matching import compute_matches
 

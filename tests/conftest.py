@@ -14,10 +14,10 @@ os.environ.setdefault("MRCNN_ENGINE", "keras")
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-# Recordings of the original and small data sets; not part of the package.
+# Recordings of the original and small datasets; not part of the package.
 SHARED = Path(os.environ.get("MRCNN_SHARED", REPOSITORY.parent / "shared"))
 
-# ``mrcnn`` from this checkout, and ``from tests.parity.reference import load_calls``.
+# `mrcnn` from this checkout, and `from tests.parity.reference import load_calls`.
 if str(REPOSITORY) not in sys.path:
     sys.path.insert(0, str(REPOSITORY))
 

@@ -1,4 +1,4 @@
-"""A fake model and small files, so that the verbs are tested without a network.
+"""A fake model and small files, so that the subcommands are tested without a network.
 
 As a program (`python -m tests.fake_model WORDS`) it runs the command line with the fake model in a
 process of its own, for tests of signals and kills.
@@ -101,7 +101,7 @@ def fake_module():
 
 @pytest.fixture
 def fake_model(monkeypatch):
-    """Put the fake where the verbs import the real one; yields the class."""
+    """Put the fake where the subcommands import the real one; yields the class."""
     monkeypatch.setitem(sys.modules, "mrcnn.model", fake_module())
     monkeypatch.setattr("mrcnn.startup.lean_start.start_backend", lambda: None)
     monkeypatch.setattr(FakeMaskRCNN, "built", [])

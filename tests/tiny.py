@@ -1,4 +1,4 @@
-"""A network of a few thousand weights and pictures of 64 pixels, for tests that need a model."""
+"""A network of a few thousand weights and images of 64 pixels, for tests that need a model."""
 
 import numpy as np
 from keras import layers
@@ -59,7 +59,7 @@ def tiny_config(**settings):
 
 
 class Squares(Dataset):
-    """Pictures with bright squares (class 1) and dark ones (class 2).
+    """Images with bright squares (class 1) and dark ones (class 2).
 
     Args:
         pictures: for each its squares, `(y1, x1, side, class_id)`.

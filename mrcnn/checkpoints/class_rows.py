@@ -28,7 +28,7 @@ def load_class_rows(
 ) -> list[str]:
     """Set those parts of the class layers that belong to classes of the same name.
 
-    The other classes keep the values they have. Upper and lower case are not told apart.
+    The other classes keep the values they have. Letter case is ignored.
 
     Args:
         model: a Keras model with Matterport's layer names.
@@ -37,8 +37,8 @@ def load_class_rows(
         names: the model's class names, the background first.
 
     Returns:
-        The names that both have, as the model spells them, without the background. Where there is
-        none nothing is set.
+        The names that both have, as the model spells them, without the background. If there is
+        none, no row is set.
 
     Raises:
         ValueError: the names are not as many as the classes of the file or of the model, the
@@ -48,7 +48,7 @@ def load_class_rows(
     shared = [i for i, name in enumerate(names) if i and places.get(name.lower(), 0)]
     if not shared:
         return []
-    # The background is class 0 of every model, whatever its name.
+    # The background is class 0 of every model, under any name.
     to = np.array([0, *shared])
     of = np.array([0, *(places[names[i].lower()] for i in shared)])
     layers = model_weights(model)

@@ -1,13 +1,13 @@
 """From the name of a weight file to the model it belongs to: settings and class names.
 
-Weights alone do not say which image size, anchors or class names they were trained with. A
+Weights alone do not determine which image size, anchors or class names they were trained with. A
 description, JSON `{"config": {...}, "class_names": [...]}`, does. It is looked for in
 
 1. `<stem>.json` beside the weight file (`mask_rcnn_small.json` for `mask_rcnn_small.h5`),
 2. `config.json` in the same folder (training writes it there),
 3. the metadata inside the file.
 
-Without one the shapes of the weights tell backbone, number of classes and pyramid; the other
+Without one, the shapes of the weights determine backbone, number of classes and pyramid; the other
 settings are the defaults, and the names are COCO's where there are 81 classes.
 
 Settings from a description obey the rules of `Config.validate`.
@@ -62,7 +62,7 @@ MAX_NAME = 50
 
 
 class IncompleteWeightsError(ValueError):
-    """A file that holds no whole network; `info` says what it holds."""
+    """A weight file lacks a part of the network; `info` describes its content."""
 
     def __init__(self, info: WeightsInfo) -> None:
         self.info = info
@@ -168,7 +168,7 @@ def default_class_names(num_classes: int) -> list[str]:
     return [BACKGROUND, *(f"class {k}" for k in range(1, num_classes))]
 
 
-def weights_class_names(weights: str) -> list[str] | None:
+def class_names_of_weights(weights: str) -> list[str] | None:
     """Return the class names of weights, the background first.
 
     Args:
@@ -265,7 +265,7 @@ def _checked_config(settings: Mapping[str, Any], source: str) -> Config:
 def _warn_of_unknown_settings(settings: Mapping[str, Any], path: str | Path) -> None:
     """Warn of entries of a file of settings that no setting has the name of.
 
-    `Config.from_dict` itself warns of those that look like a misspelt setting.
+    `Config.from_dict` itself warns of those that look like a misspelled setting.
     """
     from mrcnn.config import Config, nearest_setting
     from mrcnn.startup.caller import warn_caller

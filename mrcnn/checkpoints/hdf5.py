@@ -59,7 +59,7 @@ def why_not_hdf5(path: Path) -> str | None:
 
 @contextlib.contextmanager
 def open_hdf5(path: str | os.PathLike[str], kind: str = "weight file") -> Iterator[h5py.File]:
-    """Open an HDF5 file for reading, after checking that it stands alone.
+    """Open an HDF5 file for reading, after checking that it refers to no other file.
 
     Args:
         path: the file.
@@ -87,7 +87,7 @@ def open_hdf5(path: str | os.PathLike[str], kind: str = "weight file") -> Iterat
 
 @contextlib.contextmanager
 def content_errors(path: Path) -> Iterator[None]:
-    """Turn what h5py raises about damaged content into a ValueError that names the file."""
+    """Turn h5py's errors about damaged content into a ValueError that names the file."""
     try:
         yield
     except HDF5ContentError:
@@ -161,7 +161,7 @@ def read_names(path: Path, group: h5py.Group, attribute: str) -> list[str]:
     return names
 
 
-def read_text(path: Path, group: h5py.Group, attribute: str) -> str | None:
+def read_text_attribute(path: Path, group: h5py.Group, attribute: str) -> str | None:
     """Return the text of an attribute, None where there is none; errors as for `read_names`."""
     if attribute not in group.attrs:
         return None

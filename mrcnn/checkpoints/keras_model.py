@@ -40,7 +40,7 @@ class NamedWeightsModel(keras.Model):
         return {**super().get_config(), "file_layer_names": None if names is None else list(names)}
 
     def save(self, filepath: str | os.PathLike[str], overwrite: bool = True, **kwargs: Any) -> None:
-        """Write the whole model to a `.keras` file; nothing is left of a file that fails.
+        """Write the whole model to a `.keras` file; a failed save leaves no file.
 
         Args:
             filepath: the file.

@@ -3,7 +3,7 @@
 `coco`, `imagenet` and `balloon` are downloaded once; `small` comes with the package, as do the mask
 refiners `motorcycle` and `start`.
 
-What is known of each lies in `weights/manifest.json`. A download goes on where an earlier one
+`weights/manifest.json` describes each of them. A download continues where an earlier one
 was cut, is compared with the published checksum, is opened to see that it holds what it
 should, and only then gets its name: a file with the final name is never half a file.
 """
@@ -26,12 +26,12 @@ COCO_MODEL_URL = "https://github.com/matterport/Mask_RCNN/releases/download/v2.0
 PACKAGE = Path(__file__).resolve().parents[1]
 # In an installed wheel, and in a source checkout or an editable install.
 WEIGHT_FOLDERS = (PACKAGE / "_weights", PACKAGE.parent / "weights")
-# Attempts in a row that may bring nothing before a download is given up.
+# Attempts in a row without new bytes before a download is given up.
 RETRIES = 3
 
 
 class DownloadError(OSError):
-    """A weight file could not be downloaded; the message says how to do it by hand."""
+    """A weight file could not be downloaded; the message says how to do it manually."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ def _packaged(file: str) -> Path:
 
 
 def _download(known: KnownWeights, path: Path, verbose: int) -> None:
-    """Download the file to `path`, checked; leave what is there alone until then."""
+    """Download the file, check it, and only then replace `path`."""
     before = _stamp(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -173,7 +173,7 @@ def _download(known: KnownWeights, path: Path, verbose: int) -> None:
             f"cannot download {known.file}\n"
             f"  from    {known.url}\n"
             f"  reason  {reason}\n"
-            f"To do it by hand, fetch that address on any machine and put the file at\n"
+            f"To do it manually, fetch that address on any machine and put the file at\n"
             f"  {path}"
         ) from error
 
@@ -204,7 +204,7 @@ def _checksum_problem(path: Path, known: KnownWeights) -> str | None:
 
 
 def _content_problem(path: Path, known: KnownWeights, damage: str | None) -> str | None:
-    """Return why what arrived is not the file, the most informative reason first."""
+    """Return why the downloaded file is not the wanted one, the most informative reason first."""
     # Imported here: h5py is not needed to find a path.
     from mrcnn.checkpoints.hdf5 import why_not_hdf5
     from mrcnn.checkpoints.weight_file import verify
@@ -224,7 +224,7 @@ def _content_problem(path: Path, known: KnownWeights, damage: str | None) -> str
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:
-    """Return what changes when a file is replaced; None where there is none."""
+    """Return the values that change when a file is replaced; None where there is none."""
     try:
         status = path.stat()
     except FileNotFoundError:
@@ -247,7 +247,7 @@ def _one_at_a_time(path: Path) -> Iterator[None]:
                 fcntl.flock(stream, fcntl.LOCK_EX)
             except OSError:  # a file system without locks
                 pass
-            # Its previous holder may have removed the file: then this lock protects nothing.
+            # Its previous holder may have removed the file: then this lock has no effect.
             if not _same_file(stream.fileno(), lock):
                 continue
             try:
@@ -266,7 +266,7 @@ def _same_file(descriptor: int, path: Path) -> bool:
 
 @contextlib.contextmanager
 def _progress_bar(title: str, verbose: int) -> Iterator[Progress | None]:
-    """Show a bar on the terminal; none where the output is a file."""
+    """Show a progress bar if the output is a terminal."""
     if verbose <= 0:
         yield None
         return

@@ -39,13 +39,13 @@ _ROLES = {
     "running_std": "moving_variance",
     "running_variance": "moving_variance",
 }
-# A Keras 3 file may also hold the state of an optimizer, at most three values a weight.
+# A Keras 3 file may also hold the state of an optimizer, at most three values per weight.
 MAX_UNNAMED_RATIO = 8
 
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What `load_weights` did; layer names, in model order.
+    """Result of `load_weights`: layer names, in model order.
 
     Attributes:
         path: the file.
@@ -92,7 +92,7 @@ class _Pair:
 
 @dataclass
 class _Plan:
-    """What will be assigned, found out before anything is."""
+    """The weights to assign, determined before the first assignment."""
 
     pairs: list[_Pair] = field(default_factory=list)
     mismatches: list[Mismatch] = field(default_factory=list)
@@ -113,7 +113,7 @@ def load_weights(
     adapt_channels: bool = True,
     keras_loader: Callable[..., Any] | None = None,
 ) -> LoadReport:
-    """Set a model's weights from a file. Where anything is wrong nothing is set.
+    """Set a model's weights from a file. If anything is wrong, no weight is set.
 
     A warning names the layers that get NaN or infinite values.
 
@@ -341,7 +341,7 @@ def _warn_of_non_finite(path: Path, pairs: list[_Pair], values: list[np.ndarray]
     if layers:
         warn_caller(
             f"{printable(path)} holds values that are not finite in {len(layers)} layers "
-            f"({some(layers)}), as after a training that diverged; a model with them finds nothing"
+            f"({some(layers)}), as after a training that diverged; such a model detects nothing"
         )
 
 
@@ -352,7 +352,7 @@ def _load_through_keras(
     excluded: Collection[str],
     skip_mismatch: bool,
 ) -> LoadReport:
-    """Leave a Keras 3 file that does not name its layers to Keras; on errors restore all."""
+    """Load a Keras 3 file that does not name its layers with Keras; on errors restore all."""
     path = file.path
     if not path.name.endswith(".weights.h5"):
         raise ValueError(

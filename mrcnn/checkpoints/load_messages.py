@@ -81,7 +81,7 @@ def no_overlap_message(
     excluded: Collection[str],
     any_mismatch: bool,
 ) -> str:
-    """Return why there is nothing to load."""
+    """Return the reason why no weight can be loaded."""
     start = f"{printable(file.path)}: nothing to load. "
     if not stored:
         return start + "The file holds no weights"
@@ -102,7 +102,7 @@ def no_overlap_message(
 def warn_of_little_use(
     file: WeightsFile, layers: Mapping[str, list[ModelWeight]], loaded: Sequence[str]
 ) -> None:
-    """Warn of files that load by name without an error and still are not what was meant."""
+    """Warn of files that load by name without an error and are probably not the intended ones."""
     found, model = file.describe(), describe_model(layers)
     path = printable(file.path)
     both = {found.backbone, model.backbone}

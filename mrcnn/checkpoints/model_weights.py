@@ -1,4 +1,4 @@
-"""The weights of a model by layer name, whatever library the model is from."""
+"""The weights of a model by layer name, for models of any Keras version."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class ModelWeight:
 
     @property
     def is_floating(self) -> bool:
-        """Whether the variable holds floating-point numbers, bfloat16 included."""
+        """True if the variable holds floating-point numbers, bfloat16 included."""
         return "float" in str(self.variable.dtype)
 
     def numpy(self) -> np.ndarray:
@@ -60,7 +60,7 @@ def model_weights(model: Any) -> dict[str, list[ModelWeight]]:
 
 
 def describe_model(layers: Mapping[str, list[ModelWeight]]) -> WeightsInfo:
-    """Return what `verify` returns of a file, for the weights of a model."""
+    """Return the same as `verify` for the weights of a model."""
     shapes = {name: [(w.name, w.shape) for w in weights] for name, weights in layers.items()}
     return describe_layers(shapes, "the model")
 

@@ -1,4 +1,4 @@
-"""Open Keras weight files as weights by layer name, whatever wrote them.
+"""Keras weight files of all versions, read as weights by layer name.
 
 * Keras 1 and 2: groups listed in the attribute `layer_names`, at the root or, in a file with
   the whole model, under `model_weights`;
@@ -29,7 +29,7 @@ from mrcnn.checkpoints.hdf5 import (
     content_errors,
     open_hdf5,
     read_names,
-    read_text,
+    read_text_attribute,
 )
 from mrcnn.checkpoints.names import (
     SQUEEZENET_INPUT_SCALE,
@@ -52,7 +52,7 @@ class StoredWeight:
     Attributes:
         name: relative to its layer: "kernel", or "rpn_conv_shared/kernel" in a nested model.
         shape: convolution kernels are [kh, kw, in, out], transposed ones [kh, kw, out, in].
-        dataset: where the values lie; readable while the file is open.
+        dataset: the array in the file; readable while the file is open.
         reverse_inputs: a kernel for BGR pixels: its input channels are reversed on reading.
         divisor: the values are divided by this on reading.
     """
@@ -110,8 +110,8 @@ def verify(path: str | os.PathLike[str]) -> WeightsInfo:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is not a weight file, is damaged, or refers to other files; the message says
-            what it is.
+        ValueError: it is not a weight file, is damaged, or refers to other files; the message names
+            the cause.
     """
     with open_weights(path) as file:
         return file.describe()
@@ -246,7 +246,7 @@ def _read_keras3_layers(path: Path, container: h5py.Group) -> dict[str, list[Sto
     """
     layers: dict[str, list[StoredWeight]] = {}
     for group in container.values():
-        name = read_text(path, group["vars"], "name") if "vars" in group else None
+        name = read_text_attribute(path, group["vars"], "name") if "vars" in group else None
         if name is None:
             return {}
         weights = _read_keras3_variables(path, name, group["vars"])
@@ -310,7 +310,7 @@ def _holds_arrays(group: h5py.Group | h5py.Dataset) -> bool:
 
 
 def _read_metadata(path: Path, file: h5py.File) -> dict[str, Any]:
-    text = read_text(path, file, METADATA_ATTRIBUTE)
+    text = read_text_attribute(path, file, METADATA_ATTRIBUTE)
     if text is None:
         return {}
     try:

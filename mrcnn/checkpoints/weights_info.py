@@ -16,7 +16,7 @@ HEADS = ("mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_mask")
 
 @dataclass(frozen=True)
 class WeightsInfo:
-    """What the shapes of the weights of a file, or of a model, say about it.
+    """Facts about a network that the shapes of its weights determine.
 
     Settings that the weights do not determine are None.
 

@@ -1,8 +1,8 @@
-"""The `mrcnn` command, one verb per file, and what the samples share (`start_model`).
+"""The `mrcnn` command, one subcommand per file, and helpers of the samples (`start_model`).
 
-Importing this package loads no deep learning library: the module of a verb imports what it needs
-inside its functions, so that `mrcnn --help` and the verbs without a model answer at once. An error
-is one message on stderr and exit code 2; `--debug` shows the traceback instead. SIGINT, SIGTERM and
+Importing this package loads no deep learning library: a subcommand's module imports heavy packages
+inside its functions, so that `mrcnn --help` and subcommands without a model start fast. An error is
+one message on stderr and exit code 2; `--debug` shows the traceback instead. SIGINT, SIGTERM and
 SIGHUP end a command with complete files and exit code 130, 143 and 129.
 """
 
@@ -18,7 +18,7 @@ from mrcnn import __version__
 from mrcnn.cli import check, demo, detect, download, evaluate, info, signals, terminal, train
 from mrcnn.startup.lazy import lazy_names
 
-# What the samples use; imported on first use.
+# Names for the samples; imported on first use.
 _HOMES = dict.fromkeys(
     ("INPUT", "NETWORK", "sample_parser", "start_model", "weights_class_names"), "mrcnn.cli.start"
 )
@@ -32,6 +32,7 @@ __all__ = [
     "weights_class_names",
 ]
 
+# The Typer application of the `mrcnn` command.
 app = typer.Typer(
     name="mrcnn",
     help="Mask R-CNN for Keras 3: detect objects and their masks, train and evaluate models.",
@@ -61,10 +62,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         SystemExit: always, with the exit code.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    # Removed here, so that it may stand anywhere: users append it to a command that failed.
+    # Removed here, so that it may be anywhere: users append it to a command that failed.
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
-    # What the user has set wins.
+    # Variables that the user has set take precedence.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if debug else "3")
     os.environ.setdefault("MPLBACKEND", "Agg")
     terminal.accept_any_text()

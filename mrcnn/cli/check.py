@@ -1,4 +1,4 @@
-"""`mrcnn check`: show what a dataset holds and what is wrong with it."""
+"""`mrcnn check`: show the content and the problems of a dataset."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def check(
     """Check a dataset before training on it.
 
     Counts images, instances and classes, opens every image and mask, and lists what would fail or
-    teach something wrong. The exit code is 1 if there are errors.
+    make the model learn something wrong. The exit code is 1 if there are errors.
     """
     from mrcnn.cli.data import split_names, subsets_of
     from mrcnn.cli.terminal import echo

@@ -1,4 +1,4 @@
-"""Opening datasets for the verbs."""
+"""Opening datasets for the subcommands."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ def demo(
 ) -> None:
     """Detect objects in photographs that are already on this machine.
 
-    They come with scikit-image, so nothing is downloaded. Writes what `mrcnn detect` writes: an
+    They come with scikit-image, so nothing is downloaded. Writes the same as `mrcnn detect`: an
     annotated JPEG for each image, and detections.json.
     """
     from mrcnn.cli.detect import detect

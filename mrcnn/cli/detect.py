@@ -146,7 +146,7 @@ def show_progress(run: DetectionRun, paths: Sequence[Path]) -> None:
     from mrcnn.files.names import printable
 
     width = len(str(len(paths)))
-    # disable=None shows the bar on a terminal only; the lines say the same elsewhere.
+    # disable=None shows the bar on a terminal only; elsewhere the lines replace it.
     with tqdm(total=len(paths), unit="image", disable=None, leave=False) as bar:
         for number, outcome in enumerate(run.process(paths), start=1):
             place = f"[{number:>{width}}/{len(paths)}]"
@@ -183,7 +183,7 @@ def write_results(entries: Sequence[dict[str, Any]], output: Path, csv: bool) ->
 
 
 def report(run: DetectionRun, seconds: float) -> str:
-    """Return the closing lines: what was found, and where the time went.
+    """Return the closing lines: numbers of detections, and the time of each stage.
 
     Args:
         run: the run.

@@ -22,7 +22,7 @@ MAX_REASON = 300
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How images are detected, drawn and written.
+    """Settings of detecting, drawing and writing.
 
     Attributes:
         output: folder of the annotated images.
@@ -47,7 +47,7 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class ImageOutcome:
-    """What happened to one image.
+    """The outcome for one image.
 
     Attributes:
         path: the file.
@@ -67,7 +67,7 @@ class ImageOutcome:
 class DetectionRun:
     """A pass over images; a thread draws and writes while the model detects on the next image.
 
-    Whatever goes wrong with one image becomes an entry of `failures`, and the others go on.
+    Whatever goes wrong with one image becomes an entry of `failures`, and the others continue.
 
     Args:
         model: a `MaskRCNN` for inference.
@@ -98,7 +98,7 @@ class DetectionRun:
         """Detect on the images; call `close` afterwards, also when an exception ended the loop.
 
         Yields:
-            One outcome per image, in order. Drawing and writing may still be going on, and their
+            One outcome per image, in order. Drawing and writing may still be running, and their
             errors appear in `failures` alone.
         """
         from mrcnn.cli.image_paths import image_numbers, plan_outputs
@@ -127,7 +127,7 @@ class DetectionRun:
             yield ImageOutcome(path, seconds, image.shape[:2], result["class_ids"].tolist())
 
     def close(self) -> None:
-        """Stop detecting, wait for what is being drawn and written, and collect its results."""
+        """Stop detecting, wait until all results are drawn and written, and collect them."""
         if self._found is not None:
             self._found.close()
         self._collect(0)
@@ -153,7 +153,7 @@ class DetectionRun:
         )
 
     def _detect_tiled(self, paths: Sequence[Path]) -> Iterator[tuple[np.ndarray | None, Any]]:
-        """As `_detect_whole`, each image in tiles."""
+        """Detect as `_detect_whole`, each image in tiles."""
         options = self.options
         for path in paths:
             image = None
@@ -166,7 +166,7 @@ class DetectionRun:
                     refiner=options.refiner,
                     rle=True,
                 )
-            except Exception as error:  # anything: the other images must go on
+            except Exception as error:  # anything: the other images must be processed
                 result = error
             yield image, result
 
@@ -189,7 +189,7 @@ class DetectionRun:
             written.entries = self._coco_entries(path, result, number)
             if self.options.draw:
                 self._draw(image, result, target)
-        except Exception as error:  # anything: the other images must go on
+        except Exception as error:  # anything: the other images must be processed
             written.error = error
         self.seconds["draw, write"] += time.perf_counter() - begun
         return written
@@ -223,11 +223,11 @@ class _Written:
 
 
 def describe_failure(path: Path, error: Exception) -> str:
-    """Return in one line why an image failed, without its path in front."""
+    """Return the cause of an image's failure as one line, without the path."""
     reason = str(error).removeprefix(f"{path}: ").strip()
     if not reason:
         return type(error).__name__
-    # The texts of C++ libraries have many lines, the first of which says what is wrong.
+    # The texts of C++ libraries have many lines, the first of which names the cause.
     reason = reason.splitlines()[0]
     if len(reason) > MAX_REASON:
         reason = f"{reason[:MAX_REASON]}..."

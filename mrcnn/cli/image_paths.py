@@ -1,4 +1,4 @@
-"""Which image files the words of a command line name, and where their results go."""
+"""Image files named on a command line, and the paths of their results."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NO_IMAGES = "__MACOSX"
 
 
 def find_images(words: Sequence[str]) -> list[Path]:
-    """Return the image files that files, folders and patterns stand for, each once.
+    """Return the image files that files, folders and patterns name, each once.
 
     Args:
         words: files (accepted with any suffix), folders (their images, sorted by name) and
@@ -22,7 +22,7 @@ def find_images(words: Sequence[str]) -> list[Path]:
             patterns do not find hidden files.
 
     Raises:
-        FileNotFoundError: a word stands for nothing.
+        FileNotFoundError: an argument names no file.
         ValueError: a word names something that is no regular file, such as a pipe or a device.
     """
     paths: list[Path] = []

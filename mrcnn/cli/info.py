@@ -46,7 +46,7 @@ def info(
 
 
 def weight_facts(path: Path, found: WeightsInfo) -> dict[str, Any]:
-    """Return the rows of the table: what is known of a weight file, by name."""
+    """Return the rows of the table: names and values of facts about a weight file."""
     from mrcnn.checkpoints.description import describe_weights
 
     complete = found.has_rpn and found.has_heads

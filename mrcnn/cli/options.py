@@ -1,4 +1,4 @@
-"""Options that several verbs have: the dataset, the network and the refiner."""
+"""Options that several subcommands have: the dataset, the network and the refiner."""
 
 from __future__ import annotations
 

@@ -10,9 +10,9 @@ import time
 from collections.abc import Iterator
 from types import FrameType
 
-# What a user (Ctrl-C), a batch system and a closed terminal send. Windows has no SIGHUP.
+# Signals of a user (Ctrl-C), a batch system and a closed terminal. Windows has no SIGHUP.
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
-# Service managers send two signals at once. One that comes later means that somebody is waiting.
+# Service managers send two signals together. A later one means that a user is waiting.
 _PATIENCE_SECONDS = 1.0
 
 
@@ -64,9 +64,9 @@ def _raise(number: int) -> None:
 def raised() -> Iterator[None]:
     """Raise `Stopped` inside the block for SIGINT, SIGTERM and SIGHUP.
 
-    A second signal, more than a second later, ends the process at once. A signal that the process
-    ignores, as under `nohup`, stays ignored. Outside the main thread the block changes nothing:
-    Python runs handlers in the main thread only.
+    A second signal, more than a second later, ends the process immediately. A signal that the
+    process ignores, as under `nohup`, stays ignored. Outside the main thread the block changes
+    nothing: Python runs handlers in the main thread only.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -1,7 +1,7 @@
-"""What the command lines of the samples share: their options, and a model from `--weights`.
+"""Common parts of the samples' command lines: options, and a model from `--weights`.
 
-The settings are those of the sample's own `Config`. Only the network follows the weights where
-these say which one they belong to: the small model has other layers than a ResNet.
+The settings are those of the sample's own `Config`. Only those of the network are
+replaced by the description of the weights, if they have one: the small model is no ResNet.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from mrcnn.checkpoints.description import (
     CLASS_LAYERS,
     INPUT,
     NETWORK,
+    class_names_of_weights,
     follow_network,
 )
-from mrcnn.checkpoints.description import weights_class_names as class_names_of
 from mrcnn.checkpoints.known import resolve_weights
 from mrcnn.cli.train import last_checkpoint
 from mrcnn.files.names import printable
@@ -154,4 +154,4 @@ def weights_class_names(weights: str, logs: str, name: str) -> list[str] | None:
     """
     if str(weights).lower() == "last":
         weights = str(last_checkpoint(Path(logs), name))
-    return class_names_of(weights)
+    return class_names_of_weights(weights)

@@ -87,7 +87,7 @@ class CocoDataset(DatasetReader):
                 loads all categories and all images, also those without an instance.
             class_map: see `Dataset.prepare`.
             return_coco: also build pycocotools' COCO object.
-            auto_download: fetch and unpack what is missing (about 19 GB for train 2017).
+            auto_download: fetch and unpack missing files (about 19 GB for train 2017).
 
         Returns:
             The `pycocotools.coco.COCO` object if `return_coco`, else None.
@@ -194,7 +194,7 @@ class CocoDataset(DatasetReader):
     def _annotations_by_image(
         self, content: CocoFile, image_ids: set[int | str], wanted: set[int | str]
     ) -> dict[int | str, list[dict[str, Any]]]:
-        """Image id -> its annotations of the wanted categories, "class_id" added."""
+        """Map each image id to its annotations of the wanted categories, "class_id" added."""
         categories = {class_id for class_id, _ in content.categories}
         by_image = defaultdict(list)
         strays, short = [], []
@@ -385,7 +385,7 @@ def _naming(annotation: Mapping[str, Any]) -> Iterator[None]:
 
 
 def _listed_classes(content: CocoFile, class_ids: Sequence[int] | None) -> list[ClassRow]:
-    """The classes of a file by their ids; all of them, in the order of the ids, for None."""
+    """Return the classes of a file by their ids; all of them, in the order of the ids, for None."""
     names = dict(content.categories)
     wanted = list(class_ids) if class_ids else sorted(names, key=id_order)
     for class_id in wanted:
@@ -395,7 +395,7 @@ def _listed_classes(content: CocoFile, class_ids: Sequence[int] | None) -> list[
 
 
 def _image_finder(file: Path, path: Path, image_dir: str | Path | None) -> ImageFinder:
-    """The search for the images of an annotation file; `path` is what was opened."""
+    """Return the search for the images of an annotation file; `path` is what was opened."""
     root = dataset_root(file) if path.is_file() else path
     parts = annotation_files(root)
     others = [name for name, other in parts.items() if name is not None and other != file]
@@ -407,7 +407,7 @@ def _image_finder(file: Path, path: Path, image_dir: str | Path | None) -> Image
 
 
 def _has_short_polygons(segmentation: Any) -> bool:
-    """Whether there are polygons, none of which has three points."""
+    """Return whether there are polygons, none of which has three points."""
     return (
         isinstance(segmentation, list)
         and len(segmentation) > 0
@@ -421,7 +421,7 @@ def _has_short_polygons(segmentation: Any) -> bool:
 
 
 def _coco_object(content: dict[str, Any]) -> Any:
-    """Pycocotools' COCO object of the parsed file."""
+    """Return pycocotools' COCO object of the parsed file."""
     import contextlib
     import io
 

@@ -76,7 +76,7 @@ def _fetch_and_unpack(url: str, archive: Path, target: Path) -> None:
 
 
 def _unpack(archive: Path, target: Path) -> str | None:
-    """Unpack an archive; return what is damaged, or None.
+    """Unpack an archive; return a description of the damage, or None.
 
     It is unpacked beside the target first: an interruption leaves no folder that looks complete.
     """

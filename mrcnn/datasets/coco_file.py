@@ -1,4 +1,4 @@
-"""COCO's JSON files: where they lie, what they must hold, and the classes they share."""
+"""COCO's JSON files: where they are, their required content, and the classes they share."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LISTS = ("images", "annotations", "categories")
 # A file of this name describes the whole folder it lies in.
 _WHOLE_FILES = ("_annotations.coco.json", "annotations.json")
 _MAX_SUBSET_FILES = 16
-# Captions and key points lie beside COCO's instances; they are other tasks.
+# Captions and key points are beside COCO's instances; they are other tasks.
 _OTHER_TASKS = re.compile(r"(captions|person_keypoints|stuff|panoptic|image_info)_")
 # Of another part only the categories are needed; a larger file is not parsed for them.
 _PARSED_BYTES = 32 * 2**20
@@ -159,7 +159,7 @@ def _are_plain_polygons(polygons: Any) -> bool:
 
 
 def _find_categories(text: mmap.mmap) -> list[Any] | None:
-    """The value of "categories" in a JSON text; None where it cannot be told."""
+    """Return the value of "categories" in a JSON text; None where it cannot be told."""
     found = list(re.finditer(rb'"categories"\s*:\s*', text))
     if len(found) != 1:
         return None
@@ -265,7 +265,7 @@ def _coco_files(folder: Path) -> list[Path]:
 
 
 def _whole_file(files: Sequence[Path]) -> Path | None:
-    """The file that describes its folder: by its name, or the only one."""
+    """Return the file that describes its folder: by its name, or the only one."""
     named = [file for file in files if file.name.lower() in _WHOLE_FILES]
     return named[0] if named else files[0] if len(files) == 1 else None
 

@@ -78,7 +78,7 @@ class CopyPasteDataset(DatasetView):
 
     @staticmethod
     def _find_donors(dataset: Dataset) -> dict[int, list[tuple[int, int]]]:
-        """Class number -> (image, instance) of each object, without crowds."""
+        """Map each class number to (image, instance) of each object, without crowds."""
         donors: dict[int, list[tuple[int, int]]] = {}
         for number in dataset.image_ids:
             for instance, class_id in enumerate(dataset.image_class_ids(number)):

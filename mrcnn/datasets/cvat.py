@@ -138,7 +138,7 @@ class CvatMaskDataset(DatasetReader):
         return np.array([number for _, number in self._instances(image_id)], np.int32)
 
     def _instances(self, image_id: int) -> list[tuple[np.ndarray, int]]:
-        """Mask and class number of each instance, by rising color."""
+        """Return mask and class number of each instance, by rising color."""
         info = self.image_info[image_id]
         if "masks" not in info:
             return []
@@ -227,7 +227,7 @@ def _files_by_stem(root: Path, name: str) -> dict[str, Path]:
 
 
 def _images(root: Path, subset: str | None, masks: dict[str, Path]) -> dict[str, Path]:
-    """The images of the part by name, without ending."""
+    """Return the images of the part by name, without ending."""
     images: dict[str, Path] = {}
     for name in IMAGE_FOLDERS:
         folder = image_files.first_folder(root, [name])

@@ -176,7 +176,7 @@ class Dataset:
         }
 
     def _names_to_show(self) -> list[str]:
-        """The names of all classes; cut at the comma where that leaves them distinct."""
+        """Return the names of all classes; cut at the comma where that leaves them distinct."""
         names = [str(info["name"]) for info in self.class_info]
         if not self.cut_names:
             return names
@@ -363,7 +363,7 @@ class Dataset:
         return merge(datasets)
 
     def check(self, max_images: int | None = None) -> DatasetReport:
-        """Look for what would spoil training: files, sizes, masks and class numbers.
+        """Find problems that would spoil training: files, sizes, masks and class numbers.
 
         Args:
             max_images: look at this many images, evenly spaced; None looks at all.

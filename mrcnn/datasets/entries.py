@@ -80,7 +80,7 @@ a list of 4 numbers
         return self.data.get(key) is not None
 
     def get(self, key: str, default: Any = _REQUIRED) -> Any:
-        """Return the value as it is in the file, of any type.
+        """Return the value unchanged, of any type.
 
         Raises:
             AnnotationError: it is absent and there is no default.
@@ -363,7 +363,7 @@ def read_json(path: str | os.PathLike[str]) -> Any:
 
 
 def _parse_number(value: Any) -> float | None:
-    """The finite number that a value is or spells, else None."""
+    """Return the finite number that a value is or spells, else None."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:

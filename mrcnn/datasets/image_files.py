@@ -100,12 +100,12 @@ def read_image(
     Args:
         path: a file of one of `image_headers.FORMATS`, or its http or https address. Scientific
             formats (NIfTI, NRRD, MetaImage, DICOM, FITS) are read where imageio can read them.
-        exif_orientation: turn the image as its EXIF orientation says; otherwise return the
+        exif_orientation: rotate the image by its EXIF orientation; otherwise return the
             pixels as stored.
         max_pixels: the limit of height x width; see `pixel_limit`.
 
     Returns:
-        [height, width, 3] uint8, RGB. Grey is repeated, alpha dropped. 16-bit values are
+        [height, width, 3] uint8, RGB. Gray is repeated, alpha dropped. 16-bit values are
         brought to 8 bits by the depth that the file states; where it states none, they are
         taken for 12-bit values if all are below 4096, and for 16-bit values otherwise. TIFF
         files with 5 or more channels keep all of them: [height, width, channels].
@@ -172,7 +172,7 @@ def read_indices(path: str | os.PathLike, *, max_pixels: int | None = None) -> n
     """Decode the stored numbers of a label image, without applying its palette.
 
     Returns:
-        [height, width] for grey, 16-bit and palette images, else [height, width, channels].
+        [height, width] for gray, 16-bit and palette images, else [height, width, channels].
 
     Raises:
         FileNotFoundError, OSError, ValueError: as `read_image`.
@@ -247,7 +247,7 @@ def first_folder(root: Path, names: Iterable[str]) -> Path | None:
 
 
 def _local_path(path: str | os.PathLike) -> str | os.PathLike:
-    """The path itself, or of an address the file it is downloaded to, once in a process."""
+    """Return the path itself, or of an address the file it is downloaded to, once in a process."""
     if not (isinstance(path, str) and _URL.match(path)):
         return path
     import hashlib
@@ -290,7 +290,7 @@ def _open_regular(path: str | os.PathLike) -> BinaryIO:
 
 def _scientific_format(stream: BinaryIO, path: str | os.PathLike) -> tuple[str, str, str] | None:
     head = stream.read(512)
-    if image_headers.find_format(head) is not None:
+    if image_headers.find_image_format(head) is not None:
         return None
     return image_headers.find_scientific_format(head, os.fspath(path))
 
@@ -319,12 +319,12 @@ def _content(stream: BinaryIO, max_pixels: int | None) -> bytes:
 def _decode(
     data: bytes, header: ImageHeader, path: str | os.PathLike, as_indices: bool = False
 ) -> np.ndarray:
-    """Decode the first image of a file, as it is stored."""
+    """Decode the first image of a file, without rotation."""
     if header.tiff is not None:
         return _decode_tiff(data, header, path, as_indices)
     if not as_indices and max(header.height, header.width) <= _MAX_OPENCV_SIDE:
         # OpenCV decodes about 1.6 times faster than Pillow to the same values. Damaged files
-        # are left to Pillow, which says what is wrong; OpenCV writes that to stderr.
+        # are left to Pillow, whose error names the cause; OpenCV writes it to stderr.
         test = _SOUND.get(header.format)
         image = _decode_with_opencv(data) if test is not None and test(data) else None
         if image is not None and image.shape[:2] == (header.height, header.width):
@@ -358,7 +358,7 @@ def _decode_tiff(
 
 
 def _decode_with_opencv(data: bytes) -> np.ndarray | None:
-    """RGB(A) or grey; None where OpenCV cannot decode the file."""
+    """Return RGB(A) or gray; None where OpenCV cannot decode the file."""
     import cv2
 
     try:

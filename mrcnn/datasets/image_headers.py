@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-# What is decoded, recognized by the first bytes. Every other content is "not an image": above
-# all EPS and WMF, for which Pillow would start another program.
+# The formats that are decoded, recognized by the first bytes. Every other content is "not an
+# image": above all EPS and WMF, for which Pillow would start another program.
 _SIGNATURES: dict[str, re.Pattern[bytes]] = {
     "JPEG": re.compile(rb"\xff\xd8\xff"),
     "PNG": re.compile(rb"\x89PNG\r\n\x1a\n"),
@@ -65,7 +65,7 @@ _MAX_EXIF_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class ImageHeader:
-    """What is known of an image before it is decoded.
+    """The facts about an image that its header contains.
 
     Attributes:
         format: one of `FORMATS`.
@@ -84,7 +84,7 @@ class ImageHeader:
 
 @dataclass(frozen=True)
 class TiffFacts:
-    """What the first directory of a TIFF file says.
+    """The entries of the first directory of a TIFF file.
 
     Attributes:
         orientation: 1 (as stored) to 8.
@@ -109,7 +109,7 @@ class NotAnImageError(ValueError):
     """The content is no image of a known format, or its header is damaged."""
 
 
-def find_format(head: bytes) -> str | None:
+def find_image_format(head: bytes) -> str | None:
     """Return the format of an image, one of `FORMATS`, from its first bytes; None if unknown."""
     return next((name for name, form in _SIGNATURES.items() if form.match(head)), None)
 
@@ -139,7 +139,7 @@ def read_header(stream: BinaryIO) -> ImageHeader:
         NotAnImageError: it is no image of `FORMATS`, or its header is damaged.
     """
     stream.seek(0)
-    found = find_format(stream.read(_HEAD_BYTES))
+    found = find_image_format(stream.read(_HEAD_BYTES))
     if found is None:
         raise NotAnImageError(f"its content is none of {', '.join(FORMATS)}")
     stream.seek(0)
@@ -181,7 +181,7 @@ def read_orientation(stream: BinaryIO, header: ImageHeader) -> int:
 
 
 def png_is_sound(data: bytes) -> bool:
-    """Whether the chunks of a PNG file are complete and have the right checksums."""
+    """Return whether the chunks of a PNG file are complete and have the right checksums."""
     ended, view = False, memoryview(data)
     for name, start, stop in _png_chunks(data):
         checksum = data[stop - 4 : stop]
@@ -207,7 +207,7 @@ def png_without_extras(data: bytes) -> bytes:
 
 
 def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Name, start and end of each chunk; the end of the last one may be cut off."""
+    """Yield name, start and end of each chunk; the end of the last one may be cut off."""
     position, name = 8, b""
     while position + 8 <= len(data) and name != b"IEND":
         name = data[position + 4 : position + 8]
@@ -217,13 +217,13 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def jpeg_has_end(data: bytes) -> bool:
-    """Whether the end marker follows the start of a JPEG file's pixels."""
+    """Return whether the end marker follows the start of a JPEG file's pixels."""
     position = _jpeg_segments(io.BytesIO(data))[1]
     return position is not None and data.find(b"\xff\xd9", position) >= 0
 
 
 def webp_is_plain(data: bytes) -> bool:
-    """Whether a WebP file is complete and no animation."""
+    """Return whether a WebP file is complete and no animation."""
     complete = len(data) >= 8 + int.from_bytes(data[4:8], "little")
     return complete and not (data[12:16] == b"VP8X" and data[20] & 2)
 
@@ -249,7 +249,7 @@ def _header_of_jpeg(stream: BinaryIO, image_format: str) -> ImageHeader:
 
 
 def _jpeg_segments(stream: BinaryIO) -> tuple[bytes | None, int | None]:
-    """The first frame header of a JPEG file, and where its pixels begin."""
+    """Return the first frame header of a JPEG file, and where its pixels begin."""
     stream.seek(2)
     frame = None
     while byte := stream.read(1):
@@ -286,7 +286,7 @@ def _header_of_png(stream: BinaryIO, image_format: str) -> ImageHeader:
 
 
 def _png_start(stream: BinaryIO) -> tuple[bytes, bytes]:
-    """The content of the IHDR chunk of a PNG file, and of the eXIf chunk ahead of its pixels."""
+    """Return the content of a PNG file's IHDR chunk, and of the eXIf chunk ahead of its pixels."""
     stream.seek(8)
     header = exif = b""
     while len(head := stream.read(8)) == 8:
@@ -364,7 +364,7 @@ def _tiff_header(
 
 
 def _header_of_webp(stream: BinaryIO, image_format: str) -> ImageHeader:
-    """The canvas of a WebP file: Pillow would allocate it when it opens the file."""
+    """Return the canvas of a WebP file: Pillow would allocate it when it opens the file."""
     head = stream.read(40)
     kind = head[12:16]
     if kind == b"VP8X":
@@ -380,7 +380,7 @@ def _header_of_webp(stream: BinaryIO, image_format: str) -> ImageHeader:
 
 
 def _header_of_gif(stream: BinaryIO, image_format: str) -> ImageHeader:
-    """The size of the first frame and the screen of a GIF file; Pillow has a limit of its own."""
+    """Return the size of a GIF file's first frame and screen; Pillow has its own limit."""
     head = stream.read(13)
     width, height, flags = struct.unpack_from("<HHB", head, 6)
     if flags & 0x80:

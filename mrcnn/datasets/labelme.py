@@ -20,7 +20,7 @@ from mrcnn.datasets.reader import FolderReader, class_table, other_parts, record
 from mrcnn.files.names import printable
 
 _SHAPES = ("polygon", "rectangle", "oriented_rectangle", "rotation", "circle", "mask")
-# LabelMe's own names for what is not an object.
+# LabelMe's own names for regions that are not objects.
 _NO_OBJECTS = ("_background_", "__ignore__")
 _IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
@@ -167,7 +167,7 @@ def _draw_shape(shape: Entry, height: int, width: int) -> np.ndarray:
 
 
 def _points(shape: Entry) -> np.ndarray:
-    """The points of a shape, [points, (x, y)] float64."""
+    """Return the points of a shape, [points, (x, y)] float64."""
     points = shape.list("points")
     if not all(isinstance(point, list) and len(point) == 2 for point in points):
         raise shape.error("points", "a list of [x, y]")
@@ -176,7 +176,7 @@ def _points(shape: Entry) -> np.ndarray:
 
 
 def _paste_mask(shape: Entry, points: np.ndarray, height: int, width: int) -> np.ndarray:
-    """The small image of a "mask" shape at its first point, clipped at the edges."""
+    """Return the small image of a "mask" shape at its first point, clipped at the edges."""
     if not len(points):
         raise shape.error("points", "the corners of the mask")
     pixels = _decode_embedded(shape, "mask")
@@ -190,7 +190,7 @@ def _paste_mask(shape: Entry, points: np.ndarray, height: int, width: int) -> np
 
 
 def _decode_embedded(entry: Entry, key: str) -> np.ndarray:
-    """The pixels of an image inside a JSON file, as `image_files.read_pixels`."""
+    """Return the pixels of an image inside a JSON file, as `image_files.read_pixels`."""
     text = entry.text(key)
     try:
         return image_files.decode_pixels(base64.b64decode(text), key)
@@ -201,7 +201,7 @@ def _decode_embedded(entry: Entry, key: str) -> np.ndarray:
 def _group_shapes(
     file: _LabelmeFile, table: dict[str, int], shapeless: list[str], ignored: list[str]
 ) -> list[dict[str, Any]]:
-    """The instances of a file; shapes of one label and group are one of them.
+    """Return the instances of a file; shapes of one label and group are one of them.
 
     Places of shapes that are left out are added to `shapeless` and `ignored`.
     """
@@ -249,7 +249,7 @@ def _read(path: Path) -> _LabelmeFile:
 
 
 def _image_finder(file: Path, root: Path) -> ImageFinder:
-    """The search for the images of LabelMe files; `root` is what was opened."""
+    """Return the search for the images of LabelMe files; `root` is what was opened."""
     folder = file.parent
     top = dataset_root(file)
     places = [
@@ -264,7 +264,7 @@ def _image_finder(file: Path, root: Path) -> ImageFinder:
 
 
 def _is_labelme(path: Path) -> bool:
-    """Whether a JSON file, broken or not, has LabelMe's keys."""
+    """Return whether a JSON file, broken or not, has LabelMe's keys."""
     outline = json_outline(path) if path.suffix.lower() == ".json" else None
     return outline is not None and (
         "shapes" in outline.keys or {"imageData", "imagePath"} <= outline.keys

@@ -1,4 +1,4 @@
-"""Files and folders of a dataset: what is visible, and which image an annotation means."""
+"""Files and folders of a dataset: visible files, and the image that an annotation refers to."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LITTER = {"__macosx", "__pycache__", "@eadir", "$recycle.bin", "thumbs.db", "de
 # Folders that hold annotations only: the dataset is the folder above.
 ANNOTATION_FOLDERS = ("annotations", "annotation", "json", "jsons", "labels", "label", "via")
 IMAGE_FOLDERS = ("images", "imgs", "img", "image", "JPEGImages")
-# Deeper and larger trees are no dataset: the search for an image gives up.
+# Deeper and larger trees are no dataset: the search for an image stops.
 _MAX_DEPTH, _MAX_FILES = 6, 500_000
 
 
@@ -144,7 +144,7 @@ class ImageFinder:
         return self._search(names)
 
     def _walk(self, folder: Path, parts: Sequence[str]) -> Path | None:
-        """The file at a relative path, without regard to case where that is unambiguous."""
+        """Return the file at a relative path, without regard to case where that is unambiguous."""
         place = folder
         for position, part in enumerate(parts):
             if part == "..":
@@ -175,7 +175,7 @@ class ImageFinder:
         return self._listings[folder]
 
     def _search(self, names: Sequence[str]) -> Path | None:
-        """The only file of this name in the dataset, or the only one in folders of these names."""
+        """Return the only file of this name in the dataset, or in folders of these names."""
         if not names:
             return None
         candidates = self._all_files().get(_folded(names[-1]), [])
@@ -212,12 +212,12 @@ def _ends_with(path: Path, parts: Sequence[str]) -> bool:
 
 
 def _folded(name: str) -> str:
-    """A name without regard to letter case, and to how macOS decomposes letters."""
+    """Return a name without regard to letter case, and to how macOS decomposes letters."""
     return name.lower() if name.isascii() else unicodedata.normalize("NFC", name).lower()
 
 
 def _readings(recorded: str) -> list[list[str]]:
-    """The ways to read a recorded name, each as the parts of a path, the literal one first."""
+    """Return the ways to read a recorded name as parts of a path, the literal one first."""
     texts = [recorded, recorded.replace("\\", "/")]
     if "://" in recorded or "?" in recorded:
         try:

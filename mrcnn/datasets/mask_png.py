@@ -187,9 +187,9 @@ class MaskImageDataset(DatasetReader):
         return np.full(count, class_id, np.int32)
 
     def check(self, max_images: int | None = None) -> DatasetReport:
-        """Look for what would spoil training; see `Dataset.check`."""
+        """Find problems that would spoil training; see `Dataset.check`."""
         report = super().check(max_images)
-        # What is noticed of masks is known once they have been read.
+        # Findings about masks are known once the masks have been read.
         report.problems += [p for p in self.findings if p not in report.problems]
         return report
 
@@ -210,7 +210,7 @@ def split_instances(path: str | Path, mode: str = "auto") -> list[np.ndarray]:
 
 
 def _labels_and_values(path: str | Path, mode: str) -> tuple[np.ndarray, np.ndarray, bool]:
-    """The numbers of a label image, those that are instances, and whether it is transparent."""
+    """Return the numbers of a label image, those of instances, and whether it is transparent."""
     path = Path(path)
     if mode == "binary" or (mode == "auto" and path.suffix.lower() in _LOSSY):
         foreground, transparent = _foreground(path)
@@ -253,12 +253,12 @@ def _foreground(path: str | Path) -> tuple[np.ndarray, bool]:
 
 
 def _labels(pixels: np.ndarray) -> np.ndarray:
-    """One number for each pixel: grey as it is, colors packed, transparent pixels 0."""
+    """Return one number for each pixel: gray unchanged, colors packed, transparent pixels 0."""
     if pixels.dtype == bool:
         return pixels.astype(np.uint8)
     if pixels.ndim == 2:
         return pixels
-    if pixels.shape[2] <= 2:  # grey and alpha
+    if pixels.shape[2] <= 2:  # gray and alpha
         labels = pixels[..., 0]
     else:
         red, green, blue = (pixels[..., channel] for channel in range(3))
@@ -273,7 +273,7 @@ def _labels(pixels: np.ndarray) -> np.ndarray:
 
 
 def _has_transparency(pixels: np.ndarray) -> bool:
-    """Whether some pixels are transparent and others are not."""
+    """Return whether some pixels are transparent and others are not."""
     if pixels.ndim != 3 or pixels.shape[2] not in (2, 4):
         return False
     opaque = _opaque(pixels[..., -1])
@@ -312,7 +312,7 @@ def match_masks(mask_dir: Path, images: dict[str, Path]) -> dict[str, list[Path]
 
 
 def _owner(stem: str, images: dict[str, Path]) -> str | None:
-    """The image that NAME_mask_3 or NAME-3 belongs to: the longest name that fits."""
+    """Return the image that NAME_mask_3 or NAME-3 belongs to: the longest name that fits."""
     while match := re.search(r"[_-][^_-]*$", stem):
         stem = stem[: match.start()]
         if stem in images:
@@ -321,13 +321,13 @@ def _owner(stem: str, images: dict[str, Path]) -> str | None:
 
 
 def _natural_order(path: Path) -> list[tuple[int, int, str]]:
-    """A key that sorts NAME_2 before NAME_10."""
+    """Return a key that sorts NAME_2 before NAME_10."""
     pieces = re.findall(r"\d+|\D+", path.name)
     return [(0, int(p), "") if p.isdigit() else (1, 0, p) for p in pieces]
 
 
 def _class_choice(class_name: str | None, classes: Sequence[str] | None) -> tuple[list[str], int]:
-    """All class names, and the id of the one that the instances have."""
+    """Return all class names, and the id of the one that the instances have."""
     given = [classes] if isinstance(classes, str) else list(classes or [])
     names = [normalize_name(name) for name in given]
     class_name = normalize_name(class_name) if class_name is not None else None
@@ -375,7 +375,7 @@ def _has_masks(path: Path, subset: str | None) -> bool:
 def _find_folders(
     root: Path, subset: str | None, image_dir: str | Path | None, mask_dir: str | Path | None
 ) -> tuple[Path, Path]:
-    """The folder of images and the folder of masks."""
+    """Return the folder of images and the folder of masks."""
     if not root.is_dir():
         raise FileNotFoundError(f"dataset_dir is '{root}': no such folder")
     inner: str | None = None

@@ -154,13 +154,13 @@ class NucleusDataset(DatasetReader):
 
 
 def _mask_files(image: str) -> list[Path]:
-    """The mask files of an image; none in the test stages."""
+    """Return the mask files of an image; none in the test stages."""
     folder = Path(image).parent.parent / "masks"
     return image_files.list_images(folder) if folder.is_dir() else []
 
 
 def _image(folder: Path) -> Path:
-    """ID/images/ID.png, or the first image in that folder."""
+    """Return ID/images/ID.png, or the first image in that folder."""
     usual = folder / "images" / f"{folder.name}.png"
     if usual.is_file():
         return usual
@@ -172,7 +172,7 @@ def _stages(path: Path) -> list[str]:
 
 
 def _holds_images(path: Path) -> bool:
-    """Whether the folder has folders ID with images/ and, unless for tests, masks/."""
+    """Return whether the folder has folders ID with images/ and, unless for tests, masks/."""
     test = path.name in STAGES
     return any(
         (test or (folder / "masks").is_dir())

@@ -1,4 +1,4 @@
-"""The outer keys of a JSON file, to tell formats apart without parsing all of it."""
+"""The outer keys of a JSON file, to recognize its format without parsing all of it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MAX_KEYS = 1000
 
 @dataclass(frozen=True)
 class Outline:
-    """What can be seen of a JSON file without parsing it.
+    """The structure of a JSON file, read without parsing all of it.
 
     Attributes:
         is_list: whether it is a list; else an object.

@@ -8,7 +8,7 @@ outline. Where the centers are depends on the labeling tool:
 * `pixel_center=0.5`: pixel (0, 0) covers 0..1 and has its center at (0.5, 0.5). That is COCO's,
   YOLO's and LabelMe's.
 
-Nothing larger than the image is allocated, whatever the coordinates are.
+Nothing larger than the image is allocated, for any coordinates.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def polygon_mask(
 def _polygon_spans(
     x0: np.ndarray, y0: np.ndarray, height: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows and first and last columns, inclusive, of the polygon's runs of pixels."""
+    """Return rows and first and last columns, inclusive, of the polygon's runs of pixels."""
     x1, y1 = np.roll(x0, -1), np.roll(y0, -1)
     down = y0 <= y1
     top_x, top_y = np.where(down, x0, x1), np.where(down, y0, y1)

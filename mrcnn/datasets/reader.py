@@ -44,7 +44,7 @@ __all__ = [
 
 logger = logging.getLogger("mrcnn.datasets")
 
-# What a part may be called on disk, first the plain name.
+# Names that a part may have on disk, the plain name first.
 SUBSET_SYNONYMS = (
     ("train", "training"),
     ("val", "valid", "validation"),
@@ -59,7 +59,7 @@ class DatasetReader(Dataset):
     """A dataset read from files of one format.
 
     A reader's `load_...` method adds classes, and images whose "annotations" entry is a list of
-    dicts with "class_id" (the id in their source), whatever `draw_instance` needs, and
+    dicts with "class_id" (the id in their source), the entries that `draw_instance` needs, and
     optionally "iscrowd".
 
     Attributes:
@@ -121,7 +121,7 @@ class DatasetReader(Dataset):
             path: the folder or file.
             subset: the part to open.
             classes: names of the classes to load.
-            keep_going: record what is broken in `findings` and read the rest.
+            keep_going: record errors in `findings` and read the rest.
             **options: further arguments of the format's `load_...`.
         """
         dataset = cls()
@@ -154,13 +154,13 @@ class DatasetReader(Dataset):
         severity: str = "warning",
         noun: str = "annotations",
     ) -> None:
-        """Say that annotations are left out: one line in the log, one finding for `check`.
+        """Report annotations that are left out: one line in the log, one finding for `check`.
 
         Args:
             reason: why, such as "they have no box".
             places: the annotations, such as "a.json shape 2"; nothing happens when it is empty.
-            severity: "warning", or "note" where that is what the file asks for.
-            noun: what is left out.
+            severity: "warning", or "note" if the file requests it.
+            noun: the kind of annotation that is left out.
         """
         if not places:
             return
@@ -231,7 +231,7 @@ class DatasetReader(Dataset):
         dropped = len(masks) - len(found)
         info = self.image_info[image_id]
         if dropped and info.get("dropped") != dropped:
-            # Once an image, not once an epoch. `check` reads the count.
+            # Once per image, not once per epoch. `check` reads the count.
             info["dropped"] = dropped
             logger.warning(
                 "%s: %d of %d instances have no pixel in the image and are left out",
@@ -301,7 +301,7 @@ class FolderReader(DatasetReader):
 
     @classmethod
     def _files_of(cls, folder: Path) -> list[Path]:
-        """The annotation files of a folder, or else of its folder for annotations."""
+        """Return the annotation files of a folder, or else of its folder for annotations."""
         found = (cls.own_files(place) for place in (folder, *_annotation_folders(folder)))
         return next((files for files in found if files), [])
 
@@ -333,7 +333,7 @@ def parts_in_folders(path: Path, has_data: Callable[[Path], bool]) -> list[str]:
 
 
 def choose_subset(path: Path, subset: str | None, available: Sequence[str]) -> str | None:
-    """Return the name on disk of the part asked for.
+    """Return the name on disk of the part requested.
 
     "val" also finds "valid" and "validation", and "train2017" is found by "train" when nothing
     else begins so. Letter case does not matter where that is unambiguous. Without `subset` the
@@ -341,7 +341,7 @@ def choose_subset(path: Path, subset: str | None, available: Sequence[str]) -> s
 
     Args:
         path: for the error messages.
-        subset: what was asked for, or None.
+        subset: the part requested, or None.
         available: the names on disk; empty when the dataset is in one piece.
 
     Returns:

@@ -1,4 +1,4 @@
-"""What is wrong with a dataset (`check`), and what is in it (`summary`)."""
+"""Problems of a dataset (`check`), and a summary of its content (`summary`)."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class DatasetReport:
 
     @property
     def ok(self) -> bool:
-        """Whether there is no error; there may be warnings and notes."""
+        """True if there is no error; there may be warnings and notes."""
         return not self.errors
 
     def to_dict(self) -> dict[str, Any]:
@@ -79,7 +79,7 @@ class DatasetReport:
 
 @dataclass
 class ClassCount:
-    """How often a class occurs: instances (crowds too), and images with at least one."""
+    """Counts of a class: instances (crowds too), and images with at least one."""
 
     instances: int = 0
     images: int = 0
@@ -95,7 +95,7 @@ class DatasetSummary:
         num_instances: all instances, crowds included.
         num_crowds: instances that mark a crowd.
         classes: class name -> counts, in the order of the class numbers, no background.
-        num_unreadable: images whose instances could not be read; `check` says why.
+        num_unreadable: images whose instances could not be read; `check` gives the cause.
     """
 
     num_images: int
@@ -157,7 +157,7 @@ def summarize_dataset(dataset: Dataset) -> DatasetSummary:
 
 
 def _class_labels(dataset: Dataset) -> list[str]:
-    """The class names, with source and id where several classes have one name."""
+    """Return the class names, with source and id where several classes have one name."""
     names = list(dataset.class_names)
     with_source = [
         f"{name} ({info['source']})" if names.count(name) > 1 else name
@@ -196,7 +196,7 @@ def _nothing_to_learn(crowds: int, num_images: int) -> str:
 
 
 def check_dataset(dataset: Dataset, max_images: int | None = None) -> DatasetReport:
-    """Look for what would spoil training; see `Dataset.check`.
+    """Find problems that would spoil training; see `Dataset.check`.
 
     Kinds of errors: broken_file (an annotation file or entry that cannot be read), missing_file,
     undecodable, image_format, size_mismatch (the recorded size is not the image's), mask_failed,
@@ -233,14 +233,14 @@ def check_dataset(dataset: Dataset, max_images: int | None = None) -> DatasetRep
 
 
 def _loading_problems(dataset: Dataset) -> list[Problem]:
-    """What a reader recorded while loading; that of all parts for a view."""
+    """Return the findings that a reader recorded while loading; of all parts for a view."""
     parts = {id(part): part for part, _ in getattr(dataset, "origins", [])}
     inner = [problem for part in parts.values() for problem in _loading_problems(part)]
     return [*getattr(dataset, "findings", []), *inner]
 
 
 def _check_counts(dataset: Dataset, report: DatasetReport, used: Counter[int]) -> None:
-    """What the counts of all classes say; crowds have negative numbers in `used`."""
+    """Add the findings from the counts of all classes; crowds are negative in `used`."""
     add = report.problems.append
     crowds = sum(count for class_id, count in used.items() if class_id < 0)
     if crowds and crowds == report.num_instances:
@@ -259,7 +259,7 @@ def _check_counts(dataset: Dataset, report: DatasetReport, used: Counter[int]) -
 
 
 def _check_tables(dataset: Dataset, report: DatasetReport) -> None:
-    """What can be seen without opening an image."""
+    """Add the findings that need no image to be opened."""
     add = report.problems.append
     if not dataset.num_images:
         add(Problem("error", "no_images", "the dataset has no image"))
@@ -291,7 +291,7 @@ class _ImageCheck:
         shape = self._check_image()
         try:
             masks, class_ids = self.dataset.load_mask(self.image_id)
-        except Exception as error:  # whatever a user's own code raises is a finding
+        except Exception as error:  # any exception of a user's own code is a finding
             # Without the image load_mask often fails for the same reason.
             if shape is not None or isinstance(error, AnnotationError):
                 self._add("error", "mask_failed", f"load_mask failed: {_describe(error)}")

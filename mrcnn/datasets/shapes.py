@@ -1,4 +1,4 @@
-"""Synthetic squares, circles and triangles, drawn when they are asked for.
+"""Synthetic squares, circles and triangles, drawn on request.
 
 As in Matterport's train_shapes sample: a dataset that needs no files and trains in minutes. Every
 image is drawn from a seed, so that it is the same each time.
@@ -233,7 +233,7 @@ def _random_color(rng: np.random.Generator) -> tuple[int, int, int]:
 
 
 def _overlap(box: tuple[int, ...], other: tuple[int, ...]) -> float:
-    """Intersection of two boxes over the smaller one's area."""
+    """Return the intersection of two boxes over the smaller one's area."""
     rows = min(box[2], other[2]) - max(box[0], other[0])
     columns = min(box[3], other[3]) - max(box[1], other[1])
     areas = [(b[2] - b[0]) * (b[3] - b[1]) for b in (box, other)]

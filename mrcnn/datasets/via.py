@@ -55,7 +55,7 @@ class ViaDataset(FolderReader):
         Args:
             dataset_dir: the VIA file, the folder with it, or the folder above the parts.
             subset: sub-folder such as "train".
-            class_name: name of the one class of all regions, whatever their attributes.
+            class_name: name of the one class of all regions, regardless of their attributes.
             attribute: region attribute that holds the class; None takes, for each file, the only
                 one there is. Attributes that agree on every region count as one.
             classes: names of the classes to load, in the order of their ids; None takes all
@@ -88,7 +88,7 @@ class ViaDataset(FolderReader):
         attribute: str | None,
         classes: Sequence[str] | None,
     ) -> list[tuple[ViaImage, list[str]]]:
-        """Each image of a file with the class of each of its regions, "" without one."""
+        """Yield each image of a file with the class of each of its regions, "" without one."""
         if class_name is None and attribute is None:
             with self.tolerate(path):
                 attribute = _class_attribute([r for i in images for r in i.regions], path)
@@ -162,7 +162,7 @@ class ViaDataset(FolderReader):
 
 
 def _image_finder(file: Path, root: Path) -> ImageFinder:
-    """The search for the images of a VIA file; `root` is what was opened."""
+    """Return the search for the images of a VIA file; `root` is what was opened."""
     folder = file.parent
     places = [folder, *(folder / name for name in IMAGE_FOLDERS if (folder / name).is_dir())]
     if root.is_file():
@@ -171,7 +171,7 @@ def _image_finder(file: Path, root: Path) -> ImageFinder:
 
 
 def _class_attribute(regions: Sequence[Region], path: Path) -> str | None:
-    """The region attribute that must be the class, or None when regions have none."""
+    """Return the region attribute that must be the class, or None when regions have none."""
     values: dict[str, tuple[str, ...]] = {}
     for attribute in sorted({key for region in regions for key in region.attributes}):
         names = tuple(region.class_name(attribute) for region in regions)
@@ -191,7 +191,7 @@ def _class_attribute(regions: Sequence[Region], path: Path) -> str | None:
 
 
 def _single_class(classes: Sequence[str] | None) -> str:
-    """The class of regions without attributes."""
+    """Return the class of regions without attributes."""
     names = class_names_argument(classes) or [DEFAULT_CLASS]
     if len(names) != 1:
         raise ValueError(f"classes is {names}: the regions have no attribute to tell them apart")

@@ -113,7 +113,7 @@ def read_via(path: Path) -> list[ViaImage]:
 
 
 def _read_version_2(content: Any, path: Path) -> Iterator[ViaImage]:
-    """Exports of versions 1 and 2, and projects of version 2, which wrap them once more."""
+    """Return exports of versions 1 and 2, and projects of version 2, which wrap them once more."""
     folder: Any = ""
     if isinstance(content, dict) and "_via_img_metadata" in content:
         settings = content.get("_via_settings")
@@ -147,7 +147,7 @@ def _read_regions(entry: Entry, name: str, path: Path) -> Iterator[Region]:
 
 
 def _inner_object(entry: Entry, key: str) -> Mapping[str, Any]:
-    """An object, also where it is written as JSON text once more; {} without one."""
+    """Return an object, also where it is written as JSON text once more; {} without one."""
     value = entry.get(key, {})
     if isinstance(value, str):
         try:
@@ -160,7 +160,7 @@ def _inner_object(entry: Entry, key: str) -> Mapping[str, Any]:
 
 
 def _read_csv(path: Path) -> Iterator[ViaImage]:
-    """An export as CSV: one line for each region, JSON in two of its columns."""
+    """Return an export as CSV: one line for each region, JSON in two of its columns."""
     images: dict[str, ViaImage] = {}
     try:
         for line, row in enumerate(csv.DictReader(io.StringIO(read_text(path))), start=2):
@@ -178,7 +178,7 @@ def _read_csv(path: Path) -> Iterator[ViaImage]:
 
 
 def _read_version_3(content: Entry, path: Path) -> list[ViaImage]:
-    """A project of version 3: files, views of files, and regions that refer to a view."""
+    """Return a project of version 3: files, views of files, and regions that refer to a view."""
     images: dict[str, ViaImage] = {}
     files = content.entry("file", default={})
     for key in files.data:
@@ -205,7 +205,7 @@ def _read_version_3(content: Entry, path: Path) -> list[ViaImage]:
 
 
 def _shape_v3(region: Entry) -> dict[str, Any]:
-    """The shape of version 3 in the form of version 2."""
+    """Return the shape of version 3 in the form of version 2."""
     kind, *numbers = region.numbers("xy")
     name = _KINDS_V3.get(int(kind), f"shape {kind:g}")
     if name in ("polyline", "polygon"):
@@ -218,7 +218,7 @@ def _shape_v3(region: Entry) -> dict[str, Any]:
 
 
 def _values_v3(region: Entry, attributes: Entry) -> dict[str, Any]:
-    """Attribute name -> value; choices are recorded by the number of the option."""
+    """Return attribute name -> value; choices are recorded by the number of the option."""
     values: dict[str, Any] = {}
     recorded = region.entry("av", default={})
     for key in recorded.data:

@@ -208,7 +208,7 @@ class _MergedClasses:
         self.aliases[alias] = f"{target['source']}.{target['id']}"
 
     def _free_id(self, info: dict[str, Any]) -> Hashable:
-        """The class's own id, or an unused number where another class has it."""
+        """Return the class's own id, or an unused number where another class has it."""
         if (info["source"], info["id"]) not in self._taken:
             return info["id"]
         used = {key for source, key in self._taken if source == info["source"]}

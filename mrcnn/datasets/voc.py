@@ -338,7 +338,7 @@ def _coordinate(entry: Entry, key: str) -> float:
 
 
 def _polygon(element: ElementTree.Element, where: str) -> tuple[np.ndarray, np.ndarray] | None:
-    """The corners of <polygon>; None if it is empty.
+    """Return the corners of <polygon>; None if it is empty.
 
     Roboflow writes <x1>, <y1>, <x2>, ..., LabelMe of MIT <pt> with <x> and <y>, others a text of
     numbers.
@@ -370,7 +370,7 @@ def _polygon(element: ElementTree.Element, where: str) -> tuple[np.ndarray, np.n
 
 
 def _rotated_box(entry: Entry) -> tuple[np.ndarray, np.ndarray]:
-    """The corners of roLabelImg's <robndbox>: center, size and an angle in radians, clockwise."""
+    """Return the corners of roLabelImg's <robndbox>: center, size, clockwise angle in radians."""
     x, y, width, height = (_coordinate(entry, key) for key in ("cx", "cy", "w", "h"))
     angle = entry.number("angle", -1e4, 1e4, default=0.0)
     along = np.array([-1, 1, 1, -1]) * (width / 2)
@@ -380,7 +380,7 @@ def _rotated_box(entry: Entry) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _box(box: tuple[float, ...] | None, one_based: bool) -> tuple[float, ...] | None:
-    """The box from 0, right and lower edge exclusive."""
+    """Return the box from 0, right and lower edge exclusive."""
     if box is None or not one_based:
         return box
     x1, y1, x2, y2 = box
@@ -398,7 +398,7 @@ def _images_by_stem(folders: Sequence[Path]) -> dict[str, list[Path]]:
 def _find_image(
     annotation: _Annotation, file: Path, images: dict[str, list[Path]], finder: ImageFinder
 ) -> Path:
-    """The image of an XML file: that of its own name, else the one that it names."""
+    """Return the image of an XML file: that of its own name, else the one that it names."""
     recorded = os.path.basename(annotation.file_name.replace("\\", "/"))
     candidates = images.get(file.stem, [])
     if candidates:
@@ -408,7 +408,7 @@ def _find_image(
 
 
 def _xml_folders(path: Path) -> Iterator[Path]:
-    """The folders of a dataset that may hold XML files, by custom."""
+    """Return the folders of a dataset that may hold XML files, by custom."""
     for name in ANNOTATION_FOLDERS:
         folder = image_files.first_folder(path, [name])
         if folder is not None:
@@ -420,7 +420,7 @@ def _xml_folder(path: Path) -> Path | None:
 
 
 def _parts(path: Path) -> dict[str, _Part]:
-    """The sub-folders with XML files, of the dataset or of its annotation folder."""
+    """Return the sub-folders with XML files, of the dataset or of its annotation folder."""
     if not path.is_dir():
         return {}
     parts: dict[str, _Part] = {}
@@ -464,7 +464,7 @@ def list_files(path: Path) -> dict[str, Path]:
 
 
 def _all_annotations(path: Path) -> list[Path]:
-    """The XML files of all subsets."""
+    """Return the XML files of all subsets."""
     own = _xml_folder(path)
     folders = [own] if own else [part.xml_folder for part in _parts(path).values()]
     return [file for folder in folders for file in visible_files(folder, ".xml")]
@@ -492,7 +492,7 @@ def _find_layout(root: Path, subset: str | None) -> _Layout:
 
 
 def _listed_files(list_file: Path, files: Sequence[Path]) -> list[Path]:
-    """The XML files that a list of ImageSets names."""
+    """Return the XML files that a list of ImageSets names."""
     by_stem = {file.stem: file for file in files}
     return [by_stem[stem] for stem in listed(read_list(list_file), by_stem, list_file, "XML file")]
 
@@ -531,7 +531,7 @@ def read_list(list_file: Path) -> list[str]:
 
 
 def _list_readings(line: str) -> Iterator[str]:
-    """The names that a line of a list may mean: `my a`, `a.png`, `a 1`, `sub/a.png -1`."""
+    """Return the names that a line of a list may mean: `my a`, `a.png`, `a 1`, `sub/a.png -1`."""
     texts = [line, re.sub(r"\s+-?[01]$", "", line)]
     for text in texts:
         base = text.replace("\\", "/").rpartition("/")[2]

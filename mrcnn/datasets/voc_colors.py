@@ -26,7 +26,7 @@ def packed_colors(pixels: np.ndarray) -> np.ndarray:
 
 
 def palette_indices(pixels: np.ndarray, path: str | os.PathLike[str]) -> np.ndarray:
-    """Return the numbers that a label image stands for.
+    """Return the numbers that a label image encodes.
 
     Args:
         pixels: [height, width] numbers, or [height, width, 3 or 4] colors of VOC's map, as

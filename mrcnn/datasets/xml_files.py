@@ -89,7 +89,7 @@ def element_content(element: ElementTree.Element, levels: int = 4) -> Any:
 
 
 def _decode(data: bytes, name: str) -> str:
-    """The text without its declaration, whose encoding is no longer true."""
+    """Return the text without its declaration, whose encoding is no longer true."""
     encoding = next((codec for mark, codec in _MARKS if data.startswith(mark)), None)
     if encoding is None:
         encoding = _declared_encoding(data)

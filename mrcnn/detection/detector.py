@@ -62,7 +62,7 @@ def _warning_if_molded(
 
 
 class Detector:
-    """What a `MaskRCNN` does to detect objects with the weights of its layers.
+    """Detection with the weights of a `MaskRCNN`'s layers: images, streams and tiles.
 
     Args:
         mode: "training" or "inference".
@@ -243,7 +243,7 @@ class Detector:
         def result(output: Any, meta: np.ndarray, image: np.ndarray) -> Result:
             return self._result(output, meta, image, mask_probabilities, refiner, rle)
 
-        if refiner:  # a network, which uses all cores by itself
+        if refiner:  # a network, which uses all cores itself
             return list(map(result, outputs, metas, images))
         return molding.for_each_image(result, outputs, metas, images)
 
@@ -380,7 +380,7 @@ class Detector:
             raise ValueError(
                 f"image is {got}; it must be an array [height, width] or [height, width, channels]"
             )
-        # The whole at once: whether floats lie in 0..1 cannot be told from one tile.
+        # The whole image: one tile does not show whether floats lie in 0..1.
         image = as_rgb(image, channels=int(self.config.IMAGE_SHAPE[2]))
         tile = int(self.config.IMAGE_MAX_DIM if tile is None else tile)
         overlap = tile // 4 if overlap is None else int(overlap)

@@ -1,8 +1,9 @@
 """From images to network inputs, and from network outputs back to the pixels of the images.
 
-This module knows the geometry of molding and nothing of the network. `resize_inputs` makes inputs
-that still hold the mean pixel, in 8 bits: a quarter of the memory. `geometry.images.molded_floats`
-subtracts it, here for `mold_inputs` and in `Detector` for each batch.
+This module contains the geometry of molding and does not depend on the network. `resize_inputs`
+makes inputs that still hold the mean pixel, in 8 bits: a quarter of the memory.
+`geometry.images.molded_floats` subtracts it, here for `mold_inputs` and in `Detector` for each
+batch.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def as_list(images: Any) -> list[Any]:
 
 
 def read_if_path(image: Any, max_pixels: int | None = None) -> Any:
-    """Return an image that is given as a path, upright; return anything else as it is.
+    """Return an image that is given as a path, upright; return anything else unchanged.
 
     Args:
         image: an array, or the path of an image file.

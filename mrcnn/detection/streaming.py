@@ -153,7 +153,7 @@ class _Pipeline:
         image = None
         try:
             image = item() if callable(item) else molding.read_if_path(item)
-        except Exception as error:  # whatever a broken file makes a decoder raise
+        except Exception as error:  # any exception that a decoder raises for a broken file
             return None, error
         try:
             return image, self._mold(image, name)
@@ -163,7 +163,7 @@ class _Pipeline:
     def _run_network(self, read: list[Future[Any]]) -> list[Any]:
         """Return the outputs of a batch, None for each image that had failed before.
 
-        An exception stands for each that fails in the network.
+        An exception replaces each that fails in the network.
         """
         molded = [future.result()[1] for future in read]
         good = [i for i, value in enumerate(molded) if not isinstance(value, Exception)]
@@ -190,7 +190,7 @@ class _Pipeline:
         if isinstance(molded, Exception):
             return image, molded
         if isinstance(output, Exception):
-            # Not an `ImageError`: the network's own errors say what to do about them by their type.
+            # Not an `ImageError`: callers handle the network's own errors by their type.
             if hasattr(output, "add_note"):  # Python 3.11
                 output.add_note(f"while detecting objects in {name}")
             return image, output

@@ -151,7 +151,7 @@ def _groups(parts: list[Part], windows: Sequence[Box], iou: float) -> list[list[
 
 
 def _agreement(one: Part, other: Part, windows: Sequence[Box]) -> float:
-    """Intersection over union of two masks within the strip that both tiles show."""
+    """Return the intersection over union of two masks within the strip that both tiles show."""
     strip = _common(windows[one.tile], windows[other.tile])
     first, second = _count(one, strip), _count(other, strip)
     shared = _common(one.box, other.box)

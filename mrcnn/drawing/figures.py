@@ -34,7 +34,7 @@ def window(mask: np.ndarray) -> tuple[slice, slice]:
 
 
 def frame(ax: Axes, shape: Sequence[int], margin: int, title: str) -> None:
-    """Leave a margin around the image for boxes and captions that extend over its edge."""
+    """Add a margin around the image for boxes and captions that extend over its edge."""
     ax.set_ylim(shape[0] + margin, -margin)
     ax.set_xlim(-margin, shape[1] + margin)
     ax.axis("off")

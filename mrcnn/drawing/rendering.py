@@ -40,11 +40,11 @@ _DARK = (16, 18, 22)
 def fixed_colors(count: int) -> list[Color]:
     """Return the first `count` colors of a fixed palette.
 
-    Unlike in `mrcnn.visualize.random_colors`, color k is the same in every call, whatever `count`
-    is, so that a class has the same color in every image.
+    Unlike in `mrcnn.visualize.random_colors`, color k is the same in every call, for every `count`,
+    so that a class has the same color in every image.
 
     Args:
-        count: number of colors, at least 0. After the 20 chosen by hand, hues follow the golden
+        count: number of colors, at least 0. After the 20 chosen manually, hues follow the golden
             ratio, so that neighbors are far apart.
 
     Returns:
@@ -473,10 +473,10 @@ def _place(
     """
     y1, x1, y2, x2 = box
     right = x2 - width
-    wishes = [(y1 - height, x1), (y1 - height, right), (y1, x1), (y2, x1), (y2, right)]
-    wishes += [(y2 - height, x1), (y2 - height, right), (y1, x2), (y1, x1 - width)]
+    candidates = [(y1 - height, x1), (y1 - height, right), (y1, x1), (y2, x1), (y2, right)]
+    candidates += [(y2 - height, x1), (y2 - height, right), (y1, x2), (y1, x1 - width)]
     room = (max(0, shape[0] - height), max(0, shape[1] - width))
-    corners = np.clip(np.array(wishes), 0, room)
+    corners = np.clip(np.array(candidates), 0, room)
     tags = np.concatenate([corners, corners + np.array([height, width])], axis=1)
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     hidden = _intersections(tags, taken).sum(axis=1) / (height * width)

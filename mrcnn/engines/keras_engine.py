@@ -15,7 +15,7 @@ from mrcnn.engines.base import Tensor
 _Function = Callable[[Sequence[Tensor]], Any]
 
 
-def compile_model(model: keras.Model) -> _Function:
+def compile_inference(model: keras.Model) -> _Function:
     """Return a fast function of a Keras model in inference mode: list of arrays in, tensors out.
 
     Unlike `predict` it leaves the outputs on the device: the pyramid, some 90 MB for an image of
@@ -76,8 +76,8 @@ class KerasEngine:
     name = "keras"
 
     def __init__(self, shared: Any) -> None:
-        self._detect = compile_model(graphs.detection_graph(shared))
-        self._masks = compile_model(graphs.mask_graph(shared))
+        self._detect = compile_inference(graphs.detection_graph(shared))
+        self._masks = compile_inference(graphs.mask_graph(shared))
         self._mask_shape = tuple(shared.config.MASK_SHAPE)
         self.precision: str = shared.config.PRECISION
 

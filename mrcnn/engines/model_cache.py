@@ -38,6 +38,7 @@ _SOURCES = (
     "files/*.py",
     "geometry/*.py",
     "layers/*.py",
+    "startup/*.py",
 )
 
 
@@ -71,7 +72,7 @@ def source_files() -> list[Path]:
     return [file for pattern in _SOURCES for file in sorted(package.glob(pattern))]
 
 
-def load(key: str) -> tuple[Path, dict[str, Any]] | None:
+def find_entry(key: str) -> tuple[Path, dict[str, Any]] | None:
     """Return the folder of an entry and the note stored with it; None where there is none.
 
     A damaged entry is removed.
@@ -108,7 +109,7 @@ def store(
     Args:
         key: from `cache_key`.
         write: is called with the path of an empty folder and fills it with files.
-        note: values for `json.dumps` that `load` returns.
+        note: values for `json.dumps` that `find_entry` returns.
 
     Returns:
         The folder; None where none can be written.
@@ -129,7 +130,7 @@ def store(
     except OSError:
         # The disk is full, or another process has stored the same entry in the meantime.
         shutil.rmtree(partial, ignore_errors=True)
-        found = load(key)
+        found = find_entry(key)
         return found and found[0]
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)

@@ -21,7 +21,7 @@ import numpy as np
 from mrcnn import __version__
 from mrcnn.engines import conversion, model_cache, pieces
 from mrcnn.engines.base import Inputs, Tensor
-from mrcnn.engines.keras_engine import compile_model, max_detections
+from mrcnn.engines.keras_engine import compile_inference, max_detections
 from mrcnn.engines.openvino_package import import_openvino
 from mrcnn.engines.signal_stack import kept_signal_stack
 from mrcnn.engines.weights_watch import WeightsWatch
@@ -36,7 +36,7 @@ _IRRELEVANT_PREFIXES = ("DETECTION_", "LEARNING_", "TRAIN_ROI", "STEPS_", "VALID
 _BOXES_AT_A_TIME = 256
 _TRUNK_FOR_ANY_SIZE = "trunk for any size"
 _HINTS = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
-# What is converted: networks with weights, and the aligners beside them.
+# The parts that are converted: networks with weights, and the aligners beside them.
 _CONVERTED = (*pieces.NETWORKS, *pieces.ALIGNERS)
 # The table of the pyramid and the sizes of its levels, see `pieces.align_graph`.
 _Pyramid = tuple[Tensor, np.ndarray]
@@ -84,8 +84,8 @@ class OpenVINOEngine:
         self._calibration = calibration
         self._mask_shape = tuple(shared.config.MASK_SHAPE)
         self._models = pieces.build_pieces(shared)
-        self._proposals = compile_model(self._models["proposals"])
-        self._detections = compile_model(self._models["detections"])
+        self._proposals = compile_inference(self._models["proposals"])
+        self._detections = compile_inference(self._models["detections"])
         self._watch = WeightsWatch(self._variables())
         self._requests: dict[str, Any] = {}
         # Files of weights that compiled models may refer to.
@@ -135,7 +135,7 @@ class OpenVINOEngine:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return detections `[1, N, 6]` and masks `[count, height, width]` of a batch of one.
 
-        A CPU gains nothing from more images at a time, and the pyramid of each takes 90 MB.
+        More images at a time do not make a CPU faster, and the pyramid of each takes 90 MB.
         """
         detections, pyramid = self._detect(image, image_meta, anchors)
         count = max_detections(detections)
@@ -221,7 +221,7 @@ class OpenVINOEngine:
 
     def _prepare_float(self, key: str | None) -> None:
         """Compile the pieces as they are."""
-        entry = model_cache.load(key) if key else None
+        entry = model_cache.find_entry(key) if key else None
         if entry is None or not self._compile_entry(entry[0]):
             self._compile_and_store(self._convert_all(), key)
 
@@ -231,7 +231,7 @@ class OpenVINOEngine:
         inputs = self._calibration() if self._calibration else None
         images = [np.ascontiguousarray(images).data for images, *_ in inputs or ()]
         digest = model_cache.cache_key(*images)
-        entry = model_cache.load(int8_key) if int8_key else None
+        entry = model_cache.find_entry(int8_key) if int8_key else None
         if entry and (inputs is None or entry[1].get("calibration") == digest):
             if self._compile_entry(entry[0]):
                 return

@@ -32,7 +32,7 @@ from mrcnn.layers.roi_align import PyramidTable, TableROIAlign
 
 # The pieces that hold weights; the precision of an engine applies to them.
 NETWORKS = ("trunk", "classifier", "mask")
-# What an engine computes beside them, in float32.
+# The parts that an engine computes beside them, in float32.
 ALIGNERS = ("classifier_align", "mask_align")
 
 

@@ -20,7 +20,7 @@ def quantized(models: dict[str, Any], samples: dict[str, list[np.ndarray]]) -> d
     Args:
         models: OpenVINO models by name.
         samples: typical inputs of those to quantize, by name. A model without samples (no
-            detection in any image) stays as it is.
+            detection in any image) is left unchanged.
 
     Returns:
         All models by name.

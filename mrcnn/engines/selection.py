@@ -14,7 +14,9 @@ from mrcnn.engines.base import Engine, Inputs
 from mrcnn.engines.keras_engine import KerasEngine
 from mrcnn.files.names import printable
 
+# Values of `engine`; "auto" is OpenVINO where it can run, else Keras.
 ENGINES = ("auto", "keras", "openvino")
+# Values of `precision`; "int8" needs OpenVINO.
 PRECISIONS = ("float32", "bfloat16", "float16", "int8")
 
 
@@ -96,7 +98,7 @@ def make_engine(
 
             engine = OpenVINOEngine(shared, precision, calibration)
             engine.prepare()
-        # Whatever a foreign library raises: NameError on a new Python, OSError for a shared
+        # Any exception of another library: NameError on a new Python, OSError for a shared
         # library, its own exceptions.
         except Exception as error:
             reason = printable(str(error).strip().partition("\n")[0]) or "no reason given"
@@ -118,7 +120,7 @@ def make_engine(
 
 
 def _missing_for_openvino() -> str | None:
-    """Return what OpenVINO lacks to run here; None where nothing is known to be missing."""
+    """Return the reason why OpenVINO cannot run here; None if there is none."""
     if keras.backend.backend() != "tensorflow":
         return f"needs Keras on TensorFlow; this is Keras on {keras.backend.backend()}"
     try:

@@ -10,7 +10,7 @@ import numpy as np
 
 
 class WeightsWatch:
-    """Tells whether Keras variables on TensorFlow have changed, whatever has changed them.
+    """Detects whether Keras variables on TensorFlow have changed, by any means.
 
     A training step, `set_weights` and a weight file do not pass through the engine. But TensorFlow
     never writes into memory that is referenced elsewhere, so a variable whose values are still at

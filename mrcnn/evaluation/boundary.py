@@ -51,8 +51,8 @@ def mask_to_boundary(mask: np.ndarray, dilation_ratio: float = 0.02) -> np.ndarr
     stacked = mask.reshape(height, width, -1)
     if stacked.shape[2] == 0:
         return np.zeros(mask.shape, bool)
-    # One ring of background makes the image's border an outline. It is enough: whatever
-    # lies beyond the array never erodes in OpenCV.
+    # One ring of background makes the image's border an outline. It is enough: in
+    # OpenCV, pixels beyond the array never erode.
     padded = np.pad(stacked.view(np.uint8), ((1, 1), (1, 1), (0, 0)))
     # One erosion by a square of 2d + 1 equals d erosions by a square of 3.
     square = cv2.getStructuringElement(cv2.MORPH_RECT, (2 * distance + 1, 2 * distance + 1))

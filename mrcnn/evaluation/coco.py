@@ -37,7 +37,7 @@ from mrcnn.files.reading import read_json
 
 __all__ = ["CocoEvaluator", "evaluate_coco", "results_to_coco"]
 
-# What this package calls a kind of overlap, and what pycocotools calls it.
+# The name of a kind of overlap in this package, and in pycocotools.
 IOU_TYPES = {"box": "bbox", "mask": "segm"}
 
 
@@ -147,7 +147,7 @@ class CocoEvaluator:
         self._detections = {}
 
     def detections(self, image_id: Any) -> Detections:
-        """Return the detections added for an image, empty ones where there were none."""
+        """Return the detections added for an image, or empty ones."""
         if image_id in self._detections:
             return self._detections[image_id]
         return Detections(np.zeros((0, 4)), np.zeros(0, int), np.zeros(0), [])

@@ -29,7 +29,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """What keeping the detections of at least `score_threshold` gives, each 0..1."""
+    """Scores of the detections of at least `score_threshold`, each 0..1."""
 
     score_threshold: float
     precision: float
@@ -92,7 +92,7 @@ class PrecisionRecallCurve:
         """Return the score threshold of the highest F1 (the highest such threshold)."""
         if self.scores.size == 0:
             return OperatingPoint(1.0, 1.0, 0.0, 0.0)
-        # No threshold can stand between detections of equal score.
+        # No threshold separates detections of equal score.
         last_of_equals = np.append(self.scores[1:] != self.scores[:-1], True)
         index = int(np.argmax(np.where(last_of_equals, self.f1, -1.0)))
         return self.at(float(self.scores[index]))
@@ -172,7 +172,7 @@ def save_curves_csv(
 
 @dataclass(frozen=True, eq=False)
 class ConfusionMatrix:
-    """How often an object of one class was taken for another.
+    """Numbers of objects of each class by the class that was detected.
 
     Attributes:
         counts: `[C, C]` int64. Row: true class; column: detected class; index 0 is the
@@ -247,7 +247,7 @@ def confusion_matrix(
     """Return the confusion matrix over all images of an evaluator.
 
     In each image detections take, from the highest score down, the free object with the
-    highest overlap, whatever its class. A detection that fits no free object but lies in a
+    highest overlap, of any class. A detection that fits no free object but lies in a
     crowd (that share of its own area reaches the threshold) is left out; crowds are never
     missed.
 

@@ -106,7 +106,7 @@ def _check_result(entry: Mapping[str, Any], categories: Mapping[Any, int]) -> No
 def detections_from_coco(
     truth: GroundTruth, image_id: Any, entries: Sequence[Mapping[str, Any]], masks: bool
 ) -> Detections:
-    """Return detections from COCO results of one image; ValueError names what is wrong."""
+    """Return detections from COCO results of one image; a bad entry raises ValueError."""
     class_of = {category: class_id for class_id, category in truth.category_ids.items()}
     for entry in entries:
         _check_result(entry, class_of)

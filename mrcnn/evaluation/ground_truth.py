@@ -1,4 +1,4 @@
-"""The true objects of a dataset in the form COCO's evaluation wants.
+"""The true objects of a dataset in the form that COCO's evaluation takes.
 
 They come from any `Dataset` through `load_mask`, or, without a detour through pixels,
 from original COCO annotations: those a COCO `Dataset` keeps, or a json file. The detour
@@ -28,9 +28,9 @@ class ImageTruth:
     """The true objects of one image.
 
     Attributes:
-        size: `(height, width)` in pixels, or None where only masks could tell and the
+        size: `(height, width)` in pixels, or None where only masks determine it and the
             image has none.
-        objects: one dict an object: `class_id` (this package's, from 1), `bbox`
+        objects: one dict per object: `class_id` (this package's, from 1), `bbox`
             `[x, y, width, height]` in pixels, `area` in pixels, `iscrowd` 0 or 1,
             and `segmentation` (compressed RLE) unless only boxes were asked for.
     """
@@ -276,7 +276,7 @@ def open_ground_truth(
     """Return the ground truth of a `Dataset`, a COCO json path, or a COCO dict.
 
     Args:
-        source: one of the three, or a `GroundTruth`, which is returned as it is.
+        source: one of the three, or a `GroundTruth`, which is returned unchanged.
         masks: False keeps boxes only.
         use_annotations: as for `DatasetTruth`.
     """
@@ -347,7 +347,7 @@ def _from_annotations(
 
 
 def _outline(annotation: dict, size: tuple[int, int]) -> dict[str, Any] | None:
-    """Return the run lengths of an annotation, or None where its polygons enclose nothing.
+    """Return the run lengths of an annotation, or None where its polygons are empty.
 
     Odd annotations mean what they mean to the COCO `Dataset`: without a segmentation the
     box is the mask, and a crowd recorded for another size is the whole image.

@@ -15,7 +15,7 @@ from mrcnn.geometry.boxes import compute_overlaps, compute_overlaps_masks
 
 
 def trim_zeros(x: np.ndarray) -> np.ndarray:
-    """Remove the rows that hold nothing but zeros, as padding does.
+    """Remove the rows that consist of zeros, as padding does.
 
     Args:
         x: [rows, columns].
@@ -198,7 +198,7 @@ def compute_ap_range(
         pred_score: as `pred_scores` there.
         pred_mask: as `pred_masks` there.
         iou_thresholds: IoU of a hit; None for 0.5, 0.55, ... 0.95.
-        verbose: 1 to print the precision at each threshold, 0 for nothing.
+        verbose: 1 to print the precision at each threshold, 0 for no output.
 
     Returns:
         The mean.

@@ -13,7 +13,7 @@ from mrcnn.files.atomic import atomic_path
 
 __all__ = ["plot_confusion_matrix", "plot_precision_recall_curves"]
 
-# Beyond this many, lines cannot be told apart by color and counts do not fit their cells.
+# Beyond this many, lines cannot be distinguished by color and counts do not fit their cells.
 _MAX_NAMED_CURVES = 10
 _MAX_COUNTED_CLASSES = 30
 
@@ -128,7 +128,7 @@ def _axes(ax: Any, size: tuple[float, float]) -> tuple[Any, Any]:
         return ax, None
     from matplotlib.figure import Figure
 
-    # A figure of its own, not pyplot's: nothing to close, and no window system needed.
+    # A figure without pyplot need not be closed and needs no window system.
     figure = Figure(figsize=size, layout="constrained")
     return figure.add_subplot(), figure
 

@@ -85,7 +85,7 @@ class CocoReport:
         num_objects: True objects that are not crowds.
         num_crowds: True crowds.
         num_detections: detections.
-        seconds_per_image: wall time of `detect` an image, or None where not measured.
+        seconds_per_image: wall time of `detect` per image, or None where not measured.
     """
 
     box: CocoMetrics

@@ -55,7 +55,7 @@ def atomic_path(path: str | os.PathLike[str], *, durable: bool = False) -> Itera
 def write_text(path: str | os.PathLike[str], text: str, *, durable: bool = False) -> None:
     r"""Write a UTF-8 text file whole or not at all; see `atomic_path`.
 
-    Lone surrogates, with which Python stands for bytes of file names that are not UTF-8, are
+    Lone surrogates, with which Python represents bytes of file names that are not UTF-8, are
     written as `\udc..` escapes.
     """
     with atomic_path(path, durable=durable) as temporary:

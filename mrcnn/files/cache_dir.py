@@ -1,4 +1,4 @@
-"""Where downloads and converted networks are kept."""
+"""The folder of downloads and converted networks."""
 
 from __future__ import annotations
 

@@ -7,8 +7,9 @@ After a dropped connection, a Ctrl-C or a killed process the next call asks for 
 bytes alone (`Range`), on the condition that the file is still the same one (`If-Range`); a
 server that has another version, or cannot serve ranges, sends the whole file again.
 
-Only the statuses 200 and 206 come with the file. A body whose end cannot be told from a cut, a
-body that is longer than announced or than the limit, and a server that is too slow are errors.
+Only the statuses 200 and 206 come with the file. A body whose end cannot be distinguished from a
+cut, a body that is longer than announced or than the limit, and a server that is too slow are
+errors.
 
 Standard library only.
 """
@@ -37,7 +38,7 @@ from mrcnn.files.http_client import (
 )
 from mrcnn.files.names import printable
 
-# Bytes a second, on average over the timeout, below which a connection is given up.
+# Bytes per second, on average over the timeout, below which a connection is given up.
 MIN_RATE = 1000.0
 # Largest file when the caller names no size: one whose length the server states, and one of
 # unknown length.
@@ -80,7 +81,7 @@ Checksum = tuple[str, str]
 
 @dataclass(frozen=True)
 class _Rules:
-    """What is asked of every request of a call of `fetch`; see there."""
+    """The arguments of `fetch` that apply to every request."""
 
     url: str
     etag_is_md5: bool = False
@@ -108,7 +109,7 @@ def fetch(
     progress: Progress | None = None,
     stop: threading.Event | None = None,
 ) -> FetchedFile:
-    """Fetch `url` to `path`, going on where an earlier call was cut.
+    """Fetch `url` to `path`, continuing where an earlier call was cut.
 
     A file already at `path` is kept if it has the checksum or, without one, the size and the
     MD5 the server states (one HEAD request). Without `checksum` the MD5 a server publishes
@@ -121,9 +122,9 @@ def fetch(
         size: the bytes the file must have, None where unknown.
         etag_is_md5: the server's plain ETags are MD5 sums, as Amazon S3's are for objects
             uploaded in one part. An ETag of another form is never read as one.
-        retries: attempts in a row that may bring next to nothing before giving up.
+        retries: attempts in a row with hardly any new bytes before giving up.
         timeout: seconds until an answer must have begun, and over which `min_rate` is taken.
-        min_rate: bytes a second that a connection must bring; a slower one is given up.
+        min_rate: bytes per second that a connection must bring; a slower one is given up.
         backoff: seconds before the second attempt; doubled each time, at most 60.
         progress: called with (bytes on disk, total bytes or None) as they arrive.
         stop: when set, the call raises FetchStopped at the next chunk.
@@ -239,7 +240,7 @@ def _fetch_part(part: _PartFile, rules: _Rules) -> str | None:
 
 
 class _Attempts:
-    """Counts the attempts in a row that brought next to nothing, and pauses between them."""
+    """Counts the attempts in a row with hardly any new bytes, and pauses between them."""
 
     def __init__(self, rules: _Rules):
         self.rules = rules
@@ -290,7 +291,7 @@ class _PartFile:
         return remote if remote.validator and self.size() else None
 
     def restart(self, url: str, remote: RemoteFile) -> None:
-        """Empty the part before it is said to be of another version: never the reverse."""
+        """Empty the part, then record that it is of another version: never the reverse."""
         self.path.write_bytes(b"")
         # Half a record counts as none, and a temporary file would stay behind a killed process.
         self._record.write_text(json.dumps({"url": url, **vars(remote)}), encoding="utf-8")
@@ -363,12 +364,12 @@ def _continued(
 
 
 def _size_limit(answer: Answer, remote: RemoteFile, rules: _Rules) -> int:
-    """Return the most bytes the file may have; raise if the server announces another size."""
+    """Return the largest size the file may have; raise if the server announces another size."""
     if remote.size is None and not answer.is_chunked:
         if rules.size is None and rules.checksum is None and remote.md5 is None:
             raise FetchError(
                 rules.url,
-                "the server does not say how long the file is, so that a cut would go unnoticed; "
+                "the server does not send the file's length, so that a cut would go unnoticed; "
                 "it must send Content-Length",
                 answer.status,
             )

@@ -70,10 +70,10 @@ class TransientError(Exception):
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """What a server says of a file.
+    """Facts about a file from a server's headers.
 
     Attributes:
-        size: bytes, None when the server does not say.
+        size: bytes, None when the server does not send it.
         etag: the ETag header as sent, quotes included, or None.
         modified: the Last-Modified header, or None.
         md5: lower-case hexadecimal MD5 of the content where the server publishes one.
@@ -86,7 +86,7 @@ class RemoteFile:
 
     @property
     def validator(self) -> str | None:
-        """What If-Range may carry: a strong ETag, else the date (RFC 9110, 13.1.5)."""
+        """The value for If-Range: a strong ETag, else the date (RFC 9110, 13.1.5)."""
         return self.etag if self.etag and not self.etag.startswith("W/") else self.modified
 
 
@@ -95,9 +95,9 @@ class SlowServerError(TimeoutError):
 
 
 class _Pace:
-    """How long a connection may take: a time for the headers, then a rate for the body.
+    """Time limits of a connection: a time for the headers, then a rate for the body.
 
-    The body must bring `min_rate` bytes a second, on average over each `timeout` seconds.
+    The body must bring `min_rate` bytes per second, on average over each `timeout` seconds.
     """
 
     def __init__(self, timeout: float, min_rate: float) -> None:
@@ -119,7 +119,7 @@ class _Pace:
     def too_slow(self) -> SlowServerError:
         """Return the error for bytes that were not there in time."""
         if self._missing:
-            return SlowServerError(f"the server is slower than {self.min_rate:g} bytes a second")
+            return SlowServerError(f"the server is slower than {self.min_rate:g} bytes per second")
         return SlowServerError(f"no answer in {self.timeout:g} s")
 
     def received(self, count: int) -> None:
@@ -166,7 +166,7 @@ class _PacedResponse(http.client.HTTPResponse):
 
 
 def _handlers(pace: _Pace) -> list[urllib.request.BaseHandler]:
-    """Return what makes urllib read every answer, redirects included, at one pace."""
+    """Return the urllib handlers that read every answer, redirects included, at one pace."""
     response_class = type("Response", (_PacedResponse,), {"pace": pace})
 
     class HTTPConnection(http.client.HTTPConnection):
@@ -209,12 +209,12 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
 
 class Answer:
-    """The body of a successful answer, and what its headers say.
+    """The body of a successful answer, and the facts in its headers.
 
     Attributes:
         status: 200, or 206 for a part of the file.
         headers: the headers.
-        length: bytes that will come, None where the server does not say.
+        length: bytes that will come, None where the server does not send it.
     """
 
     def __init__(self, url: str, response: http.client.HTTPResponse) -> None:
@@ -274,7 +274,7 @@ class Answer:
             )
 
     def describe(self, etag_is_md5: bool) -> RemoteFile:
-        """Return what the headers say of the file."""
+        """Return the facts about the file in the headers."""
         return RemoteFile(
             size=self.length,
             etag=self.headers.get("ETag"),
@@ -311,7 +311,7 @@ def open_url(
         headers: further headers.
         timeout: seconds until the headers of the answer must be there, redirects included, and
             over which the rate of the body is taken.
-        min_rate: bytes a second that the body must bring.
+        min_rate: bytes per second that the body must bring.
         method: "GET" or "HEAD".
 
     Raises:

@@ -32,7 +32,7 @@ def printable(text: object) -> str:
 
 
 def shown(value: object, limit: int = 200) -> str:
-    """Return a value of any type as it may stand in a message.
+    """Return a value of any type as printable text for a message.
 
     Args:
         value: the value; its `repr` is taken.

@@ -19,7 +19,7 @@ def check_regular_file(path: str | os.PathLike[str], kind: str = "file") -> None
     Reading a named pipe or a device would block or never end.
 
     Args:
-        path: what is to be read; a symbolic link is followed.
+        path: the file to read; a symbolic link is followed.
         kind: what the file should be, for the message.
 
     Raises:
@@ -42,7 +42,7 @@ def check_regular_file(path: str | os.PathLike[str], kind: str = "file") -> None
 def read_json(
     path: str | os.PathLike[str], kind: str = "JSON file", max_bytes: int | None = MAX_JSON_BYTES
 ) -> Any:
-    """Return what a JSON file holds.
+    """Return the value that a JSON file contains.
 
     Args:
         path: the file, in UTF-8, with or without a byte order mark.

@@ -148,7 +148,7 @@ def compute_overlaps_masks(masks1: np.ndarray, masks2: np.ndarray) -> np.ndarray
     intersections = np.zeros((count1, count2), np.float32)
     corners1 = np.maximum(boxes1[:, None, :2], boxes2[None, :, :2])
     corners2 = np.minimum(boxes1[:, None, 2:], boxes2[None, :, 2:])
-    # Most pairs lie apart; pixels are counted only where the boxes meet.
+    # Most pairs do not overlap; pixels are counted only where the boxes meet.
     for i, j in np.argwhere((corners1 < corners2).all(axis=2)):
         (y1, x1), (y2, x2) = corners1[i, j], corners2[i, j]
         top1, left1 = boxes1[i, :2]

@@ -1,4 +1,4 @@
-"""The `image_meta` vector: what the network and the results need to know about an image.
+"""The `image_meta` vector: the attributes of an image that the network and the results need.
 
 | positions | entry                                                                 |
 | --------- | --------------------------------------------------------------------- |
@@ -68,7 +68,7 @@ def compose_image_meta(
 
 
 def parse_image_meta(meta: np.ndarray) -> dict[str, np.ndarray]:
-    """Take the vectors of `compose_image_meta` apart.
+    """Split the vectors of `compose_image_meta` into their attributes.
 
     Args:
         meta: [batch, 12 + classes].

@@ -109,7 +109,7 @@ def resize_image(
         min_dim: scale up so that the shorter side has this many pixels.
         max_dim: scale so that the longer side has at most this many; only in "square".
         min_scale: scale up at least by this factor, even where min_dim asks for less.
-        mode: "none": return the image as it is.
+        mode: "none": return the image unchanged.
             "square": pad with zeros to [max_dim, max_dim].
             "pad64": pad with zeros to multiples of 64; needs a min_dim that is one.
             "crop": cut a part of [min_dim, min_dim] at a random place.

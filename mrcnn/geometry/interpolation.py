@@ -22,7 +22,7 @@ class Taps(NamedTuple):
     Attributes:
         lower, upper: [..., outputs] indices into the input, always within it.
         lower_weight, upper_weight: [..., outputs] whole numbers; the weight of a sample is
-            this over `denominator`. 0 stands for a sample outside the input.
+            this over `denominator`. 0 marks a sample outside the input.
         denominator: sum of both weights where neither is outside.
     """
 
@@ -55,7 +55,7 @@ def linear_taps(size: int | np.ndarray, output_size: int) -> Taps:
     """Compute the taps of linear interpolation.
 
     Args:
-        size: number of input samples, or an array [N, 1] for N inputs at once.
+        size: number of input samples, or an array [N, 1] for N inputs together.
         output_size: number of output samples.
 
     Returns:
@@ -106,7 +106,7 @@ def resize_linear(image: np.ndarray, output_shape: tuple[int, int]) -> np.ndarra
         output_shape: (height, width).
 
     Returns:
-        float64 array; values near the border fade towards the zeros outside.
+        float64 array; values near the border fade toward the zeros outside.
     """
     ys, xs = (linear_taps(image.shape[axis], output_shape[axis]) for axis in (0, 1))
     flat = image.reshape(*image.shape[:2], -1).astype(np.float64)
@@ -171,7 +171,7 @@ def resize_linear_uint8(
         out[rows] = part.reshape(-1, width, image.shape[2])
     minimum = image.min()
     if minimum > 0:
-        # Elsewhere nothing can be below it.
+        # Elsewhere no value can be below it.
         edges = [out[rows] for rows in ys.faded()] + [out[:, cols] for cols in xs.faded()]
         for edge in edges:
             np.maximum(edge, minimum, out=edge)

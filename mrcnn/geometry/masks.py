@@ -312,7 +312,7 @@ def mask_to_polygons(mask: np.ndarray, tolerance: float = 0.0) -> list[list[floa
 def _outer_corners(points: np.ndarray) -> np.ndarray:
     """Compute the corners of pixels from an outline in the image enlarged twofold.
 
-    A point in the first half of a pixel stands for its near edge, one in the second half
+    A point in the first half of a pixel represents its near edge, one in the second half
     for its far edge. The two points of a step around an inner corner become one.
     """
     corners = (points + 1) // 2

@@ -90,7 +90,7 @@ def encode_masks(masks: np.ndarray) -> list[dict[str, Any]]:
 def encode_part(
     part: np.ndarray, corner: tuple[int, int], size: tuple[int, ...], compressed: bool = True
 ) -> dict[str, Any]:
-    """Encode a mask of which only a part is at hand.
+    """Encode a mask of which only a part is given.
 
     Args:
         part: [rows, columns], zero is outside; may be empty.
@@ -198,7 +198,7 @@ def read_size(rle: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def _read_lengths(values: Any) -> np.ndarray:
-    """A list of lengths as int64, also where they are written as text or as 1.0."""
+    """Return a list of lengths as int64, also where they are written as text or as 1.0."""
     try:
         counts = np.asarray(values, np.float64)
     except (TypeError, ValueError, OverflowError):
@@ -214,7 +214,7 @@ def _read_lengths(values: Any) -> np.ndarray:
 
 
 def _unpack(packed: str | bytes) -> np.ndarray:
-    """The lengths in a compressed string, [runs] int64.
+    """Return the lengths in a compressed string, [runs] int64.
 
     Each character holds 5 bits of a number, lowest first, and whether more follow; from the
     fourth number on it is the difference to the one two places before.
@@ -252,7 +252,7 @@ def decode_rle(rle: Any) -> np.ndarray:
         [height, width] bool; [height, width, instances] for a sequence.
 
     Raises:
-        ValueError: the lengths do not add up to the size, or there is nothing to decode.
+        ValueError: the lengths do not add up to the size, or `rle` is empty.
     """
     if not isinstance(rle, Mapping):
         if len(rle) == 0:
@@ -367,7 +367,7 @@ def _points(numbers: Sequence[Any]) -> np.ndarray:
 def polygons_to_mask(polygons: Sequence[np.ndarray], height: int, width: int) -> np.ndarray:
     """Draw the union of polygons as pycocotools does, in the part of the image they reach.
 
-    pycocotools rounds to fifths of a pixel, so moving everything by whole pixels changes nothing,
+    pycocotools rounds to fifths of a pixel, so moving everything by whole pixels has no effect,
     and the result is that of drawing in the whole image, in a fraction of the time. Polygons that
     reach far outside the image are clipped first.
 
@@ -403,7 +403,7 @@ def polygons_to_mask(polygons: Sequence[np.ndarray], height: int, width: int) ->
 
 
 def _clip_far(polygon: np.ndarray, height: int, width: int) -> np.ndarray:
-    """A polygon [points, 2] clipped `_MARGIN` pixels outside the image, and no longer outline."""
+    """Clip a polygon [points, 2] at `_MARGIN` pixels outside the image."""
     polygon = np.asarray(polygon, np.float64)
     for axis, side in ((0, width), (1, height)):
         polygon = _clip_below(polygon, axis, -_MARGIN)
@@ -418,7 +418,7 @@ def _clip_far(polygon: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def _clip_below(polygon: np.ndarray, axis: int, limit: float) -> np.ndarray:
-    """The part of a polygon with a coordinate of at least `limit` (Sutherland and Hodgman)."""
+    """Clip a polygon to coordinates of at least `limit` (Sutherland and Hodgman)."""
     if not len(polygon) or polygon[:, axis].min() >= limit:
         return polygon
     points = []

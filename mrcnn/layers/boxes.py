@@ -179,7 +179,7 @@ def batch_pack_graph(x: Tensor, counts: Tensor, num_rows: int) -> Tensor:
 
 
 def parse_image_meta_graph(meta: Tensor) -> dict[str, Tensor]:
-    """Take the vectors of `mrcnn.geometry.image_meta.compose_image_meta` apart.
+    """Split the vectors of `mrcnn.geometry.image_meta.compose_image_meta` into attributes.
 
     Args:
         meta: `[batch, 12 + num_classes]` float32.

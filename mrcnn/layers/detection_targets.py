@@ -29,7 +29,7 @@ def max_positives(rois_per_image: int, positive_ratio: float) -> int:
 
 
 def _target_settings(config: Any) -> dict[str, Any]:
-    """The keyword arguments of `DetectionTargetLayer` from a `Config`."""
+    """Return the keyword arguments of `DetectionTargetLayer` from a `Config`."""
     return {
         "rois_per_image": int(config.TRAIN_ROIS_PER_IMAGE),
         "positive_ratio": float(config.ROI_POSITIVE_RATIO),

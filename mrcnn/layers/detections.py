@@ -76,7 +76,7 @@ def refine_detections_batch(
 
 
 def _detection_settings(config: Any) -> dict[str, Any]:
-    """The keyword arguments of `refine_detections_batch` from a `Config`."""
+    """Return the keyword arguments of `refine_detections_batch` from a `Config`."""
     return {
         "bbox_std_dev": tuple(float(v) for v in config.BBOX_STD_DEV),
         "max_instances": int(config.DETECTION_MAX_INSTANCES),

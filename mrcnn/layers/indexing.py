@@ -9,7 +9,7 @@ from mrcnn.layers.types import Tensor
 
 
 def take_along_axis(values: Tensor, indices: Tensor, axis: int) -> Tensor:
-    """Return what `ops.take_along_axis` returns, without 64-bit indices on TensorFlow.
+    """Compute `ops.take_along_axis` without 64-bit indices on TensorFlow.
 
     Keras on TensorFlow casts the indices to int64 and transposes them. oneDNN has no such transpose
     and reports an error on stderr before TensorFlow falls back to its own. Neither the cast nor the

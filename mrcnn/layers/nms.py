@@ -79,8 +79,8 @@ def _nms_tensorflow(
 
     def by_class(args: tuple[Tensor, ...]) -> Tensor:
         # The op on a ready-made overlap matrix can forbid suppression between classes without
-        # shifting the boxes apart, which would cost float precision. Only the rows that take part
-        # enter the matrix: after training a few of a thousand.
+        # shifting the boxes of each class, which would cost float precision. Only the rows that
+        # take part enter the matrix: after training a few of a thousand.
         image_boxes, image_scores, image_classes = args
         rows = tf.where(image_scores >= 0)[:, 0]
         image_boxes = tf.gather(image_boxes, rows)
@@ -118,11 +118,11 @@ def _rivals(
 
 
 # Boxes taken at a time, in order of score. One box at a time is a thousand steps that leave a GPU
-# idle; all at once is a matrix of 6000 x 6000 overlaps, of which few count.
+# idle; all in one step is a matrix of 6000 x 6000 overlaps, of which few count.
 _TILE = 512
 # Rounds after which JAX tests whether all is settled, for which a GPU waits for the CPU. Proposals
-# of a trained network take 5 rounds a tile on average; those of equal scores, as in an image of one
-# color, form chains of neighbors and take hundreds.
+# of a trained network take 5 rounds per tile on average; those of equal scores, as in an image of
+# one color, form chains of neighbors and take hundreds.
 _ROUNDS = 8
 
 
@@ -155,7 +155,7 @@ def _nms_jax(
             beaten &= (jnp.arange(max_outputs) < count)[:, None]
             free = jax.lax.dynamic_slice_in_dim(present, begin, size) & ~beaten.any(axis=0)
             # Within the tile: which boxes are dropped depends on which survive. The first is
-            # settled at once, and every round settles at least the next, until a round changes
+            # settled together, and every round settles at least the next, until a round changes
             # nothing.
             rivals = _rivals(tile, tile, mine, mine, iou_threshold) & earlier
 

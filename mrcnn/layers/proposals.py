@@ -121,7 +121,7 @@ class ProposalSteps(ProposalLayer):
 
     @classmethod
     def of(cls, layer: ProposalLayer) -> ProposalSteps:
-        """Make the layer that computes what `layer` computes."""
+        """Make a layer with the settings of `layer`."""
         return cls.from_config({**layer.get_config(), "name": f"{layer.name}_steps"})
 
     def call(self, inputs: Sequence[Tensor]) -> dict[str, Tensor]:

@@ -3,7 +3,7 @@
 TensorFlow's `MirroredStrategy` runs the same function once for each device ("replica"), on that
 device's part of the batch. Values of the whole batch (how many anchors count, the random numbers)
 are combined here, so that losses, gradients and choices are those of one device with the whole
-batch. JAX partitions one program over the devices by itself; there, on torch and on one device
+batch. JAX partitions one program over the devices itself; there, on torch and on one device
 these functions do nothing.
 """
 

@@ -129,7 +129,7 @@ def bilinear_crops(
 
 
 def pyramid_table(feature_maps: Sequence[Tensor]) -> Tensor:
-    """Lay maps `[batch, h, w, channels]` end to end: `[batch, rows, channels]`."""
+    """Concatenate maps `[batch, h, w, channels]` as rows: `[batch, rows, channels]`."""
     batch_size, channels = ops.shape(feature_maps[0])[0], feature_maps[0].shape[-1]
     rows = [ops.reshape(m, (batch_size, -1, channels)) for m in feature_maps]
     return ops.concatenate(rows, axis=1)
@@ -250,19 +250,12 @@ class PyramidTable(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="mrcnn")
-class TableROIAlign(keras.layers.Layer):
+class TableROIAlign(PyramidROIAlign):
     """`PyramidROIAlign` for engines that keep the pyramid as a table from one call to the next.
 
     Call with the list `[boxes, image_meta, table, sizes]`: sizes `[1, 4, (height, width)]` int32
     are those of P2..P5, the others as for `roi_align`.
     """
-
-    def __init__(
-        self, pool_shape: Sequence[int], canonical_box_size: float = 224, **kwargs: Any
-    ) -> None:
-        super().__init__(autocast=False, **kwargs)
-        self.pool_shape = tuple(pool_shape)
-        self.canonical_box_size = canonical_box_size
 
     def call(self, inputs: Sequence[Tensor]) -> Tensor:
         boxes, image_meta, table, sizes = inputs
@@ -270,14 +263,3 @@ class TableROIAlign(keras.layers.Layer):
         return roi_align(
             boxes, image_meta, table, heights, widths, self.pool_shape, self.canonical_box_size
         )
-
-    def compute_output_spec(self, inputs: Sequence[Tensor]) -> keras.KerasTensor:
-        shape = (*inputs[0].shape[:2], *self.pool_shape, inputs[2].shape[-1])
-        return keras.KerasTensor(shape, dtype=inputs[2].dtype)
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "pool_shape": self.pool_shape,
-            "canonical_box_size": self.canonical_box_size,
-        }

@@ -18,8 +18,8 @@ def rpn_graph(
         feature_map: `[batch, height, width, depth]`.
         anchors_per_location: number of aspect ratios.
         anchor_stride: 1 for anchors at every cell, 2 for every second one, ...
-        channels: width of the shared convolution; 512 in Matterport's weight files, whatever the
-            pyramid's width is.
+        channels: width of the shared convolution; 512 in Matterport's weight files, for any
+            width of the pyramid.
 
     Returns:
         `[rpn_class_logits, rpn_probs, rpn_bbox]`: `[batch, anchors, (bg, fg)]` before and after the

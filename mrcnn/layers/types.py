@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
-# A tensor of the Keras backend, a `keras.KerasTensor`, or a NumPy array where one may stand for it.
+# A tensor of the Keras backend, a `keras.KerasTensor`, or a NumPy array where one is accepted.
 # The backends share no class.
 Tensor: TypeAlias = Any
 
-# The shape of a tensor; None stands for a size that is known at run time only.
+# The shape of a tensor; None marks a size that is known at run time only.
 Shape: TypeAlias = Sequence[int | None]

@@ -11,7 +11,7 @@ of basis are linear and the same for every channel, so three matrix products com
 
 On two cores with AVX-512 the widest convolution, the RPN's on P2, takes 0.28 s instead of 0.73, and
 ResNet-101's network has half the operations (benchmarks/README.md). The results differ from those
-of the direct sum by 1e-5 of the largest. cuDNN does this by itself, and 16 bits are too few for the
+of the direct sum by 1e-5 of the largest. cuDNN does this itself, and 16 bits are too few for the
 sums, so GPUs and bfloat16 keep the direct convolution.
 """
 
@@ -47,7 +47,7 @@ _G = [
     [0, 0, 1],
 ]
 _A = [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]]
-# Both directions at once.
+# Both directions together.
 _INPUTS, KERNEL_BASIS, _OUTPUTS = (
     np.kron(np.array(m), np.array(m)).astype(np.float32) for m in (_B, _G, _A)
 )
@@ -108,7 +108,7 @@ class WinogradConv2D(layers.Conv2D):
 
     @property
     def suits_winograd(self) -> bool:
-        """Whether the algorithm can compute this layer and is faster on a CPU.
+        """True if the algorithm can compute this layer and is faster on a CPU.
 
         It needs float32, stride 1, channels last and enough channels. The layer must be built.
         """

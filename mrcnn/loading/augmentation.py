@@ -49,7 +49,7 @@ def apply_augmentation(
             function with a parameter named `rng` receives `rng`.
         image: [height, width, channels], uint8.
         mask: [height, width, instances] bool. The augmentation may write to both arrays.
-        rng: a Generator or RandomState makes the result reproducible, whatever thread it
+        rng: a Generator or RandomState makes the result reproducible, in whichever thread it
             is computed in. None leaves the random draws to the library.
 
     Returns:
@@ -106,7 +106,7 @@ def _apply_imgaug(
         return image, mask
     zero = imgaug.parameters.Deterministic(0)
     for augmenter in (fixed, *fixed.get_all_children(flat=True)):
-        # Pixels that come into view belong to no instance, whatever color they have.
+        # Pixels that come into view belong to no instance, of any color.
         for name in ("cval", "pad_cval"):
             if hasattr(augmenter, name) and _moves_masks(augmenter):
                 setattr(augmenter, name, zero)

@@ -30,7 +30,7 @@ from mrcnn.loading.image_gt import describe_image
 
 __all__ = ["BrokenImageError", "TrainingBatches", "data_generator", "make_batches"]
 
-# What a stream of random numbers is for, so that no two of them are the same.
+# Purposes of streams of random numbers: no two streams are the same.
 _ORDER, _IMAGE = 0, 1
 
 
@@ -43,7 +43,7 @@ class TrainingBatches(keras.utils.PyDataset):
     equally often. Order, crops, augmentation and sampling of a batch follow from `seed`
     and its place in the stream alone: not from the thread, nor from what was loaded before.
 
-    Images without instances are part of the batches (they teach the RPN what is
+    Images without instances are part of the batches (they show the RPN what is
     background).
 
     Call `fit` with `shuffle=False`: the order of the batches is decided here.
@@ -62,11 +62,11 @@ class TrainingBatches(keras.utils.PyDataset):
         steps: number of batches in an epoch; `config.STEPS_PER_EPOCH` when None.
         seed: whole number of at least 0; drawn from `np.random` when None.
         epoch_offset: epoch to begin with, when training resumes.
-        workers: number of threads that load. With 0 or 1, the thread that asks loads.
+        workers: number of threads that load. With 0 or 1, the calling thread loads.
         max_queue_size: largest number of batches loaded ahead.
         on_error: "raise" makes an image that cannot be loaded an error. "skip" logs it, once,
             and the next image of the stream takes its place. More than 5 in a row are an error
-            all the same, and so are more than 5 different ones that are over a fifth of the
+            nevertheless, and so are more than 5 different ones that are over a fifth of the
             dataset.
         cache: keep decoded images and masks in memory. True for up to 2 GiB; or the largest
             number of bytes to hold.
@@ -105,7 +105,7 @@ class TrainingBatches(keras.utils.PyDataset):
         self.steps = math.ceil(config.STEPS_PER_EPOCH if steps is None else steps)
         _check_at_least(1, batch_size=self.batch_size, steps=self.steps)
         _check_at_least(0, random_rois=random_rois, epoch_offset=epoch_offset, seed=seed or 0)
-        check_dataset(dataset, config)
+        check_trainable(dataset, config)
         check_augmentation(augmentation)
         self._broken = BrokenImages(dataset, on_error)
         if cache:
@@ -162,13 +162,13 @@ class TrainingBatches(keras.utils.PyDataset):
         return (tuple(inputs), tuple(outputs)) if outputs else (tuple(inputs),)
 
     def on_epoch_end(self) -> None:
-        """Go on to the next epoch; Keras calls this."""
+        """Advance to the next epoch; Keras calls this."""
         self.epoch += 1
 
     def stop_threads(self) -> None:
         """End the threads that load, and free what they have loaded ahead.
 
-        Keras does so at the end of an epoch, but not where `fit` is ended by an exception, be it
+        Keras does so at the end of an epoch, but not if `fit` is ended by an exception, be it
         `KeyboardInterrupt`.
         """
         for thread in threading.enumerate():
@@ -204,7 +204,7 @@ class TrainingBatches(keras.utils.PyDataset):
         return [self._substitutes.get(slot, self._image_id(slot)) for slot in slots]
 
     def references_of_batch(self, index: int, epoch: int | None = None) -> list[str]:
-        """Return the images of a batch in words: number, source, id and file.
+        """Describe the images of a batch: number, source, id and file.
 
         Args:
             index: number of the batch in its epoch.
@@ -225,7 +225,7 @@ class TrainingBatches(keras.utils.PyDataset):
         return int(self._image_ids[_order(self.seed, number, len(self._image_ids))[place]])
 
     def _load(self, slot: int) -> Example:
-        """Return the example at a place of the stream, or with "skip" the next that is sound."""
+        """Return the example at a place of the stream; with "skip", the next that can be loaded."""
         # After one more than the limit, `BrokenImages.add` raises.
         for num_broken in range(MAX_BROKEN_IMAGES + 1):
             place = slot + num_broken
@@ -277,7 +277,7 @@ def make_batches(
     Raises:
         ValueError: an argument or a dataset cannot work.
     """
-    check_dataset(train_dataset, config, "train_dataset")
+    check_trainable(train_dataset, config, "train_dataset")
     if val_dataset is not None:
         _check_same_classes(train_dataset, val_dataset)
     common: dict[str, Any] = {
@@ -297,7 +297,7 @@ def make_batches(
     )
     if val_dataset is None or not config.VALIDATION_STEPS:
         return train_batches, None
-    check_dataset(val_dataset, config, "val_dataset")
+    check_trainable(val_dataset, config, "val_dataset")
     return train_batches, TrainingBatches(
         val_dataset, config, steps=config.VALIDATION_STEPS, **common
     )
@@ -315,7 +315,7 @@ def _check_at_least(least: int, **values: Any) -> None:
             raise ValueError(f"{name} is {value!r}; it must be a whole number of at least {least}")
 
 
-def check_dataset(dataset: Any, config: Config, name: str = "dataset") -> None:
+def check_trainable(dataset: Any, config: Config, name: str = "dataset") -> None:
     """Raise ValueError for a dataset without images or classes, or with another number of them."""
     if len(dataset.image_ids) == 0:
         raise ValueError(f"{name} has no images; add some and call {name}.prepare()")

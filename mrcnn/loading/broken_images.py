@@ -54,7 +54,7 @@ class BrokenImages:
                 included.
 
         Raises:
-            BrokenImageError: it shall not, or cannot, be passed over.
+            BrokenImageError: `on_error` is "raise", or one of the limits is exceeded.
         """
         text = _sentence(self._dataset, image_id, error)
         if self._on_error == "raise":
@@ -82,8 +82,8 @@ class BrokenImages:
 
 def _sentence(dataset: Any, image_id: int, error: Exception) -> str:
     """Return image and cause in one line; an error that names the image is not repeated."""
-    words = describe_image(dataset, image_id)
-    text = " ".join(printable(str(error)).removeprefix(f"{words}: ").split())
+    description = describe_image(dataset, image_id)
+    text = " ".join(printable(str(error)).removeprefix(f"{description}: ").split())
     is_own = type(error) is ValueError or type(error).__module__.startswith("mrcnn.")
     kind = "" if is_own else type(error).__name__
-    return f"{words}: {': '.join(part for part in (kind, text) if part)}"
+    return f"{description}: {': '.join(part for part in (kind, text) if part)}"

@@ -25,7 +25,7 @@ logger = logging.getLogger("mrcnn.loading")
 
 @dataclass(frozen=True)
 class ExampleSettings:
-    """How images are loaded for training.
+    """Settings of loading images for training.
 
     Attributes:
         augment: mirror half of the images (deprecated, as in Matterport's package).

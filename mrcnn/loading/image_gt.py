@@ -30,7 +30,7 @@ def load_image_gt(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Load an image and its instances, as the network is trained on them.
 
-    Instances of which nothing is visible, before or after resizing, cropping and
+    Instances without a visible pixel, before or after resizing, cropping and
     augmenting, are left out. An image without instances is fine.
 
     Args:
@@ -49,7 +49,7 @@ def load_image_gt(
     Returns:
         image: [height, width, channels], as `dataset.load_image` gives it, usually
             uint8 RGB; resized. Where the number of channels is not that of IMAGE_SHAPE, it is
-            converted as `detect` does: grey, RGB and RGBA into each other, as uint8.
+            converted as `detect` does: gray, RGB and RGBA into each other, as uint8.
         image_meta: [1 + 3 + 3 + 4 + 1 + num_classes], see `compose_image_meta`.
         class_ids: [N] int32. Negative for a crowd.
         bbox: [N, (y1, x1, y2, x2)] int32 pixels of `image`.
@@ -96,7 +96,7 @@ def load_image_gt(
 
 
 def describe_image(dataset: Any, image_id: int) -> str:
-    """Return the image in words: number, source, id and file."""
+    """Describe an image: number, source, id and file."""
     info = dataset.image_info[image_id]
     words = f"image {image_id} (source {info.get('source')!r}, id {info.get('id')!r}"
     if info.get("path") is not None:
@@ -112,7 +112,7 @@ def _read(dataset: Any, image_id: int, config: Any) -> tuple[np.ndarray, np.ndar
     mask, class_ids = dataset.load_mask(image_id)
     mask, class_ids = np.asarray(mask), np.asarray(class_ids)
     if class_ids.size == 0 and mask.size == 0:
-        # No instances, whatever the shapes of the empty arrays are.
+        # No instances: the shapes of empty arrays are ignored.
         return image, np.zeros((*image.shape[:2], 0), bool), np.zeros(0, np.int32)
     if mask.ndim != 3 or mask.shape[:2] != image.shape[:2]:
         raise ValueError(

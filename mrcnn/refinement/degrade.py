@@ -121,7 +121,7 @@ def coarse_probability(rng: np.random.Generator, mask: np.ndarray) -> np.ndarray
     logit += smooth_noise(rng, size, int(rng.integers(3, 6))) * severity * 2.2
     logit += smooth_noise(rng, size, int(rng.integers(7, 14))) * severity * 1.2
     probability = 1.0 / (1.0 + np.exp(-logit))
-    # Far from the object there is no box, and a mask head says nothing outside its box.
+    # Far from the object there is no box, and a mask head predicts nothing outside its box.
     return (probability * box_window(rng, mask)).astype(np.float32)
 
 

@@ -1,4 +1,4 @@
-"""Patches of an image and its mask: where they lie, cutting them out, merging them back.
+"""Patches of an image and its mask: choosing their places, cutting them out, merging them.
 
 NumPy and OpenCV only. Points and centers are `(y, x)` integer pixels; a patch of side S on a
 center covers rows `y - S // 2` to `y - S // 2 + S - 1`, columns likewise.
@@ -19,11 +19,11 @@ SUPPORT_THRESHOLD = 0.1
 
 
 def boundary_pixels(mask: np.ndarray, outside: bool | None = None) -> np.ndarray:
-    """Find the pixels whose left, right, upper or lower neighbour differs.
+    """Find the pixels whose left, right, upper or lower neighbor differs.
 
     Args:
         mask: `[H, W]` bool.
-        outside: what lies beyond the image: True or False make a mask's edge on the
+        outside: value beyond the image: True or False make a mask's edge on the
             image's border a boundary; None ignores the border.
 
     Returns:
@@ -45,12 +45,12 @@ def boundary_pixels(mask: np.ndarray, outside: bool | None = None) -> np.ndarray
 
 
 def thin_points(points: np.ndarray, stride: int, max_points: int | None = None) -> np.ndarray:
-    """Keep about one point a `stride` x `stride` cell, widening the cells until few enough.
+    """Keep about one point per `stride` x `stride` cell, widening the cells until few enough.
 
     Args:
         points: `[n, 2]` `(y, x)`.
         stride: side of a cell in pixels; 1 keeps every point.
-        max_points: upper bound of what is kept, None for no bound.
+        max_points: largest number of pixels returned, None for no limit.
 
     Returns:
         `[m, 2]`, the point next to the middle of each occupied cell.

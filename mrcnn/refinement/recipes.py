@@ -119,7 +119,7 @@ class Recipe:
         snap: the last step, None for none.
         loss: "mse" or "bce_iou" (binary cross-entropy plus soft IoU).
         epochs: passes over the training images.
-        batch_size: patches a step.
+        batch_size: number of patches per training step.
         learning_rate: of Adam, at its highest.
         schedule: "constant" or "cosine" (a short warm-up, then down to zero).
         weight_decay: decoupled weight decay; 0 is plain Adam.
@@ -189,7 +189,7 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> Recipe:
-        """Return the recipe that `to_dict` gave, also after it went through JSON.
+        """Return the recipe that `to_dict` described, also after a round trip through JSON.
 
         The settings may come from a downloaded file: types and bounds are checked.
 
@@ -305,9 +305,9 @@ STUDY = Recipe(
 )
 
 # The whole object in one patch, seen at three magnifications and mirrored: what the study's
-# patches lack is the context that tells a motorcycle from its rider. Half of the result is the
-# given mask, which limits the damage where the refiner is wrong; then the pixels
-# that both leave in doubt are decided by the image's colors.
+# patches lack is the context that distinguishes a motorcycle from its rider. Half of the result is
+# the given mask, which limits the damage where the refiner is wrong; then the pixels that both
+# leave in doubt are decided by the image's colors.
 DEFAULT = Recipe(
     name="default",
     architecture="squeeze",
@@ -343,11 +343,12 @@ BOUNDARY = DEFAULT.replace(
     snap=None,
 )
 
+# Recipes by name, for `get_recipe`.
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (STUDY, DEFAULT, BOUNDARY)}
 
 
 def get_recipe(recipe: str | Recipe) -> Recipe:
-    """Return a recipe by its name, one of `RECIPES`; a `Recipe` comes back as it is.
+    """Return a recipe by its name, one of `RECIPES`; a `Recipe` is returned unchanged.
 
     Raises:
         ValueError: no recipe has that name.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import h5py
 
 FORMAT = "mrcnn.refiner.1"
-# Patches the network sees at once: one shape, so that every backend compiles once.
+# Patches in one call of the network: one shape, so that every backend compiles once.
 PREDICT_BATCH = 8
 # Patches held in memory before they are predicted.
 MAX_PENDING = 1024
@@ -117,7 +117,7 @@ class Refiner:
                 own extent.
 
         Returns:
-            `[H, W, N]` float32 probabilities in 0..1. An empty mask stays as it is.
+            `[H, W, N]` float32 probabilities in 0..1. An empty mask is returned unchanged.
 
         Raises:
             ValueError: shapes that do not belong together.
@@ -282,15 +282,15 @@ def _check_weights(own: dict[str, np.ndarray], shapes: dict[str, tuple[int, ...]
 
 def _read_settings(file: h5py.File, path: Path) -> tuple[Recipe, dict[str, Any]]:
     """Return the recipe and the notes of an open refiner file."""
-    from mrcnn.checkpoints.hdf5 import HDF5ContentError, content_errors, read_text
+    from mrcnn.checkpoints.hdf5 import HDF5ContentError, content_errors, read_text_attribute
 
     shown = printable(path)
     with content_errors(path):
-        if read_text(path, file, "format") != FORMAT:
+        if read_text_attribute(path, file, "format") != FORMAT:
             raise HDF5ContentError(
                 f"{shown} is not a refiner file: it has no attribute format of {FORMAT!r}"
             )
-        texts = [read_text(path, file, name) for name in ("recipe", "notes")]
+        texts = [read_text_attribute(path, file, name) for name in ("recipe", "notes")]
     try:
         recipe, notes = (json.loads(text or "") for text in texts)
     except (ValueError, RecursionError) as error:

@@ -1,4 +1,4 @@
-"""Refining what `MaskRCNN.detect` returns: the hook behind `detect(images, refiner=...)`."""
+"""Refinement of results of `MaskRCNN.detect`: the hook behind `detect(images, refiner=...)`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Snapping a mask to the colors of its image: GrabCut between what is sure and what is not.
+"""Snapping a mask to the colors of its image: GrabCut decides the doubtful pixels.
 
 Rother et al. 2004, https://doi.org/10.1145/1015706.1015720; the implementation is OpenCV's.
 """
@@ -23,12 +23,12 @@ def snap_to_colors(image: np.ndarray, probability: np.ndarray, settings: Snap) -
     Args:
         image: `[H, W, 3]` uint8 RGB.
         probability: `[H, W]` in 0..1.
-        settings: what counts as doubtful, and how much GrabCut's answer weighs.
+        settings: the limits of doubtful probabilities, and the weight of GrabCut's answer.
 
     Returns:
         `[H, W]` float32: the average of the probability and GrabCut's answer (0 or 1, soft at
         its edges where the object was larger than `settings.side`) around the object. The
-        probability itself where nothing is sure.
+        probability itself where no pixel is sure.
     """
     box = object_box(probability)
     if box is None:
@@ -49,7 +49,7 @@ def snap_to_colors(image: np.ndarray, probability: np.ndarray, settings: Snap) -
     small_image = np.ascontiguousarray(resample(image[region], shape))
     cv2.setRNGSeed(0)  # its clusters of colors start at random
     models = np.zeros((1, 65)), np.zeros((1, 65))
-    no_box = (0, 0, 0, 0)  # the labels say where the object is
+    no_box = (0, 0, 0, 0)  # the labels mark the object
     cv2.grabCut(small_image, labels, no_box, *models, settings.iterations, cv2.GC_INIT_WITH_MASK)
     inside = ((labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)).astype(np.float32)
     snapped = np.array(probability, np.float32)

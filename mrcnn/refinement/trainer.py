@@ -339,7 +339,7 @@ def evaluate_refiner(refiner: Refiner, pairs: Sequence[MaskPair]) -> list[dict[s
 
 
 def measure(pair: MaskPair, refined: np.ndarray) -> dict[str, Any]:
-    """Compare a pair's refined probability `[H, W]` with its true mask; a row as above."""
+    """Return the row of `evaluate_refiner` for a pair and its refined probability `[H, W]`."""
     mask = _true_mask(pair)
     return {
         "name": pair.name,
@@ -349,11 +349,11 @@ def measure(pair: MaskPair, refined: np.ndarray) -> dict[str, Any]:
 
 
 def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Condense `evaluate_refiner` rows.
+    """Return means and medians over rows of `evaluate_refiner`.
 
     Returns:
-        `images`, `before` and `after` (mean IoU), `median_before`, `median_after`,
-        `improved`, `worsened` (numbers of images whose IoU rose or fell).
+        `pictures` (number of rows), `before` and `after` (mean IoU), `median_before`,
+        `median_after`, `improved`, `worsened` (numbers of images whose IoU rose or fell).
     """
     before = np.array([row["before"] for row in rows])
     after = np.array([row["after"] for row in rows])

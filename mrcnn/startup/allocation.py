@@ -1,6 +1,6 @@
-"""How the C library handles memory that a backend frees.
+"""Settings of the C library for memory that a backend frees.
 
-By default glibc takes every large array from the system and returns it at once. The system then
+By default glibc takes every large array from the system and returns it immediately. The system then
 fills each page with zeros at its first access, 16,000 times for one map of P2, and the maps of a
 network are allocated again for every image: on two cores this was a third of the time of
 TensorFlow's ResNet-50 in float32.
@@ -18,7 +18,7 @@ _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX, _ARENA_MAX = -1, -2, -4, -8
 _MAX_INT = 2**31 - 1
 _SETTINGS = (
     (_MMAP_MAX, 0),  # large arrays come from the heap as well,
-    (_TRIM_THRESHOLD, _MAX_INT),  # which keeps what is freed,
+    (_TRIM_THRESHOLD, _MAX_INT),  # keep freed memory,
     (_TOP_PAD, 64 << 20),  # grows in large steps,
     (_ARENA_MAX, 1),  # and is shared by all threads: an operation runs on any of them.
 )

@@ -65,7 +65,7 @@ def paused_collection() -> Iterator[None]:
 
 @contextlib.contextmanager
 def without_chatter() -> Iterator[None]:
-    """Hold back what is written to file descriptor 2 and write it without start-up messages."""
+    """Collect the output to file descriptor 2 and write it without start-up messages."""
     sys.stderr.flush()
     try:
         terminal = os.dup(_STDERR)

@@ -32,7 +32,7 @@ class _KerasLoader:
     def exec_module(self, module: ModuleType) -> None:
         from mrcnn.startup.backend import backend_startup
 
-        # What others find in the module is its own loader.
+        # Other code must find the module's own loader in it.
         module.__loader__ = self._loader
         if module.__spec__ is not None:
             module.__spec__.loader = self._loader
@@ -41,7 +41,7 @@ class _KerasLoader:
 
 
 class _KerasFinder:
-    """Finds `keras` where a module of this package imports it, and nothing else."""
+    """Finds only `keras`, and only where a module of this package imports it."""
 
     @staticmethod
     def find_spec(

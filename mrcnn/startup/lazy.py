@@ -24,7 +24,7 @@ def lazy_names(
 
     Returns:
         `(__getattr__, __dir__)`. A name is stored in the package when it is first used, so that
-        later uses cost nothing.
+        later uses are plain attribute access.
     """
 
     def __getattr__(name: str) -> Any:

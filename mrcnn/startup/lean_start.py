@@ -19,7 +19,7 @@ from typing import Any
 
 from mrcnn.startup.backend import import_backend, paused_collection
 
-# What Keras imports where it is installed and does without where it is not.
+# Packages that Keras imports if they are installed, and does not require.
 UNUSED_PACKAGES = ("sklearn", "matplotlib")
 
 
@@ -39,10 +39,10 @@ def start_backend() -> None:
 
 @contextlib.contextmanager
 def without_packages(names: Sequence[str]) -> Iterator[None]:
-    """Inside the block, let packages that are not imported yet appear as not installed."""
+    """Make packages that are not imported yet appear as not installed inside the block."""
     hidden = [name for name in names if name not in sys.modules]
-    nothing: dict[str, Any] = dict.fromkeys(hidden)  # None makes an import fail, as documented
-    sys.modules.update(nothing)
+    blocked: dict[str, Any] = dict.fromkeys(hidden)  # None makes an import fail, as documented
+    sys.modules.update(blocked)
     try:
         yield
     finally:

@@ -1,7 +1,7 @@
 """Names that Matterport's modules imported at their top, and that scripts take from there.
 
 `modellib.K`, `utils.skimage` and the like were not meant as an interface, but public scripts
-use them. Each module's `__getattr__` asks `find_import`, so a name costs nothing until it is used.
+use them. Each module's `__getattr__` asks `find_import`, so a name is imported on first use only.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 _COMMON = {"os": "os", "random": "random", "np": "numpy", "logging": "logging"}
 _KERAS = {"tf": "tensorflow", "keras": "keras", "KL": "keras.layers", "KM": "keras.models"}
 
-# By module and name: the module that the name stands for, or `module:attribute`. `K` and `KE`,
+# By module and name: the module that the name refers to, or `module:attribute`. `K` and `KE`,
 # which Keras 3 does not have, are made by functions below.
 IMPORTS: Mapping[str, Mapping[str, str]] = {
     "mrcnn.config": {"np": "numpy"},
@@ -56,7 +56,7 @@ _SUBMODULES = {
 
 
 def find_import(module: str, name: str) -> Any:
-    """Return what a name stood for in one of Matterport's modules; it is kept in the module.
+    """Return the object of a name in one of Matterport's modules, and store it in the module.
 
     Args:
         module: name of the module, such as "mrcnn.utils".
@@ -94,7 +94,7 @@ def _load(target: str) -> Any:
 def _backend() -> ModuleType:
     """Return `keras.backend` with the functions of Keras 2 (`K.mean`, `K.int_shape`, ...)."""
     try:
-        # What `tf.keras.backend` is: Keras keeps the old functions there.
+        # The module behind `tf.keras.backend`: Keras keeps the old functions there.
         return importlib.import_module("keras._tf_keras.keras.backend")
     except ImportError:
         return importlib.import_module("keras.backend")

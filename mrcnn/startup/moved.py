@@ -59,7 +59,7 @@ class _MovedModules:
         return module
 
     def exec_module(self, module: ModuleType) -> None:
-        """Only restore what the import statement replaced: the module has been executed."""
+        """Restore what the import statement replaced: the module has been executed."""
         module.__spec__ = self._spec
 
 

@@ -120,7 +120,7 @@ class ValidationAP(keras.callbacks.Callback):
 class BestCheckpoint(keras.callbacks.Callback):
     """Write the weights whenever a metric in the logs is better than ever before.
 
-    The best value is kept beside the weights in `<path>.json`, so a training that goes on
+    The best value is kept beside the weights in `<path>.json`, so a training that continues
     (after a break, or with other layers) does not overwrite better weights with worse ones.
     A weight file without its JSON file, or with a damaged one, is not taken into account.
     Epochs whose logs lack the metric, or have nan, are passed over.

@@ -1,4 +1,4 @@
-"""Which devices train a model together: what `GPU_COUNT` asks for, and what the machine has.
+"""The devices that train a model together: `GPU_COUNT` of those that the machine has.
 
 Training is data-parallel: every device holds all weights and gets an equal part of each batch, and
 the gradients are summed before the weights change. TensorFlow does so with
@@ -22,7 +22,7 @@ Distribution = Any
 def device_names() -> list[str]:
     """Return the devices that training can be spread over, as the backend names them.
 
-    These are the GPUs, or where there are none the CPUs (one, unless the backend was told to
+    These are the GPUs, or where there are none the CPUs (one, unless the backend was set to
     split it).
     """
     backend = keras.backend.backend()
@@ -46,7 +46,7 @@ def select_devices(gpu_count: int, batch_size: int | None = None) -> Distributio
 
     Returns:
         A `MirroredStrategy` or a `DataParallel` over at most `gpu_count` devices; None for one
-        device. Where fewer are used than asked for, a warning says so.
+        device. A warning is issued if there are fewer than `gpu_count`.
     """
     if gpu_count == 1:
         return None
@@ -106,6 +106,6 @@ def spread_variables(model: keras.Model, distribution: Distribution | None) -> N
     """Copy the variables of a model that was built on one device to all devices."""
     with scope(distribution):
         for variable in model.variables:
-            # What Keras itself does when it makes a variable. No public function initializes a
+            # Keras itself does this when it makes a variable. No public function initializes a
             # variable again, and the layers of the model must keep the same objects.
             variable._initialize(keras.ops.convert_to_numpy(variable))

@@ -83,7 +83,7 @@ class Checkpoints(keras.callbacks.Callback):
 
 
 class EpochNumbers(keras.callbacks.Callback):
-    """Tell the batches which epoch it is.
+    """Pass the number of the epoch on to the batches.
 
     Their own count is not that of `fit`: Keras ends an epoch of its iterators also where it only
     resets them, before the first epoch and before every validation.
@@ -124,7 +124,7 @@ class SeededGenerators(keras.callbacks.Callback):
         self.seed = seed
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
-        """Seed them."""
+        """Seed the random generators."""
         state.seed_generators(self.model, self.seed, epoch)
 
 
@@ -132,7 +132,7 @@ class LoaderIdleTime(keras.callbacks.Callback):
     """Add `wait` to the logs: the share of the epoch that the step waited for data, 0..1.
 
     The step waits from the end of the step before until it has its batch. JAX and torch do not
-    tell that moment; there, the time between two steps counts.
+    mark that moment; there, the time between two steps counts.
     """
 
     def on_train_begin(self, logs: Logs = None) -> None:

@@ -1,4 +1,4 @@
-"""Which layers train: Matterport's patterns, and the walk that applies them."""
+"""Selection of the layers to train: Matterport's patterns, and the walk that applies them."""
 
 from __future__ import annotations
 

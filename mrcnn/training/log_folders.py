@@ -42,7 +42,7 @@ def choose_folder(
             its folder too if it is of this name.
 
     Returns:
-        `(folder, epoch, is_continued)`; `is_continued` tells whether `model_path` is a checkpoint.
+        `(folder, epoch, is_continued)`; `is_continued` is True if `model_path` is a checkpoint.
     """
     match = _CHECKPOINT.fullmatch(os.fspath(model_path)) if model_path else None
     if model_path is None or not match:
@@ -157,7 +157,7 @@ def claim_folder(folder: str, description: str = "{}\n") -> str:
 
     Args:
         folder: the path wanted.
-        description: the content of `config.json`. The file appears at once and complete, and of
+        description: the content of `config.json`. The file is written atomically, and of
             several processes only one can make it: this reserves the folder.
 
     Returns:

@@ -1,4 +1,4 @@
-"""An optimizer for a model that lies on several devices.
+"""An optimizer for a model whose variables are on several devices.
 
 Keras 3 on TensorFlow clips the gradients of each device separately and sums them afterwards. Steps
 would then depend on how many devices share a batch. Here they are summed first, so every device

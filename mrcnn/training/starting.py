@@ -1,4 +1,4 @@
-"""What a training starts from: weights, the settings that belong to them, and the datasets.
+"""The start of a training: weights, the settings that belong to them, and the datasets.
 
 The weights may be a backbone alone, or have been trained on other classes: layers that depend on
 the classes then start with random values, except for the classes that both know.
@@ -148,7 +148,7 @@ def load_starting_weights(
 
     Returns:
         The report of what was loaded, None for random values; and the names of the classes that
-        the weights know, if their classes are others than `class_names`.
+        the weights have, if their classes are others than `class_names`.
 
     Raises:
         ValueError: a training is to be resumed with other classes, or the file does not fit.

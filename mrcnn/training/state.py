@@ -1,4 +1,4 @@
-"""What a training remembers beside the weights: optimizer, batch statistics, random generators.
+"""The state of a training besides the weights: optimizer, batch statistics, random generators.
 
 The state of epoch 7 is `training_state_0007.npz`. It is on disk before the weights of that epoch
 are, so a checkpoint never lacks its state, whenever the process is killed.
@@ -47,7 +47,7 @@ def save_state(model: keras.Model, folder: str, epoch: int) -> None:
 
 
 def restore_state(model: keras.Model, folder: str, epoch: int) -> Outcome:
-    """Restore the state of an epoch; the learning rate stays the one that was asked for.
+    """Restore the state of an epoch; the learning rate stays the one that was requested.
 
     Args:
         model: a compiled `TrainingModel`.
@@ -68,7 +68,7 @@ def restore_state(model: keras.Model, folder: str, epoch: int) -> Outcome:
                 arrays = dict(saved)
             saved_epoch = int(arrays.pop("epoch"))
             values = _in_order(arrays)
-        except Exception:  # whatever zipfile and NumPy raise for a damaged file
+        except Exception:  # zipfile and NumPy raise many types for a damaged file
             outcome = "damaged"
             continue
         if saved_epoch == epoch:
@@ -100,7 +100,7 @@ def seed_generators(model: keras.Model, seed: int, epoch: int) -> None:
 
 
 def _state_variables(model: keras.Model) -> list[tuple[str, Any]]:
-    """Return `(path, variable)` of the optimizer and of what is no weight of the model."""
+    """Return `(path, variable)` of the optimizer and the model's variables besides its weights."""
     weights = {id(v) for v in model.weights}
     others = [v for v in model.variables if id(v) not in weights]
     # Without the first part of the path: the second optimizer of a process is called sgd_1. Without

@@ -53,8 +53,8 @@ def compile_model(
             `WEIGHT_DECAY` are read.
         learning_rate: a number or a `keras.optimizers.schedules.LearningRateSchedule`.
         momentum: of SGD.
-        optimizer: a Keras optimizer to use instead. One that has been used before stays as it is:
-            a new one of the same settings takes its place.
+        optimizer: a Keras optimizer to use instead. One that has been used before is left
+            unchanged: a new one of the same settings takes its place.
 
     Raises:
         ValueError: a setting that TensorFlow does not support on several devices.
@@ -181,20 +181,20 @@ def fit(
 
 
 def _restore(model: TrainingModel, log_dir: str, epoch: int, verbose: int) -> None:
-    """Restore the state of the epoch to go on from, and say what became of it."""
+    """Restore the state of the epoch to continue from, and print whether that succeeded."""
     outcome = restore_state(model, log_dir, epoch)
     if outcome in ("missing", "damaged"):
         warnings.warn(
             f"the optimizer's state {state_file(epoch)} is {outcome} in {printable(log_dir)}: "
-            f"training goes on from epoch {epoch} with its weights, but momentum starts at zero",
+            f"training continues from epoch {epoch} with its weights, but momentum starts at zero",
             stacklevel=4,  # the caller of `MaskRCNN.train`
         )
     elif verbose and outcome == "restored":
-        print(f"Going on from epoch {epoch} with the optimizer's state.")
+        print(f"Continuing from epoch {epoch} with the optimizer's state.")
     elif verbose:
         print(
-            f"Going on from epoch {epoch} with a new optimizer state: other layers are trained, or "
-            "by another optimizer."
+            f"Continuing from epoch {epoch} with a new optimizer state: other layers are trained, "
+            "or by another optimizer."
         )
 
 

@@ -41,7 +41,7 @@ def _without_targets(batches: Any) -> Any:
     """Bring the batches of Matterport's generator, `(list of inputs, [])`, into Keras 3's form.
 
     Keras 3 takes tuples where a generator yields lists, and has no empty targets. Anything but a
-    Python generator is returned as it is.
+    Python generator is returned unchanged.
     """
     if not isinstance(batches, Iterator):
         return batches
@@ -66,7 +66,7 @@ class TrainingModel(NamedWeightsModel):
         distribution: the devices it was built on, see `mrcnn.training.devices`; None for one.
     """
 
-    # Whether the graph computes the losses. Otherwise they are those given to `compile`.
+    # True if the graph computes the losses. Otherwise they are those given to `compile`.
     has_own_losses = True
 
     def __init__(
@@ -206,7 +206,7 @@ class TrainingModel(NamedWeightsModel):
 
     @property
     def data_ready_time(self) -> float | None:
-        """When the last step had its batch, in seconds as of `time.time()`.
+        """Time at which the last step had its batch, in seconds as of `time.time()`.
 
         None where that is not known (JAX, torch).
         """

@@ -166,7 +166,7 @@ def build_model(mode, args, weights=None):
 
     The image size is that of the weights, so that the small model stays fast. The classes are
     those of the weights if a motorcycle is among them; with --no-keep-classes, or if there is none,
-    they are ("BG", "motorcycle"), and what the weights know of motorcycles is loaded.
+    they are ("BG", "motorcycle"), and the weights' rows for motorcycles are loaded.
     """
     weights = weights or args.weights
     known = weights_class_names(weights, args.logs, NAME)

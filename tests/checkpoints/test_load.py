@@ -165,7 +165,7 @@ def test_nothing_to_load_is_an_error(saved, source, kwargs, message):
     assert untouched(target)
 
 
-def test_misspelt_exclude_warns(saved):
+def test_misspelled_exclude_warns(saved):
     with pytest.warns(UserWarning, match="the model lacks: mrcnn_clas_logits"):
         load_weights(small_mask_rcnn(), saved(small_mask_rcnn()), exclude=["mrcnn_clas_logits"])
 
@@ -213,7 +213,7 @@ def test_first_kernel_is_adapted_to_the_image_channels(saved, channels, factor):
     mean = kernel.mean(axis=2)
     for channel in range(channels):
         np.testing.assert_allclose(adapted[:, :, channel], mean * factor, rtol=1e-5, atol=1e-7)
-    # A grey image gives the same response as with the original kernel.
+    # A gray image gives the same response as with the original kernel.
     np.testing.assert_allclose(adapted.sum(axis=2), kernel.sum(axis=2), rtol=1e-4, atol=1e-6)
 
 

@@ -1,3 +1,3 @@
-"""Fixtures of the verbs' tests: a model that needs no network."""
+"""Fixtures of the tests of subcommands: a model that needs no network."""
 
 from tests.fake_model import fake_model, photos, run, run_eagerly, weights  # noqa: F401

@@ -38,5 +38,5 @@ def box(height, width, y1, x1, y2, x2):
 
 
 def art(text):
-    """A mask from a drawing: one line a row, '#' is set."""
+    """A mask from a drawing: one line per row, '#' is set."""
     return np.array([[c == "#" for c in line.strip()] for line in text.strip().splitlines()])

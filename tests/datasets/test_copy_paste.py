@@ -1,4 +1,4 @@
-"""Scenes with objects of other pictures pasted in."""
+"""Scenes with objects of other images pasted in."""
 
 import pickle
 
@@ -11,7 +11,7 @@ GREY, RED, BLUE = (100, 100, 100), (200, 0, 0), (0, 0, 200)
 
 
 class Squares(Dataset):
-    """Grey pictures of 80 x 120; the source "a" has red squares (class 1), "b" blue ones (2)."""
+    """Gray images of 80 x 120; the source "a" has red squares (class 1), "b" blue ones (2)."""
 
     def __init__(self, sources, empty=False):
         super().__init__()
@@ -66,7 +66,7 @@ def test_a_scene_follows_from_seed_and_number():
     assert (first.load_image(5) == pictures[0]).all()
 
 
-def test_only_classes_that_the_source_has_labelled_are_pasted():
+def test_only_classes_that_the_source_has_labeled_are_pasted():
     dataset = Squares("ab")
     scenes = CopyPasteDataset(dataset, 30)
     for number in scenes.image_ids:

@@ -425,7 +425,7 @@ def test_modes_of_tiff(tmp_path, mode, color, expected):
 
 
 def dicom(values, bits_stored=12):
-    """A minimal DICOM file of one grey 16-bit image, explicit little-endian."""
+    """A minimal DICOM file of one gray 16-bit image, explicit little-endian."""
 
     def element(group, number, kind, content):
         content += b" " * (len(content) % 2) if kind != b"OW" else b""

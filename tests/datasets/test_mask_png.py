@@ -1,4 +1,4 @@
-"""Mask pictures beside pictures."""
+"""Mask images beside images."""
 
 import numpy as np
 import pytest
@@ -98,7 +98,7 @@ def test_split_instances(tmp_path, name, pixels, mode, areas):
 
 def test_palette_and_bit_pictures(tmp_path):
     palette = Image.fromarray(LABELS, "P")
-    palette.putpalette([0, 0, 0, 200, 0, 0, 200, 0, 0])  # one colour twice: the index counts
+    palette.putpalette([0, 0, 0, 200, 0, 0, 200, 0, 0])  # one color twice: the index counts
     palette.save(tmp_path / "palette.png")
     assert len(split_instances(tmp_path / "palette.png")) == 2
     Image.fromarray(LABELS > 0).save(tmp_path / "bits.png")
@@ -205,6 +205,6 @@ def test_motorcycles(data_dir, subset, count):
 
 
 def test_motorcycle_predictions(data_dir):
-    """Masks saved as JPEG by a model; it found a motorcycle in 54 of the 70 pictures."""
+    """Masks saved as JPEG by a model; it found a motorcycle in 54 of the 70 images."""
     dataset = open_dataset(data_dir / "motorcycles", subset="val", mask_dir="first_masks")
     assert dataset.summary().num_instances == 54

@@ -7,7 +7,7 @@ from mrcnn.datasets import NucleusDataset, open_dataset
 from mrcnn.datasets.nucleus import VAL_IDS
 from tests.datasets.made_up import box, write_picture, write_pixels
 
-VAL_ID = "0c2550a2" + "f" * 56  # begins like one of the pictures that are held out
+VAL_ID = "0c2550a2" + "f" * 56  # begins like one of the images that are held out
 TRAIN_ID = "a" * 64
 
 
@@ -97,7 +97,7 @@ def test_real_nuclei(data_dir):
     }
     assert dataset.load_image(0).shape == (*sizes[0], 3)  # RGBA files
     assert sum(dataset.load_mask(i)[0].shape[2] for i in dataset.image_ids) == 1037
-    # None of the pictures that Matterport holds out is in this part.
+    # None of the images that Matterport holds out is in this part.
     assert NucleusDataset.subsets(data_dir / "nucleus") == ["train", "stage1_train"]
     assert open_dataset(data_dir / "nucleus", subset="train").num_images == 46
     with pytest.raises(ValueError, match="subset is 'val'"):

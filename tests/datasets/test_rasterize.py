@@ -7,7 +7,7 @@ import skimage.draw
 from mrcnn.datasets.rasterize import box_mask, ellipse_mask, polygon_mask, stack_masks
 from tests.datasets.made_up import art, box
 
-# Name, xs, ys, picture. Whole coordinates are pixel centres, the outline belongs to the shape.
+# Name, xs, ys, image. Whole coordinates are pixel centers, the outline belongs to the shape.
 POLYGONS = [
     ("rectangle", [1, 4, 4, 1], [1, 1, 3, 3], ".......\n.####..\n.####..\n.####.."),
     ("triangle", [3, 5, 1], [0, 2, 2], "...#...\n..###..\n.#####."),

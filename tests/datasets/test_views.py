@@ -7,7 +7,7 @@ from mrcnn.datasets import Dataset, merge, open_dataset
 
 
 class Memory(Dataset):
-    """Keeps its pictures in lists of its own, as some scripts do."""
+    """Keeps its images in lists of its own, as some scripts do."""
 
     def __init__(self, source, names, images):
         super().__init__()
@@ -95,7 +95,7 @@ def test_merge_by_name():
     assert both.load_mask(0)[1].tolist() == [1, 2]
     assert both.load_mask(2)[1].tolist() == [2, -3]
     assert both.load_mask(2)[1].dtype == np.int32
-    assert both.load_image(2)[0, 0, 0] == 0  # the first picture of the second part
+    assert both.load_image(2)[0, 0, 0] == 0  # the first image of the second part
     # Images of each source train the classes that the source knows.
     assert both.source_class_ids == {"": [0], "coco": [0, 1, 2], "via": [0, 2, 3]}
     assert both.get_source_class_id(2, "via") == 1
@@ -152,5 +152,5 @@ def test_merge_of_real_data(data_dir):
     in_coco = coco.summary().classes["person"].instances
     assert summary.classes["person"].instances == in_coco + 126
     assert set(both.load_mask(20)[1].tolist()) == {1}
-    # On a COCO picture the balloon is unknown, not absent.
+    # On a COCO image the balloon is unknown, not absent.
     assert 81 not in both.source_class_ids["coco"]

@@ -9,7 +9,7 @@ from mrcnn.datasets import YoloDataset, open_dataset
 from mrcnn.datasets.yolo import read_labels
 from tests.datasets.made_up import box, write_json, write_picture
 
-# On a picture of 8 x 10 pixels (height, width): rows 2..6, columns 1..5.
+# On an image of 8 x 10 pixels (height, width): rows 2..6, columns 1..5.
 POLYGON = "3 0.1 0.25 0.5 0.25 0.5 0.75 0.1 0.75"
 BOX = "8 0.3 0.5 0.4 0.5"
 NAMES = {"3": "cat", "8": "dog"}

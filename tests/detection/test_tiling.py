@@ -40,7 +40,7 @@ def test_tiles_that_cannot_be(tile, overlap):
 
 
 def perfect_detector(picture):
-    """Every connected area of one grey value is an object of the class 1 or 2."""
+    """Every connected area of one gray value is an object of the class 1 or 2."""
     masks, class_ids = [], []
     for class_id in (1, 2):
         labels, count = scipy.ndimage.label(picture == class_id)

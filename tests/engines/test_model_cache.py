@@ -28,9 +28,9 @@ def write(folder):
 
 
 def test_what_is_stored_is_found_with_its_note(home):
-    assert model_cache.load("k") is None
+    assert model_cache.find_entry("k") is None
     assert model_cache.store("k", write, {"calibration": "abc"}) == home / "k"
-    folder, note = model_cache.load("k")
+    folder, note = model_cache.find_entry("k")
     assert (folder / "trunk.xml").read_text() == "<net/>"
     assert note == {"calibration": "abc"}
     assert [p.name for p in home.iterdir()] == ["k"]
@@ -49,9 +49,9 @@ def test_what_is_stored_is_found_with_its_note(home):
 )
 def test_a_damaged_entry_is_removed(home, damage):
     damage(model_cache.store("k", write))
-    assert model_cache.load("k") is None
+    assert model_cache.find_entry("k") is None
     assert list(home.iterdir()) == []
-    assert model_cache.store("k", write) and model_cache.load("k")
+    assert model_cache.store("k", write) and model_cache.find_entry("k")
 
 
 def test_where_nothing_can_be_written_there_is_no_entry(home):
@@ -73,7 +73,7 @@ def test_what_was_used_longest_ago_goes_first(home, monkeypatch):
     for age, key in ((30, "a"), (20, "b")):
         folder = model_cache.store(key, write)
         os.utime(folder, (0, 1e9 - age))
-    assert model_cache.load("a")  # used: now younger than b
+    assert model_cache.find_entry("a")  # used: now younger than b
     model_cache.store("c", write)
     assert sorted(p.name for p in home.iterdir()) == ["a", "c"]
 
@@ -93,7 +93,7 @@ def test_without_a_home_folder_there_is_no_entry(monkeypatch):
 
     monkeypatch.setattr(model_cache, "cache_dir", no_home)
     assert model_cache.store("k", write) is None
-    assert model_cache.load("k") is None
+    assert model_cache.find_entry("k") is None
 
 
 @pytest.mark.parametrize("function", ["tempfile.mkdtemp", "os.replace", "Path.mkdir"])
@@ -103,7 +103,7 @@ def test_a_folder_that_cannot_be_written_gives_no_entry(home, function, monkeypa
 
     monkeypatch.setattr(f"mrcnn.engines.model_cache.{function}", refuse)
     assert model_cache.store("k", write) is None
-    assert model_cache.load("k") is None
+    assert model_cache.find_entry("k") is None
 
 
 def test_an_error_of_the_writer_leaves_nothing_behind(home):
@@ -164,7 +164,7 @@ def test_a_kill_leaves_whole_entries_or_none(home):
         child.communicate()
         entries = [path.name for path in home.iterdir() if path.name[0] != "."]
         for key in entries:
-            folder, note = model_cache.load(key)
+            folder, note = model_cache.find_entry(key)
             for name in ("trunk.bin", "mask.bin"):
                 content = (folder / name).read_bytes()
                 assert content == bytes([note["number"] % 256]) * 3_000_000

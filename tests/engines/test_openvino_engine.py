@@ -169,7 +169,7 @@ def test_an_entry_that_openvino_cannot_read_is_converted_again(model, keras_engi
     engine = openvino_engine.OpenVINOEngine(model._shared)
     assert model_cache.store(engine._key(), write)
     assert_same(detect_with(model, engine), detect_with(model, keras_engine))
-    folder, _ = model_cache.load(engine._key())
+    folder, _ = model_cache.find_entry(engine._key())
     assert (folder / "mask.bin").stat().st_size > 0
 
 

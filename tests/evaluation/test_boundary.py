@@ -7,7 +7,7 @@ from mrcnn.evaluation.boundary import boundary_iou, mask_to_boundary
 
 
 def literal_boundary(mask, distance):
-    """A pixel of the mask with background, or the border, within ``distance`` of it."""
+    """A pixel of the mask with background, or the border, within `distance` of it."""
     padded = np.pad(mask, distance)
     height, width = mask.shape
     side = 2 * distance + 1

@@ -28,7 +28,7 @@ def report_of(pictures, results, **kwargs):
     return evaluator.summarize()
 
 
-# One cat in each of two pictures. COCO samples precision at recalls 0, 0.01 .. 1; half of the
+# One cat in each of two images. COCO samples precision at recalls 0, 0.01 .. 1; half of the
 # cats means 51 of the 101.
 @pytest.mark.parametrize(
     "label, results, ap, ar",
@@ -227,7 +227,7 @@ def test_evaluate_coco_refuses_bad_arguments_and_passes_errors_on():
 def perturbed_results(coco, seed):
     """Moved, eroded, doubled and misnamed copies of the truth, of few distinct scores.
 
-    Equal scores make the order of pictures matter, which is part of being equal.
+    Equal scores make the order of images matter, which is part of being equal.
     """
     rng = np.random.default_rng(seed)
     categories = sorted(coco.cats)

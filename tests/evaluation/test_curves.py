@@ -1,4 +1,4 @@
-"""Curves and confusion matrices counted by hand, and their pictures."""
+"""Curves and confusion matrices counted by hand, and their images."""
 
 import csv
 
@@ -152,7 +152,7 @@ def test_picture_of_curves(evaluator, tmp_path):
     ax = plot_precision_recall_curves(curves, tmp_path / "curves.png")
     assert (tmp_path / "curves.png").stat().st_size > 5000
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
-    # The dog of a wrong picture scores higher than the right one: precision 1/2.
+    # The dog of a wrong image scores higher than the right one: precision 1/2.
     assert labels == ["cat 0.554", "dog 0.500", "mean of 2 0.527"]
     recall, precision = ax.lines[0].get_data()
     np.testing.assert_allclose(recall, [0, 1 / 3, 1 / 3, 2 / 3, 2 / 3, 2 / 3, 2 / 3])

@@ -12,7 +12,7 @@ from tests.evaluation.toys import HEIGHT, WIDTH, Rectangles, rectangles
 
 
 def coco_json():
-    """Two categories, of which the second sorts first; one picture without objects."""
+    """Two categories, of which the second sorts first; one image without objects."""
     return {
         "images": [
             {"id": 7, "height": HEIGHT, "width": WIDTH, "file_name": "a.jpg"},
@@ -66,7 +66,7 @@ def test_objects_from_masks():
     assert truth.load(0).size == truth.load(1).size == (HEIGHT, WIDTH)
     assert truth.load(1).objects == []
     truth.load(0)
-    assert dataset.masks_loaded == 2  # each picture once
+    assert dataset.masks_loaded == 2  # each image once
 
 
 def test_size_of_an_empty_picture_may_be_unknown():
@@ -90,14 +90,14 @@ def test_json_file_and_dataset_with_annotations_agree(tmp_path):
     (from_file,) = open_ground_truth(path).load(7).objects
     dataset = annotated_dataset(coco_json())
     (from_dataset,) = open_ground_truth(dataset).load(0).objects
-    # The json sorts its categories, the data set numbers them as they were added.
+    # The json sorts its categories, the dataset numbers them as they were added.
     assert (from_file.pop("class_id"), from_dataset.pop("class_id")) == (2, 1)
     assert from_file == from_dataset
     assert "segmentation" not in DatasetTruth(dataset, masks=False).load(0).objects[0]
 
 
 def test_views_keep_the_meaning_of_category_ids():
-    """Category 44 is another class in each part of a merged data set."""
+    """Category 44 is another class in each part of a merged dataset."""
     first, second = coco_json(), coco_json()
     second["categories"] = [{"id": 44, "name": "bird"}]
     merged = Dataset.merge([annotated_dataset(first), annotated_dataset(second)])

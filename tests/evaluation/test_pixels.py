@@ -110,7 +110,7 @@ def test_soft_iou_refuses_senseless_values(value):
 
 
 def test_motorcycle_figures(shared_dir):
-    """The means recorded with the data set, of masks before and after fine-tuning."""
+    """The means recorded with the dataset, of masks before and after fine-tuning."""
     cv2 = pytest.importorskip("cv2")
     folder = shared_dir / "data" / "motorcycles" / "val"
     scores = {"first": {}, "tuned": {}}

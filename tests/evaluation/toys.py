@@ -1,4 +1,4 @@
-"""A data set of rectangles, and results that fit it, for tests of the evaluation."""
+"""A dataset of rectangles, and results that fit it, for tests of the evaluation."""
 
 import numpy as np
 
@@ -8,12 +8,12 @@ HEIGHT, WIDTH = 40, 60
 
 
 class Rectangles(Dataset):
-    """Pictures of rectangles.
+    """Images of rectangles.
 
     Args:
-        pictures: A list a picture of ``(class_id, (y1, x1, y2, x2))``; negative class ids
+        pictures: for each image a list of `(class_id, (y1, x1, y2, x2))`; negative class ids
             are crowds.
-        source_ids: Ids of the classes in the source.
+        source_ids: ids of the classes in the source.
     """
 
     def __init__(self, pictures, source_ids=(10, 20, 30), with_size=True):
@@ -40,7 +40,7 @@ class Rectangles(Dataset):
 
 
 def rectangles(boxes):
-    """Masks ``[H, W, N]`` of boxes ``(y1, x1, y2, x2)``."""
+    """Masks `[H, W, N]` of boxes `(y1, x1, y2, x2)`."""
     masks = np.zeros((HEIGHT, WIDTH, len(boxes)), bool)
     for index, (y1, x1, y2, x2) in enumerate(boxes):
         masks[y1:y2, x1:x2, index] = True
@@ -48,7 +48,7 @@ def rectangles(boxes):
 
 
 def result(*found):
-    """A result of ``detect`` from ``(class_id, score, (y1, x1, y2, x2))``."""
+    """A result of `detect` from `(class_id, score, (y1, x1, y2, x2))`."""
     boxes = [box for _, _, box in found]
     return {
         "rois": np.array(boxes, np.int32).reshape(-1, 4),
@@ -59,11 +59,11 @@ def result(*found):
 
 
 class Detector:
-    """Stands for a ``MaskRCNN``: knows the answer to each picture by its first pixel.
+    """Stands for a `MaskRCNN`: knows the answer to each image by its first pixel.
 
     Args:
         results: Results by image id.
-        batch_size: ``config.BATCH_SIZE``.
+        batch_size: `config.BATCH_SIZE`.
     """
 
     def __init__(self, results, batch_size=2):

@@ -176,7 +176,7 @@ def slow_chunks(server, connection, number):
 def test_a_slow_server_is_given_up(tmp_path, answer):
     began = time.monotonic()
     with RawServer(answer) as server:
-        refused(server, tmp_path / "a.bin", "no answer in 0.4 s|slower than 1000 bytes a second")
+        refused(server, tmp_path / "a.bin", "no answer in 0.4 s|slower than 1000 bytes per second")
         assert len(server.requests) >= 2
     assert time.monotonic() - began < 3
 

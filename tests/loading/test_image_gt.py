@@ -146,7 +146,7 @@ def test_errors_name_the_image(mask: np.ndarray, class_ids: Any, message: str) -
     [
         ((48, 64, 3), np.uint8, 1, 200),
         ((48, 64), np.uint8, 1, 200),
-        ((48, 64, 2), np.uint8, 1, 200),  # grey and alpha
+        ((48, 64, 2), np.uint8, 1, 200),  # gray and alpha
         ((48, 64, 4), np.uint8, 3, 200),
         ((48, 64), np.uint8, 3, 200),
         ((48, 64), np.uint16, 3, 200),

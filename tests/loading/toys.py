@@ -56,7 +56,7 @@ class ToyDataset(Dataset):
 
 
 def blobs(count: int, size: tuple[int, int], seed: int = 0) -> np.ndarray:
-    """``count`` random ellipses, [height, width, count] bool; some reach over the border."""
+    """`count` random ellipses, [height, width, count] bool; some reach over the border."""
     random = np.random.RandomState(seed)
     y, x = np.mgrid[: size[0], : size[1]]
     centers = random.uniform(0, 1, (count, 2)) * size

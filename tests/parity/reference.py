@@ -1,6 +1,6 @@
 """Reads the numbers recorded from Matterport's package.
 
-``load_calls("utils.resize_image")`` gives every recorded call of a function with
+`load_calls("utils.resize_image")` gives every recorded call of a function with
 its arguments and results as fresh NumPy arrays and plain Python values:
 
     from tests.parity.reference import each_call
@@ -9,8 +9,8 @@ its arguments and results as fresh NumPy arrays and plain Python values:
     def test_extract_bboxes(call):
         np.testing.assert_array_equal(extract_bboxes(**call.args), call.out["boxes"])
 
-Where the recordings are absent, such a test is skipped; ``load_calls`` gives an empty list
-then, and ``need_calls`` skips the test that calls it.
+Where the recordings are absent, such a test is skipped; `load_calls` gives an empty list
+then, and `need_calls` skips the test that calls it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Call(NamedTuple):
     """One recorded call.
 
     Attributes:
-        id: ``function#number``.
+        id: `function#number`.
         args: Argument name to value.
         out: Result name to value.
         note: What is special about the call, or None.
@@ -66,7 +66,7 @@ def _arrays() -> Any:
 
 
 def unpack_bits(bits: np.ndarray, shape: Any) -> np.ndarray:
-    """Boolean array of ``shape`` from the packed bytes of ``numpy.packbits``."""
+    """Boolean array of `shape` from the packed bytes of `numpy.packbits`."""
     shape = tuple(int(n) for n in shape)
     count = int(np.prod(shape))
     return np.unpackbits(bits)[:count].reshape(shape).astype(bool)
@@ -104,7 +104,7 @@ def decode(entry: Any) -> Any:
 
 
 def load_calls(function: str) -> list[Call]:
-    """Every recorded call of ``function`` (``"utils.compute_ap"``), in file order."""
+    """Every recorded call of `function` (`"utils.compute_ap"`), in file order."""
     return [
         Call(
             id=entry["id"],
@@ -126,18 +126,18 @@ def need_calls(function: str) -> list[Call]:
 
 
 def load_call(call_id: str) -> Call:
-    """One recorded call by its id (``"model.load_image_gt#0"``)."""
+    """One recorded call by its id (`"model.load_image_gt#0"`)."""
     function = call_id.rsplit("#", 1)[0]
     return next(call for call in need_calls(function) if call.id == call_id)
 
 
 def call_id(call: Call) -> str:
-    """Label of a call for ``pytest.mark.parametrize(ids=...)``."""
+    """Label of a call for `pytest.mark.parametrize(ids=...)`."""
     return call.id
 
 
 def each_call(*functions: str) -> pytest.MarkDecorator:
-    """Parametrise a test over every recorded call of these functions, as ``call``."""
+    """Parametrize a test over every recorded call of these functions, as `call`."""
     calls: list[Any] = [call for function in functions for call in load_calls(function)]
     if not calls:
         reason = f"recorded reference numbers not found at {PARITY}"
@@ -147,7 +147,7 @@ def each_call(*functions: str) -> pytest.MarkDecorator:
 
 
 def load_npz(name: str) -> dict[str, Any]:
-    """All arrays of ``name`` (``"case_A.npz"``); ``*_json`` entries are parsed.
+    """All arrays of `name` (`"case_A.npz"`); `*_json` entries are parsed.
 
     Skips the running test where the file is absent.
     """
@@ -175,12 +175,12 @@ def _module(file_name: str) -> ModuleType:
 
 @functools.cache
 def make_weights() -> ModuleType:
-    """Module writing deterministic weight files: ``.make(layout, path, seed)``,
-    ``.values(path, shape, seed)``, ``.fingerprint(path)``."""
+    """Module writing deterministic weight files: `.make(layout, path, seed)`,
+    `.values(path, shape, seed)`, `.fingerprint(path)`."""
     return _module("make_weights.py")
 
 
 @functools.cache
 def shapes_data() -> ModuleType:
-    """Module drawing the pictures of the trained shapes model."""
+    """Module drawing the images of the trained shapes model."""
     return _module("shapes_data.py")

@@ -80,7 +80,7 @@ def test_proposals_and_heads(case, outputs):
         near = distance < 1e-4
         # A proposal whose overlap is almost exactly the threshold may come or go.
         assert near.mean() > 0.99
-        # A box that ends on the picture's border samples the last row of a map, or zero beyond it,
+        # A box that ends on the image's border samples the last row of a map, or zero beyond it,
         # as the last bit of its coordinates falls; the original has both.
         inside = near & (expected[:, 2:] < 1 - 1e-6).all(axis=1)
         for key in ("mrcnn_class", "mrcnn_bbox"):
@@ -112,7 +112,7 @@ def test_detections_and_masks(case, outputs):
 
 
 def same_detections(arrays, i, result, extra=0, min_iou=0.99):
-    """Assert that the recorded detections of picture `i` are there, and at most `extra` others."""
+    """Assert that the recorded detections of image `i` are there, and at most `extra` others."""
     boxes = arrays[f"detect_rois_{i}"]
     assert len(boxes) <= len(result["rois"]) <= len(boxes) + extra
     rows, distance = matching_rows(result["rois"], boxes)
@@ -129,7 +129,7 @@ def same_detections(arrays, i, result, extra=0, min_iou=0.99):
 
 
 def detect_recorded_inputs(arrays, model):
-    """Results of the recorded network inputs, in the pixels of the recorded pictures."""
+    """Results of the recorded network inputs, in the pixels of the recorded images."""
     metas = arrays["image_metas"]
     outputs = model._infer(list(arrays["molded_images"]), metas, 1)
     return [
@@ -163,6 +163,6 @@ def test_detect(case):
             assert np.abs(same_detections(arrays, i, result)).max() <= 1e-3
         else:
             # The original's resizing carries rounding noise of a singular value decomposition,
-            # which moves up to 0.7 % of the pixels of these pictures by 1. A network of random
+            # which moves up to 0.7 % of the pixels of these images by 1. A network of random
             # weights, unlike a trained one, makes a visible difference of it.
             same_detections(arrays, i, result, extra=2, min_iou=0.6)

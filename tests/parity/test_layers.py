@@ -161,7 +161,7 @@ def test_rpn_bbox_loss(call):
 @cases("model.mrcnn_class_loss_graph")
 def test_mrcnn_class_loss(call):
     args = {k: np.asarray(v) for k, v in call.args.items()}
-    # The original masks every picture by the first one's classes; ours by its own.
+    # The original masks every image by the first one's classes; ours by its own.
     active = np.repeat(args["active_class_ids"][:1], len(args["active_class_ids"]), axis=0)
     loss = losses.mrcnn_class_loss_graph(
         tensor(args["target_class_ids"]), tensor(args["pred_class_logits"]), tensor(active)

@@ -24,7 +24,7 @@ def config_of(call: Call) -> Config:
 
 
 class RecordedDataset(Dataset):
-    """The data set in memory that the recorded calls used."""
+    """The dataset in memory that the recorded calls used."""
 
     def __init__(self) -> None:
         super().__init__()

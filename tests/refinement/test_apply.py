@@ -1,4 +1,4 @@
-"""`benchmarks/refinement.py apply`: a folder of pictures and saved masks, refined and measured."""
+"""`benchmarks/refinement.py apply`: a folder of images and saved masks, refined and measured."""
 
 import importlib.util
 import json
@@ -21,7 +21,7 @@ def benchmark():
 
 
 class Filler:
-    """Stands in for a refiner: every mask becomes the left half of the picture."""
+    """Stands in for a refiner: every mask becomes the left half of the image."""
 
     def refine(self, image, mask_probs):
         refined = np.full_like(mask_probs, 0.25)
@@ -31,7 +31,7 @@ class Filler:
 
 @pytest.fixture
 def folder(tmp_path):
-    """Three pictures of 8 x 8; "c" has no true mask, "b" no first mask."""
+    """Three images of 8 x 8; "c" has no true mask, "b" no first mask."""
     for part in ("images", "masks", "float_masks", "first_masks"):
         (tmp_path / part).mkdir()
     truth = np.zeros((8, 8), np.uint8)

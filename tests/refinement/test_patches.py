@@ -1,4 +1,4 @@
-"""Boundary pixels, patch centres, cutting out and merging back: exact small cases."""
+"""Boundary pixels, patch centers, cutting out and merging back: exact small cases."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ BOUNDARIES = [
     ("full, object outside", mask_of("##", "##"), True, []),
     ("edge at the border", mask_of("#..", "#.."), None, [(0, 0), (0, 1), (1, 0), (1, 1)]),
     ("diagonal neighbours do not count", mask_of("#.", ".."), None, [(0, 0), (0, 1), (1, 0)]),
-    # All the background pixels of a 2 x 3 picture touch the padding of ones.
+    # All the background pixels of a 2 x 3 image touch the padding of ones.
     (
         "background against ones",
         mask_of("#..", "#.."),
@@ -82,7 +82,7 @@ def test_patch_weights_fall_exponentially():
 def test_merging_is_the_weighted_average_with_the_original():
     weights = np.array([[1.0, 0.5], [0.5, 0.25]], np.float32)
     predictions = np.stack([np.full((2, 2), 1.0), np.full((2, 2), 0.0)])
-    # Centres (1, 1) and (1, 2): patches on columns 0-1 and 1-2 of rows 0-1.
+    # Centers (1, 1) and (1, 2): patches on columns 0-1 and 1-2 of rows 0-1.
     centres = np.array([[1, 1], [1, 2]])
     total, weight = patches.sum_patches(predictions, centres, weights, (2, 4))
     assert total.tolist() == [[1.0, 0.5, 0.0, 0.0], [0.5, 0.25, 0.0, 0.0]]
@@ -115,13 +115,13 @@ def test_object_box_is_exclusive_below_right():
 @pytest.mark.parametrize(
     ("box", "scale", "region", "shape", "centre"),
     [
-        # Factor 2 (20 pixels become 40): half a patch of 32 is 8 picture pixels.
+        # Factor 2 (20 pixels become 40): half a patch of 32 is 8 image pixels.
         ((40, 40, 50, 60), Scale(40, "boundary"), (32, 32, 58, 68), (52, 72), (26, 36)),
         # Around the middle (45, 50), reach 8.
         ((40, 40, 50, 60), Scale(40, "object"), (37, 42, 53, 58), (32, 32), (16, 16)),
-        # Cut off by the picture.
+        # Cut off by the image.
         ((0, 0, 10, 20), Scale(20, "boundary"), (0, 0, 26, 36), (26, 36), (5, 10)),
-        # The picture's own resolution is the whole picture.
+        # The image's own resolution is the whole image.
         ((0, 0, 10, 20), Scale(None, "boundary"), (0, 0, 100, 100), (100, 100), (5, 10)),
     ],
 )
@@ -151,5 +151,5 @@ def test_a_big_object_has_a_bounded_number_of_patches():
     centres = patches.patch_centers(view, view.crop(disc), scale)
     assert 12 <= len(centres) <= 24
     radius = np.hypot(*(centres - view.box_center).T)
-    # 480 pixels at 256 / 959 view pixels per picture pixel.
+    # 480 pixels at 256 / 959 view pixels per image pixel.
     np.testing.assert_allclose(radius, 128, atol=2)

@@ -1,4 +1,4 @@
-"""The refiner on any picture, its file, and the merging of the study."""
+"""The refiner on any image, its file, and the merging of the study."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Snapping to colours: the doubtful pixels only, and nothing where nothing is sure."""
+"""Snapping to colors: the doubtful pixels only, and nothing where nothing is sure."""
 
 import numpy as np
 import pytest
@@ -35,7 +35,7 @@ def test_doubtful_pixels_follow_the_colours():
 def test_a_large_object_is_snapped_at_a_lower_resolution():
     image, probability, truth = (np.repeat(np.repeat(a, 4, 0), 4, 1) for a in scene())
     snapped = snap_to_colors(image, probability, Snap(share=1.0, side=64)) >= 0.5
-    # A pixel that GrabCut sees is four of the picture; the mask given has an IoU of 0.59.
+    # A pixel that GrabCut sees is four of the image; the mask given has an IoU of 0.59.
     assert (snapped & truth).sum() / (snapped | truth).sum() > 0.9
 
 

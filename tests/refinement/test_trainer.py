@@ -62,10 +62,10 @@ def test_study_patch_set_fills_up_with_zero_patches():
     assert x.shape == (100, 64, 64, 4) and y.shape == (100, 64, 64, 2)
     assert x.dtype == y.dtype == np.float32
     assert x[:50].reshape(50, -1).any(axis=1).all()
-    # The row of twenty zeros has 20 pixels, 20 neighbours below and 1 to the right.
+    # The row of twenty zeros has 20 pixels, 20 neighbors below and 1 to the right.
     empty = ~x[50:].reshape(50, -1).any(axis=1)
     assert empty.sum() == 50 - 41
-    # Picture, probability and true mask are padded with ones.
+    # Image, probability and true mask are padded with ones.
     assert (x[50, 0, 32] == 1).all() and y[50, 0, 32].tolist() == [1, 1]
 
 
@@ -99,7 +99,7 @@ def test_losses_by_hand():
     pytest.importorskip("keras")
     mask = np.zeros((1, 2, 2, 2), np.float32)
     mask[0, 0, 0, 0] = 1
-    mask[0, :, :, 1] = [[1, 1], [1, 0]]  # the last pixel lies outside the picture
+    mask[0, :, :, 1] = [[1, 1], [1, 0]]  # the last pixel lies outside the image
     predicted = np.array([[[[0.8], [0.4]], [[0.1], [0.9]]]], np.float32)
     squared = float(training.patch_loss("mse")(mask, predicted)[0])
     assert squared == pytest.approx((0.04 + 0.16 + 0.01) / 4, rel=1e-5)
@@ -239,7 +239,7 @@ def test_load_motorcycle_pairs_names_what_is_missing(tmp_path):
         (0.0, 100, (20, 40), (0, 0, 20, 40)),
         (0.25, 100, (40, 60), (10, 10, 30, 50)),  # 10 pixels a side
         (0.25, 20, (20, 30), (5, 5, 15, 25)),  # half the size
-        (9.0, 100, (80, 90), (30, 20, 50, 60)),  # the whole picture
+        (9.0, 100, (80, 90), (30, 20, 50, 60)),  # the whole image
     ],
 )
 def test_crop_pair(margin, max_side, shape, object_box):
@@ -262,7 +262,7 @@ def test_crop_pair_needs_an_object():
 
 
 class ToyDataset:
-    """Two pictures; the second has one object too small and one of the background class."""
+    """Two images; the second has one object too small and one of the background class."""
 
     image_ids = (0, 1)
 

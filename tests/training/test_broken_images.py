@@ -148,7 +148,7 @@ def test_the_image_that_makes_the_loss_nan_is_named(build, seed, workers):
     "channels, shape, dtype",
     [
         (1, (64, 64, 3), np.uint8),  # color
-        (1, (64, 64), np.uint8),  # grey
+        (1, (64, 64), np.uint8),  # gray
         (3, (64, 64, 4), np.uint16),
     ],
 )

@@ -204,7 +204,7 @@ def test_metrics_reach_keras_own_callbacks_and_history(tmp_path):
 
 
 class TestResolve:
-    """``resolve_callbacks``."""
+    """`resolve_callbacks`."""
 
     def kinds(self, callbacks, dataset=True):
         found = cb.resolve_callbacks(callbacks, Learner(), cats() if dataset else None)

@@ -90,14 +90,14 @@ def test_momentum_is_kept_after_a_schedule(build, capsys):
     train(model, epochs=2, learning_rate=1e-12, verbose=2)
     (after,) = [v for name, v in velocities(model).items() if name.endswith("kernel_momentum")]
     np.testing.assert_allclose(after, 0.9 * before, atol=1e-9)
-    assert "Going on from epoch 1 with the optimizer's state." in capsys.readouterr().out
+    assert "Continuing from epoch 1 with the optimizer's state." in capsys.readouterr().out
 
 
 def test_another_stage_says_that_the_state_is_new(build, capsys):
     model = build()
     train(model)
     train(model, epochs=2, layers="mrcnn_bbox_fc", verbose=2)
-    assert "Going on from epoch 1 with a new optimizer state" in capsys.readouterr().out
+    assert "Continuing from epoch 1 with a new optimizer state" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("change, word", [(os.remove, "missing"), (cut_short, "damaged")])

@@ -445,4 +445,4 @@ def test_verbose_says_where_it_goes(build, capsys):
     out = capsys.readouterr().out
     assert "Starting at epoch 1. LR=0.01" in out
     assert f"Checkpoint Path: {model.checkpoint_path}" in out
-    assert "Going on from epoch 1 with the optimizer's state." in out
+    assert "Continuing from epoch 1 with the optimizer's state." in out

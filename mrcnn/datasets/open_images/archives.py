@@ -26,7 +26,7 @@ class DamagedMemberError(zipfile.BadZipFile):
     """Members of an archive cannot be unpacked; the message names the first ones.
 
     Attributes:
-        members: name -> what is wrong.
+        members: name -> description of the damage.
     """
 
     def __init__(self, members: dict[str, str]):

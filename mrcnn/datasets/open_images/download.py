@@ -57,7 +57,7 @@ Progress = Callable[[str, int, int | None], None]
 
 @dataclass
 class DownloadReport:
-    """What a finished run left in the folder.
+    """The content of the folder after a finished run.
 
     Attributes:
         images: images of each split.
@@ -77,7 +77,7 @@ class DownloadReport:
 
     @property
     def is_complete(self) -> bool:
-        """Whether everything that was asked for is in the folder."""
+        """True if everything requested is in the folder."""
         return not self.failures and not self.absent
 
 
@@ -103,7 +103,7 @@ def download_open_images(
     """Download images and masks of some classes; call it again to resume.
 
     Args:
-        output: the folder to fill. What is there already is kept, also of other classes.
+        output: the folder to fill. Existing files are kept, also of other classes.
         classes: class names (`Motorcycle`) or ids (`/m/04_sv`).
         splits: of "train", "validation" and "test".
         max_images: at most this many images of each split, chosen at random, for a trial.
@@ -317,7 +317,7 @@ class _Run:
             self.folder.archive(split, "0").parent.rmdir()
 
     def _unnamed_classes(self) -> set[str]:
-        """Classes with masks that the class table does not name: one of the files is cut."""
+        """Return the classes with masks that the class table lacks: one of the files is cut."""
         named = tables.read_class_table(self.folder.table(tables.CLASS_TABLE))
         return set(tables.read_class_ids(self.folder.table(tables.MASK_CLASSES))) - named.keys()
 
@@ -461,7 +461,7 @@ class _Run:
         return fetched.digest is not None
 
     def _is_verified(self, path: Path) -> bool:
-        """Whether the file had the checksum that its server publishes."""
+        """Return whether the file had the checksum that its server publishes."""
         return self.manifest.fact(path, "md5") is not None
 
     def _count_failure(self, error: FetchError) -> None:
@@ -519,11 +519,11 @@ def _is_whole_jpeg(path: Path) -> bool:
         data = path.read_bytes()
     except ValueError:
         return False
-    return image_headers.find_format(data) == "JPEG" and image_headers.jpeg_has_end(data)
+    return image_headers.find_image_format(data) == "JPEG" and image_headers.jpeg_has_end(data)
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Remove temporary files of killed runs; the lock says that no other run is writing."""
+    """Remove temporary files of killed runs; the lock ensures that no other run is writing."""
     for path in folder.glob(".tmp-*") if folder.is_dir() else ():
         path.unlink(missing_ok=True)
 

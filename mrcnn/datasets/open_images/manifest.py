@@ -67,7 +67,7 @@ class Manifest:
         return self._records.get(self._name(path), {}).get(name)
 
     def add(self, path: Path, **facts: int | str | bool | None) -> None:
-        """Note a file, adding to what is known of it; facts that are None are left out."""
+        """Add facts about a file; those that are None are ignored."""
         name = self._name(path)
         with self._lock:
             known = self._records.get(name, {})
@@ -77,7 +77,7 @@ class Manifest:
                 self._write(name, record)
 
     def forget(self, path: Path) -> None:
-        """Delete a file and what is known of it."""
+        """Delete a file and the facts about it."""
         path.unlink(missing_ok=True)
         name = self._name(path)
         with self._lock:

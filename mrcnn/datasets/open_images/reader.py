@@ -36,6 +36,7 @@ from mrcnn.datasets.rasterize import box_mask
 from mrcnn.datasets.reader import DatasetReader, choose_subset
 
 SOURCE = "open_images"
+# Values of `box_only` and `group_of`.
 BOX_RULES = ("skip", "ignore", "fill")
 # A box of the box table and the box of a mask are the same object if no edge differs by more
 # than this fraction of the image: the two tables are rounded differently.
@@ -118,7 +119,7 @@ class OpenImagesDataset(DatasetReader):
             dataset_dir: the folder; tables may lie in `tables/` or in the folder itself.
             split: "train", "validation" or "test", or several of them.
             classes: class names or ids; None for those in classes.csv, which are the ones that
-                were asked for when the folder was downloaded.
+                were requested when the folder was downloaded.
             box_only: what to do with single objects that have a box and no mask: "skip" them;
                 "ignore" makes the box a crowd region (negative class id), which is learned
                 neither as object nor as background; "fill" takes the filled box as its mask.
@@ -193,7 +194,7 @@ class OpenImagesDataset(DatasetReader):
         if incomplete:
             logger.warning(
                 "%s: %d images left out, as masks are missing in %s (the first: %s); "
-                "`mrcnn download open-images` fetches what is missing",
+                "`mrcnn download open-images` fetches the missing files",
                 split,
                 len(incomplete),
                 masks_dir,
@@ -272,7 +273,7 @@ def resize_frame_mask(stored: np.ndarray, height: int, width: int) -> np.ndarray
 
 
 def _classes(folder: tables.OpenImagesFolder, wanted: Iterable[str] | None) -> dict[str, str]:
-    """The classes to load, {id: name}."""
+    """Return the classes to load, {id: name}."""
     if wanted is not None:
         table = folder.find_table(tables.CLASS_TABLE, tables.CLASS_TABLE_V5)
         return tables.resolve_classes(wanted, tables.read_class_table(table))
@@ -284,7 +285,7 @@ def _classes(folder: tables.OpenImagesFolder, wanted: Iterable[str] | None) -> d
 
 
 def _file_names(folder: Path) -> set[str]:
-    """Names of the files in a folder that are not empty; none where there is no folder."""
+    """Return the names of the nonempty files in a folder; none where there is no folder."""
     if not folder.is_dir():
         return set()
     with os.scandir(folder) as entries:
@@ -315,7 +316,7 @@ def _alike(box: tuple[float, ...], other: tuple[float, ...]) -> bool:
 
 
 def _mask_tables(path: Path) -> list[str]:
-    """The splits whose mask table is in the folder."""
+    """Return the splits whose mask table is in the folder."""
     folder = tables.OpenImagesFolder(path)
     found = []
     for split, address in tables.MASK_TABLES.items():

@@ -139,7 +139,7 @@ class ImageRow(NamedTuple):
     """One row of the image table: where an image is from, and how it is rotated.
 
     `rotation` is 0, 90, 180 or 270: degrees counter-clockwise by which the stored pixels, and
-    with them boxes and masks, must be turned to stand upright; None if unknown.
+    with them boxes and masks, must be rotated to be upright; None if unknown.
     """
 
     image_id: str

@@ -1,4 +1,4 @@
-"""A made-up Open Images server in a dict: the official layout, tiny pictures and masks."""
+"""A made-up Open Images server in a dict: the official layout, tiny images and masks."""
 
 import csv
 import io
@@ -14,7 +14,7 @@ from mrcnn.datasets.open_images import tables
 CLASSES = {"/m/04_sv": "Motorcycle", "/m/0k4j": "Car", "/m/01g317": "Person"}
 MASK_CLASSES = ("/m/04_sv", "/m/0k4j")
 DIGITS = "07af"
-IMAGES = "images"  # the pictures' bucket, a folder of the same server
+IMAGES = "images"  # the images' bucket, a folder of the same server
 MASK_COLUMNS = (
     "MaskPath,ImageID,LabelName,BoxID,BoxXMin,BoxXMax,BoxYMin,BoxYMax,PredictedIoU,Clicks"
 )
@@ -29,7 +29,7 @@ IMAGE_COLUMNS = (
 
 
 def jpeg(height, width, seed):
-    """A JPEG picture of noise."""
+    """A JPEG image of noise."""
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
     return cv2.imencode(".jpg", pixels)[1].tobytes()
 
@@ -49,7 +49,7 @@ def table(columns, rows):
 def make_site(splits=("validation", "test"), images_per_split=12, seed=0):
     """Builds the files of a server: address -> content.
 
-    Every picture is 24 x 32 and has one to three masks of 12 x 16. The archives also hold
+    Every image is 24 x 32 and has one to three masks of 12 x 16. The archives also hold
     members that try to leave the folder.
     """
     rng = random.Random(seed)

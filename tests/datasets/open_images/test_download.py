@@ -92,7 +92,7 @@ def test_fetches_what_is_needed_and_nothing_else(server, tmp_path):
     assert report.masks == {split: len(wanted_masks(split)) for split in ("validation", "test")}
     for split, count in report.images.items():
         assert count == len({name[:16] for name in wanted_masks(split)})
-    # One request a file; pictures and archives of other classes are not asked for.
+    # One request per file; images and archives of other classes are not asked for.
     paths = server.paths()
     assert len(paths) == len(set(paths))
     archives = {p for p in paths if p.endswith(".zip")}
@@ -104,7 +104,7 @@ def test_fetches_what_is_needed_and_nothing_else(server, tmp_path):
     pictures = {name for name in files if name.startswith("images/")}
     assert {p for p in paths if p.endswith(".jpg")} == pictures
     assert report.transferred == sum(len(SITE[path]) for path in paths)
-    # Nothing left its folder, and the manifest names each table and picture once.
+    # Nothing left its folder, and the manifest names each table and image once.
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["out"]
     assert not Path("/tmp/escaped_absolute.png").exists()
     assert [record["path"] for record in manifest] == sorted(
@@ -188,7 +188,7 @@ class Cutter:
 
 
 def finished_files(folder):
-    """Inode and time of every file under its final name; the lists are written anew."""
+    """Inode and time of every file under its final name; the lists are written again."""
     return {
         path: (path.stat().st_ino, path.stat().st_mtime_ns)
         for path in folder.rglob("*")
@@ -200,7 +200,7 @@ def finished_files(folder):
 
 
 def address(folder, path):
-    """The server's path of a table, picture or archive in the folder."""
+    """The server's path of a table, image or archive in the folder."""
     kind, *rest = path.relative_to(folder).parts
     if kind == "tables":
         return next(name for name in SITE if name.endswith("/" + rest[0]))

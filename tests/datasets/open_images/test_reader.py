@@ -1,4 +1,4 @@
-"""The Open Images tables and the data set read from them."""
+"""The Open Images tables and the dataset read from them."""
 
 import logging
 import os
@@ -32,7 +32,7 @@ def box_row(image_id, class_id, box, group=0, flags=(0, 1)):
     return [image_id, "xclick", class_id, 1, *box, *flags, group, 0, -1]
 
 
-# Pictures are 8 x 12 (B is turned on its side), masks 4 x 6.
+# Images are 8 x 12 (B is turned on its side), masks 4 x 6.
 MASKS = {
     mask_row(A, MOTORCYCLE, "00000001")[0]: np.pad(np.ones((2, 3)), ((0, 2), (0, 3))),
     mask_row(A, CAR, "00000002")[0]: np.pad(np.ones((2, 3)), ((2, 0), (3, 0))),
@@ -46,7 +46,7 @@ MASK_TABLE = table(
         mask_row(A, CAR, "00000002", (0.5, 1.0, 0.5, 1.0)),
         mask_row(B, MOTORCYCLE, "00000003", (0.0, 1.0, 0.0, 1.0)),
         mask_row(C, CAR, "00000004", (0.0, 1.0, 0.0, 1.0)),
-        mask_row(D, MOTORCYCLE, "00000005"),  # its picture is not on disk
+        mask_row(D, MOTORCYCLE, "00000005"),  # its image is not on disk
     ],
 )
 BOX_TABLE = table(
@@ -286,7 +286,7 @@ def test_mask_with_channels():
     assert resize_frame_mask(mask, 2, 2).tolist() == [[False, True], [False, False]]
 
 
-# Data set
+# Dataset
 
 
 def test_one_class(folder):
