@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from mrcnn.datasets import image_files
-from mrcnn.datasets.entries import AnnotationError, Entry, as_number, read_json, shown
+from mrcnn.datasets.entries import AnnotationError, Entry, as_number, read_json
 from mrcnn.datasets.layout import IMAGE_FOLDERS, ImageFinder, dataset_root, visible_files
 from mrcnn.datasets.outline import json_outline
 from mrcnn.datasets.rasterize import box_mask, ellipse_mask, polygon_mask
 from mrcnn.datasets.reader import FolderReader, class_table, other_parts, recorded_size
-from mrcnn.files.names import printable
+from mrcnn.files.names import printable, shown
 
 _SHAPES = ("polygon", "rectangle", "oriented_rectangle", "rotation", "circle", "mask")
 # LabelMe's own names for what is not an object.
