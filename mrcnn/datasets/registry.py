@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mrcnn.datasets.dataset import Dataset
+from mrcnn.datasets.dataset import Dataset, logger
 from mrcnn.datasets.entries import AnnotationError
 from mrcnn.datasets.layout import visible_folders
 from mrcnn.datasets.reader import DatasetReader
@@ -111,6 +111,7 @@ def find_dataset(path: str | os.PathLike[str]) -> tuple[str, Path]:
         return name, path
     if not broken:
         for place in _wrapped_folders(path, lambda f: _format_of(f, broken) is not None):
+            logger.warning("%s is opened, the only dataset in %s", printable(place), shown_path)
             return _format_of(place, []) or "", place
     if broken:
         name, reason = broken[0]

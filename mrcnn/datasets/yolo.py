@@ -68,10 +68,11 @@ class YoloDataset(DatasetReader):
         """Load labels in YOLO's form.
 
         Args:
-            dataset_dir: a YAML file with names and parts, or a folder with images/ and labels/ (with a sub-folder in each for a subset,
-                or none), with sub-folders that hold images/ and labels/, with images and label
-                files together, or with Darknet's obj_train_data/. Where its YAML file lists other
-                folders or text files as "train", "val" and "test", these are the parts.
+            dataset_dir: folder with images/ and labels/ (with a sub-folder in each for a subset, or
+                none), with sub-folders that hold images/ and labels/, with images and label files
+                together, or with Darknet's obj_train_data/. Where its YAML file lists other
+                folders or text files as "train", "val" and "test", these are the parts. Or that
+                YAML file.
             subset: "train", "val", ...
             names: class id -> name, or the names of the ids 0, 1, ... The ids may be any
                 numbers. None reads a YAML file with names, category_ids.json, classes.txt,
@@ -330,16 +331,16 @@ def _names(
     return {n: as_name(name, where, f"name {n}") for n, name in enumerate(given)}
 
 
-def _names_in_files(root: Path, *others: Path) -> tuple[Path, Any] | None:
+def _names_in_files(root: Path, *parts: Path) -> tuple[Path, Any] | None:
     """The class names that lie with the dataset or in the folder above, and their file.
 
     Args:
         root: the folder of the dataset.
-        *others: further folders to look in.
+        *parts: further folders to look in.
     """
     root = root.absolute()
     inner = [folder for name in LABEL_FOLDERS if (folder := _inner(root, name)) is not None]
-    for folder in (root, *inner, *others, root.parent):
+    for folder in (root, *inner, *parts, root.parent):
         files = visible_files(folder)
         by_name = {file.name.lower(): file for file in reversed(files)}
         for name in _YAML_FILES:

@@ -12,7 +12,7 @@ from mrcnn.datasets.entries import read_text
 from mrcnn.datasets.layout import visible_folders
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "JPEGImages")
-LABEL_FOLDERS = ("labels", "label")
+LABEL_FOLDERS = ("labels", "label", "annotations", "txt")
 _PARTS = ("train", "val", "valid", "test")
 _MAX_FOLDERS = 10_000
 
@@ -39,7 +39,7 @@ class ListedLayout:
 
     def label_files(self) -> dict[str, Path]:
         """Return the label files by the names of their images."""
-        found = {}
+        found: dict[str, Path] = {}
         for name, image in self.images():
             label = self._label_of(image)
             for file in (label, label.with_suffix(".TXT")):
@@ -54,7 +54,7 @@ class ListedLayout:
         folders, images = [source], []
         for folder in folders:
             images += image_files.list_images(folder)
-            folders += visible_folders(folder)[: _MAX_FOLDERS - len(folders)]
+            folders += visible_folders(folder)[: max(_MAX_FOLDERS - len(folders), 0)]
         return images
 
     def _label_of(self, image: Path) -> Path:
@@ -85,8 +85,8 @@ def listed_parts(root: Path, content: Mapping[str, Any]) -> dict[str, ListedLayo
     parts = {}
     for name in _PARTS:
         value = content.get(name)
-        entries = value if isinstance(value, list) else [value]
-        entries = [entry for entry in entries if isinstance(entry, str) and entry.strip()]
+        entries: list[Any] = value if isinstance(value, list) else [value]
+        entries = [str(entry) for entry in entries if isinstance(entry, str) and entry.strip()]
         found = [_first_existing(bases, entry) for entry in entries]
         sources = tuple(place for place in found if place is not None)
         if sources and len(sources) == len(entries):
