@@ -223,7 +223,8 @@ def _readings(recorded: str) -> list[list[str]]:
         try:
             url = urlsplit(recorded)
             # Label Studio: /data/local-files/?d=images/a.png
-            texts += [value for _, value in parse_qsl(url.query)] + [url.path]
+            values = [value for _, value in parse_qsl(url.query)] + [url.path]
+            texts += [*values, *(value.replace("\\", "/") for value in values if "\\" in value)]
         except ValueError:  # "http://[": no address
             pass
     texts += [unquote(text) for text in list(texts) if "%" in text]
