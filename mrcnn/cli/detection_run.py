@@ -224,7 +224,7 @@ class _Written:
 
 def describe_failure(path: Path, error: Exception) -> str:
     """Return the cause of an image's failure as one line, without the path."""
-    reason = str(error).removeprefix(f"{path}: ").strip()
+    reason = str(error).removeprefix(f"{path}: ").removeprefix(f"{path} is ").strip()
     if not reason:
         return type(error).__name__
     # The texts of C++ libraries have many lines, the first of which names the cause.

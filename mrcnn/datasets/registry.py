@@ -124,7 +124,7 @@ def find_dataset(path: str | os.PathLike[str]) -> tuple[str, Path]:
     raise ValueError(
         f"path is {shown_path}: no known format was recognized. Looked for:\n"
         + "\n".join(looked_for)
-        + "\nName the format with format=... if it is one of these."
+        + "\nIf it is one of these, name it: format=..., or --format on the command line."
     )
 
 

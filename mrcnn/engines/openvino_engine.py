@@ -73,7 +73,9 @@ class OpenVINOEngine:
         calibration: Callable[[], list[Inputs]] | None = None,
     ) -> None:
         if precision not in PRECISIONS:
-            raise ValueError(f"precision is {precision!r}; it must be one of {PRECISIONS}")
+            raise ValueError(
+                f"precision is {precision!r}; it must be one of {', '.join(PRECISIONS)}"
+            )
         self.precision = precision
         # Winograd's algorithm is for float32: 16 bits round too much, and int8 needs convolutions.
         self._in_float32 = precision == "float32" or (
