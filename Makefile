@@ -2,6 +2,7 @@
 # make test         lint, then every test, the slow ones too
 # make test-oldest  the fast tests with the lower bound of every requirement on the oldest Python
 # make test-newest  the fast tests with the newest release of everything on the newest Python
+# make test-jax     the tests of layers, graphs and models on JAX; also test-torch
 # Each target sets up what it needs in .venv*; the second call finds it ready.
 
 PYTHON ?= python3
@@ -10,7 +11,12 @@ PYTHON_NEWEST ?= python3.13
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Further environments, .venv-NAME each.
+OTHERS := oldest newest jax torch
 PYTEST_ARGS ?=
+# What depends on the backend. The rest of the package uses NumPy or the model alone.
+BACKEND_TESTS := tests/layers tests/parity tests/test_graphs.py tests/test_model.py \
+  tests/test_saved_models.py
 # "fast", the OpenVINO engine: 70 MB of downloads beside TensorFlow's 250, and the only way its
 # tests run. EXTRAS="aug dev" leaves it out; everything then runs on Keras.
 EXTRAS ?= aug dev fast
@@ -18,7 +24,7 @@ EXTRAS ?= aug dev fast
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test fast test-oldest test-newest lint format setup clean
+.PHONY: demo test fast test-oldest test-newest test-jax test-torch lint format setup clean
 
 demo: $(READY)
 	$(BIN)/mrcnn demo --output demo_output
@@ -31,6 +37,9 @@ fast: $(READY)
 
 test-oldest test-newest: test-%: .venv-%/.ready
 	.venv-$*/bin/python -m pytest -m "not slow" $(PYTEST_ARGS)
+
+test-jax test-torch: test-%: .venv-%/.ready
+	KERAS_BACKEND=$* .venv-$*/bin/python -m pytest -m "not slow" $(BACKEND_TESTS) $(PYTEST_ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -54,20 +63,23 @@ $(READY): pyproject.toml setup.py tools/requirements.py
 	$(BIN)/pip install --quiet --no-deps imgaug -e .
 	@touch $(READY)
 
+# What each of the other environments is made of: the Python, and what tools/requirements.py prints.
+SETUP_PYTHON = $(PYTHON)
 .venv-oldest/.ready: SETUP_PYTHON = $(PYTHON_OLDEST)
-.venv-oldest/.ready: BOUNDS = --oldest
+.venv-oldest/.ready: WANTED = --oldest aug dev fast tensorboard
 .venv-newest/.ready: SETUP_PYTHON = $(PYTHON_NEWEST)
-.venv-newest/.ready: BOUNDS =
-.venv-oldest/.ready .venv-newest/.ready: .venv-%/.ready: pyproject.toml setup.py tools/requirements.py
+.venv-newest/.ready: WANTED = aug dev fast tensorboard
+.venv-jax/.ready: WANTED = aug dev jax
+.venv-torch/.ready: WANTED = aug dev torch
+$(OTHERS:%=.venv-%/.ready): .venv-%/.ready: pyproject.toml setup.py tools/requirements.py
 	rm -rf .venv-$*
 	$(SETUP_PYTHON) -m venv .venv-$*
-	.venv-$*/bin/python tools/requirements.py $(BOUNDS) aug dev fast tensorboard \
-	  > .venv-$*/requirements.txt
+	.venv-$*/bin/python tools/requirements.py $(WANTED) > .venv-$*/requirements.txt
 	.venv-$*/bin/pip install --quiet -r .venv-$*/requirements.txt
 	.venv-$*/bin/pip install --quiet --no-deps imgaug -e .
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .venv-oldest .venv-newest build dist *.egg-info demo_output
+	rm -rf $(VENV) $(OTHERS:%=.venv-%) build dist *.egg-info demo_output
 	rm -rf .pytest_cache .ruff_cache .mypy_cache
 	find mrcnn tests samples -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from mrcnn.refinement.refiner import Refiner
 
 # The version of the package.
-__version__ = "3.0.0"
+__version__ = "3.1.0"
 __all__ = [
     "Config",
     "Dataset",

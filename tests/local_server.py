@@ -15,7 +15,7 @@ class Fault:
 
     Attributes:
         status: answer with this status and no body, 0 for none.
-        drop_after: close the connection after so many body bytes, though more were promised;
+        drop_after: close the connection after this number of body bytes, though more were promised;
             -1 for never. Headers are sent before.
         corrupt: flip the first byte of the body.
         reset: end the connection with a reset instead of an ordinary close.

@@ -462,4 +462,4 @@ def test_import_is_light():
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    assert result.stdout == "3.0.0\n"
+    assert result.stdout == "3.1.0\n"

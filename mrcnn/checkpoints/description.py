@@ -153,7 +153,7 @@ def read_description(path: str | Path) -> dict[str, Any]:
         FileNotFoundError: there is no such file.
         ValueError: it is no JSON object, `config` no object, or `class_names` no list of names.
     """
-    content = read_json_object(path, "description")
+    content = read_json_object(path, "settings file")
     if "config" not in content and "class_names" not in content:
         content = {"config": content}
     return _checked_description(content, str(path))

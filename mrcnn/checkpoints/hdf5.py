@@ -175,8 +175,15 @@ def read_text_attribute(path: Path, group: h5py.Group, attribute: str) -> str | 
 
 
 def _attribute(path: Path, group: h5py.Group, name: str) -> Any:
-    """Return the value of an attribute, after its claimed size has been compared with the file."""
+    """Return the value of an attribute, after its type and claimed size have been checked."""
     attribute = group.attrs.get_id(name)
+    is_text = h5py.check_string_dtype(attribute.dtype) is not None
+    # Reading damaged sequences of variable length or references can end the process.
+    if not is_text and attribute.dtype.kind not in "biufc":
+        raise HDF5ContentError(
+            f"attribute {name} of {printable(path)} is of type {printable(attribute.dtype)}; it "
+            "must hold text"
+        )
     num_bytes = math.prod(attribute.shape or ()) * attribute.dtype.itemsize
     if num_bytes > path.stat().st_size:
         raise HDF5ContentError(

@@ -160,6 +160,10 @@ def _read_structure(path: Path, file: h5py.File) -> WeightsFile:
     if "layer_names" not in _attribute_stems(file) and "model_weights" in file:
         root = file["model_weights"]
     if "layer_names" not in _attribute_stems(root):
+        if "network0" in file:  # what `Refiner.save` writes
+            raise HDF5ContentError(
+                f"{printable(path)} is a mask refiner: it is for --refine, not for weights"
+            )
         found = ", ".join(printable(name) for name in list(file)[:8]) or "nothing"
         raise HDF5ContentError(
             f"{printable(path)} is an HDF5 file but not a Keras weight file: it has no attribute "

@@ -42,12 +42,15 @@ def open_data(
     Raises:
         ValueError: an option is unknown or malformed, or the dataset holds no image.
     """
-    from mrcnn.datasets import find_format, open_dataset
+    from mrcnn.datasets import open_dataset
+    from mrcnn.datasets.registry import find_dataset
 
-    format = format or find_format(path)
+    place: Any = path
+    if format is None:
+        format, place = find_dataset(path)
     parsed = parse_options(format, options or [])
     dataset = open_dataset(
-        path, format=format, subset=subset, classes=classes, keep_going=keep_going, **parsed
+        place, format=format, subset=subset, classes=classes, keep_going=keep_going, **parsed
     )
     if not dataset.num_images and not keep_going:
         raise ValueError(f"dataset is {path}{f' ({subset})' if subset else ''}; it holds no image")
@@ -111,10 +114,14 @@ def _value(word: str, value: str, annotation: str) -> Any:
 
 def subsets_of(path: str, format: str | None) -> list[str]:
     """Return the names of the parts of a dataset, an empty list where it is in one piece."""
-    from mrcnn.datasets.registry import find_format, load_reader
+    from mrcnn.datasets.registry import dataset_folder, find_dataset, load_reader
 
-    reader = load_reader(format or find_format(path))
-    return list(reader.subsets(Path(path))) if Path(path).is_dir() else []
+    place: Any = path
+    if format is None:
+        format, place = find_dataset(path)
+    place = Path(dataset_folder(place, format))
+    is_open = place.is_dir() or place.suffix.lower() in (".yaml", ".yml")
+    return list(load_reader(format).subsets(place)) if is_open else []
 
 
 def split_names(names: str | None) -> list[str] | None:

@@ -37,7 +37,7 @@ def detect(
         str, typer.Option(help="How masks are written: rle, polygon or none.")
     ] = "rle",
     csv: Annotated[bool, typer.Option("--csv", help="Also write detections.csv.")] = False,
-    pictures: Annotated[bool, typer.Option(help="Write annotated images.")] = True,
+    draw: Annotated[bool, typer.Option(help="Write annotated images.")] = True,
     batch_size: Annotated[
         int, typer.Option(min=1, help="Number of images that go into the network together.")
     ] = 1,
@@ -75,9 +75,7 @@ def detect(
     if refine is not None:
         echo(printable(f"Refiner  {refine}"))
     model = load_model(described, engine, precision, calibration)
-    options = RunOptions(
-        output, wanted, color_by, segmentation, pictures, batch_size, tile, refiner
-    )
+    options = RunOptions(output, wanted, color_by, segmentation, draw, batch_size, tile, refiner)
     run = DetectionRun(model, described.class_names, options)
     run.seconds["load model"] = time.perf_counter() - started
     try:
@@ -190,10 +188,12 @@ def report(run: DetectionRun, seconds: float) -> str:
         seconds: wall time of the whole command.
     """
     with_objects = len({entry["image_id"] for entry in run.entries})
+    summary = counted(run.num_done, "image")
+    if run.num_done:
+        summary += f", {counted(len(run.entries), 'object')} in {with_objects} of them"
     lines = [
         "",
-        f"{counted(run.num_done, 'image')}, {counted(len(run.entries), 'object')} in "
-        f"{with_objects} of them",
+        summary,
         f"{'':14}{'total':>9}{'per image':>13}",
     ]
     counts = {"detect": run.num_done - 1, "read": run.num_done, "draw, write": run.num_done}

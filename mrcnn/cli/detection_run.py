@@ -223,8 +223,8 @@ class _Written:
 
 
 def describe_failure(path: Path, error: Exception) -> str:
-    """Return in one line why an image failed, without its path in front."""
-    reason = str(error).removeprefix(f"{path}: ").strip()
+    """Return the cause of an image's failure as one line, without the path."""
+    reason = str(error).removeprefix(f"{path}: ").removeprefix(f"{path} is ").strip()
     if not reason:
         return type(error).__name__
     # The texts of C++ libraries have many lines, the first of which names the cause.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def info(
     weights: Annotated[
-        str, typer.Argument(help="Weight file, or a known name: small, coco, imagenet.")
+        str, typer.Argument(help="Weight file, or a known name: small, coco, balloon, imagenet.")
     ],
     layers: Annotated[bool, typer.Option("--layers", help="List every layer.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -34,6 +34,9 @@ def info(
         typer.echo(json.dumps(content, indent=1))
         return
     rows = [(key, f"{v:,}" if isinstance(v, int) else v) for key, v in facts.items()]
+    if found.num_classes is not None:  # elsewhere, and to users, the background is no class
+        classes = f"{found.num_classes - 1:,} and the background"
+        rows = [(key, classes if key == "classes" else v) for key, v in rows]
     display_table([row for row in rows if row[1] is not None])
     if layers:
         typer.echo()

@@ -30,7 +30,7 @@ ReaderOptions = Annotated[
         "mode=binary (masks), image_dir=photos (coco, masks).",
     ),
 ]
-Weights = Annotated[str, typer.Option(help="small, coco, or the path of a weight file.")]
+Weights = Annotated[str, typer.Option(help="small, coco, balloon, or the path of a weight file.")]
 ConfigFile = Annotated[
     Path | None, typer.Option(help="JSON file with settings that override those of the weights.")
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -105,6 +106,7 @@ def train(
         augmentation=flip_left_right if augment == "flips" else None,
         custom_callbacks=callbacks or None,
         seed=seed,
+        verbose=1 if sys.stdout.isatty() else 2,  # a progress bar is no text for a log file
     )
     echo(f"Weights and logs are in {model.log_dir}")
 

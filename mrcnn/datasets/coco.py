@@ -27,7 +27,7 @@ from mrcnn.datasets.coco_file import (
     normalize_annotation,
     part_classes,
 )
-from mrcnn.datasets.entries import AnnotationError, Entry
+from mrcnn.datasets.entries import AnnotationError, Entry, marks_no_object
 from mrcnn.datasets.layout import ImageFinder, dataset_root
 from mrcnn.datasets.rasterize import box_mask
 from mrcnn.datasets.reader import (
@@ -39,6 +39,7 @@ from mrcnn.datasets.reader import (
 from mrcnn.geometry.rle import (
     decode_rle,
     polygons_to_mask,
+    read_counts,
     read_polygons,
     read_size,
     segmentation_to_rle,
@@ -165,15 +166,22 @@ class CocoDataset(DatasetReader):
         source: str,
     ) -> None:
         """Add the images of a file with their annotations of the wanted classes."""
-        images = {}
+        images: dict[int, tuple[int | str, str, int | None, int | None]] = {}
+        names: dict[int | str, str] = {}
+        repeated = []
         for position, data in enumerate(content.data["images"]):
             with self.tolerate(content.path):
                 entry = Entry(data, content.place("image", data, position))
-                images[position] = (
-                    entry.identifier("id"),
-                    entry.file_name("file_name"),
-                    *recorded_size(entry),
-                )
+                image_id, name = entry.identifier("id"), entry.file_name("file_name")
+                size = recorded_size(entry)
+                if image_id not in names:
+                    names[image_id] = name
+                    images[position] = (image_id, name, *size)
+                elif names[image_id] == name:
+                    repeated.append(entry.where)
+                else:
+                    raise entry.error("id", f"an id that no other image has, as {names[image_id]}")
+        self.leave_out("they are listed before", repeated, noun="images")
         annotations = self._annotations_by_image(
             content, {image[0] for image in images.values()}, {class_id for class_id, _ in rows}
         )
@@ -197,7 +205,8 @@ class CocoDataset(DatasetReader):
         """Map each image id to its annotations of the wanted categories, "class_id" added."""
         categories = {class_id for class_id, _ in content.categories}
         by_image = defaultdict(list)
-        strays, short = [], []
+        strays, short, ignored = [], [], []
+        no_objects = {class_id for class_id, name in content.categories if marks_no_object(name)}
         for position, annotation in enumerate(content.data["annotations"]):
             if not is_plain(annotation):
                 place = content.place("annotation", annotation, position)
@@ -213,10 +222,13 @@ class CocoDataset(DatasetReader):
             category = annotation["category_id"]
             if annotation["image_id"] not in image_ids or category not in categories:
                 strays.append(content.place("annotation", annotation, position))
+            elif category in no_objects and category not in wanted:
+                ignored.append(content.place("annotation", annotation, position))
             elif category in wanted:
                 annotation["class_id"] = category
                 by_image[annotation["image_id"]].append(annotation)
         self.leave_out("their image or category is not in the file", strays)
+        self.leave_out("their category marks no object", ignored, "note")
         self.leave_out("their polygons have fewer than three points", short)
         return by_image
 
@@ -358,6 +370,7 @@ class CocoDataset(DatasetReader):
         with _naming(ann):
             other_size = read_size(segmentation) != (height, width)
             if other_size and entry.flag("iscrowd", default=False):
+                read_counts(segmentation)  # they must at least add up to their own size
                 return np.ones((height, width), bool)
             return decode_rle(segmentation_to_rle(segmentation, height, width))
 

@@ -9,12 +9,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mrcnn.datasets.entries import AnnotationError, Entry, read_json, shown
+from mrcnn.datasets.entries import AnnotationError, Entry, marks_no_object, read_json
 from mrcnn.datasets.layout import IMAGE_FOLDERS, visible_files, visible_folders
-from mrcnn.datasets.outline import json_outline
+from mrcnn.datasets.outline import json_outline, late_keys
 from mrcnn.datasets.reader import SUBSET_SYNONYMS
-from mrcnn.files.names import printable
-from mrcnn.geometry.rle import read_polygons
+from mrcnn.files.names import printable, shown
+from mrcnn.geometry.rle import decode_rle, encode_rle, read_polygons
 
 _LISTS = ("images", "annotations", "categories")
 # A file of this name describes the whole folder it lies in.
@@ -85,11 +85,13 @@ class CocoFile:
         return f"{printable(self.path)}, {noun} {shown(name)}"
 
     def _read_categories(self) -> list[ClassRow]:
-        rows = []
+        names: dict[int | str, str] = {}
         for position, data in enumerate(self.data["categories"]):
             entry = Entry(data, self.place("category", data, position))
-            rows.append((entry.identifier("id"), entry.name("name")))
-        return rows
+            class_id, name = entry.identifier("id"), entry.name("name")
+            if names.setdefault(class_id, name) != name:
+                raise entry.error("id", f"an id that no other category has, as {names[class_id]!r}")
+        return list(names.items())
 
 
 def normalize_annotation(annotation: Any, place: str) -> dict[str, Any]:
@@ -108,25 +110,84 @@ def normalize_annotation(annotation: Any, place: str) -> dict[str, Any]:
     annotation["image_id"] = entry.identifier("image_id")
     annotation["category_id"] = entry.identifier("category_id")
     annotation["iscrowd"] = int(entry.flag("iscrowd", default=False))
-    segmentation = entry.get("segmentation", [])
-    if isinstance(segmentation, list) and len(segmentation) == 1:
-        if isinstance(segmentation[0], dict) and "counts" in segmentation[0]:
-            segmentation = segmentation[0]
-    if isinstance(segmentation, list):
+    segmentation = _parse_text(entry, "segmentation") or []
+    if isinstance(segmentation, list) and segmentation:
+        if all(isinstance(item, dict) and "counts" in item for item in segmentation):
+            segmentation = _joined_rles(segmentation)
+    if isinstance(segmentation, dict):
+        segmentation = _plain_rle(segmentation)
+    elif isinstance(segmentation, list):
         try:
             segmentation = [polygon.ravel().tolist() for polygon in read_polygons(segmentation)]
         except ValueError:
             pass  # drawing it names what is wrong
-    elif not isinstance(segmentation, dict):
+    else:
         raise entry.error("segmentation", "a list of polygons or run lengths")
     annotation["segmentation"] = segmentation
-    if "bbox" in entry or not segmentation:
-        annotation["bbox"] = entry.numbers("bbox", count=4)
+    if entry.get("bbox", []) != [] or not segmentation:
+        annotation["bbox"] = _read_box(entry)
+    else:
+        annotation.pop("bbox", None)
     try:
         annotation["area"] = entry.number("area", 0, 1e14)
     except AnnotationError:  # nothing is learned from it, and evaluation measures it itself
         annotation.pop("area", None)
     return annotation
+
+
+def _parse_text(entry: Entry, key: str) -> Any:
+    """The value of a key, also where it is written as JSON text; None where it is absent."""
+    value = entry.get(key, None)
+    if isinstance(value, str) and value.strip()[:1] in ("[", "{"):
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError):
+            return value  # the caller names what is wrong
+    return value
+
+
+def _read_box(entry: Entry) -> list[float]:
+    """The box [x, y, width, height], whose sides must not be negative."""
+    parsed = _parse_text(entry, "bbox")
+    if parsed is not None and parsed is not entry.data["bbox"]:
+        entry = Entry({**entry.data, "bbox": parsed}, entry.where)
+    box = entry.numbers("bbox", count=4)
+    if min(box[2:]) < 0:
+        raise entry.error("bbox", "[x, y, width, height] with sides of at least 0")
+    return box
+
+
+def _joined_rles(rles: list[Any]) -> Any:
+    """The union of run lengths; a broken one alone, so that drawing it names what is wrong."""
+    if len(rles) == 1:
+        return rles[0]
+    mask: Any = None
+    for rle in map(_plain_rle, rles):
+        try:
+            part = decode_rle(rle)
+        except ValueError:
+            return rle
+        if mask is not None and mask.shape != part.shape:
+            return rles
+        mask = part if mask is None else mask | part
+    return encode_rle(mask, compressed=False)
+
+
+def _plain_rle(rle: dict[str, Any]) -> dict[str, Any]:
+    """Run lengths whose counts are a text in a form that pycocotools does not write.
+
+    Known are the `repr` of Python's bytes, and lengths between blanks or commas: neither of these
+    characters occurs in pycocotools' own texts.
+    """
+    counts = rle.get("counts")
+    if not isinstance(counts, str):
+        return rle
+    text = counts.strip()
+    if re.fullmatch(r"""b'.*'|b".*\"""", text):
+        return {**rle, "counts": text[2:-1].replace("\\\\", "\\")}
+    if re.search(r"[\s,]", text) and re.fullmatch(r"\[?[-\d.\s,]+\]?", text):
+        return {**rle, "counts": re.findall(r"[^\s,]+", text.strip("[]"))}
+    return rle
 
 
 def is_plain(annotation: Any) -> bool:
@@ -143,8 +204,13 @@ def is_plain(annotation: Any) -> bool:
         and type(box) is list
         and len(box) == 4
         and all(type(side) in (int, float) for side in box)
-        and (type(polygons) is dict or _are_plain_polygons(polygons))
+        and not (box[2] < 0 or box[3] < 0)
+        and (_is_plain_rle(polygons) or _are_plain_polygons(polygons))
     )
+
+
+def _is_plain_rle(rle: Any) -> bool:
+    return type(rle) is dict and _plain_rle(rle) is rle
 
 
 def _are_plain_polygons(polygons: Any) -> bool:
@@ -177,12 +243,15 @@ def common_classes(parts: Sequence[CocoFile]) -> dict[str, int | str]:
     """Return the classes of a dataset: name -> the first id it has in one of the parts.
 
     The training part comes first, and each part in the order of its ids. Equal names are one
-    class. A category 0 without an instance in any part is left out: Roboflow writes one.
+    class. A category 0 without an instance in any part is left out: Roboflow writes one. So are
+    LabelMe's names for what is no object.
     """
     keep_zero = any(part.uses_zero for part in parts)
     table: dict[str, int | str] = {}
     for part in sorted(parts, key=lambda part: _part_order(part.path)):
         for class_id, name in sorted(part.categories, key=lambda row: id_order(row[0])):
+            if marks_no_object(name):
+                continue
             if class_id != 0 or keep_zero or len(part.categories) == 1:
                 table.setdefault(name, class_id)
     return table
@@ -231,6 +300,8 @@ def is_coco_file(path: Path) -> bool:
     if outline is None or outline.is_list:
         return False
     keys = outline.keys
+    if "annotations" in keys and not outline.is_complete:
+        keys |= late_keys(path, ("images", "categories"))
     if "shapes" in keys or "items" in keys or any(key.startswith("_via_") for key in keys):
         return False
     return "images" in keys or {"annotations", "categories"} <= keys

@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 
 from mrcnn.datasets import image_files
-from mrcnn.datasets.entries import AnnotationError, as_name, shown
+from mrcnn.datasets.entries import AnnotationError, as_name
 from mrcnn.datasets.layout import visible_files
 from mrcnn.datasets.reader import DatasetReader, choose_subset, class_table
 from mrcnn.datasets.voc import IMAGE_FOLDERS, list_files, listed, read_list
 from mrcnn.datasets.voc_colors import color_map, packed_colors
 from mrcnn.datasets.yolo import read_text
-from mrcnn.files.names import printable
+from mrcnn.files.names import printable, shown
 
 LABEL_MAP = "labelmap.txt"
 CLASS_FOLDER = "SegmentationClass"

@@ -11,13 +11,12 @@ from __future__ import annotations
 import json
 import math
 import os
-import reprlib
 import unicodedata
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mrcnn.files.names import printable
+from mrcnn.files.names import printable, shown
 
 # A coordinate or a size beyond this is an error of the file: no image is so large, and arrays
 # made from such a number would fill the memory.
@@ -25,13 +24,16 @@ MAX_NUMBER = 1e7
 _MAX_ID = 2**63
 _MAX_TEXT_BYTES = 4 * 2**30
 _MAX_NAME_BYTES = 255
-_TRUE, _FALSE = {"1", "true", "yes"}, {"0", "false", "no", ""}
-# Zero-width space and byte order mark: invisible at the ends of a name.
-_INVISIBLE = "\u200b\ufeff"
+# Longer values are cut in messages.
+_MAX_SHOWN = 80
+_TRUE, _FALSE = {"1", "true", "yes", "y", "t", "on"}, {"0", "false", "no", "n", "f", "off", ""}
+# Characters without a width: zero-width space, word joiner, byte order mark, soft hyphen and the
+# marks of direction. Joiners stay: some scripts need them.
+_INVISIBLE = dict.fromkeys(map(ord, "\u200b\u2060\ufeff\u00ad\u200e\u200f\u202a\u202b\u202c"))
+# Labels by which LabelMe and converters of its files mark what is no object.
+_NO_OBJECTS = {"_background_", "__background__", "__ignore__", "_ignore_"}
 
 _REQUIRED: Any = object()
-_SHORT = reprlib.Repr()
-_SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother, _SHORT.maxlist, _SHORT.maxdict = 2, 60, 60, 4, 4
 
 
 class AnnotationError(ValueError):
@@ -73,7 +75,9 @@ a list of 4 numbers
         """
         self.where = printable(os.fspath(where))
         if not isinstance(data, Mapping):
-            raise AnnotationError(f"{self.where}: is {shown(data)}; it must be an object")
+            raise AnnotationError(
+                f"{self.where}: is {shown(data, _MAX_SHOWN)}; it must be an object"
+            )
         self.data = data
 
     def __contains__(self, key: str) -> bool:
@@ -177,7 +181,7 @@ a list of 4 numbers
         """
         for position, item in enumerate(self.list(key, default)):
             name = item.get("id", position) if isinstance(item, Mapping) else position
-            yield Entry(item, f"{self.where}, {noun} {shown(name)}")
+            yield Entry(item, f"{self.where}, {noun} {shown(name, _MAX_SHOWN)}")
 
     def error(self, key: str, rule: str) -> AnnotationError:
         """Return the error "WHERE: KEY is VALUE; it must be RULE", to be raised."""
@@ -219,9 +223,14 @@ def as_name(value: Any, where: object, key: str) -> str:
 def normalize_name(name: str) -> str:
     r"""Return a class name with single blanks inside, none around, and composed characters.
 
-    Names that look the same are one class: "cat", "cat " and "cat\u00a0".
+    Names that look the same are one class: "cat", "cat ", "cat\u00a0" and "c\u200bat".
     """
-    return " ".join(unicodedata.normalize("NFC", name).strip(_INVISIBLE).split())
+    return " ".join(unicodedata.normalize("NFC", name).translate(_INVISIBLE).split())
+
+
+def marks_no_object(name: str) -> bool:
+    """Return whether a class name is one by which LabelMe marks what is no object."""
+    return name.lower() in _NO_OBJECTS
 
 
 def as_file_name(value: Any, where: object, key: str) -> str:
@@ -308,16 +317,6 @@ def as_flag(value: Any, where: object, key: str) -> bool:
     return number == 1.0
 
 
-def shown(value: Any) -> str:
-    """Return a value as short printable text for an error message."""
-    if isinstance(value, str) and len(value) <= _SHORT.maxstring:
-        return printable(repr(value))
-    try:
-        return printable(_SHORT.repr(value))
-    except (ValueError, RecursionError):  # an integer of thousands of digits
-        return f"a value of the type {type(value).__name__}"
-
-
 def read_text(path: str | os.PathLike[str]) -> str:
     """Read a text file in UTF-8, UTF-16 or UTF-32, with or without a byte order mark.
 
@@ -375,4 +374,6 @@ def _parse_number(value: Any) -> float | None:
 
 def _broken(where: object, key: str, value: Any, rule: str) -> AnnotationError:
     place = printable(where)
-    return AnnotationError(f"{place}: {printable(key)} is {shown(value)}; it must be {rule}")
+    return AnnotationError(
+        f"{place}: {printable(key)} is {shown(value, _MAX_SHOWN)}; it must be {rule}"
+    )

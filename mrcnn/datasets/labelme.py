@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 
 from mrcnn.datasets import image_files
-from mrcnn.datasets.entries import AnnotationError, Entry, as_number, read_json, shown
+from mrcnn.datasets.entries import AnnotationError, Entry, as_number, marks_no_object, read_json
 from mrcnn.datasets.layout import IMAGE_FOLDERS, ImageFinder, dataset_root, visible_files
 from mrcnn.datasets.outline import json_outline
 from mrcnn.datasets.rasterize import box_mask, ellipse_mask, polygon_mask
 from mrcnn.datasets.reader import FolderReader, class_table, other_parts, recorded_size
-from mrcnn.files.names import printable
+from mrcnn.files.names import printable, shown
 
 _SHAPES = ("polygon", "rectangle", "oriented_rectangle", "rotation", "circle", "mask")
-# LabelMe's own names for what is not an object.
-_NO_OBJECTS = ("_background_", "__ignore__")
+# Circles and masks of too few points are errors: nothing draws them by accident.
+_MIN_POINTS = {"polygon": 3, "rectangle": 2, "oriented_rectangle": 3, "rotation": 3}
 _IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 
@@ -83,14 +83,16 @@ class LabelmeDataset(FolderReader):
             for file in [*files, *self._read_files(others)]
             for shape in file.shapes
         }
-        table = class_table(labels.difference(_NO_OBJECTS), classes, root)
+        labels = {label for label in labels if not marks_no_object(label)}
+        table = class_table(labels, classes, root)
         for name, number in table.items():
             self.add_class(source, number, name)
         finder = _image_finder(files[0].path if files else root, root)
         shapeless: list[str] = []
+        short: list[str] = []
         ignored: list[str] = []
         for file in files:
-            annotations = _group_shapes(file, table, shapeless, ignored)
+            annotations = _group_shapes(file, table, shapeless, short, ignored)
             path = finder.find(*file.recorded)
             height, width = file.size
             extra: dict[str, Any] = {} if height is None else {"height": height, "width": width}
@@ -105,7 +107,8 @@ class LabelmeDataset(FolderReader):
                 **extra,
             )
         self.leave_out(f"the shape_type is not one of {', '.join(_SHAPES)}", shapeless)
-        self.leave_out(f"the labels {', '.join(_NO_OBJECTS)} mark no object", ignored, "note")
+        self.leave_out("they have too few points for their shape", short)
+        self.leave_out("their labels mark no object", ignored, "note")
 
     def _read_files(self, paths: Sequence[Path]) -> list[_LabelmeFile]:
         files = []
@@ -151,7 +154,7 @@ class LabelmeDataset(FolderReader):
 
 def _draw_shape(shape: Entry, height: int, width: int) -> np.ndarray:
     points = _points(shape)
-    kind = shape.text("shape_type", default="polygon")
+    kind = _kind(shape)
     if kind == "rectangle" and len(points) == 2:
         (x1, y1), (x2, y2) = points.tolist()
         return box_mask(x1, y1, x2, y2, height, width)
@@ -164,6 +167,11 @@ def _draw_shape(shape: Entry, height: int, width: int) -> np.ndarray:
     if kind == "mask":
         return _paste_mask(shape, points, height, width)
     return polygon_mask(points[:, 0], points[:, 1], height, width, pixel_center=0.5)
+
+
+def _kind(shape: Entry) -> str:
+    """The shape's type in lower case; a polygon where it is not given."""
+    return shape.text("shape_type", default="").lower() or "polygon"
 
 
 def _points(shape: Entry) -> np.ndarray:
@@ -193,33 +201,41 @@ def _decode_embedded(entry: Entry, key: str) -> np.ndarray:
     """Return the pixels of an image inside a JSON file, as `image_files.read_pixels`."""
     text = entry.text(key)
     try:
-        return image_files.decode_pixels(base64.b64decode(text), key)
+        # Some tools write a data URL: "data:image/png;base64,..."
+        return image_files.decode_pixels(base64.b64decode(text.rpartition(",")[2]), key)
     except ValueError as error:
         raise entry.error(key, f"an image in base64 ({printable(error)[:200]})") from error
 
 
 def _group_shapes(
-    file: _LabelmeFile, table: dict[str, int], shapeless: list[str], ignored: list[str]
+    file: _LabelmeFile,
+    table: dict[str, int],
+    shapeless: list[str],
+    short: list[str],
+    ignored: list[str],
 ) -> list[dict[str, Any]]:
     """Return the instances of a file; shapes of one label and group are one of them.
 
-    Places of shapes that are left out are added to `shapeless` and `ignored`.
+    Places of shapes that are left out are added to `shapeless`, `short` and `ignored`.
     """
     annotations: list[dict[str, Any]] = []
     groups: dict[tuple[str, int | str], dict[str, Any]] = {}
     for number, shape in enumerate(file.shapes):
-        label, kind = shape.name("label"), shape.text("shape_type", default="polygon")
-        if label in _NO_OBJECTS:
+        label, kind = shape.name("label"), _kind(shape)
+        if marks_no_object(label):
             ignored.append(f"{file.path.name} shape {number}: {label}")
         elif kind not in _SHAPES:
             shapeless.append(f"{file.path.name} shape {number}: {shown(kind)}")
+        elif len(shape.list("points")) < _MIN_POINTS.get(kind, 0):
+            short.append(f"{file.path.name} shape {number}: {shown(kind)}")
         elif label in table:
-            group = shape.identifier("group_id", default=None)
-            annotation = None if group is None else groups.get((label, group))
+            group = shape.identifier("group_id", default="")
+            is_grouped = group != ""
+            annotation = groups.get((label, group)) if is_grouped else None
             if annotation is None:
                 annotation = {"class_id": table[label], "shapes": [], "numbers": []}
                 annotations.append(annotation)
-                if group is not None:
+                if is_grouped:
                     groups[label, group] = annotation
             annotation["shapes"].append(shape.data)
             annotation["numbers"].append(number)
@@ -239,7 +255,7 @@ def _read(path: Path) -> _LabelmeFile:
         shape.name("label")
         shape.list("points")
         shape.identifier("group_id", default=None)
-        if shape.text("shape_type", default="polygon") == "mask":
+        if _kind(shape) == "mask":
             shape.text("mask")
     recorded = content.file_name("imagePath", default=f"{path.stem}.jpg")
     suffix = Path(recorded.replace("\\", "/")).suffix

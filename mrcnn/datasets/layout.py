@@ -76,10 +76,8 @@ class ImageFinder:
     without its leading folders, then anywhere in `root`. A name that fits several files equally
     well finds none.
 
-    Example:
-        >>> finder = ImageFinder(Path("cats"), [Path("cats/images")])   # doctest: +SKIP
-        >>> finder.find("C:\\data\\cats\\images\\a.PNG")                # doctest: +SKIP
-        PosixPath('cats/images/a.png')
+    With `ImageFinder(Path("cats"), [Path("cats/images")])`, the recorded name
+    `C:\data\cats\images\a.PNG` finds `cats/images/a.png`.
     """
 
     def __init__(self, root: Path, folders: Sequence[Path] = (), other_parts: Collection[str] = ()):
@@ -225,7 +223,8 @@ def _readings(recorded: str) -> list[list[str]]:
         try:
             url = urlsplit(recorded)
             # Label Studio: /data/local-files/?d=images/a.png
-            texts += [value for _, value in parse_qsl(url.query)] + [url.path]
+            values = [value for _, value in parse_qsl(url.query)] + [url.path]
+            texts += [*values, *(value.replace("\\", "/") for value in values if "\\" in value)]
         except ValueError:  # "http://[": no address
             pass
     texts += [unquote(text) for text in list(texts) if "%" in text]

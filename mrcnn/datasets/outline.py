@@ -7,7 +7,7 @@ import json
 import mmap
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,11 +26,13 @@ class Outline:
         is_list: whether it is a list; else an object.
         keys: keys of the outermost object.
         inner: keys of the objects directly in it, or in the outermost list.
+        is_complete: whether the whole file was looked at.
     """
 
     is_list: bool
     keys: frozenset[str]
     inner: frozenset[str]
+    is_complete: bool = True
 
 
 def json_outline(path: Path) -> Outline | None:
@@ -68,17 +70,37 @@ def _read(data: bytes | mmap.mmap) -> Outline | None:
     if first not in (b"{", b"["):
         return None
     levels: tuple[set[str], set[str]] = (set(), set())
+    is_complete = True
     for depth, key in _keys(data):
-        if 1 <= depth <= 2 and len(levels[depth - 1]) < _MAX_KEYS:
+        if depth < 0:
+            is_complete = False
+        elif 1 <= depth <= 2 and len(levels[depth - 1]) < _MAX_KEYS:
             levels[depth - 1].add(key)
-    return Outline(first == b"[", frozenset(levels[0]), frozenset(levels[1]))
+    return Outline(first == b"[", frozenset(levels[0]), frozenset(levels[1]), is_complete)
+
+
+def late_keys(path: Path, names: Sequence[str]) -> set[str]:
+    """Return those of some keys that hold a list anywhere in a JSON file.
+
+    For files whose outline is not complete: a list of annotations may come before other keys.
+    """
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
+        return {
+            name
+            for name in names
+            if re.search(rb'"%s"\s*:\s*\[' % re.escape(name).encode(), text) is not None
+        }
 
 
 def _keys(data: bytes | mmap.mmap) -> Iterator[tuple[int, str]]:
-    """Yield (depth, key) in the order of the file; 1 is the outermost object or list."""
+    """Yield (depth, key) in the order of the file; 1 is the outermost object or list.
+
+    The last depth is -1 where the file has more tokens than are looked at.
+    """
     depth = 0
     for count, token in enumerate(_TOKEN.finditer(data)):
         if count > _MAX_TOKENS:
+            yield -1, ""
             return
         if token.group(2):
             yield depth, token.group(1)[:200].decode("utf-8", "replace")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib
 import inspect
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mrcnn.datasets.dataset import Dataset
+from mrcnn.datasets.dataset import Dataset, logger
 from mrcnn.datasets.entries import AnnotationError
+from mrcnn.datasets.layout import visible_folders
 from mrcnn.datasets.reader import DatasetReader
 from mrcnn.datasets.unsupported import unsupported_format
 from mrcnn.files.names import printable
@@ -28,6 +30,9 @@ READERS: dict[str, str] = {
     "masks": "mrcnn.datasets.mask_png:MaskImageDataset",
     "shapes": "mrcnn.datasets.shapes:ShapesDataset",
 }
+
+# Folders around a dataset, one in the other, and folders looked at on each level.
+_MAX_WRAPPERS, _MAX_FOLDERS = 3, 50
 
 
 def open_dataset(
@@ -68,7 +73,9 @@ def open_dataset(
         12
     """
     if format is None:
-        format = find_format(path)
+        format, path = find_dataset(path)
+    else:
+        path = dataset_folder(path, format)
     reader = load_reader(format)
     if keep_going and "keep_going" in inspect.signature(reader.from_path).parameters:
         options["keep_going"] = True
@@ -76,7 +83,15 @@ def open_dataset(
 
 
 def find_format(path: str | os.PathLike[str]) -> str:
-    """Return the format of the dataset at `path`, one of `READERS`.
+    """Return the format of the dataset at `path`, one of `READERS`; see `find_dataset`."""
+    return find_dataset(path)[0]
+
+
+def find_dataset(path: str | os.PathLike[str]) -> tuple[str, Path]:
+    """Return the format of the dataset at `path` and its folder or file.
+
+    That is `path` itself, or the only dataset in its sub-folders: archives often unpack into
+    folders around the data, such as VOCdevkit/VOC2012.
 
     A reader that fails while it looks does not end the search: its error is raised only where no
     other reader takes the path.
@@ -84,36 +99,88 @@ def find_format(path: str | os.PathLike[str]) -> str:
     Raises:
         FileNotFoundError: there is nothing at `path`.
         ValueError: no reader recognizes it; the message names the format where it is a known one
-            that cannot be read, and else lists what was looked for.
+            that cannot be read, and else lists what was looked for. Or there are several datasets
+            in sub-folders.
     """
     path = Path(path)
     shown_path = repr(printable(path))
     if not path.exists():
         raise FileNotFoundError(f"path is {shown_path}: no such file or folder")
-    looked_for, broken = [], []
-    for name in READERS:
-        reader = load_reader(name)
-        try:
-            # Readers of version 3.0 spell it in British.
-            recognizes = getattr(reader, "recognizes", None) or reader.recognises
-            if recognizes(path):
-                return name
-        except (ValueError, OSError) as error:
-            broken.append((name, error))
-        if reader.looks_for:
-            looked_for.append(f"  {name}: {reader.looks_for}")
+    broken: list[tuple[str, Exception]] = []
+    if (name := _format_of(path, broken)) is not None:
+        return name, path
+    if not broken:
+        for place in _wrapped_folders(path, lambda f: _format_of(f, broken) is not None):
+            logger.warning("%s is opened, the only dataset in %s", printable(place), shown_path)
+            return _format_of(place, []) or "", place
     if broken:
         name, reason = broken[0]
         raise AnnotationError(
             f"path is {shown_path}: it looks like {name}, but {printable(reason)}"
         ) from reason
+    looked_for = [f"  {name}: {text}" for name in READERS if (text := load_reader(name).looks_for)]
     if advice := unsupported_format(path):
         raise ValueError(f"path is {shown_path}: {advice}")
     raise ValueError(
         f"path is {shown_path}: no known format was recognized. Looked for:\n"
         + "\n".join(looked_for)
-        + "\nName the format with format=... if it is one of these."
+        + "\nIf it is one of these, name it: format=..., or --format on the command line."
     )
+
+
+def dataset_folder(path: Any, format: str) -> Any:
+    """Return where the dataset of a known format is: `path`, or the only one in its sub-folders.
+
+    Raises:
+        ValueError: there is no such format, or there are several datasets in sub-folders.
+    """
+    reader = load_reader(format)
+    if format == "shapes" or not os.path.isdir(path):
+        return path
+    folder = Path(path)
+    try:
+        if _recognizes(reader, folder):
+            return path
+        return next(iter(_wrapped_folders(folder, lambda f: _recognizes(reader, f))), path)
+    except AnnotationError:
+        return path  # opening it names what is wrong
+
+
+def _format_of(path: Path, broken: list[tuple[str, Exception]]) -> str | None:
+    """The first format that a path has; what goes wrong on the way is added to `broken`."""
+    for name in READERS:
+        try:
+            if _recognizes(load_reader(name), path):
+                return name
+        except (ValueError, OSError) as error:
+            broken.append((name, error))
+    return None
+
+
+def _recognizes(reader: type[DatasetReader], path: Path) -> bool:
+    # Readers of version 3.0 spell it in British.
+    return bool((getattr(reader, "recognizes", None) or reader.recognises)(path))
+
+
+def _wrapped_folders(path: Path, is_dataset: Callable[[Path], bool]) -> list[Path]:
+    """The nearest dataset in sub-folders of `path`, in a list; an empty list without one.
+
+    Raises:
+        ValueError: several are equally near.
+    """
+    level = [path]
+    for _ in range(_MAX_WRAPPERS):
+        level = [inner for folder in level for inner in visible_folders(folder)][:_MAX_FOLDERS]
+        found = [folder for folder in level if is_dataset(folder)]
+        if len(found) > 1:
+            listed = ", ".join(printable(folder) for folder in found[:5])
+            raise ValueError(
+                f"path is {printable(path)!r}: it has {len(found)} datasets in its folders; open "
+                f"one of them: {listed}{', ...' if len(found) > 5 else ''}"
+            )
+        if found:
+            return found
+    return []
 
 
 def load_reader(format: str) -> type[DatasetReader]:

@@ -170,29 +170,41 @@ def _class_labels(dataset: Dataset) -> list[str]:
 
 
 def require_learnable(dataset: Dataset) -> None:
-    """Raise unless a prepared dataset has an instance that is no crowd.
+    """Raise unless a prepared dataset has an instance that is no crowd and has a pixel.
 
     Stops at the first one; instances of images that cannot be read do not count.
 
     Raises:
-        ValueError: every instance marks a crowd, or there is none.
+        ValueError: every instance marks a crowd, has no pixel or cannot be read, or there is none.
     """
-    crowds = 0
+    crowds = empty = 0
+    failed: Exception | None = None
     for image_id in dataset.image_ids:
         try:
-            class_ids = dataset.image_class_ids(image_id)
-        except (ValueError, OSError):
+            class_ids = np.asarray(dataset.image_class_ids(image_id))
+            if (class_ids > 0).any():
+                drawn = np.asarray(dataset.load_mask(image_id)[1])
+                if (drawn > 0).any():
+                    return
+                empty += int(np.sum(class_ids > 0))
+        except Exception as error:  # whatever a user's own code raises
+            failed = failed or error
             continue
-        if (class_ids > 0).any():
-            return
-        crowds += class_ids.size
-    raise ValueError(_nothing_to_learn(crowds, dataset.num_images))
+        crowds += int(np.sum(class_ids < 0))
+    if failed is not None and not (crowds or empty):
+        raise ValueError(f"no instance to learn from: {_describe(failed)}") from failed
+    raise ValueError(_nothing_to_learn(crowds, empty, dataset.num_images))
 
 
-def _nothing_to_learn(crowds: int, num_images: int) -> str:
-    if crowds:
-        return f"no instance to learn from: {crowds} of {crowds} are crowds"
-    return f"no instance to learn from: none of {num_images} images has one"
+def _nothing_to_learn(crowds: int, empty: int, num_images: int) -> str:
+    total = crowds + empty
+    reasons = [
+        f"{count} of {total} {what}"
+        for count, what in ((crowds, "are crowds"), (empty, "have no pixel in their image"))
+        if count
+    ]
+    found = " and ".join(reasons) or f"none of {num_images} images has one"
+    return f"no instance to learn from: {found}"
 
 
 def check_dataset(dataset: Dataset, max_images: int | None = None) -> DatasetReport:
@@ -201,7 +213,8 @@ def check_dataset(dataset: Dataset, max_images: int | None = None) -> DatasetRep
     Kinds of errors: broken_file (an annotation file or entry that cannot be read), missing_file,
     undecodable, image_format, size_mismatch (the recorded size is not the image's), mask_failed,
     mask_format, mask_size, mask_count, class_id, inactive_class, empty_mask,
-    source_without_classes, no_images, no_classes, nothing_to_learn (all instances are crowds).
+    source_without_classes, no_images, no_classes, nothing_to_learn (all instances are crowds or
+    have no pixel).
     Warnings: left_out (annotations that the reader does not take), dropped (instances without a
     pixel), small_box (under 2 pixels wide or high), orientation (an EXIF tag that is not
     followed), duplicate_image, duplicate_class, no_instances.
@@ -243,9 +256,16 @@ def _check_counts(dataset: Dataset, report: DatasetReport, used: Counter[int]) -
     """Add the findings from the counts of all classes; crowds are negative in `used`."""
     add = report.problems.append
     crowds = sum(count for class_id, count in used.items() if class_id < 0)
-    if crowds and crowds == report.num_instances:
-        add(Problem("error", "nothing_to_learn", _nothing_to_learn(crowds, dataset.num_images)))
-    if report.num_checked and not report.num_instances and report.ok:
+    empty = sum(info.get("dropped") or 0 for info in dataset.image_info)
+    if (crowds or empty) and crowds == report.num_instances and report.ok:
+        message = _nothing_to_learn(crowds, empty, dataset.num_images)
+        add(Problem("error", "nothing_to_learn", message))
+    elif report.num_checked and not report.num_instances and report.ok:
+        lost = [p for p in report.problems if p.kind == "left_out" and p.severity == "warning"]
+        if lost and report.num_checked == dataset.num_images:
+            message = f"{_nothing_to_learn(0, 0, dataset.num_images)}; {lost[0].message}"
+            add(Problem("error", "nothing_to_learn", message))
+            return
         add(Problem("warning", "no_instances", "no image that was checked has an instance"))
     elif report.num_instances and report.num_checked == dataset.num_images:
         unused = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
@@ -9,7 +10,21 @@ from pathlib import Path
 from mrcnn.datasets.layout import visible_files, visible_folders
 from mrcnn.datasets.outline import Outline, json_outline
 
-_MAX_FILES = 50
+_MAX_FILES, _MAX_DEPTH = 50, 3
+# A line of KITTI: a word and at least 14 numbers.
+_KITTI = re.compile(r"[A-Za-z_]+(\s+-?\d+(\.\d+)?(e-?\d+)?){14,}\s*$", re.MULTILINE)
+# path,x1,y1,x2,y2,class without a line of names.
+_RETINANET = re.compile(r"[^,\n]+(,\d+(\.\d+)?){4},[^,\n]+$", re.MULTILINE)
+_OTHERS = {
+    ".tfrecord": "a TFRecord, which is not read; export COCO",
+    ".tfrecords": "a TFRecord, which is not read; export COCO",
+    ".zip": "an archive, which is not read; unpack it and open the folder",
+    ".tar": "an archive, which is not read; unpack it and open the folder",
+    ".tgz": "an archive, which is not read; unpack it and open the folder",
+    ".gz": "an archive, which is not read; unpack it and open the folder",
+    ".7z": "an archive, which is not read; unpack it and open the folder",
+    ".rar": "an archive, which is not read; unpack it and open the folder",
+}
 
 # Name, test of a JSON file's keys, and what to export.
 _JSON_FORMATS: tuple[tuple[str, Callable[[Outline], bool], str], ...] = (
@@ -63,6 +78,26 @@ _JSON_FORMATS: tuple[tuple[str, Callable[[Outline], bool], str], ...] = (
         "convert it to COCO",
     ),
     (
+        "VoTT",
+        lambda o: "assets" in o.keys and bool({"tags", "version", "visitedAssets"} & o.keys),
+        "export COCO from a tool that reads VoTT",
+    ),
+    (
+        "Darwin (V7)",
+        lambda o: "item" in o.keys and "annotations" in o.keys,
+        "export COCO from V7",
+    ),
+    (
+        "SuperAnnotate",
+        lambda o: {"metadata", "instances"} <= o.keys,
+        "export COCO from SuperAnnotate",
+    ),
+    (
+        "SA-1B",
+        lambda o: {"image", "annotations"} <= o.keys and "file_name" in o.inner,
+        "its masks have no classes; convert it to COCO",
+    ),
+    (
         "a COCO file without images",
         lambda o: {"annotations", "info"} <= o.keys or {"categories", "info"} <= o.keys,
         'it must have the lists "images", "annotations" and "categories"',
@@ -82,17 +117,49 @@ def unsupported_format(path: Path) -> str | None:
                     return f"{file.name} is {name}, which is not read; {advice}"
         elif suffix == ".csv" and "CSV_HEADER" in _head(file):
             return f"{file.name} is VIA 3's CSV, which is not read; save the project as JSON in VIA"
-        elif suffix == ".tfrecord":
-            return f"{file.name} is a TFRecord, which is not read; export COCO"
+        elif suffix == ".csv" and (table := _csv_format(_head(file))):
+            return f"{file.name} is {table}, which is not read; export COCO or VOC"
+        elif suffix == ".txt" and _KITTI.match(_head(file)):
+            return f"{file.name} is a label file of KITTI, which is not read; export COCO or YOLO"
+        elif suffix in _OTHERS:
+            return f"{file.name} is {_OTHERS[suffix]}"
+    return _mask_format(path)
+
+
+def _csv_format(head: str) -> str | None:
+    """What a CSV file is, by its columns; None if it is no list of annotations."""
+    columns = {column.strip().strip('"').lower() for column in head.split("\n", 1)[0].split(",")}
+    if {"imageid", "labelname"} <= columns:
+        return "a table of Open Images without its folder"
+    if any(column.startswith("encodedpixels") for column in columns):
+        return "a table of run lengths"
+    if {"xmin", "ymin", "xmax", "ymax"} <= columns or _RETINANET.match(head):
+        return "a table of boxes"
+    return None
+
+
+def _mask_format(path: Path) -> str | None:
+    """What folders of masks lack, or which format they are; None if they are unknown."""
+    names = {folder.name.lower() for folder in visible_folders(path)}
+    for one, other in (("Class", "Object"), ("Object", "Class")):
+        if f"segmentation{one.lower()}" in names and f"segmentation{other.lower()}" not in names:
+            return (
+                f"it has Segmentation{one} without Segmentation{other}, which is not read; export "
+                "'Segmentation mask 1.1', with both, or COCO"
+            )
+    if any(name.endswith("annot") for name in names) and (path / "label_colors.txt").is_file():
+        return "it is CamVid, which has no instances; export 'Segmentation mask 1.1' or COCO"
     return None
 
 
 def _first_files(path: Path) -> list[Path]:
-    inner = (visible_files(folder) for folder in visible_folders(path)[:_MAX_FILES])
-    files = chain(visible_files(path), *inner)
-    return [f for f in files if f.suffix.lower() in (".json", ".ndjson", ".csv", ".tfrecord")][
-        :_MAX_FILES
-    ]
+    folders = [path]
+    for folder in folders:
+        if len(folder.relative_to(path).parts) < _MAX_DEPTH:
+            folders += visible_folders(folder)[: max(_MAX_FILES - len(folders), 0)]
+    files = chain.from_iterable(visible_files(folder) for folder in folders)
+    endings = {".json", ".ndjson", ".csv", ".txt", *_OTHERS}
+    return [f for f in files if f.suffix.lower() in endings][:_MAX_FILES]
 
 
 def _head(file: Path) -> str:

@@ -6,17 +6,18 @@ https://www.robots.ox.ac.uk/~vgg/software/via/
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mrcnn.datasets.entries import Entry, normalize_name, shown
+from mrcnn.datasets.entries import Entry, marks_no_object, normalize_name
 from mrcnn.datasets.layout import IMAGE_FOLDERS, ImageFinder, dataset_root, visible_files
 from mrcnn.datasets.rasterize import box_mask, ellipse_mask, polygon_mask
 from mrcnn.datasets.reader import FolderReader, class_names_argument, class_table, other_parts
 from mrcnn.datasets.via_file import Region, ViaImage, is_via_file, read_via
+from mrcnn.files.names import shown
 
 DEFAULT_CLASS = "object"
 _DEFAULT_FILE = "via_region_data.json"
@@ -68,17 +69,37 @@ class ViaDataset(FolderReader):
                 the class.
         """
         root = Path(dataset_dir)
-        file = self.part_files(root, subset)[0]
+        files = self.part_files(root, subset)
         contents: dict[Path, list[tuple[ViaImage, list[str]]]] = {}
-        for path in dict.fromkeys([file, *self.all_files(root)]):
+        for path in dict.fromkeys([*files, *self.all_files(root)]):
             with self.tolerate(path):
                 images = read_via(path)
                 contents[path] = self._with_names(images, path, class_name, attribute, classes)
         found = {n for images in contents.values() for _, names in images for n in names if n}
+        found = {name for name in found if not marks_no_object(name)}
         table = class_table(found, classes, root)
         for name, number in table.items():
             self.add_class(source, number, name)
-        self._add_images(file, contents.get(file, []), table, root, source)
+        for file in self._different_files(files, contents):
+            self._add_images(file, contents.get(file, []), table, root, source)
+
+    def _different_files(
+        self, files: Sequence[Path], contents: dict[Path, list[tuple[ViaImage, list[str]]]]
+    ) -> list[Path]:
+        """The files of a part without those that describe images of earlier ones once more."""
+        taken: list[Path] = []
+        known: set[str] = set()
+        left = []
+        for file in files:
+            names = {image.name for image, _ in contents.get(file, [])}
+            if names & known:
+                left.append(file.name)
+            else:
+                taken.append(file)
+                known |= names
+        reason = f"images of theirs are in {', '.join(file.name for file in taken)} too"
+        self.leave_out(reason, left, noun="annotation files")
+        return taken
 
     def _with_names(
         self,
@@ -108,13 +129,17 @@ class ViaDataset(FolderReader):
         source: str,
     ) -> None:
         finder = _image_finder(file, root)
-        unnamed, shapeless = [], []
+        unnamed, shapeless, short = [], [], []
         for image, names in images:
             annotations = []
             for region, name in zip(image.regions, names, strict=True):
                 kind = region.shape.get("name")
                 if kind not in _SHAPES:
                     shapeless.append(f"{region.place}: {shown(kind)}")
+                elif marks_no_object(name):
+                    continue
+                elif _is_short(region.shape):
+                    short.append(region.place)
                 elif not name:
                     unnamed.append(region.place)
                 elif name in table:
@@ -129,16 +154,20 @@ class ViaDataset(FolderReader):
                 annotation_file=str(file),
             )
         self.leave_out("the region attribute of the class has no value", unnamed)
+        self.leave_out("their polygons have fewer than three points", short)
         self.leave_out(f"the shape is not one of {', '.join(_SHAPES)}", shapeless)
 
     @classmethod
     def own_files(cls, folder: Path) -> list[Path]:
-        """Return the VIA file of a folder, or the file itself; the default name goes first."""
+        """Return the VIA files of a folder, or the file itself.
+
+        The file of VIA's default name is the only one where it exists, as in Matterport's sample.
+        """
         if folder.is_file():
             return [folder] if is_via_file(folder) else []
         files = [file for file in visible_files(folder, ".json", ".csv") if is_via_file(file)]
-        files.sort(key=lambda f: (f.name.lower() != _DEFAULT_FILE, f.suffix.lower() == ".csv"))
-        return files[:1]
+        files.sort(key=lambda f: f.suffix.lower() == ".csv")
+        return [file for file in files if file.name.lower() == _DEFAULT_FILE][:1] or files
 
     def draw_instance(
         self, annotation: dict[str, Any], height: int, width: int
@@ -153,12 +182,18 @@ class ViaDataset(FolderReader):
             return polygon_mask(xs, ys, height, width)
         if kind == "rect":
             x, y = shape.number("x"), shape.number("y")
-            right, bottom = x + shape.number("width"), y + shape.number("height")
+            right = x + shape.number("width", low=0)
+            bottom = y + shape.number("height", low=0)
             return box_mask(x, y, right, bottom, height, width)
         radii = ("r", "r") if kind == "circle" else ("rx", "ry")
         rx, ry = (shape.number(name, low=0) for name in radii)
         angle = shape.number("theta", default=0.0)  # radians; version 1 has none
         return ellipse_mask(shape.number("cx"), shape.number("cy"), rx, ry, height, width, angle)
+
+
+def _is_short(shape: Mapping[str, Any]) -> bool:
+    xs, ys = shape.get("all_points_x"), shape.get("all_points_y")
+    return isinstance(xs, list) and isinstance(ys, list) and max(len(xs), len(ys)) < 3
 
 
 def _image_finder(file: Path, root: Path) -> ImageFinder:

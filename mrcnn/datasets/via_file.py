@@ -21,7 +21,7 @@ from mrcnn.datasets.entries import (
 from mrcnn.datasets.outline import json_outline
 from mrcnn.files.names import printable
 
-CSV_HEADER = "#filename,file_size,file_attributes"
+CSV_HEADER = "filename,file_size,file_attributes"
 # Version 3 writes the kind of a shape as a number in front of its coordinates.
 _KINDS_V3 = {
     1: "point",
@@ -83,7 +83,7 @@ def is_via_file(path: Path) -> bool:
     """Return whether a file, broken or not, has the keys of a VIA export or project."""
     if path.suffix.lower() == ".csv":
         try:
-            return path.is_file() and read_text(path).startswith(CSV_HEADER)
+            return path.is_file() and _csv_delimiter(read_text(path)) is not None
         except ValueError:
             return False
     outline = json_outline(path) if path.suffix.lower() == ".json" else None
@@ -159,13 +159,23 @@ def _inner_object(entry: Entry, key: str) -> Mapping[str, Any]:
     return value
 
 
+def _csv_delimiter(text: str) -> str | None:
+    """What separates the columns of VIA's CSV export; None for another file."""
+    head = text[:200].removeprefix("\ufeff").removeprefix("#").replace('"', "")
+    return next((mark for mark in ",;\t" if head.startswith(CSV_HEADER.replace(",", mark))), None)
+
+
 def _read_csv(path: Path) -> Iterator[ViaImage]:
     """Return an export as CSV: one line for each region, JSON in two of its columns."""
     images: dict[str, ViaImage] = {}
     try:
-        for line, row in enumerate(csv.DictReader(io.StringIO(read_text(path))), start=2):
+        text = read_text(path)
+        # Spreadsheet programs write semicolons; some users remove the "#".
+        text = text.removeprefix("\ufeff").removeprefix("#")
+        rows = csv.DictReader(io.StringIO(text), delimiter=_csv_delimiter(text) or ",")
+        for line, row in enumerate(rows, start=2):
             entry = Entry(row, f"{path}, line {line}")
-            name = entry.file_name("#filename")
+            name = entry.file_name("filename")
             image = images.setdefault(name, ViaImage(name, [name]))
             shape = _inner_object(entry, "region_shape_attributes")
             if shape:

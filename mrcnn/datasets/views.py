@@ -147,8 +147,10 @@ def merge(datasets: Sequence[Dataset]) -> DatasetView:
         ValueError: there is no part.
 
     Example:
-        >>> both = merge([cats, dogs])                                      # doctest: +SKIP
-        >>> both.class_names                                                # doctest: +SKIP
+        >>> cats, dogs = Dataset(), Dataset()
+        >>> cats.add_class("pets", 1, "cat")
+        >>> dogs.add_class("pets", 1, "dog")
+        >>> merge([cats, dogs]).class_names
         ['BG', 'cat', 'dog']
     """
     parts = list(datasets)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from mrcnn.datasets import image_files
-from mrcnn.datasets.entries import AnnotationError, Entry, as_number
+from mrcnn.datasets.entries import AnnotationError, Entry, as_number, marks_no_object, read_text
 from mrcnn.datasets.layout import ImageFinder, visible_files, visible_folders
 from mrcnn.datasets.problems import Problem
 from mrcnn.datasets.rasterize import box_mask, polygon_mask
@@ -34,6 +34,8 @@ _LISTS = ("Segmentation", "Main", "")
 _NO_SHAPES = {"bndbox", "polygon", "robndbox", "part", "parts", "actions", "attributes", "point"}
 # Inner elements that some tools fill with a text that describes a shape.
 _SHAPE_TEXTS = {"segmentation", "mask", "rle", "points", "polyline", "contour", "keypoints"}
+# What tools write for a flag that was not set.
+_UNSPECIFIED = ("Unspecified", "unspecified", "UNSPECIFIED", "None", "null")
 # A coordinate beyond this is no position in an image.
 _MAX_COORDINATE = 1e7
 # A file of another kind may lie before the annotations: this many are looked at.
@@ -94,6 +96,7 @@ class VocDataset(DatasetReader):
             others = [file for file in _all_annotations(root) if file not in own]
             for annotation in self._parse_files(others).values():
                 names.update(item.name for item in annotation.objects)
+        names = {name for name in names if not marks_no_object(name)}
         table = class_table(names, classes, root)
         for name, number in table.items():
             self.add_class(source, number, name)
@@ -146,13 +149,15 @@ class VocDataset(DatasetReader):
             return False
         if not path.is_dir():
             return False
+        if _is_wrapper(path):
+            return False
         tags = {}
         for file in _all_annotations(path)[:_MAX_LOOKED_AT]:
             tags[file] = xml_root_tag(file)
-            if tags[file] == "annotation":
+            if tags[file].lower() == "annotation":
                 return True
         for file, tag in tags.items():
-            if tag == "annotations":
+            if tag.lower() == "annotations":
                 _refuse_other_root(parse_xml(file), file)
         return False
 
@@ -295,6 +300,8 @@ def _refuse_other_root(root: ElementTree.Element, file: Path) -> None:
             f"{file}: it is an export 'CVAT for images' or 'CVAT for video', which is not read; "
             "export the task from CVAT as 'COCO 1.0' or 'Segmentation mask 1.1'"
         )
+    if root.tag == "annotations":
+        raise AnnotationError(f"{file}: it is an export 'CVAT for images' without an image")
     raise AnnotationError(
         f"{file}: not a VOC file, the outermost element is <{root.tag}>; it must be <annotation>"
     )
@@ -322,7 +329,9 @@ def _parse_object(element: ElementTree.Element, file: Path, number: int) -> _Obj
         if tag not in _NO_SHAPES
         and (isinstance(value, dict) or (value is not None and tag.lower() in _SHAPE_TEXTS))
     ]
-    difficult = entry.flag("difficult", default=False)
+    difficult = entry.get("difficult", None) not in (None, *_UNSPECIFIED) and entry.flag(
+        "difficult", default=False
+    )
     return _Object(entry.name("name"), box, difficult, polygons, unknown, is_rotated)
 
 
@@ -340,20 +349,24 @@ def _coordinate(entry: Entry, key: str) -> float:
 def _polygon(element: ElementTree.Element, where: str) -> tuple[np.ndarray, np.ndarray] | None:
     """Return the corners of <polygon>; None if it is empty.
 
-    Roboflow writes <x1>, <y1>, <x2>, ..., LabelMe of MIT <pt> with <x> and <y>, others a text of
-    numbers.
+    Roboflow writes <x1>, <y1>, <x2>, ..., LabelMe of MIT <pt> with <x> and <y>, others <point>,
+    attributes instead of elements, or a text of numbers.
     """
     points: list[tuple[float, float]] = []
-    if not len(element) and (text := (element.text or "").strip()):
+    corner = next((tag for tag in ("pt", "point", "vertex") if element.find(tag) is not None), "")
+    text = (element.text or "").strip() or element.get("points", "").strip()
+    if not len(element) and text:
         numbers = [as_number(n, where, "polygon") for n in re.split(r"[\s,;()\[\]]+", text) if n]
         if len(numbers) % 2:
             raise AnnotationError(
                 f"{where}: polygon has {len(numbers)} numbers; they must be pairs"
             )
         points = list(zip(numbers[::2], numbers[1::2], strict=True))
-    elif element.find("pt") is not None:
-        for number, point in enumerate(element.iterfind("pt"), start=1):
-            entry = Entry(element_content(point) or {}, f"{where}, polygon, pt {number}")
+    elif corner:
+        for number, point in enumerate(element.iterfind(corner), start=1):
+            content = element_content(point)
+            content = {**point.attrib, **(content if isinstance(content, dict) else {})}
+            entry = Entry(content, f"{where}, polygon, {corner} {number}")
             points.append((_coordinate(entry, "x"), _coordinate(entry, "y")))
     else:
         content = element_content(element)
@@ -431,6 +444,15 @@ def _parts(path: Path) -> dict[str, _Part]:
                 if xml_folder is not None:
                     parts.setdefault(inner.name, _Part(xml_folder, _part_folders(path, inner)))
     return parts
+
+
+def _is_wrapper(path: Path) -> bool:
+    """Whether a folder has nothing but one VOC dataset with lists, as VOCdevkit/VOC2012."""
+    parts = _parts(path)
+    return len(parts) == 1 and all(
+        part.folders[0].parent == path and bool(list_files(part.folders[0]))
+        for part in parts.values()
+    )
 
 
 def _part_folders(path: Path, inner: Path) -> tuple[Path, ...]:
@@ -521,12 +543,9 @@ def read_list(list_file: Path) -> list[str]:
     """Return the lines of a list in ImageSets that are not empty.
 
     Raises:
-        AnnotationError: it is not UTF-8.
+        AnnotationError: it is neither UTF-8 nor UTF-16.
     """
-    try:
-        text = list_file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise AnnotationError(f"{list_file}: it is not UTF-8 ({error.reason})") from error
+    text = read_text(list_file)
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 

@@ -19,21 +19,21 @@ from mrcnn.datasets.entries import (
     AnnotationError,
     as_integer,
     as_name,
+    marks_no_object,
     normalize_name,
     read_json,
-    shown,
 )
 from mrcnn.datasets.layout import visible_files, visible_folders
 from mrcnn.datasets.rasterize import box_mask, polygon_mask
 from mrcnn.datasets.reader import DatasetReader, choose_subset
-from mrcnn.files.names import printable
+from mrcnn.datasets.yolo_parts import IMAGE_FOLDERS, LABEL_FOLDERS, ListedLayout, listed_parts
+from mrcnn.files.names import printable, shown
 
 # Files with class names, the most specific kind first.
 _YAML_FILES = ("data.yaml", "dataset.yaml", "data.yml", "dataset.yml")
 _JSON_FILES = ("category_ids.json", "names.json", "classes.json")
 _TEXT_FILES = ("classes.txt", "obj.names", "labels.names", "classes.names", "labels.txt")
-_IMAGE_FOLDERS = ("images", "image", "imgs", "img", "JPEGImages")
-_LABEL_FOLDERS = ("labels", "label")
+_YAML_ENDINGS = (".yaml", ".yml")
 # The folders of Darknet, as CVAT exports them, which hold images and labels together.
 _DARKNET_FOLDER = re.compile(r"obj_(\w+)_data", re.IGNORECASE)
 # Tools overshoot the image a little; much more means that these are pixels.
@@ -68,9 +68,11 @@ class YoloDataset(DatasetReader):
         """Load labels in YOLO's form.
 
         Args:
-            dataset_dir: folder with images/ and labels/ (with a sub-folder in each for a subset,
-                or none), with sub-folders that hold images/ and labels/, with images and label
-                files together, or with Darknet's obj_train_data/.
+            dataset_dir: folder with images/ and labels/ (with a sub-folder in each for a subset, or
+                none), with sub-folders that hold images/ and labels/, with images and label files
+                together, or with Darknet's obj_train_data/. Where its YAML file lists other
+                folders or text files as "train", "val" and "test", these are the parts. Or that
+                YAML file.
             subset: "train", "val", ...
             names: class id -> name, or the names of the ids 0, 1, ... The ids may be any
                 numbers. None reads a YAML file with names, category_ids.json, classes.txt,
@@ -84,12 +86,14 @@ class YoloDataset(DatasetReader):
             AnnotationError: a line or a file with names is not understood.
             ValueError: no labels or names are found, or the subset or a class does not exist.
         """
-        root = Path(dataset_dir)
-        if not root.is_dir():
-            raise FileNotFoundError(f"dataset_dir is '{root}': no such folder")
-        layout = _find_layout(root, subset)
-        table = _names(root, names, classes)
-        wanted = list(dict.fromkeys(table.values())) if classes is None else _wanted(classes, table)
+        path = Path(dataset_dir)
+        root = _root(path)
+        if not path.exists() or not root.is_dir():
+            raise FileNotFoundError(f"dataset_dir is '{path}': no such folder")
+        layout = _find_layout(path, subset)
+        table = _names(path, names, classes, layout)
+        every = [name for name in dict.fromkeys(table.values()) if not marks_no_object(name)]
+        wanted = every if classes is None else _wanted(classes, table)
         first_ids: dict[str, int] = {}
         for number, name in table.items():
             first_ids.setdefault(name, number)
@@ -115,16 +119,19 @@ class YoloDataset(DatasetReader):
 
     @classmethod
     def recognizes(cls, path: Path) -> bool:
-        """Return whether a folder holds YOLO label files, right or wrong ones."""
+        """Return whether a folder holds YOLO label files, right or wrong ones; or its YAML file."""
+        if path.is_file():
+            return path.suffix.lower() in _YAML_ENDINGS and bool(_names_or_none(path))
         if not path.is_dir():
             return False
         layouts = list(_layouts(path).values())
         files = [file for layout in layouts for file in layout.label_files().values()]
         if any(looks_like_labels(file) for file in files[:_MAX_LOOKED_AT]):
             return True
-        # A dataset of negatives is known by its file of names alone.
-        apart = any(layout.label_dir != layout.image_dir for layout in layouts)
-        return apart and any(file.name.lower() in _YAML_FILES for file in visible_files(path))
+        # A dataset of negatives, or of broken labels, is known by its file of names alone.
+        apart = any(isinstance(a, ListedLayout) or a.label_dir != a.image_dir for a in layouts)
+        known = (*_YAML_FILES, *(_TEXT_FILES if files else ()))
+        return apart and any(file.name.lower() in known for file in visible_files(path))
 
     @classmethod
     def subsets(cls, path: Path) -> list[str]:
@@ -285,13 +292,19 @@ def _wanted(classes: Sequence[str], table: Mapping[int, str]) -> list[str]:
 
 
 def _names(
-    root: Path, names: Mapping[int, str] | Sequence[str] | None, classes: Sequence[str] | None
+    path: Path,
+    names: Mapping[int, str] | Sequence[str] | None,
+    classes: Sequence[str] | None,
+    layout: _Layout | ListedLayout,
 ) -> dict[int, str]:
     """Class id -> name, in the order of the ids."""
+    root = _root(path)
     where: object = "names"
     given: Any = names
     if given is None:
-        found = _names_in_files(root)
+        # The folder of a part may hold its own file, as in an archive's only folder.
+        part = () if isinstance(layout, ListedLayout) else (layout.image_dir.parent,)
+        found = (path, _yaml_names(path)) if path != root else _names_in_files(root, *part)
         if found is not None:
             where, given = found
     if given is None:
@@ -300,7 +313,15 @@ def _names(
         files = ", ".join((*_YAML_FILES[:2], *_JSON_FILES[:2], *_TEXT_FILES[:2]))
         raise ValueError(f"names is None: {root} has no file with class names ({files})")
     if isinstance(given, Mapping):
-        numbers = {as_integer(k, where, "a class id", 0, _MAX_CLASS_ID): k for k in given}
+        numbers: dict[int, Any] = {}
+        for key in given:
+            number = as_integer(key, where, "a class id", 0, _MAX_CLASS_ID)
+            if number in numbers:
+                raise AnnotationError(
+                    f"{printable(where)}: names has the class id {number} twice, as "
+                    f"{shown(numbers[number])} and {shown(key)}; ids must differ"
+                )
+            numbers[number] = key
         return {n: as_name(given[numbers[n]], where, f"name {n}") for n in sorted(numbers)}
     if isinstance(given, str) or not isinstance(given, Sequence):
         raise AnnotationError(
@@ -310,11 +331,16 @@ def _names(
     return {n: as_name(name, where, f"name {n}") for n, name in enumerate(given)}
 
 
-def _names_in_files(root: Path) -> tuple[Path, Any] | None:
-    """The class names that lie with the dataset or in the folder above, and their file."""
+def _names_in_files(root: Path, *parts: Path) -> tuple[Path, Any] | None:
+    """The class names that lie with the dataset or in the folder above, and their file.
+
+    Args:
+        root: the folder of the dataset.
+        *parts: further folders to look in.
+    """
     root = root.absolute()
-    inner = [folder for name in _LABEL_FOLDERS if (folder := _inner(root, name)) is not None]
-    for folder in (root, *inner, root.parent):
+    inner = [folder for name in LABEL_FOLDERS if (folder := _inner(root, name)) is not None]
+    for folder in (root, *inner, *parts, root.parent):
         files = visible_files(folder)
         by_name = {file.name.lower(): file for file in reversed(files)}
         for name in _YAML_FILES:
@@ -364,13 +390,12 @@ def _names_or_none(file: Path) -> Any:
 
 
 def _read_yaml(file: Path) -> Any:
-    """Parse a YAML file; every scalar is text: "no" and "1" are names like others."""
-    try:
-        import yaml
-    except ImportError:
-        raise ValueError(f"{file}: PyYAML is needed to read it; or give names=...") from None
+    """Parse a YAML file; every scalar is text, so that "no" and "1" are names too."""
+    import yaml
+
     text = read_text(file)
     try:
+        _refuse_repeated_keys(yaml.compose(text, Loader=yaml.BaseLoader), file)
         return yaml.load(text, Loader=yaml.BaseLoader)
     except RecursionError as error:
         raise AnnotationError(f"{printable(file)}: not valid YAML (nested too deeply)") from error
@@ -383,14 +408,62 @@ def _read_yaml(file: Path) -> Any:
         ) from error
 
 
+def _refuse_repeated_keys(node: Any, file: Path, levels: int = 2) -> None:
+    """Raise for a mapping that has a key twice: YAML's readers take the last one silently."""
+    pairs = node.value if getattr(node, "id", None) == "mapping" else []
+    seen = set()
+    for key, value in pairs:
+        if isinstance(key.value, str) and key.value in seen:
+            raise AnnotationError(
+                f"{printable(file)} line {key.start_mark.line + 1}: the key {shown(key.value)} "
+                "occurs twice; keys must differ"
+            )
+        if isinstance(key.value, str):
+            seen.add(key.value)
+        if levels > 1:
+            _refuse_repeated_keys(value, file, levels - 1)
+
+
 def _inner(folder: Path, name: str) -> Path | None:
     return image_files.first_folder(folder, [name])
 
 
-def _layouts(path: Path) -> dict[str, _Layout]:
-    """Part -> its folders; the part "" is the whole dataset."""
-    if not path.is_dir():
+def _root(path: Path) -> Path:
+    """The folder of the dataset, also where its YAML file was given."""
+    return path.parent if path.suffix.lower() in _YAML_ENDINGS and path.is_file() else path
+
+
+def _layouts(path: Path) -> dict[str, _Layout | ListedLayout]:
+    """Part -> its folders; the part "" is the whole dataset.
+
+    Args:
+        path: the folder, or its YAML file.
+    """
+    root = _root(path)
+    if not root.is_dir():
         return {}
+    found = _folder_layouts(root)
+    listed = _listed_parts(root, path if path != root else None)
+    places = {place for a in found.values() for place in (a.image_dir, a.image_dir.parent)}
+    # A list that says what the folders say changes no name of a part.
+    same = all(len(a.sources) == 1 and a.sources[0] in places for a in listed.values())
+    return {**found} if same else {**listed}
+
+
+def _listed_parts(root: Path, file: Path | None) -> dict[str, ListedLayout]:
+    files = [file] if file is not None else visible_files(root, *_YAML_ENDINGS)
+    files.sort(key=lambda f: f.name.lower() not in _YAML_FILES)
+    for candidate in files:
+        try:
+            content = _read_yaml(candidate)
+        except ValueError:  # reading the names says what is wrong
+            continue
+        if isinstance(content, dict) and content.get("names"):
+            return listed_parts(root, content)
+    return {}
+
+
+def _folder_layouts(path: Path) -> dict[str, _Layout]:
     whole = _image_and_label_folders(path)
     if whole is not None:
         images, labels = whole
@@ -399,12 +472,12 @@ def _layouts(path: Path) -> dict[str, _Layout]:
         inner = {p.name.lower(): p for p in visible_folders(labels)}
         shared = [p for p in visible_folders(images) if p.name.lower() in inner]
         if shared:
-            return {p.name: _Layout(p, inner[p.name.lower()]) for p in shared}
+            return {p.name: _folders(p, inner[p.name.lower()]) for p in shared}
     found = dict(_parts_in_folders(path))
     if found:
         return found
     if whole is not None:
-        return {"": _Layout(*whole)}
+        return {"": _folders(*whole)}
     if image_files.list_images(path) and _label_files(path):
         return {"": _Layout(path, path)}
     return {}
@@ -416,23 +489,28 @@ def _parts_in_folders(path: Path) -> Iterator[tuple[str, _Layout]]:
         both = _image_and_label_folders(folder)
         darknet = _DARKNET_FOLDER.fullmatch(folder.name)
         if both is not None:
-            yield folder.name, _Layout(*both)
+            yield folder.name, _folders(*both)
         elif darknet:
             yield darknet[1], _Layout(folder, folder, has_folders=True)
-        elif folder.name.lower() not in (*_LABEL_FOLDERS, *map(str.lower, _IMAGE_FOLDERS)) and any(
+        elif folder.name.lower() not in (*LABEL_FOLDERS, *map(str.lower, IMAGE_FOLDERS)) and any(
             looks_like_labels(file) for file in _label_files(folder)[:_MAX_LOOKED_AT]
         ):
             if image_files.list_images(folder):
                 yield folder.name, _Layout(folder, folder)
 
 
+def _folders(images: Path, labels: Path) -> _Layout:
+    """The layout of two folders; images that lie only in sub-folders are found there."""
+    return _Layout(images, labels, has_folders=not image_files.list_images(images))
+
+
 def _image_and_label_folders(path: Path) -> tuple[Path, Path] | None:
-    images = image_files.first_folder(path, _IMAGE_FOLDERS)
-    labels = image_files.first_folder(path, _LABEL_FOLDERS)
+    images = image_files.first_folder(path, IMAGE_FOLDERS)
+    labels = image_files.first_folder(path, LABEL_FOLDERS)
     return (images, labels) if images is not None and labels is not None else None
 
 
-def _find_layout(root: Path, subset: str | None) -> _Layout:
+def _find_layout(root: Path, subset: str | None) -> _Layout | ListedLayout:
     layouts = _layouts(root)
     names = sorted(name for name in layouts if name)
     name = choose_subset(root, subset, names) if names or subset else ""

@@ -109,8 +109,15 @@ def draw_instances(
             of the masks is not that of the image, or an option is out of range.
 
     Example:
-        >>> result = model.detect([image])[0]  # doctest: +SKIP
-        >>> drawn = draw_instances(image, result, class_names=names)  # doctest: +SKIP
+        >>> image = np.zeros((64, 96, 3), np.uint8)
+        >>> result = {
+        ...     "rois": np.array([[20, 30, 40, 60]]),
+        ...     "class_ids": np.array([1]),
+        ...     "scores": np.array([0.9]),
+        ... }
+        >>> drawn = draw_instances(image, result, class_names=["BG", "cat"])
+        >>> drawn.shape, bool((drawn != image).any())
+        ((64, 96, 3), True)
     """
     import cv2
 

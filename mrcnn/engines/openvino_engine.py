@@ -23,6 +23,7 @@ from mrcnn.engines import conversion, model_cache, pieces
 from mrcnn.engines.base import Inputs, Tensor
 from mrcnn.engines.keras_engine import compile_inference, max_detections
 from mrcnn.engines.openvino_package import import_openvino
+from mrcnn.engines.signal_stack import kept_signal_stack
 from mrcnn.engines.weights_watch import WeightsWatch
 from mrcnn.layers.winograd import KERNEL_BASIS
 
@@ -41,6 +42,7 @@ _CONVERTED = (*pieces.NETWORKS, *pieces.ALIGNERS)
 _Pyramid = tuple[Tensor, np.ndarray]
 
 
+@kept_signal_stack()
 def has_bfloat16() -> bool:
     """Return whether this CPU multiplies in bfloat16 (AMX or AVX-512 BF16)."""
     ov = import_openvino()
@@ -71,7 +73,9 @@ class OpenVINOEngine:
         calibration: Callable[[], list[Inputs]] | None = None,
     ) -> None:
         if precision not in PRECISIONS:
-            raise ValueError(f"precision is {precision!r}; it must be one of {PRECISIONS}")
+            raise ValueError(
+                f"precision is {precision!r}; it must be one of {', '.join(PRECISIONS)}"
+            )
         self.precision = precision
         # Winograd's algorithm is for float32: 16 bits round too much, and int8 needs convolutions.
         self._in_float32 = precision == "float32" or (
@@ -315,6 +319,7 @@ class OpenVINOEngine:
         names = [[v.name, list(v.shape)] for v in self._variables()]
         return model_cache.cache_key(settings, versions, names, self._in_float32, *weights)
 
+    @kept_signal_stack()
     def _read(self, folder: Path) -> dict[str, Any]:
         """Return the models of a cache entry, whose weights stay in the mapped files."""
         ov = import_openvino()
@@ -329,6 +334,7 @@ class OpenVINOEngine:
             models[name] = core.read_model(xml, ov.Tensor(weights, shared_memory=True))
         return models
 
+    @kept_signal_stack()
     def _compile(self, models: dict[str, Any]) -> None:
         """Make models ready to run."""
         ov = import_openvino()

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 
 from mrcnn.engines.openvino_package import import_openvino
+from mrcnn.engines.signal_stack import kept_signal_stack
 
 
+@kept_signal_stack()
 def quantized(models: dict[str, Any], samples: dict[str, list[np.ndarray]]) -> dict[str, Any]:
     """Return models with convolutions and matrix products in 8 bits.
 

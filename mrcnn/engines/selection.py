@@ -40,9 +40,9 @@ def check_choice(engine: str, precision: str | None, mode: str, config: Any) -> 
     if engine == "auto" and os.environ.get("MRCNN_ENGINE"):
         source, engine = "MRCNN_ENGINE", os.environ["MRCNN_ENGINE"]
     if engine not in ENGINES:
-        raise ValueError(f"{source} is {engine!r}; it must be one of {ENGINES}")
+        raise ValueError(f"{source} is {engine!r}; it must be one of {', '.join(ENGINES)}")
     if precision is not None and precision not in PRECISIONS:
-        raise ValueError(f"precision is {precision!r}; it must be one of {PRECISIONS}")
+        raise ValueError(f"precision is {precision!r}; it must be one of {', '.join(PRECISIONS)}")
     missing = _missing_for_openvino()
     chosen = engine
     if engine == "auto":

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+import reprlib
 import unicodedata
 
 # Control characters, format characters (which include the bidirectional overrides), surrogates
 # and line separators: what a terminal acts on instead of showing it.
 _UNPRINTABLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+
+
+class _ShortRepr(reprlib.Repr):
+    """The beginning of a `repr`: that of a whole annotation file would take gigabytes."""
+
+    def repr_instance(self, x: object, level: int) -> str:
+        return repr(x)
+
+
+_SHORT = _ShortRepr()
+_SHORT.maxlevel = 4
+_SHORT.maxlist = _SHORT.maxdict = _SHORT.maxtuple = _SHORT.maxset = 40
+_SHORT.maxstring = _SHORT.maxlong = _SHORT.maxother = 1000
 
 
 def printable(text: object) -> str:
@@ -35,14 +49,14 @@ def shown(value: object, limit: int = 200) -> str:
     """Return a value of any type as printable text for a message.
 
     Args:
-        value: the value; its `repr` is taken.
+        value: the value; its `repr` is taken, of large containers only the beginning.
         limit: characters after which the text ends in "...".
 
     Returns:
         Printable text, also for values whose `repr` fails.
     """
     try:
-        text = printable(repr(value))
+        text = printable(_SHORT.repr(value))
     except Exception:  # a class of the user's own, or a number too long for a text
         text = f"of type {type(value).__name__}"
     return text if len(text) <= limit else f"{text[:limit]}..."

@@ -34,8 +34,12 @@ class Refiner:
         notes: facts about the training, kept in the file.
 
     Example:
-        >>> refiner = Refiner.load("weights/mask_refiner_motorcycle.h5")  # doctest: +SKIP
-        >>> refined = refiner.refine(image, result["mask_probs"], result["rois"])  # doctest: +SKIP
+        >>> from mrcnn.checkpoints.known import resolve_weights
+        >>> refiner = Refiner.load(resolve_weights("motorcycle", kind="refiner"))
+        >>> mask_probs = np.zeros((64, 96, 1), np.float32)
+        >>> mask_probs[20:40, 30:60] = 0.9
+        >>> refiner.refine(np.zeros((64, 96, 3), np.uint8), mask_probs).shape
+        (64, 96, 1)
     """
 
     def __init__(

@@ -216,7 +216,7 @@ def test_not_found(known, server, tmp_path):
 
 
 def test_offline(known, server, tmp_path):
-    url = "http://127.0.0.1:9/coco.h5"  # nobody listens on the discard port
+    url = "http://127.0.0.1:9/coco.h5"  # no server listens on the discard port
     known("coco", url=url)
     message = failed(tmp_path / "w.h5")
     assert url in message

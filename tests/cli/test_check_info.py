@@ -7,6 +7,8 @@ import h5py
 import numpy as np
 import pytest
 
+from mrcnn.checkpoints.known import resolve_weights
+
 
 @pytest.fixture
 def via_folder(tmp_path):
@@ -67,6 +69,19 @@ def test_info_of_a_file_that_is_no_weight_file(run, tmp_path):
     assert str(path) in err
 
 
+def test_info_of_a_refiner_says_what_it_is(run):
+    path = resolve_weights("motorcycle", kind="refiner")
+    code, _, err = run("info", path)
+    assert code == 2
+    assert err == f"mrcnn: error: {path} is a mask refiner: it is for --refine, not for weights\n"
+
+
+def test_info_counts_classes_as_the_other_commands_do(run):
+    _, out, _ = run("info", "small")
+    rows = dict(line.split(maxsplit=1) for line in out.splitlines())
+    assert rows["classes"] == "3 and the background"
+
+
 @pytest.fixture
 def trained(parity_dir):
     return parity_dir / "shapes_resnet50_trained.h5"
@@ -77,7 +92,7 @@ def test_info_of_a_trained_model(run, trained):
     rows = dict(line.split(maxsplit=1) for line in out.splitlines() if "  " in line)
     assert code == 0
     assert rows["backbone"] == "resnet50"
-    assert rows["classes"] == "4"
+    assert rows["classes"] == "3 and the background"
     assert rows["complete"] == "yes, it can detect"
 
 

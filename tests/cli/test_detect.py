@@ -21,12 +21,12 @@ def test_a_folder_with_a_broken_image(run, fake_model, weights, photos, tmp_path
     assert sorted(p.name for p in output.iterdir()) == ["a.jpg", "c.jpg", "detections.json"]
     lines = out.splitlines()
     assert lines[1].startswith("[1/3] a.jpg  60x40  cat 1, dog 1  ")
-    assert lines[2].startswith("[2/3] b.jpg  failed: ")
+    assert lines[2].startswith("[2/3] b.jpg  failed: not an image that can be decoded")
     assert lines[3].startswith("[3/3] c.png  32x32  cat 1, dog 1  ")
     assert "2 images, 4 objects in 2 of them" in lines
     assert f"Results  {output}  (detections.json)" in lines
     assert err.startswith("1 of 3 images failed:\n")
-    assert str(photos / "b.jpg") in err
+    assert f"  {photos / 'b.jpg'}: not an image that can be decoded" in err
     entries = read_json(output / "detections.json")
     assert [(e["image_id"], e["file_name"], e["category_name"]) for e in entries] == [
         (1, "a.jpg", "cat"),
@@ -56,7 +56,7 @@ def test_options_reach_the_model_and_the_files(run, fake_model, weights, photos,
     output = tmp_path / "out"
     code, out, _ = run(
         *("detect", photos / "a.jpg", "--weights", weights, "--output", output),
-        *("--min-confidence", 0.25, "--classes", "DOG", "--csv", "--no-pictures"),
+        *("--min-confidence", 0.25, "--classes", "DOG", "--csv", "--no-draw"),
         *("--segmentation", "polygon", "--batch-size", 2),
         *("--engine", "openvino", "--precision", "int8", "--calibration", photos),
     )
@@ -96,6 +96,14 @@ def test_nothing_found_writes_an_empty_list(
     assert code == 0
     assert "60x40  nothing  " in out
     assert read_json(tmp_path / "detections.json") == []
+
+
+def test_a_run_without_a_readable_image_counts_no_objects(
+    run, fake_model, weights, photos, tmp_path
+):
+    code, out, _ = run("detect", photos / "b.jpg", "--weights", weights, "--output", tmp_path)
+    assert code == 1
+    assert "0 images" in out.splitlines() and "objects" not in out
 
 
 def test_an_image_on_which_the_model_fails_is_reported_and_the_others_go_on(

@@ -38,7 +38,12 @@ def test_from_other_classes_leaves_the_heads_random(run, fake_model, weights):
     ((train, val, rate, epochs, layers, options),) = model.trained
     assert (train.num_images, val.num_images) == (8, 2)
     assert (rate, epochs, layers) == (0.01, 4, "4+")
-    assert options == {"augmentation": flip_left_right, "custom_callbacks": None, "seed": 5}
+    assert options == {
+        "augmentation": flip_left_right,
+        "custom_callbacks": None,
+        "seed": 5,
+        "verbose": 2,  # the output is no terminal
+    }
     assert "8 images to train on, 2 to validate on, classes: square, circle, triangle" in out
     assert "Weights and logs are in runs/run" in out
 

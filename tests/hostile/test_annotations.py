@@ -1,6 +1,6 @@
 """Mutated annotation files: documented errors only, no crash, no hang, little memory.
 
-`MRCNN_HOSTILE_MUTATIONS` is the number of mutations; 3000 take about two minutes.
+`MRCNN_MUTATIONS` is the number of mutations; 3000 take about two minutes.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.counts import num_mutations
 from tests.hostile.annotations import DATASETS, mutate
 
-MUTATIONS = int(os.environ.get("MRCNN_HOSTILE_MUTATIONS", "300"))
+MUTATIONS = num_mutations(300)
 SECONDS_EACH = 20
 MAX_MEMORY = 1_000_000_000  # bytes, beyond what the imports take
 ROOT = Path(__file__).resolve().parents[2]

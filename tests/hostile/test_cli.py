@@ -18,10 +18,11 @@ import cv2
 import numpy as np
 import pytest
 
+from tests.counts import num_kills
 from tests.fake_model import describe, fake_model, run, weights  # noqa: F401
 
 ROOT = Path(__file__).parents[2]
-NUM_KILLS = int(os.environ.get("MRCNN_KILLS", 3))
+NUM_KILLS = num_kills(3)
 IMAGE = cv2.imencode(".png", np.full((40, 60, 3), 90, np.uint8))[1].tobytes()
 
 
@@ -359,18 +360,77 @@ def test_sigterm_ends_other_verbs(weights, tmp_path, verb):
     assert figures.read_text() == "[]"
 
 
+def kill_at_random(start_of_line, check, *words, seconds, delay):
+    """Kill a command `NUM_KILLS` times after a line, and call `check()` after each kill.
+
+    Args:
+        start_of_line: start of the line after which the work begins.
+        check: called after every kill.
+        words: the command.
+        seconds: see `start`.
+        delay: the longest time between the line and the kill.
+    """
+    chance = random.Random(0)
+    kills = 0
+    for _ in range(2 * NUM_KILLS + 10):  # some end before they are killed
+        if kills == NUM_KILLS:
+            return
+        process = start(*words, seconds=seconds)
+        wait_for_line(process, start_of_line)
+        time.sleep(chance.uniform(0, delay))
+        process.kill()
+        process.communicate(timeout=60)
+        kills += process.returncode == -signal.SIGKILL
+        check()
+    assert kills == NUM_KILLS
+
+
 def test_kills_leave_no_half_file_under_a_final_name(weights, tmp_path):
     folder, output = make_photos(tmp_path, 20, side=200)
     output.mkdir()
     (output / "detections.json").write_text("[]\n")
-    chance = random.Random(0)
-    for _ in range(NUM_KILLS):
-        process = start("detect", folder, "--weights", weights, "--output", output, seconds=0.01)
-        wait_for_line(process, "Weights")
-        time.sleep(chance.uniform(0, 0.8))
-        process.kill()
-        process.communicate(timeout=30)
-        assert_no_half_files(output)
+    words = ("detect", folder, "--weights", weights, "--output", output)
+    kill_at_random("Weights", lambda: assert_no_half_files(output), *words, seconds=0.01, delay=0.8)
+    assert start(*words).wait(60) == 0
+    assert len(list(output.glob("image*.jpg"))) == 20
+    assert len(read_json(output / "detections.json")) == 40
+
+
+def test_killed_evaluations_leave_the_old_files_or_the_new_ones(weights, tmp_path):
+    describe(weights.with_suffix(".json"), ["BG", "square", "circle", "triangle"])
+    figures, results = tmp_path / "out" / "figures.json", tmp_path / "out" / "results.json"
+    words = ("evaluate", 6, "--format", "shapes", "--weights", weights)
+    words += ("--output", figures, "--results", results)
+    process = start(*words, seconds=0.02)
+    wait_for_line(process, "Dataset")
+    begin = time.monotonic()
+    process.communicate(timeout=60)
+    elapsed = time.monotonic() - begin
+
+    def content(path):
+        found = read_json(path)
+        if path == figures and found:
+            del found["seconds_per_image"]  # never the same
+        return found
+
+    new = {path: content(path) for path in (figures, results)}
+    assert len(new[results]) == 12 and new[figures]["num_detections"] == 12
+
+    def write_old():
+        for path in new:
+            path.write_text("[]")
+
+    def check():
+        for path, expected in new.items():
+            assert content(path) in ([], expected)
+        others = set(figures.parent.iterdir()) - set(new)
+        assert all(path.name.startswith(".tmp-") for path in others)
+        write_old()
+
+    write_old()
+    kill_at_random("Dataset", check, *words, seconds=0.02, delay=elapsed)
+    assert start(*words, seconds=0.02).wait(60) == 0
+    assert {path: content(path) for path in new} == new
 
 
 def test_a_swallowed_signal_is_raised_again():

@@ -1,7 +1,7 @@
 """Servers that answer wrongly, slowly or for ever, on 127.0.0.1.
 
 A fetched file is the whole file or none; only the documented errors come out, in bounded time and
-space. `MRCNN_HOSTILE_COUNT` sets the number of seeded mutations.
+space. `MRCNN_MUTATIONS` sets the number of seeded mutations.
 """
 
 import contextlib
@@ -18,8 +18,9 @@ import pytest
 from mrcnn.files import fetch as fetching
 from mrcnn.files.fetch import ChecksumError, FetchError, fetch
 from mrcnn.files.http_client import _Redirects
+from tests.counts import num_mutations
 
-COUNT = int(os.environ.get("MRCNN_HOSTILE_COUNT", "100"))
+COUNT = num_mutations(100)
 CONTENT = random.Random(0).randbytes(20_000)
 SHA = hashlib.sha256(CONTENT).hexdigest()
 QUICK = {"timeout": 0.4, "backoff": 0.001, "retries": 1}

@@ -1,10 +1,9 @@
 """Seeded mutations of small image files: an array or a documented error, and nothing else.
 
-MRCNN_HOSTILE_IMAGES is the number of files that are tried (default 1500).
+`MRCNN_MUTATIONS` is the number of files that are tried (default 1500).
 """
 
 import io
-import os
 import struct
 
 import numpy as np
@@ -12,8 +11,9 @@ import pytest
 from PIL import Image
 
 from mrcnn.datasets import image_files
+from tests.counts import num_mutations
 
-COUNT = int(os.environ.get("MRCNN_HOSTILE_IMAGES", "1500"))
+COUNT = num_mutations(1500)
 # Small, so that a mutated size costs neither time nor memory in the suite.
 LIMIT = 4_000_000
 NOISE = np.random.default_rng(0).integers(0, 256, (24, 20, 4), dtype=np.uint8)

@@ -1,11 +1,10 @@
 """A process that is killed while it writes weights or fetches a file leaves the old file or the
 new one, and what it leaves beside it does no harm.
 
-`MRCNN_KILL_COUNT` sets the number of kills of each kind.
+`MRCNN_KILLS` sets the number of kills of each kind.
 """
 
 import hashlib
-import os
 import random
 import subprocess
 import sys
@@ -18,9 +17,10 @@ import pytest
 from mrcnn.checkpoints import load_weights
 from mrcnn.files.fetch import fetch
 from tests.checkpoints.fakes import FakeModel, conv
+from tests.counts import num_kills
 from tests.local_server import LocalServer
 
-COUNT = int(os.environ.get("MRCNN_KILL_COUNT", "4"))
+COUNT = num_kills(4)
 ROOT = Path(__file__).parents[2]
 
 SAVE = """

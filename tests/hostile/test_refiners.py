@@ -10,6 +10,7 @@ import pytest
 
 from mrcnn.refinement import Recipe, Refiner, Scale, open_refiner
 from mrcnn.refinement.recipes import RECIPES
+from tests.counts import num_mutations
 from tests.hostile.test_weights import (
     cut_or_splice,
     flip_bytes,
@@ -19,7 +20,7 @@ from tests.hostile.test_weights import (
     replace_attribute,
 )
 
-COUNT = int(os.environ.get("MRCNN_HOSTILE_COUNT", "40"))
+COUNT = num_mutations(40)
 TINY = Recipe(
     name="tiny",
     architecture="unet",

@@ -1,7 +1,7 @@
 """Settings beside a weight file that were damaged or made to harm.
 
 `describe_weights` gives either settings that keep every rule or a ValueError that names the file;
-nothing large is allocated. `MRCNN_HOSTILE_COUNT` sets the number of seeded mutations.
+nothing large is allocated. `MRCNN_MUTATIONS` sets the number of seeded mutations.
 """
 
 import json
@@ -18,8 +18,9 @@ from mrcnn.checkpoints.description import describe_weights, read_description
 from mrcnn.config import Config
 from mrcnn.config_rules import find_problems
 from tests.checkpoints.fakes import small_mask_rcnn
+from tests.counts import num_mutations
 
-COUNT = int(os.environ.get("MRCNN_HOSTILE_COUNT", "300"))
+COUNT = num_mutations(300)
 MAX_SECONDS = 2.0
 MAX_BYTES = 2**26
 

@@ -1,7 +1,7 @@
 """Weight files and refiner files that were damaged or made to harm.
 
 Only ValueError and OSError may come out of reading one, in bounded time and memory, and a model
-that was not loaded keeps its values. `MRCNN_HOSTILE_COUNT` sets the number of seeded mutations.
+that was not loaded keeps its values. `MRCNN_MUTATIONS` sets the number of seeded mutations.
 """
 
 import os
@@ -23,8 +23,9 @@ from mrcnn.checkpoints import (
     verify,
 )
 from tests.checkpoints.fakes import FakeModel, conv, norm, variables
+from tests.counts import num_mutations
 
-COUNT = int(os.environ.get("MRCNN_HOSTILE_COUNT", "300"))
+COUNT = num_mutations(300)
 MAX_SECONDS = 5.0
 MAX_GROWTH = 512 * 2**20
 
@@ -275,6 +276,20 @@ def with_attribute(value, name="weight_names", group="conv1"):
     return change
 
 
+def sequence_instead_of_text(path):
+    """Change the type of a text of variable length, so that h5py ends the process reading it."""
+    text = b"\x19\x01\x01\0\x10\0\0\0"  # class and version, kind of sequence, UTF-8, 16 bytes
+    content = path.read_bytes()
+    assert content.count(text) == 1
+    path.write_bytes(content.replace(text, b"\x19\x0c" + text[2:]))
+
+
+def with_sequences(path):
+    with h5py.File(path, "r+") as file:
+        floats = h5py.vlen_dtype(np.float32)
+        file["conv1"].attrs.create("weight_names", [np.ones(2), np.ones(3)], dtype=floats)
+
+
 SHAPE = (3, 3, 3, 2)
 
 
@@ -298,6 +313,8 @@ SHAPE = (3, 3, 3, 2)
         (soft_link_through_an_external_one, "elsewhere is a link to another file"),
         (with_attribute(np.array([b"\xff\xfe"])), "weight_names of .* must be UTF-8 text"),
         (with_attribute(5), "weight_names of .* holds 5; it must hold text"),
+        (sequence_instead_of_text, "mrcnn_metadata of .* is of type object; it must hold text"),
+        (with_sequences, "weight_names of .* is of type object; it must hold text"),
         (with_attribute(b"\xff", "layer_names", "/"), "layer_names of .* must be UTF-8 text"),
         (with_attribute(7, "mrcnn_metadata", "/"), "mrcnn_metadata of .* it must be one text"),
         (with_attribute("[" * 60000, "mrcnn_metadata", "/"), "mrcnn_metadata of .* is not JSON"),

@@ -56,7 +56,7 @@ CASES = {
     "overlap drops the worse": ([A, B, C], [0.8, 0.9, 0.1], 3, 0.5, None, [1, 2, -1]),
     "overlap below the threshold stays": ([A, B], [0.8, 0.9], 2, 0.9, None, [1, 0]),
     "ties go to the lower index": ([C, A, B], [0.5, 0.5, 0.5], 3, 0.5, None, [0, 1, -1]),
-    "at most so many": ([A, C], [0.1, 0.9], 1, 0.5, None, [1]),
+    "at most one": ([A, C], [0.1, 0.9], 1, 0.5, None, [1]),
     "a threshold that is an int": ([A, B], [0.8, 0.9], 2, 0, None, [1, -1]),
     "an int, with classes": ([A, B], [0.8, 0.9], 2, 1, [1, 1], [1, 0]),
     "fewer boxes than outputs": ([A], [0.5], 4, 0.5, None, [0, -1, -1, -1]),

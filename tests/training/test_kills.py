@@ -9,9 +9,11 @@ from pathlib import Path
 import keras
 import pytest
 
+from tests.counts import num_kills
+
 # 200 by hand: MRCNN_KILLS=200 pytest tests/training/test_kills.py
-KILLS = int(os.environ.get("MRCNN_KILLS", "3"))
-SEED = int(os.environ.get("MRCNN_KILLS_SEED", "0"))
+KILLS = num_kills(3)
+SEED = 0
 
 
 @pytest.mark.slow

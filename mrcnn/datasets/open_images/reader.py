@@ -50,13 +50,6 @@ class OpenImagesDataset(DatasetReader):
 
     The classes get the numbers 1, 2, ... in the order they are named in; their source is
     "open_images" and their source id the Open Images id (`/m/04_sv`).
-
-    Example:
-        >>> dataset = OpenImagesDataset.from_path(  # doctest: +SKIP
-        ...     "open_images", classes=["Motorcycle"], split="validation"
-        ... )
-        >>> dataset.class_names  # doctest: +SKIP
-        ['BG', 'Motorcycle']
     """
 
     format_name = "open_images"
