@@ -136,7 +136,7 @@ def normalize_annotation(annotation: Any, place: str) -> dict[str, Any]:
 
 
 def _parse_text(entry: Entry, key: str) -> Any:
-    """The value of a key, also where it is written as JSON text; None where it is absent."""
+    """Return the value of a key, also where it is written as JSON text; None where it is absent."""
     value = entry.get(key, None)
     if isinstance(value, str) and value.strip()[:1] in ("[", "{"):
         try:
@@ -147,7 +147,7 @@ def _parse_text(entry: Entry, key: str) -> Any:
 
 
 def _read_box(entry: Entry) -> list[float]:
-    """The box [x, y, width, height], whose sides must not be negative."""
+    """Return the box [x, y, width, height], whose sides must not be negative."""
     parsed = _parse_text(entry, "bbox")
     if parsed is not None and parsed is not entry.data["bbox"]:
         entry = Entry({**entry.data, "bbox": parsed}, entry.where)
@@ -158,7 +158,7 @@ def _read_box(entry: Entry) -> list[float]:
 
 
 def _joined_rles(rles: list[Any]) -> Any:
-    """The union of run lengths; a broken one alone, so that drawing it names what is wrong."""
+    """Return the union of run lengths; a broken one alone, so that drawing it names the cause."""
     if len(rles) == 1:
         return rles[0]
     mask: Any = None

@@ -170,7 +170,7 @@ def _draw_shape(shape: Entry, height: int, width: int) -> np.ndarray:
 
 
 def _kind(shape: Entry) -> str:
-    """The shape's type in lower case; a polygon where it is not given."""
+    """Return the shape's type in lower case; a polygon where it is not given."""
     return shape.text("shape_type", default="").lower() or "polygon"
 
 

@@ -147,7 +147,7 @@ def dataset_folder(path: Any, format: str) -> Any:
 
 
 def _format_of(path: Path, broken: list[tuple[str, Exception]]) -> str | None:
-    """The first format that a path has; what goes wrong on the way is added to `broken`."""
+    """Return the first format that a path has; what goes wrong on the way is added to `broken`."""
     for name in READERS:
         try:
             if _recognizes(load_reader(name), path):
@@ -163,7 +163,7 @@ def _recognizes(reader: type[DatasetReader], path: Path) -> bool:
 
 
 def _wrapped_folders(path: Path, is_dataset: Callable[[Path], bool]) -> list[Path]:
-    """The nearest dataset in sub-folders of `path`, in a list; an empty list without one.
+    """Return the nearest dataset in sub-folders of `path`, in a list; an empty list without one.
 
     Raises:
         ValueError: several are equally near.

@@ -170,7 +170,7 @@ def _class_labels(dataset: Dataset) -> list[str]:
 
 
 def require_learnable(dataset: Dataset) -> None:
-    """Raise unless a prepared dataset has an instance that is no crowd and has a pixel.
+    """Raise ValueError unless a prepared dataset has an instance that is no crowd and has a pixel.
 
     Stops at the first one; instances of images that cannot be read do not count.
 

@@ -127,7 +127,7 @@ def unsupported_format(path: Path) -> str | None:
 
 
 def _csv_format(head: str) -> str | None:
-    """What a CSV file is, by its columns; None if it is no list of annotations."""
+    """Return the kind of a CSV file by its columns; None if it is no list of annotations."""
     columns = {column.strip().strip('"').lower() for column in head.split("\n", 1)[0].split(",")}
     if {"imageid", "labelname"} <= columns:
         return "a table of Open Images without its folder"
@@ -139,7 +139,7 @@ def _csv_format(head: str) -> str | None:
 
 
 def _mask_format(path: Path) -> str | None:
-    """What folders of masks lack, or which format they are; None if they are unknown."""
+    """Describe the missing parts or the format of folders of masks; None if they are unknown."""
     names = {folder.name.lower() for folder in visible_folders(path)}
     for one, other in (("Class", "Object"), ("Object", "Class")):
         if f"segmentation{one.lower()}" in names and f"segmentation{other.lower()}" not in names:

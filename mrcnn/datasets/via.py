@@ -86,7 +86,7 @@ class ViaDataset(FolderReader):
     def _different_files(
         self, files: Sequence[Path], contents: dict[Path, list[tuple[ViaImage, list[str]]]]
     ) -> list[Path]:
-        """The files of a part without those that describe images of earlier ones once more."""
+        """Return the files of a part that do not describe the images of earlier ones again."""
         taken: list[Path] = []
         known: set[str] = set()
         left = []

@@ -160,7 +160,7 @@ def _inner_object(entry: Entry, key: str) -> Mapping[str, Any]:
 
 
 def _csv_delimiter(text: str) -> str | None:
-    """What separates the columns of VIA's CSV export; None for another file."""
+    """Return the separator of the columns of VIA's CSV export; None for another file."""
     head = text[:200].removeprefix("\ufeff").removeprefix("#").replace('"', "")
     return next((mark for mark in ",;\t" if head.startswith(CSV_HEADER.replace(",", mark))), None)
 

@@ -447,7 +447,7 @@ def _parts(path: Path) -> dict[str, _Part]:
 
 
 def _is_wrapper(path: Path) -> bool:
-    """Whether a folder has nothing but one VOC dataset with lists, as VOCdevkit/VOC2012."""
+    """Return whether a folder has nothing but one VOC dataset with lists, as VOCdevkit/VOC2012."""
     parts = _parts(path)
     return len(parts) == 1 and all(
         part.folders[0].parent == path and bool(list_files(part.folders[0]))

@@ -264,7 +264,7 @@ def read_text(path: Path) -> str:
 def _annotations(
     label_file: Path, table: Mapping[int, str], first_ids: Mapping[str, int], wanted: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """The lines of a label file whose classes are wanted."""
+    """Return the lines of a label file whose classes are wanted."""
     annotations = []
     for line in read_labels(label_file):
         name = table.get(line["class_id"])
@@ -279,7 +279,7 @@ def _annotations(
 
 
 def _label_files(folder: Path) -> list[Path]:
-    """The text files of a folder that are no lists of classes."""
+    """Return the text files of a folder that are no lists of classes."""
     return [f for f in visible_files(folder, ".txt") if f.name.lower() not in _TEXT_FILES]
 
 
@@ -332,7 +332,7 @@ def _names(
 
 
 def _names_in_files(root: Path, *parts: Path) -> tuple[Path, Any] | None:
-    """The class names that lie with the dataset or in the folder above, and their file.
+    """Return the class names that lie with the dataset or in the folder above, and their file.
 
     Args:
         root: the folder of the dataset.
@@ -381,7 +381,7 @@ def _yaml_names(file: Path) -> Any:
 
 
 def _names_or_none(file: Path) -> Any:
-    """The names of a YAML file that may have another purpose."""
+    """Return the names of a YAML file that may have another purpose."""
     try:
         content = _read_yaml(file)
     except AnnotationError:
@@ -429,7 +429,7 @@ def _inner(folder: Path, name: str) -> Path | None:
 
 
 def _root(path: Path) -> Path:
-    """The folder of the dataset, also where its YAML file was given."""
+    """Return the folder of the dataset, also where its YAML file was given."""
     return path.parent if path.suffix.lower() in _YAML_ENDINGS and path.is_file() else path
 
 
@@ -484,7 +484,7 @@ def _folder_layouts(path: Path) -> dict[str, _Layout]:
 
 
 def _parts_in_folders(path: Path) -> Iterator[tuple[str, _Layout]]:
-    """The parts that are folders of their own."""
+    """Return the parts that are folders of their own."""
     for folder in visible_folders(path):
         both = _image_and_label_folders(folder)
         darknet = _DARKNET_FOLDER.fullmatch(folder.name)
@@ -500,7 +500,7 @@ def _parts_in_folders(path: Path) -> Iterator[tuple[str, _Layout]]:
 
 
 def _folders(images: Path, labels: Path) -> _Layout:
-    """The layout of two folders; images that lie only in sub-folders are found there."""
+    """Return the layout of two folders; images that lie only in sub-folders are found there."""
     return _Layout(images, labels, has_folders=not image_files.list_images(images))
 
 

@@ -58,7 +58,7 @@ class ListedLayout:
         return images
 
     def _label_of(self, image: Path) -> Path:
-        """The label file of an image: in "labels" instead of the last "images", or beside it."""
+        """Return an image's label file: in "labels" instead of the last "images", or beside it."""
         parts = image.relative_to(self.root).parts
         usual = {name.lower() for name in IMAGE_FOLDERS}
         for position in range(len(parts) - 2, -1, -1):
@@ -103,7 +103,7 @@ def _first_existing(bases: list[Path], recorded: str) -> Path | None:
 
 
 def _inside(root: Path, recorded: str) -> Path:
-    """The longest ending of a path that exists in `root`; all of it, in `root`, if none does."""
+    """Return the longest ending of a path that exists in `root`; all of it if none does."""
     names = recorded.strip().replace("\\", "/").split("/")
     names = [name for name in names if name not in ("", ".", "..") and "\0" not in name]
     for start in range(len(names)):
