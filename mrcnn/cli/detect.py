@@ -78,15 +78,18 @@ def detect(
     options = RunOptions(output, wanted, color_by, segmentation, draw, batch_size, tile, refiner)
     run = DetectionRun(model, described.class_names, options)
     run.seconds["load model"] = time.perf_counter() - started
+    heading = "Results so far"
     try:
         show_progress(run, paths)
+        heading = "Results"
     finally:
         # Also after a signal or an error: what was found so far is not lost.
         with delayed():
             run.close()
             written = write_results(run.entries, output, csv)
-    echo(report(run, time.perf_counter() - started))
-    echo(printable(f"Results  {output}  ({', '.join(path.name for path in written)})"))
+            if heading == "Results":
+                echo(report(run, time.perf_counter() - started))
+            echo(printable(f"{heading}  {output}  ({', '.join(path.name for path in written)})"))
     show_failures(run.failures, len(paths))
 
 
