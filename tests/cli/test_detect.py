@@ -114,6 +114,12 @@ def test_an_interrupted_run_says_where_its_results_are(
     assert {e["file_name"] for e in read_json(tmp_path / "detections.json")} == {"a.jpg"}
 
 
+@pytest.mark.parametrize("word", ["--no-draw", "--no-pictures"])
+def test_drawing_can_be_left_out(run, fake_model, weights, photos, tmp_path, word):
+    run("detect", photos / "a.jpg", "--weights", weights, "--output", tmp_path / "out", word)
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["detections.json"]
+
+
 def test_a_run_without_a_readable_image_counts_no_objects(
     run, fake_model, weights, photos, tmp_path
 ):
