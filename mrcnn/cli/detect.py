@@ -47,6 +47,7 @@ def detect(
     engine: Engine = "auto",
     precision: Precision = None,
     calibration: Calibration = None,
+    no_pictures: Annotated[bool, typer.Option("--no-pictures", hidden=True)] = False,
 ) -> None:
     """Detect objects and their masks in images.
 
@@ -75,18 +76,25 @@ def detect(
     if refine is not None:
         echo(printable(f"Refiner  {refine}"))
     model = load_model(described, engine, precision, calibration)
-    options = RunOptions(output, wanted, color_by, segmentation, draw, batch_size, tile, refiner)
+    options = RunOptions(
+        output, wanted, color_by, segmentation, draw and not no_pictures, batch_size, tile, refiner
+    )
     run = DetectionRun(model, described.class_names, options)
     run.seconds["load model"] = time.perf_counter() - started
+    heading = "Results so far"
     try:
         show_progress(run, paths)
+        heading = "Results"
     finally:
         # Also after a signal or an error: what was found so far is not lost.
         with delayed():
             run.close()
             written = write_results(run.entries, output, csv)
-    echo(report(run, time.perf_counter() - started))
-    echo(printable(f"Results  {output}  ({', '.join(path.name for path in written)})"))
+            if heading == "Results":
+                echo(report(run, time.perf_counter() - started))
+            if heading == "Results" or run.num_done:
+                names = ", ".join(path.name for path in written)
+                echo(printable(f"{heading}  {output}  ({names})"))
     show_failures(run.failures, len(paths))
 
 

@@ -26,9 +26,12 @@ def match_classes(model_names: Sequence[str], data_names: Sequence[str]) -> list
     nameless = nameless or list(data_names[1:]) == ["object"]
     if nameless and len(model_names) == len(data_names):
         return list(range(len(model_names)))
+    hint = ""
+    if list(data_names[1:]) == ["object"]:  # what readers call a class without a name
+        hint = "; the option class_name=NAME gives that of the dataset a name"
     raise ValueError(
         f"the classes of the model are {_some(model_names[1:])}, those of the dataset are "
-        f"{_some(data_names[1:])}; they must have a name in common"
+        f"{_some(data_names[1:])}; they must have a name in common{hint}"
     )
 
 

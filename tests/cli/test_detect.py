@@ -2,11 +2,13 @@
 
 import csv
 import json
+import signal
 
 import cv2
 import numpy as np
 import pytest
 
+from mrcnn.cli import signals
 from mrcnn.cli.detect import class_numbers
 
 
@@ -96,6 +98,26 @@ def test_nothing_found_writes_an_empty_list(
     assert code == 0
     assert "60x40  nothing  " in out
     assert read_json(tmp_path / "detections.json") == []
+
+
+def test_an_interrupted_run_says_where_its_results_are(
+    run, fake_model, weights, photos, tmp_path, monkeypatch
+):
+    def stop():
+        raise signals.Stopped(signal.SIGINT)
+
+    monkeypatch.setattr(signals, "stop_if_asked", stop)
+    code, out, err = run("detect", photos, "--weights", weights, "--output", tmp_path)
+    assert code == 130
+    assert out.splitlines()[-1] == f"Results so far  {tmp_path}  (detections.json)"
+    assert err == "mrcnn: stopped by SIGINT\n"
+    assert {e["file_name"] for e in read_json(tmp_path / "detections.json")} == {"a.jpg"}
+
+
+@pytest.mark.parametrize("word", ["--no-draw", "--no-pictures"])
+def test_drawing_can_be_left_out(run, fake_model, weights, photos, tmp_path, word):
+    run("detect", photos / "a.jpg", "--weights", weights, "--output", tmp_path / "out", word)
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["detections.json"]
 
 
 def test_a_run_without_a_readable_image_counts_no_objects(

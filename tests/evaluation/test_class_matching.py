@@ -32,6 +32,11 @@ def test_classes_without_a_match_are_refused(model, data):
         match_classes(model, data)
 
 
+def test_the_error_says_how_to_name_the_class_of_a_dataset_without_names():
+    with pytest.raises(ValueError, match="in common; the option class_name=NAME "):
+        match_classes(["BG", "cat", "dog"], ["BG", "object"])
+
+
 def test_renumbered_classes_drops_what_the_dataset_lacks(fake_model):  # noqa: F811
     class Settings:
         BATCH_SIZE = 1
