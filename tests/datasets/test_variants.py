@@ -432,6 +432,17 @@ def test_folders_around_the_parts(tmp_path):
         assert open_dataset(tmp_path, format_name, subset="val").num_images == 1
 
 
+def test_options_name_folders_of_the_dataset_itself(tmp_path):
+    """A dataset further in is not taken where options say what belongs to this one."""
+    for place in ("photos", "old/set/images"):
+        write_files(tmp_path / place, {"a.png": None})
+    for place in ("segments", "old/set/masks"):
+        write_mask(tmp_path / place / "a.png", 255)
+    dataset = open_dataset(tmp_path, "masks", image_dir="photos", mask_dir="segments")
+    assert dataset.image_info[0]["path"] == str(tmp_path / "photos" / "a.png")
+    assert find_dataset(tmp_path) == ("masks", tmp_path / "old")
+
+
 def test_voc_lists_in_a_folder(tmp_path):
     files = {**one_voc(), "ImageSets/Main/train.txt": "a\n".encode("utf-16")}
     write_files(tmp_path / "VOCdevkit" / "VOC2012", files)
