@@ -158,6 +158,21 @@ READ = {
         ["cat"],
         [300],
     ),
+    "VOC: other letters": (
+        {
+            "a.png": None,
+            "a.xml": voc(BOX.replace("xmin", "Xmin"))
+            .replace("object", "Object")
+            .replace("annotation", "ANNOTATION"),
+        },
+        ["cat"],
+        [600],
+    ),
+    "VOC: a namespace": (
+        {"a.png": None, "a.xml": voc().replace("<annotation", '<annotation xmlns="http://x.y"')},
+        ["cat"],
+        [600],
+    ),
     "VOC: difficult is not said": (
         one_voc(BOX + "<difficult>Unspecified</difficult>"),
         ["cat"],
@@ -290,10 +305,6 @@ REFUSED = {
     "YOLO: commas": (
         {"images/a.png": None, "labels/a.txt": "0,0.5,0.5,1,1", "classes.txt": "cat"},
         ["a.txt line 1", "a class id and numbers are needed"],
-    ),
-    "VOC: Annotation": (
-        {"a.xml": voc().replace("annotation>", "Annotation>")},
-        ["a.xml", "the outermost element is <Annotation>"],
     ),
     "CVAT without an image": (
         {"annotations.xml": "<annotations><meta/></annotations>"},
