@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from mrcnn.datasets.entries import AnnotationError, Entry, marks_no_object, read_json
+from mrcnn.datasets.image_files import pixel_limit
 from mrcnn.datasets.layout import IMAGE_FOLDERS, visible_files, visible_folders
 from mrcnn.datasets.outline import json_outline, late_keys
 from mrcnn.datasets.reader import SUBSET_SYNONYMS
 from mrcnn.files.names import printable, shown
-from mrcnn.geometry.rle import decode_rle, encode_rle, read_polygons
+from mrcnn.geometry.rle import decode_rle, encode_rle, read_polygons, read_size
 
 _LISTS = ("images", "annotations", "categories")
 # A file of this name describes the whole folder it lies in.
 _WHOLE_FILES = ("_annotations.coco.json", "annotations.json")
+_USUAL_NAMES = re.compile(r"_annotations\.coco\.json|instances_.*\.json")
 _MAX_SUBSET_FILES = 16
 # Captions and key points are beside COCO's instances; they are other tasks.
 _OTHER_TASKS = re.compile(r"(captions|person_keypoints|stuff|panoptic|image_info)_")
@@ -54,7 +56,7 @@ class CocoFile:
             raise FileNotFoundError(f"{path}: no such annotation file")
         data = read_json(path)
         if is_part and isinstance(data, dict):
-            data.setdefault("categories", [])
+            data["categories"] = data.get("categories") or []
         for key in _LISTS:
             if not isinstance(data, dict) or not isinstance(data.get(key), list):
                 raise AnnotationError(f"{printable(path)}: a COCO file must have a list {key!r}")
@@ -164,6 +166,9 @@ def _joined_rles(rles: list[Any]) -> Any:
     mask: Any = None
     for rle in map(_plain_rle, rles):
         try:
+            height, width = read_size(rle)
+            if height * width > pixel_limit():
+                return rles  # of no image that can be opened
             part = decode_rle(rle)
         except ValueError:
             return rle
@@ -297,7 +302,9 @@ def _part_order(path: Path) -> tuple[int, str]:
 def is_coco_file(path: Path) -> bool:
     """Return whether a JSON file, broken or not, has COCO's keys and no other format's."""
     outline = json_outline(path)
-    if outline is None or outline.is_list:
+    if outline is None or not (outline.is_list or outline.keys):
+        return _USUAL_NAMES.fullmatch(path.name.lower()) is not None  # empty or broken
+    if outline.is_list:
         return False
     keys = outline.keys
     if "annotations" in keys and not outline.is_complete:

@@ -81,9 +81,12 @@ class CvatMaskDataset(DatasetReader):
             table = class_table(names, classes, root)
         for name, number in table.items():
             self.add_class(source, number, name)
-        for stem, image in _images(root, subset, object_masks).items():
+        lacking: list[str] = []
+        for stem, image in _images(root, subset, {**object_masks, **class_masks}).items():
             if stem in object_masks and stem not in class_masks:
                 raise ValueError(f"{root}: {CLASS_FOLDER} has no mask {stem}, {OBJECT_FOLDER} has")
+            if stem in class_masks and stem not in object_masks:
+                lacking.append(stem)
             masks = (
                 {"masks": (str(class_masks[stem]), str(object_masks[stem]))}
                 if stem in object_masks
@@ -97,6 +100,7 @@ class CvatMaskDataset(DatasetReader):
                 known_colors=set(colors),
                 **masks,
             )
+        self.leave_out(f"{OBJECT_FOLDER} has no mask of theirs", lacking, noun="class masks")
 
     @classmethod
     def recognizes(cls, path: Path) -> bool:

@@ -39,6 +39,7 @@ MASK_FOLDERS = (
 MODES = ("auto", "index", "binary")
 _IMAGE_ENDING = re.compile(r"[_-](image|img)$", re.IGNORECASE)
 _MASK_ENDING = re.compile(r"([_-](masks?|instances?|seg)|[_-])$", re.IGNORECASE)
+_IMAGE_ENDINGS = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"))
 _LOSSY = (".jpg", ".jpeg", ".jpe", ".jfif")
 # A photograph taken for a label image has more values than this, and masks of many gigabytes.
 _MAX_INSTANCES = 10_000
@@ -222,9 +223,10 @@ def _labels_and_values(path: str | Path, mode: str) -> tuple[np.ndarray, np.ndar
     else:
         values = np.unique(labels)
     values = values[values != 0]
-    if mode == "auto" and labels.dtype == np.uint8 and len(values) > 1 and values[-1] == 255:
+    highest = {1: 255, 2: 65535}.get(labels.dtype.itemsize)
+    if mode == "auto" and len(values) > 1 and values[-1] == highest:
         raise ValueError(
-            f"{path}: mode is 'auto', but 255 occurs among {len(values)} values; say whether "
+            f"{path}: mode is 'auto', but {highest} occurs among {len(values)} values; say whether "
             "this is one object with soft edges (mode='binary') or a label image (mode='index')"
         )
     if len(values) > _MAX_INSTANCES or len(values) * labels.size > _MAX_MASK_BYTES:
@@ -295,9 +297,19 @@ def match_masks(mask_dir: Path, images: dict[str, Path]) -> dict[str, list[Path]
     """
     found: dict[str, list[Path]] = {}
     parts: dict[str, list[Path]] = {}
+    folded: dict[str, list[str]] = {}
+    for name in images:
+        folded.setdefault(name.lower(), []).append(name)
     for file in image_files.list_images(mask_dir):
         stem = file.stem if file.stem in images else _MASK_ENDING.sub("", file.stem)
+        if stem not in images:
+            # Some tools append an ending, "a.jpg.png", or write other letters.
+            stem = Path(stem).stem if Path(stem).suffix.lower() in _IMAGE_ENDINGS else stem
+            alike = folded.get(stem.lower(), [])
+            stem = alike[0] if len(alike) == 1 and stem not in images else stem
         if stem in images:
+            if stem in found and file.stem != stem:
+                continue  # the file of the image's own name is all of it
             found[stem] = [file]
         elif owner := _owner(stem, images):
             parts.setdefault(owner, []).append(file)

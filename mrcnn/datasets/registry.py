@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 import os
@@ -74,7 +75,7 @@ def open_dataset(
     """
     if format is None:
         format, path = find_dataset(path)
-    else:
+    elif not options:  # options such as image_dir say what belongs to the dataset
         path = dataset_folder(path, format)
     reader = load_reader(format)
     if keep_going and "keep_going" in inspect.signature(reader.from_path).parameters:
@@ -111,7 +112,7 @@ def find_dataset(path: str | os.PathLike[str]) -> tuple[str, Path]:
         return name, path
     if not broken:
         for place in _wrapped_folders(path, lambda f: _format_of(f, broken) is not None):
-            logger.warning("%s is opened, the only dataset in %s", printable(place), shown_path)
+            _announce(printable(place), shown_path)
             return _format_of(place, []) or "", place
     if broken:
         name, reason = broken[0]
@@ -126,6 +127,11 @@ def find_dataset(path: str | os.PathLike[str]) -> tuple[str, Path]:
         + "\n".join(looked_for)
         + "\nIf it is one of these, name it: format=..., or --format on the command line."
     )
+
+
+@functools.lru_cache(1024)  # once for each: verbs look several times
+def _announce(place: str, path: str) -> None:
+    logger.warning("%s is opened, the only dataset in %s", place, path)
 
 
 def dataset_folder(path: Any, format: str) -> Any:

@@ -256,13 +256,14 @@ def _check_counts(dataset: Dataset, report: DatasetReport, used: Counter[int]) -
     """Add the findings from the counts of all classes; crowds are negative in `used`."""
     add = report.problems.append
     crowds = sum(count for class_id, count in used.items() if class_id < 0)
-    empty = sum(info.get("dropped") or 0 for info in dataset.image_info)
+    is_complete = report.num_checked == dataset.num_images
+    empty = sum(info.get("dropped") or 0 for info in dataset.image_info) if is_complete else 0
     if (crowds or empty) and crowds == report.num_instances and report.ok:
         message = _nothing_to_learn(crowds, empty, dataset.num_images)
         add(Problem("error", "nothing_to_learn", message))
     elif report.num_checked and not report.num_instances and report.ok:
         lost = [p for p in report.problems if p.kind == "left_out" and p.severity == "warning"]
-        if lost and report.num_checked == dataset.num_images:
+        if lost and is_complete:
             message = f"{_nothing_to_learn(0, 0, dataset.num_images)}; {lost[0].message}"
             add(Problem("error", "nothing_to_learn", message))
             return

@@ -34,6 +34,11 @@ _LISTS = ("Segmentation", "Main", "")
 _NO_SHAPES = {"bndbox", "polygon", "robndbox", "part", "parts", "actions", "attributes", "point"}
 # Inner elements that some tools fill with a text that describes a shape.
 _SHAPE_TEXTS = {"segmentation", "mask", "rle", "points", "polyline", "contour", "keypoints"}
+# Elements that are read, in whatever letters they are written.
+_TAGS = frozenset(
+    "annotation annotations filename path folder source database object name difficult deleted "
+    "bndbox xmin ymin xmax ymax polygon pt point vertex x y robndbox cx cy w h angle".split()
+)
 # What tools write for a flag that was not set.
 _UNSPECIFIED = ("Unspecified", "unspecified", "UNSPECIFIED", "None", "null")
 # A coordinate beyond this is no position in an image.
@@ -275,6 +280,10 @@ class _Part:
 
 def _parse(file: Path) -> _Annotation:
     root = parse_xml(file)
+    for element in root.iter():  # some tools write <Object>, or a namespace
+        tag = element.tag.rpartition("}")[2].lower() if isinstance(element.tag, str) else ""
+        if tag in _TAGS:
+            element.tag = tag
     _refuse_other_root(root, file)
     head = Entry(
         {e.tag: element_content(e) for e in root if isinstance(e.tag, str) and e.tag != "object"},

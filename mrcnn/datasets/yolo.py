@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,7 +91,7 @@ class YoloDataset(DatasetReader):
         if not path.exists() or not root.is_dir():
             raise FileNotFoundError(f"dataset_dir is '{path}': no such folder")
         layout = _find_layout(path, subset)
-        table = _names(path, names, classes, layout)
+        table = _names(path, names, classes, _layouts(path).values())
         every = [name for name in dict.fromkeys(table.values()) if not marks_no_object(name)]
         wanted = every if classes is None else _wanted(classes, table)
         first_ids: dict[str, int] = {}
@@ -295,16 +295,18 @@ def _names(
     path: Path,
     names: Mapping[int, str] | Sequence[str] | None,
     classes: Sequence[str] | None,
-    layout: _Layout | ListedLayout,
+    layouts: Iterable[_Layout | ListedLayout],
 ) -> dict[int, str]:
     """Class id -> name, in the order of the ids."""
     root = _root(path)
     where: object = "names"
     given: Any = names
     if given is None:
-        # The folder of a part may hold its own file, as in an archive's only folder.
-        part = () if isinstance(layout, ListedLayout) else (layout.image_dir.parent,)
-        found = (path, _yaml_names(path)) if path != root else _names_in_files(root, *part)
+        if path != root:
+            found: tuple[Path, Any] | None = path, _yaml_names(path)
+        else:
+            folders = [a.image_dir.parent for a in layouts if isinstance(a, _Layout)]
+            found = _names_in_files(root, list(dict.fromkeys(folders)))
         if found is not None:
             where, given = found
     if given is None:
@@ -331,40 +333,56 @@ def _names(
     return {n: as_name(name, where, f"name {n}") for n, name in enumerate(given)}
 
 
-def _names_in_files(root: Path, *parts: Path) -> tuple[Path, Any] | None:
+def _names_in_files(root: Path, parts: Sequence[Path]) -> tuple[Path, Any] | None:
     """Return the class names that lie with the dataset or in the folder above, and their file.
 
     Args:
         root: the folder of the dataset.
-        *parts: further folders to look in.
+        parts: the folders of all its parts, which may hold such a file too.
+
+    Raises:
+        ValueError: there are files with different names in equal places.
     """
     root = root.absolute()
     inner = [folder for name in LABEL_FOLDERS if (folder := _inner(root, name)) is not None]
-    for folder in (root, *inner, *parts, root.parent):
-        files = visible_files(folder)
-        by_name = {file.name.lower(): file for file in reversed(files)}
-        for name in _YAML_FILES:
-            if name in by_name:
-                return by_name[name], _yaml_names(by_name[name])
-        others = [f for f in files if f.suffix.lower() in (".yaml", ".yml")]
-        tables = [(file, names) for file in others if (names := _names_or_none(file))]
-        if tables and all(names == tables[0][1] for _, names in tables):
-            return tables[0]
-        if tables and folder == root:
-            listed = ", ".join(printable(file.name) for file, _ in tables)
+    for folder in (root, *inner):
+        if found := _names_in_folder(folder, is_strict=folder == root):
+            return found
+    tables = [found for folder in parts if (found := _names_in_folder(folder))]
+    for file, names in tables:
+        if names != tables[0][1]:
             raise ValueError(
-                f"names is None: {root} has several files with different names ({listed}); give "
-                "the names"
+                f"names is None: {tables[0][0]} and {file} have different names; give the names"
             )
-        for name in _JSON_FILES:
-            if name in by_name:
-                return by_name[name], read_json(by_name[name])
-        texts = [by_name[name] for name in _TEXT_FILES if name in by_name]
-        for file in [*texts, *(f for f in files if f.suffix.lower() == ".names")]:
-            if looks_like_labels(file):  # labels.txt of an image called labels.jpg
-                continue
-            lines = [line.strip() for line in read_text(file).splitlines()]
-            return file, [line for line in lines if line]
+    return tables[0] if tables else _names_in_folder(root.parent)
+
+
+def _names_in_folder(folder: Path, is_strict: bool = False) -> tuple[Path, Any] | None:
+    """The class names in the files of one folder; `is_strict` refuses files that differ."""
+    files = visible_files(folder)
+    by_name = {file.name.lower(): file for file in reversed(files)}
+    for name in _YAML_FILES:
+        if name in by_name:
+            return by_name[name], _yaml_names(by_name[name])
+    others = [f for f in files if f.suffix.lower() in (".yaml", ".yml")]
+    tables = [(file, names) for file in others if (names := _names_or_none(file))]
+    if tables and all(names == tables[0][1] for _, names in tables):
+        return tables[0]
+    if tables and is_strict:
+        listed = ", ".join(printable(file.name) for file, _ in tables)
+        raise ValueError(
+            f"names is None: {folder} has several files with different names ({listed}); give "
+            "the names"
+        )
+    for name in _JSON_FILES:
+        if name in by_name:
+            return by_name[name], read_json(by_name[name])
+    texts = [by_name[name] for name in _TEXT_FILES if name in by_name]
+    for file in [*texts, *(f for f in files if f.suffix.lower() == ".names")]:
+        if looks_like_labels(file):  # labels.txt of an image called labels.jpg
+            continue
+        lines = [line.strip() for line in read_text(file).splitlines()]
+        return file, [line for line in lines if line]
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +44,7 @@ class ListedLayout:
         for name, image in self.images():
             label = self._label_of(image)
             for file in (label, label.with_suffix(".TXT")):
-                if file.is_file():
+                if os.path.isfile(file):
                     found.setdefault(name, file)
         return found
 
@@ -97,7 +98,8 @@ def listed_parts(root: Path, content: Mapping[str, Any]) -> dict[str, ListedLayo
 def _first_existing(bases: list[Path], recorded: str) -> Path | None:
     for base in bases:
         place = _inside(base, recorded)
-        if place.is_dir() or (place.is_file() and place.suffix.lower() == ".txt"):
+        is_list = place.suffix.lower() == ".txt" and os.path.isfile(place)
+        if is_list or os.path.isdir(place):
             return place
     return None
 
@@ -108,6 +110,6 @@ def _inside(root: Path, recorded: str) -> Path:
     names = [name for name in names if name not in ("", ".", "..") and "\0" not in name]
     for start in range(len(names)):
         place = root.joinpath(*names[start:])
-        if place.exists():
+        if os.path.exists(place):  # False also for a name that is too long
             return place
     return root.joinpath(*names)

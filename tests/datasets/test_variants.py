@@ -9,6 +9,7 @@ import pytest
 
 from mrcnn.datasets import open_dataset, require_learnable
 from mrcnn.datasets.registry import dataset_folder, find_dataset, load_reader
+from tests.datasets.made_up import write_pixels
 from tests.datasets.test_cases import (
     HEIGHT,
     POINTS,
@@ -157,6 +158,21 @@ READ = {
         ["cat"],
         [300],
     ),
+    "VOC: other letters": (
+        {
+            "a.png": None,
+            "a.xml": voc(BOX.replace("xmin", "Xmin"))
+            .replace("object", "Object")
+            .replace("annotation", "ANNOTATION"),
+        },
+        ["cat"],
+        [600],
+    ),
+    "VOC: a namespace": (
+        {"a.png": None, "a.xml": voc().replace("<annotation", '<annotation xmlns="http://x.y"')},
+        ["cat"],
+        [600],
+    ),
     "VOC: difficult is not said": (
         one_voc(BOX + "<difficult>Unspecified</difficult>"),
         ["cat"],
@@ -290,10 +306,6 @@ REFUSED = {
         {"images/a.png": None, "labels/a.txt": "0,0.5,0.5,1,1", "classes.txt": "cat"},
         ["a.txt line 1", "a class id and numbers are needed"],
     ),
-    "VOC: Annotation": (
-        {"a.xml": voc().replace("annotation>", "Annotation>")},
-        ["a.xml", "the outermost element is <Annotation>"],
-    ),
     "CVAT without an image": (
         {"annotations.xml": "<annotations><meta/></annotations>"},
         ["annotations.xml", "'CVAT for images' without an image"],
@@ -404,6 +416,15 @@ def test_parts_in_the_yaml_file(tmp_path, content, name):
         assert train.load_mask(1)[0].sum() == val.load_mask(0)[0].sum() == 475
 
 
+@pytest.mark.parametrize(
+    "value", ["7", "{a: b}", "[[images]]", "[null]", "''", "a" * 3000, '"\\0"', "../../..", "/"]
+)
+@pytest.mark.parametrize("key", ["path", "train"])
+def test_parts_that_are_no_paths(tmp_path, key, value):
+    write_files(tmp_path, one_yolo(f"names: [cat]\n{key}: {value}"))
+    assert open_dataset(tmp_path).load_mask(0)[0].sum() == 475
+
+
 def test_parts_in_the_yaml_file_stay_inside(tmp_path):
     write_files(tmp_path, {"train/a.png": None, "train/a.txt": LABEL})
     folder = write_files(tmp_path / "set", one_yolo("train: ../train\nnames: [cat]"))
@@ -420,6 +441,17 @@ def test_folders_around_the_parts(tmp_path):
     assert dataset_folder(tmp_path, "coco") == tmp_path / "my set"
     for format_name in (None, "coco"):
         assert open_dataset(tmp_path, format_name, subset="val").num_images == 1
+
+
+def test_options_name_folders_of_the_dataset_itself(tmp_path):
+    """A dataset further in is not taken where options say what belongs to this one."""
+    for place in ("photos", "old/set/images"):
+        write_files(tmp_path / place, {"a.png": None})
+    for place in ("segments", "old/set/masks"):
+        write_mask(tmp_path / place / "a.png", 255)
+    dataset = open_dataset(tmp_path, "masks", image_dir="photos", mask_dir="segments")
+    assert dataset.image_info[0]["path"] == str(tmp_path / "photos" / "a.png")
+    assert find_dataset(tmp_path) == ("masks", tmp_path / "old")
 
 
 def test_voc_lists_in_a_folder(tmp_path):
@@ -472,3 +504,64 @@ def test_user_dataset_that_fails_to_draw(tmp_path):
     with pytest.raises(ValueError, match=r"no instance to learn from: AnnotationError: .*not fin"):
         require_learnable(dataset.subset([0]))
     assert np.array_equal(dataset.load_mask(1)[1], [1])
+
+
+def test_parts_of_yolo_with_different_names(tmp_path):
+    for part, names in (("train", "[cat, dog]"), ("val", "[dog, cat]")):
+        write_files(tmp_path, one_yolo(f"names: {names}", folder=f"{part}/"))
+    with pytest.raises(ValueError, match=r"train/data\.yaml and .*val/data\.yaml have different"):
+        open_dataset(tmp_path, subset="train")
+
+
+@pytest.mark.parametrize("content", ["", "{", json.dumps(coco())[:-30]])
+def test_broken_part_of_coco_is_named(tmp_path, content):
+    files = {"train/a.png": None, "train/_annotations.coco.json": coco()}
+    write_files(tmp_path, {**files, "valid/_annotations.coco.json": content})
+    assert load_reader("coco").subsets(tmp_path) == ["train", "valid"]
+    for part in ("train", "valid"):
+        with pytest.raises(ValueError, match=r"valid/_annotations\.coco\.json: not valid JSON"):
+            open_dataset(tmp_path, subset=part)
+
+
+def test_part_with_null_categories(tmp_path):
+    files = {"train/a.png": None, "train/_annotations.coco.json": coco(), "valid/a.png": None}
+    empty = {**coco(), "categories": None, "annotations": []}
+    write_files(tmp_path, {**files, "valid/_annotations.coco.json": empty})
+    assert open_dataset(tmp_path, subset="valid").class_names == ["BG", "cat"]
+
+
+def write_mask(path, high):
+    mask = np.zeros((HEIGHT, WIDTH), np.uint16 if high > 255 else np.uint8)
+    mask[10:30, 10:40] = high
+    return write_pixels(path, mask)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.png.png", "A.PNG", "a_mask.png", "a.jpg.png"])
+@pytest.mark.parametrize("high", [1, 255, 300, 65535])
+def test_names_of_masks(tmp_path, name, high):
+    write_files(tmp_path, {"images/a.png": None})
+    write_mask(tmp_path / "masks" / name, high)
+    assert open_dataset(tmp_path).load_mask(0)[0].sum((0, 1)).tolist() == [600]
+
+
+@pytest.mark.parametrize("high", [255, 65535])
+def test_soft_masks_are_refused(tmp_path, high):
+    write_files(tmp_path, {"images/a.png": None})
+    mask = np.zeros((HEIGHT, WIDTH), np.uint16 if high > 255 else np.uint8)
+    mask[10:30, 10:40], mask[10:30, 9] = high, high // 2
+    write_pixels(tmp_path / "masks" / "a.png", mask)
+    with pytest.raises(ValueError, match=rf"mode is 'auto', but {high} occurs among 2 values"):
+        open_dataset(tmp_path).load_mask(0)
+    assert open_dataset(tmp_path, mode="binary").load_mask(0)[0].sum() == 620
+
+
+def test_class_mask_without_instance_mask(tmp_path):
+    red = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    red[10:30, 10:40] = (0, 0, 128)
+    write_files(tmp_path, {"JPEGImages/a.png": None, "JPEGImages/b.png": None})
+    (tmp_path / "labelmap.txt").write_text("cat:128,0,0::")
+    for name in ("SegmentationClass/a", "SegmentationClass/b", "SegmentationObject/a"):
+        write_pixels(tmp_path / f"{name}.png", red)
+    dataset = open_dataset(tmp_path)
+    assert dataset.num_images == 2
+    assert "SegmentationObject has no mask of theirs (b)" in str(dataset.check())
