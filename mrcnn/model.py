@@ -125,6 +125,8 @@ class MaskRCNN(Detector):
     # Whether `log_dir` belongs to this training already, or was chosen by the user.
     _goes_on = True
 
+    class_names: list[str] | None = None
+
     def __init__(
         self,
         mode: str,
@@ -140,7 +142,6 @@ class MaskRCNN(Detector):
         config.validate()
         super().__init__(mode, config, engine=engine, precision=precision, calibration=calibration)
         self.model_dir = model_dir
-        self.class_names: list[str] | None = None
         self.set_log_dir()
         self.keras_model = self.build(mode=mode, config=config)
 
@@ -222,10 +223,12 @@ class MaskRCNN(Detector):
         with eager_mode():
             if mode != "training":
                 self._shared = graphs.SharedLayers(layer_config)
-                return graphs.inference_graph(self._shared)
-            with devices.scope(devices.select_devices(config.GPU_COUNT, config.BATCH_SIZE)):
-                self._shared = graphs.SharedLayers(layer_config)
-                return build_training_model(self._shared)
+                self._built_model = graphs.inference_graph(self._shared)
+            else:
+                with devices.scope(devices.select_devices(config.GPU_COUNT, config.BATCH_SIZE)):
+                    self._shared = graphs.SharedLayers(layer_config)
+                    self._built_model = build_training_model(self._shared)
+        return self._built_model
 
     # ---- weights -----------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ import sys
 import time
 import types
 
+import keras
 import numpy as np
 import pytest
 
@@ -273,6 +274,31 @@ def test_the_habits_of_servers(model):
         molded, [("d", model.keras_model.get_layer("mrcnn_detection").output)], image_metas=metas
     )
     np.testing.assert_allclose(outputs[0], values["d"], atol=1e-4)
+
+
+def test_a_model_from_a_file_detects_by_itself(model, tmp_path):
+    images = [picture(), picture(100, 40, seed=1)]
+    expected = model.detect(images)
+    model.keras_model.save(tmp_path / "whole.keras")
+    other = MaskRCNN("inference", model.config, tmp_path)
+    built = other.keras_model
+    other.keras_model = keras.saving.load_model(tmp_path / "whole.keras")
+    found = other.detect(images)
+    assert sum(len(result["rois"]) for result in expected) > 0
+    for a, b in zip(found, expected, strict=True):
+        same(a, b)
+    other.keras_model = built  # with its own weights again
+    built.set_weights(model.keras_model.get_weights())
+    same(other.detect(images)[0], expected[0])
+
+
+@pytest.mark.parametrize("count", [1, 7])
+def test_a_model_that_cannot_detect_is_refused(model, tmp_path, count):
+    other = MaskRCNN("inference", model.config, tmp_path)
+    inputs = other.keras_model.inputs if count == 1 else other.keras_model.inputs[:1]
+    other.keras_model = keras.Model(inputs, [keras.ops.mean(inputs[0])] * count)
+    with pytest.raises(ValueError, match=rf"keras_model has \d inputs and {count} outputs"):
+        other.detect([np.zeros((64, 64, 3), np.uint8)])
 
 
 def test_eight_threads_on_one_model(model):
