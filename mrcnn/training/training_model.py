@@ -16,7 +16,6 @@ from mrcnn.layers.types import Tensor
 from mrcnn.training import devices
 from mrcnn.training.spread_optimizer import spread_optimizer
 
-
 # Position of `shuffle` among the arguments of `keras.Model.fit`, after `self`.
 _FIT_SHUFFLE = 8
 
