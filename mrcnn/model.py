@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import json
 import logging  # noqa: F401 - scripts take it from here, as from Matterport's module
 import os
@@ -259,8 +260,14 @@ class MaskRCNN(Detector):
         """
         path = known.resolve_weights(filepath)
         with eager_mode():
-            report = self.keras_model.load_weights(
-                path, by_name=by_name, exclude=exclude, skip_mismatch=skip_mismatch
+            # Not its method: a `build` of the user's own may have made a plain Keras model.
+            report = checkpoints.load_weights(
+                self.keras_model,
+                path,
+                by_name=by_name,
+                exclude=exclude,
+                skip_mismatch=skip_mismatch,
+                keras_loader=functools.partial(keras.Model.load_weights, self.keras_model),
             )
         self.set_log_dir(path)
         return report

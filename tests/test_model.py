@@ -292,6 +292,25 @@ def test_a_model_from_a_file_detects_by_itself(model, tmp_path):
     same(other.detect(images)[0], expected[0])
 
 
+def test_a_build_of_the_users_own(model, tmp_path):
+    class Own(MaskRCNN):
+        def build(self, mode, config):
+            built = super().build(mode, config)
+            return keras.Model(built.inputs, built.outputs, name="mask_rcnn")  # a plain Keras model
+
+    own = Own("inference", model.config, tmp_path)
+    path = tmp_path / "weights.h5"
+    model.keras_model.save_weights(path)
+    head = own.keras_model.get_layer("mrcnn_class_logits").get_weights()[0]
+    report = own.load_weights(path, by_name=True, exclude=["mrcnn_class_logits"])
+    assert "mrcnn_class_logits" not in report.loaded and len(report.loaded) > 10
+    np.testing.assert_array_equal(
+        own.keras_model.get_layer("mrcnn_class_logits").get_weights()[0], head
+    )
+    own.load_weights(path, by_name=True)
+    same(own.detect([picture()])[0], model.detect([picture()])[0])
+
+
 @pytest.mark.parametrize("count", [1, 7])
 def test_a_model_that_cannot_detect_is_refused(model, tmp_path, count):
     other = MaskRCNN("inference", model.config, tmp_path)
