@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import json
 import logging  # noqa: F401 - scripts take it from here, as from Matterport's module
 import os
@@ -125,6 +126,8 @@ class MaskRCNN(Detector):
     # True if `log_dir` belongs to this training already, or was chosen by the user.
     _goes_on = True
 
+    class_names: list[str] | None = None
+
     def __init__(
         self,
         mode: str,
@@ -140,7 +143,6 @@ class MaskRCNN(Detector):
         config.validate()
         super().__init__(mode, config, engine=engine, precision=precision, calibration=calibration)
         self.model_dir = model_dir
-        self.class_names: list[str] | None = None
         self.set_log_dir()
         self.keras_model = self.build(mode=mode, config=config)
 
@@ -222,10 +224,12 @@ class MaskRCNN(Detector):
         with eager_mode():
             if mode != "training":
                 self._shared = graphs.SharedLayers(layer_config)
-                return graphs.inference_graph(self._shared)
-            with devices.scope(devices.select_devices(config.GPU_COUNT, config.BATCH_SIZE)):
-                self._shared = graphs.SharedLayers(layer_config)
-                return build_training_model(self._shared)
+                self._built_model = graphs.inference_graph(self._shared)
+            else:
+                with devices.scope(devices.select_devices(config.GPU_COUNT, config.BATCH_SIZE)):
+                    self._shared = graphs.SharedLayers(layer_config)
+                    self._built_model = build_training_model(self._shared)
+        return self._built_model
 
     # ---- weights -----------------------------------------------------------------------------
 
@@ -256,8 +260,14 @@ class MaskRCNN(Detector):
         """
         path = known.resolve_weights(filepath)
         with eager_mode():
-            report = self.keras_model.load_weights(
-                path, by_name=by_name, exclude=exclude, skip_mismatch=skip_mismatch
+            # Not its method: a `build` of the user's own may have made a plain Keras model.
+            report = checkpoints.load_weights(
+                self.keras_model,
+                path,
+                by_name=by_name,
+                exclude=exclude,
+                skip_mismatch=skip_mismatch,
+                keras_loader=functools.partial(keras.Model.load_weights, self.keras_model),
             )
         self.set_log_dir(path)
         return report

@@ -601,6 +601,124 @@ def test_evaluate_on_molded_images(notebook):
     np.testing.assert_array_equal(names["r"]["masks"], expected["masks"])
 
 
+# ---- classes derived from MaskRCNN -------------------------------------------------------------
+
+# `__init__` and `train` are Matterport's lines, as people copied them into classes of their own.
+OWN_CLASS = """
+import multiprocessing
+import keras
+import mrcnn.model as modellib
+from mrcnn.model import data_generator, log
+
+
+class CustomMaskRCNN(modellib.MaskRCNN):
+
+    def __init__(self, mode, config, model_dir):
+        assert mode in ['training', 'inference']
+        self.mode = mode
+        self.config = config
+        self.model_dir = model_dir
+        self.set_log_dir()
+        self.keras_model = self.build(mode=mode, config=config)
+
+    def train(self, train_dataset, val_dataset, learning_rate, epochs, layers):
+        train_generator = data_generator(train_dataset, self.config, shuffle=True,
+                                         batch_size=self.config.BATCH_SIZE)
+        val_generator = data_generator(val_dataset, self.config, shuffle=True,
+                                       batch_size=self.config.BATCH_SIZE)
+        log("\\nStarting at epoch {}. LR={}\\n".format(self.epoch, learning_rate))
+        self.set_trainable(layers)
+        self.compile(learning_rate, self.config.LEARNING_MOMENTUM)
+        workers = multiprocessing.cpu_count()
+        self.keras_model.fit_generator(
+            train_generator,
+            initial_epoch=self.epoch,
+            epochs=epochs,
+            steps_per_epoch=self.config.STEPS_PER_EPOCH,
+            callbacks=[keras.callbacks.History()],
+            validation_data=val_generator,
+            validation_steps=self.config.VALIDATION_STEPS,
+            max_queue_size=100,
+            workers=workers,
+            use_multiprocessing=True,
+        )
+        self.epoch = max(self.epoch, epochs)
+
+
+model = CustomMaskRCNN(mode="training", config=config, model_dir="logs")
+model.keras_model.metrics_tensors = []
+model.train(dataset_train, dataset_val, learning_rate=config.LEARNING_RATE, epochs=1,
+            layers=r"(mrcnn\\_.*)|(rpn\\_.*)|(fpn\\_.*)")
+history = model.keras_model.history.history
+losses = model.keras_model.evaluate_generator(
+    data_generator(dataset_val, config, batch_size=config.BATCH_SIZE), steps=1, workers=2)
+losses = dict(zip(model.keras_model.metrics_names, losses))
+inference = CustomMaskRCNN(mode="inference", config=config, model_dir="logs")
+r = inference.detect([dataset_val.load_image(0)])[0]
+"""
+
+
+def test_a_class_with_matterports_init_and_train(in_workspace):
+    names = execute(OWN_CLASS, execute(CUSTOM_DATASET))
+    parts = {
+        "rpn_class_loss",
+        "rpn_bbox_loss",
+        "mrcnn_class_loss",
+        "mrcnn_bbox_loss",
+        "mrcnn_mask_loss",
+    }
+    assert set(names["losses"]) == {"loss", *parts}
+    weights = sum(names["losses"][part] for part in parts)
+    assert names["losses"]["loss"] >= weights > 0
+    assert set(names["history"]) == {f"{val}{n}" for n in names["losses"] for val in ("", "val_")}
+    assert names["model"].epoch == 1
+    assert names["model"].keras_model.history.epoch == [0]
+    assert names["r"]["masks"].shape[:2] == (48, 60)
+    assert names["inference"].class_names is None and names["inference"].engine is not None
+
+
+# The second model measures with the weights of the epoch that has just ended.
+MAP_CALLBACK = """
+import keras
+import mrcnn.model as modellib
+
+
+class MeanAveragePrecisionCallback(keras.callbacks.Callback):
+    def __init__(self, train_model, inference_model):
+        super().__init__()
+        self.train_model = train_model
+        self.inference_model = inference_model
+        self.loaded = []
+
+    def on_epoch_end(self, epoch, logs=None):
+        last = self.train_model.find_last()
+        self.inference_model.load_weights(last, by_name=True)
+        self.loaded.append(os.path.basename(last))
+        logs["val_mean_average_precision"] = 0.25
+
+
+class MapConfig(CustomConfig):
+    NAME = "map"
+
+
+model = modellib.MaskRCNN(mode="training", config=MapConfig(), model_dir="logs")
+inference = modellib.MaskRCNN(mode="inference", config=MapConfig(), model_dir="logs")
+callback = MeanAveragePrecisionCallback(model, inference)
+model.train(dataset_train, dataset_val, learning_rate=0.001, epochs=2, layers="heads",
+            custom_callbacks=[callback])
+history = model.keras_model.history.history
+trained = model.keras_model.get_layer("mrcnn_class_conv1").get_weights()[0]
+loaded = inference.keras_model.get_layer("mrcnn_class_conv1").get_weights()[0]
+"""
+
+
+def test_a_callback_that_loads_the_weights_of_its_epoch(in_workspace):
+    names = execute(MAP_CALLBACK, execute(CUSTOM_DATASET))
+    assert names["callback"].loaded == ["mask_rcnn_map_0001.h5", "mask_rcnn_map_0002.h5"]
+    assert names["history"]["val_mean_average_precision"] == [0.25, 0.25]
+    np.testing.assert_array_equal(names["loaded"], names["trained"])
+
+
 # ---- the habits around it ----------------------------------------------------------------------
 
 

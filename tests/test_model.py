@@ -8,6 +8,7 @@ import sys
 import time
 import types
 
+import keras
 import numpy as np
 import pytest
 
@@ -273,6 +274,50 @@ def test_the_habits_of_servers(model):
         molded, [("d", model.keras_model.get_layer("mrcnn_detection").output)], image_metas=metas
     )
     np.testing.assert_allclose(outputs[0], values["d"], atol=1e-4)
+
+
+def test_a_model_from_a_file_detects_by_itself(model, tmp_path):
+    images = [picture(), picture(100, 40, seed=1)]
+    expected = model.detect(images)
+    model.keras_model.save(tmp_path / "whole.keras")
+    other = MaskRCNN("inference", model.config, tmp_path)
+    built = other.keras_model
+    other.keras_model = keras.saving.load_model(tmp_path / "whole.keras")
+    found = other.detect(images)
+    assert sum(len(result["rois"]) for result in expected) > 0
+    for a, b in zip(found, expected, strict=True):
+        same(a, b)
+    other.keras_model = built  # with its own weights again
+    built.set_weights(model.keras_model.get_weights())
+    same(other.detect(images)[0], expected[0])
+
+
+def test_a_build_of_the_users_own(model, tmp_path):
+    class Own(MaskRCNN):
+        def build(self, mode, config):
+            built = super().build(mode, config)
+            return keras.Model(built.inputs, built.outputs, name="mask_rcnn")  # a plain Keras model
+
+    own = Own("inference", model.config, tmp_path)
+    path = tmp_path / "weights.h5"
+    model.keras_model.save_weights(path)
+    head = own.keras_model.get_layer("mrcnn_class_logits").get_weights()[0]
+    report = own.load_weights(path, by_name=True, exclude=["mrcnn_class_logits"])
+    assert "mrcnn_class_logits" not in report.loaded and len(report.loaded) > 10
+    np.testing.assert_array_equal(
+        own.keras_model.get_layer("mrcnn_class_logits").get_weights()[0], head
+    )
+    own.load_weights(path, by_name=True)
+    same(own.detect([picture()])[0], model.detect([picture()])[0])
+
+
+@pytest.mark.parametrize("count", [1, 7])
+def test_a_model_that_cannot_detect_is_refused(model, tmp_path, count):
+    other = MaskRCNN("inference", model.config, tmp_path)
+    inputs = other.keras_model.inputs if count == 1 else other.keras_model.inputs[:1]
+    other.keras_model = keras.Model(inputs, [keras.ops.mean(inputs[0])] * count)
+    with pytest.raises(ValueError, match=rf"keras_model has \d inputs and {count} outputs"):
+        other.detect([np.zeros((64, 64, 3), np.uint8)])
 
 
 def test_eight_threads_on_one_model(model):

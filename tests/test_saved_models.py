@@ -269,6 +269,17 @@ def test_fit_by_hand_with_matterports_generator(training, eagerly):
     assert history["rpn_class_loss"][0] > 0 and losses["rpn_class_loss"] > 0
 
 
+@pytest.mark.parametrize(
+    "arguments, expected",
+    [({}, False), ({"shuffle": True}, True), ({"workers": 4, "max_queue_size": 9}, False)],
+)
+def test_fit_keeps_the_order_of_batches(training, monkeypatch, arguments, expected):
+    seen = []
+    monkeypatch.setattr(keras.Model, "fit", lambda self, x, **kwargs: seen.append(kwargs))
+    training[1].fit([], use_multiprocessing=True, **arguments)
+    assert seen == [{"shuffle": expected}]
+
+
 def test_a_training_goes_on_from_a_saved_model(training, tmp_path):
     _, model = training
     model.compile(keras.optimizers.SGD(1e-4, momentum=0.9), run_eagerly=True)

@@ -217,7 +217,8 @@ def follow_network(
 def _find_description(path: Path) -> tuple[dict[str, Any], list[str] | None, str]:
     """Return settings, class names and their source, from the first place that has any."""
     for place in (path.with_suffix(".json"), path.with_name("config.json")):
-        if place.is_file():
+        # What a killed process of earlier versions left: an empty file describes nothing.
+        if place.is_file() and place.stat().st_size:
             content = read_description(place)
             if "NUM_CLASSES" in content["config"]:
                 return content["config"], content.get("class_names"), f"settings: {place}"

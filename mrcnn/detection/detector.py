@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from mrcnn import graphs
 from mrcnn.detection import molding, streaming, tiling
 from mrcnn.detection.calibration import calibration_images
 from mrcnn.detection.eager import eager_mode
+from mrcnn.detection.given_model import GivenModelEngine
 from mrcnn.engines.selection import check_choice, is_automatic, make_engine
 from mrcnn.geometry.image_meta import ORIGINAL_IMAGE_SHAPE, WINDOW
 from mrcnn.geometry.images import as_rgb, molded_floats
@@ -77,8 +79,17 @@ class Detector:
         anchors: anchors in pixels, [N, (y1, x1, y2, x2)], of the last call of `get_anchors`.
     """
 
-    # The layers; set by the subclass that builds them.
+    # The Keras model, and what `build` made: the layers, and the model on them.
+    keras_model: keras.Model
     _shared: graphs.SharedLayers
+    _built_model: keras.Model | None = None
+
+    # The values of the default arguments. Public scripts derive from `MaskRCNN` with a copy of
+    # Matterport's `__init__`, which sets `mode`, `config`, `model_dir` and `keras_model` only.
+    anchors: np.ndarray | None = None
+    _engine: Any = None
+    _engine_wish: str = "auto"
+    _calibration: Any = None
 
     def __init__(
         self,
@@ -91,20 +102,40 @@ class Detector:
     ) -> None:
         self.mode = mode
         self.config = config
-        self.anchors: np.ndarray | None = None
-        self._anchor_cache: dict[tuple[int, ...], tuple[np.ndarray, np.ndarray]] = {}
-        self._engine: Any = None
         self._engine_wish = engine
         self._engine_name = check_choice(engine, precision, mode, config)
         self._precision = precision or config.PRECISION
         self._calibration = calibration
 
+    @functools.cached_property
+    def _anchor_cache(self) -> dict[tuple[int, ...], tuple[np.ndarray, np.ndarray]]:
+        return {}
+
+    @functools.cached_property
+    def _engine_name(self) -> str:
+        return check_choice(self._engine_wish, None, self.mode, self.config)
+
+    @functools.cached_property
+    def _precision(self) -> str:
+        return self.config.PRECISION
+
     # ---- the engine ------------------------------------------------------------------------------
 
     @property
     def engine(self) -> Any:
-        """The engine that runs the network for `detect`; made when it is first needed."""
-        if self._engine is None:
+        """The engine that runs the network for `detect`; made when it is first needed.
+
+        Raises:
+            ValueError: `keras_model` was replaced by a model without the outputs of detection.
+        """
+        model = self.keras_model
+        if getattr(model, "inner_model", model) is not self._built_model:
+            # A model that `build` of this class has not made, from `keras.models.load_model` or a
+            # `build` of the user's own: it computes by itself, as in Matterport's package.
+            if getattr(self._engine, "model", None) is not model:
+                self._engine = GivenModelEngine(model)
+            return self._engine
+        if self._engine is None or isinstance(self._engine, GivenModelEngine):
             with eager_mode():
                 self._engine = make_engine(
                     self._engine_name,

@@ -150,10 +150,12 @@ def fit(
         StopOnNonFiniteLoss(train_batches),
         *([] if seed is None else [SeededGenerators(seed)]),
         LoaderIdleTime(),
-        # The user's come first: what they add to the logs is then in TensorBoard too.
+        # Before the user's, as in Matterport's package: callbacks that measure mAP with a second
+        # model load the epoch's weights from `find_last`.
+        Checkpoints(checkpoint_path, on_checkpoint),
+        # What these add to the logs is in TensorBoard too.
         *callbacks,
         *_tensorboard(log_dir, verbose),
-        Checkpoints(checkpoint_path, on_checkpoint),
     ]
     try:
         return model.fit(

@@ -16,6 +16,9 @@ from mrcnn.layers.types import Tensor
 from mrcnn.training import devices
 from mrcnn.training.spread_optimizer import spread_optimizer
 
+# Position of `shuffle` among the arguments of `keras.Model.fit`, after `self`.
+_FIT_SHUFFLE = 8
+
 
 def weight_decay(variables: Iterable[keras.Variable], rate: float) -> Tensor:
     """Compute `rate * sum(w ** 2) / size(w)` over the variables that are not gamma or beta.
@@ -46,6 +49,12 @@ def _without_targets(batches: Any) -> Any:
     if not isinstance(batches, Iterator):
         return batches
     return ((tuple(batch[0]),) for batch in batches)
+
+
+def _drop_loader_settings(arguments: dict[str, Any]) -> None:
+    """Remove Keras 2's arguments of `fit` for the threads that load; a generator has none."""
+    for name in ("max_queue_size", "workers", "use_multiprocessing"):
+        arguments.pop(name, None)
 
 
 @keras.saving.register_keras_serializable(package="mrcnn")
@@ -168,9 +177,14 @@ class TrainingModel(NamedWeightsModel):
         Args:
             x: as for `keras.Model.fit`, or Matterport's `data_generator`; `validation_data` too.
             *args: as for `keras.Model.fit`.
-            **kwargs: as for `keras.Model.fit`.
+            **kwargs: as for `keras.Model.fit`. `shuffle` is False unless given: the batches of
+                `mrcnn.loading` have an order of their own. `workers`, `use_multiprocessing` and
+                `max_queue_size` of Keras 2 are ignored.
         """
+        _drop_loader_settings(kwargs)
         if self.has_own_losses:
+            if 1 + len(args) <= _FIT_SHUFFLE:
+                kwargs.setdefault("shuffle", False)
             x = _without_targets(x)
             if "validation_data" in kwargs:
                 kwargs["validation_data"] = _without_targets(kwargs["validation_data"])
@@ -179,9 +193,27 @@ class TrainingModel(NamedWeightsModel):
 
     def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Compute the losses as `keras.Model.evaluate` does, also over a `data_generator`."""
+        _drop_loader_settings(kwargs)
         x = _without_targets(x) if self.has_own_losses else x
         with devices.scope(self.distribution):
             return super().evaluate(x, *args, **kwargs)
+
+    def fit_generator(
+        self, generator: Any, steps_per_epoch: int | None = None, epochs: int = 1, **kwargs: Any
+    ) -> keras.callbacks.History:
+        """Train as Keras 2's method of this name did: `fit` over a generator.
+
+        Args:
+            generator: Matterport's `data_generator`, or what else `fit` takes as `x`.
+            steps_per_epoch: number of batches in an epoch.
+            epochs: number of the last epoch.
+            **kwargs: as for `fit`.
+        """
+        return self.fit(generator, steps_per_epoch=steps_per_epoch, epochs=epochs, **kwargs)
+
+    def evaluate_generator(self, generator: Any, steps: int | None = None, **kwargs: Any) -> Any:
+        """Compute the losses as Keras 2's method of this name did: `evaluate` over a generator."""
+        return self.evaluate(generator, steps=steps, **{"verbose": 0, **kwargs})
 
     def train_step(self, *args: Any) -> Any:
         """Run Keras's training step.

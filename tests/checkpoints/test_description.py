@@ -44,6 +44,12 @@ def test_config_json_of_the_folder_comes_second(weights):
     assert describe_weights(str(weights)).class_names == ["BG", "owl"]
 
 
+def test_an_empty_config_json_counts_as_absent(weights, monkeypatch):
+    weights.with_suffix(".json").write_text("")
+    describe(weights.with_name("config.json"), ["BG", "owl"])
+    assert describe_weights(str(weights)).class_names == ["BG", "owl"]
+
+
 def test_unrelated_config_json_is_passed_over(weights, monkeypatch):
     weights.with_suffix(".json").unlink()
     weights.with_name("config.json").write_text('{"editor": "tabs"}')
