@@ -332,7 +332,7 @@ class Config:
             if name not in values:
                 continue
             derived = _derived_value(config, name)
-            if derived is None or not np.array_equal(values[name], derived):
+            if derived is None or not _is_equal(values[name], derived):
                 setattr(config, name, _like(values[name], derived))
         _warn_of_similar_names([name for name in values if not hasattr(cls, name)])
         return config
@@ -394,6 +394,16 @@ def _to_json(value: Any) -> Any:
     if callable(value):
         return getattr(value, "__name__", type(value).__name__)
     return str(value)
+
+
+def _is_equal(value: Any, derived: Any) -> bool:
+    """Return whether a value is a derived number or array; values of other types are not."""
+    try:
+        array = np.asarray(value)
+    except ValueError:  # lists of several lengths
+        return False
+    # np.array_equal of NumPy 2.0 fails for a single object or text.
+    return array.dtype.kind in "biuf" and np.array_equal(array, derived)
 
 
 def _like(value: Any, default: Any) -> Any:

@@ -427,6 +427,12 @@ def test_from_dict_with_a_few_values_keeps_defaults():
     assert config.POOL_SIZE == 7
 
 
+@pytest.mark.parametrize("value", [None, "x", b"x", {}, {"a": 1}, True, 7, [1, "x"], [[1], [2, 3]]])
+@pytest.mark.parametrize("name", ["BATCH_SIZE", "IMAGE_META_SIZE"])
+def test_from_dict_keeps_a_derived_setting_of_any_type(name, value):
+    assert getattr(Config.from_dict({name: value, "GPU_COUNT": 2}), name) == value
+
+
 def test_from_dict_of_a_subclass():
     config = ThreeClasses.from_dict({"IMAGES_PER_GPU": 1})
     assert type(config) is ThreeClasses
