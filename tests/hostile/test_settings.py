@@ -149,7 +149,7 @@ def test_byte_order_mark_is_skipped(tmp_path):
 
 def test_pipes_and_large_files_are_refused_at_once(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(ValueError, match="is a pipe, device or socket; it must be a description"):
+    with pytest.raises(ValueError, match="is a pipe, device or socket; it must be a settings file"):
         read_description(tmp_path / "pipe")
     with open(tmp_path / "large.json", "wb") as stream:
         stream.truncate(2**30)
