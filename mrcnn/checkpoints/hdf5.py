@@ -12,6 +12,7 @@ import contextlib
 import math
 import mmap
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -278,10 +279,45 @@ def _check_text_lengths(path: Path, arrays: list[tuple[int | None, int]]) -> Non
                 index = int.from_bytes(data[position + 8 : position + 12], "little")
                 # Other addresses of the file format start at multiples of 8.
                 if position % 8 == 4 and 0 < index < 2**16 and claimed > size:
-                    raise HDF5ContentError(
-                        f"{printable(path)} has a text of {claimed:,} bytes; it must fit into the "
-                        f"file of {size:,} bytes. The file is damaged"
-                    )
+                    raise _text_too_long(path, claimed, size)
+        for start, end in gaps:
+            for match in _TEXT_TYPE.finditer(data, start, end):
+                claimed = max(_claimed_lengths(data[match.end() : match.end() + 4096]), default=0)
+                if claimed > size:
+                    raise _text_too_long(path, claimed, size)
+
+
+# The datatype of texts of variable length in the header of an attribute, with its base type of 12
+# bytes: class 9 of version 1, a string, of 16 bytes. Padding to a multiple of 8 follows in headers
+# of version 1.
+_TEXT_TYPE = re.compile(rb"\x19[\x01\x11\x21][\x00\x01]\x00\x10\x00\x00\x00.{12}", re.DOTALL)
+
+
+def _claimed_lengths(header: bytes) -> list[int]:
+    """Return the lengths of the texts of an attribute.
+
+    Args:
+        header: the bytes behind the datatype: the dataspace, then for each text its length in 4
+            bytes, the address of its heap in 8, and its number there in 4.
+    """
+    if header[:1] == b"\x02":  # dataspace of version 2, in a header without padding
+        rank, flags, begin = header[1], header[2], 4
+    elif header[4:5] == b"\x01":
+        rank, flags, begin = header[5], header[6], 12
+    else:
+        return []
+    sides = [header[begin + 8 * axis : begin + 8 * axis + 8] for axis in range(rank)]
+    count = math.prod(int.from_bytes(side, "little") for side in sides)
+    begin += 8 * rank * (2 if flags & 1 else 1)  # the largest sides follow if they are given
+    starts = range(begin, min(begin + 16 * count, len(header) - 3), 16)
+    return [int.from_bytes(header[start : start + 4], "little") for start in starts]
+
+
+def _text_too_long(path: Path, claimed: int, size: int) -> HDF5ContentError:
+    return HDF5ContentError(
+        f"{printable(path)} has a text of {claimed:,} bytes; it must fit into the file of "
+        f"{size:,} bytes. The file is damaged"
+    )
 
 
 def _gaps(size: int, arrays: list[tuple[int | None, int]]) -> list[tuple[int, int]]:

@@ -22,6 +22,7 @@ from mrcnn.checkpoints import (
     save_weights,
     verify,
 )
+from mrcnn.checkpoints.hdf5 import open_hdf5
 from tests.checkpoints.fakes import FakeModel, conv, norm, variables
 from tests.counts import num_mutations
 
@@ -367,3 +368,28 @@ def test_keras_3_file_with_more_values_than_the_model_can_take(tmp_path):
         file.create_dataset("layers/dense/vars/0", (2**20, 2**10), "f4", chunks=(64, 64))
     with pytest.raises(ValueError, match="it must hold at most"):
         load_weights(tiny(), path, keras_loader=None.__class__)
+
+
+@pytest.mark.parametrize(
+    ("libver", "message"),
+    [
+        ("earliest", "has a text of 2,147,483,648 bytes; it must fit into"),
+        ("latest", "is damaged"),  # these headers have checksums
+    ],
+)
+@pytest.mark.parametrize("value", ["conv", ["ab", "conv"]])
+def test_claimed_length_of_a_text_is_compared_before_it_is_read(tmp_path, libver, message, value):
+    """HDF5 would allocate 2 GB for it, also where the address of the text is damaged as well."""
+    path = tmp_path / "w.h5"
+    with h5py.File(path, "w", libver=libver) as file:
+        file.attrs["layer_names"] = value
+    with open_hdf5(path):
+        pass
+    content = bytearray(path.read_bytes())
+    heap = content.index(b"GCOL").to_bytes(8, "little")
+    place = content.rindex((4).to_bytes(4, "little") + heap)
+    content[place : place + 12] = (2**31).to_bytes(4, "little") + (10**8).to_bytes(8, "little")
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        with open_hdf5(path):
+            pass
