@@ -1,6 +1,7 @@
 """Shared fixtures: where the reference recordings lie, and a quiet environment."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -12,6 +13,13 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("MRCNN_ENGINE", "keras")
 
 import pytest
+
+# Under nohup and in the background of a script, SIGHUP and SIGINT are ignored, and processes that
+# the tests start inherit that. The tests of signals need the usual handlers.
+for name, handler in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.SIG_DFL)):
+    number = getattr(signal, name, None)
+    if number is not None and signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, handler)
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 # Recordings of the original and small datasets; not part of the package.

@@ -175,7 +175,7 @@ def test_an_entry_that_openvino_cannot_read_is_converted_again(model, keras_engi
 
 def test_without_a_cache_it_runs_from_memory(model, keras_engine, monkeypatch):
     monkeypatch.setattr(model_cache, "store", lambda *args: None)
-    monkeypatch.setattr(model_cache, "load", lambda key: None)
+    monkeypatch.setattr(model_cache, "find_entry", lambda key: None)
     engine = openvino_engine.OpenVINOEngine(model._shared)
     assert_same(detect_with(model, engine), detect_with(model, keras_engine))
     assert engine._mapped == []

@@ -76,7 +76,7 @@ def test_on_another_backend(monkeypatch):
 @pytest.mark.parametrize(
     "engine, precision, words",
     [
-        ("tensorrt", None, r"engine is 'tensorrt'; it must be one of \('auto', 'keras', 'openvi"),
+        ("tensorrt", None, "engine is 'tensorrt'; it must be one of auto, keras, openvino"),
         ("auto", "fp8", "precision is 'fp8'; it must be one of"),
         ("keras", "int8", "precision is 'int8'; it must be another one for engine 'keras'"),
         (
