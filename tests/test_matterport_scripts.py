@@ -672,7 +672,7 @@ def test_a_class_with_matterports_init_and_train(in_workspace):
     assert names["losses"]["loss"] >= weights > 0
     assert set(names["history"]) == {f"{val}{n}" for n in names["losses"] for val in ("", "val_")}
     assert names["model"].epoch == 1
-    assert names["model"].keras_model.history.epoch == [0]
+    assert len(names["history"]["loss"]) == 1
     assert names["r"]["masks"].shape[:2] == (48, 60)
     assert names["inference"].class_names is None and names["inference"].engine is not None
 
