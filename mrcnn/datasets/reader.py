@@ -428,10 +428,3 @@ def class_table(found: Iterable[str], classes: Sequence[str] | None, where: Any)
             + (f"; did you mean {hint[0]!r}?" if hint else "")
         )
     return {name: number for number, name in enumerate(names, start=1)}
-
-
-def warn_left_out(reason: str, references: Sequence[str]) -> None:
-    """Log one warning for annotations that are left out; use `DatasetReader.leave_out`."""
-    if references:
-        places = ", ".join(references[:_NUM_PLACES])
-        logger.warning("%d annotations left out: %s (%s)", len(references), reason, places)
