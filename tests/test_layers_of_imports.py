@@ -22,7 +22,7 @@ ALLOWED = {
     "engines": "__init__ files geometry graphs layers startup",
     "datasets": "files geometry startup",
     "detection.results": "files geometry",
-    "evaluation": "datasets detection.results files geometry startup",
+    "evaluation": "datasets detection.results drawing files geometry startup",
     "loading": "config files geometry startup",
     "refinement": "checkpoints files geometry startup",
     "drawing": "files geometry startup",

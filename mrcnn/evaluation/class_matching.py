@@ -50,9 +50,11 @@ class ClassMatch:
             rest = f" and {len(self.respelled) - 10} more" if len(self.respelled) > 10 else ""
             notes.append(f"Classes whose names differ only in spelling: {pairs}{rest}.")
         if self.not_in_model:
+            number = len(self.not_in_model) + len(self.class_ids)
             notes.append(
-                "Left out of all figures, as the model does not have these classes: "
-                f"{listed_names(self.not_in_model)}."
+                f"Left out of all figures, as the model does not have them: "
+                f"{len(self.not_in_model)} of the {number} classes of the dataset "
+                f"({listed_names(self.not_in_model)})."
             )
         return notes
 

@@ -288,14 +288,15 @@ class ConfusionMatrix:
     def most_errors(self, limit: int) -> ConfusionMatrix:
         """Return the part of at most `limit` classes with the most errors, in their old order.
 
-        Classes that are confused with others come first, then those that are missed or detected
-        where there is nothing. The background is kept and not counted.
+        The classes that are confused most often come first, both of each pair; then those that
+        are missed or detected where there is nothing. The background is kept and not counted.
         """
         errors = self._errors()
-        with_classes = errors[1:, 1:].sum(axis=0) + errors[1:, 1:].sum(axis=1)
-        with_background = errors[0, 1:] + errors[1:, 0]
-        order = np.lexsort((-with_background, -with_classes))[:limit] + 1
-        return self._part(np.sort(np.append(order, 0)))
+        with_background = errors[0] + errors[:, 0]
+        order = [index for pair in self.confusions() for index in pair]
+        order += (np.argsort(-with_background[1:], kind="stable") + 1).tolist()
+        chosen = list(dict.fromkeys(order))[:limit]
+        return self._part(np.array([0, *sorted(chosen)]))
 
     def _errors(self) -> np.ndarray:
         """Return the counts without those on the diagonal."""

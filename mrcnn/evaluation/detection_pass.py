@@ -50,12 +50,12 @@ class DetectionPass:
             ValueError: no image can be read.
         """
         ids = list(self.evaluator.image_ids)
-        bar = _Bar() if progress is True else None
+        bar = _Bar()
+        show = progress if callable(progress) else bar if progress else _show_nothing
         try:
-            seconds = self._run(ids, batch_size, bar or progress or _show_nothing)
+            seconds = self._run(ids, batch_size, show)
         finally:
-            if bar is not None:
-                bar.close()
+            bar.close()
         if ids and not self.evaluator.image_ids:
             reason = self.evaluator.unreadable[ids[0]]
             raise ValueError(f"none of the {len(ids)} images can be read; the first: {reason}")

@@ -41,7 +41,8 @@ def test_what_is_not_equal_is_told():
     assert match.class_ids == [2]
     assert match.notes() == [
         "Classes whose names differ only in spelling: 'traffic light' is 'Traffic_Light'.",
-        "Left out of all figures, as the model does not have these classes: owl, emu.",
+        "Left out of all figures, as the model does not have them: 2 of the 3 classes of the "
+        "dataset (owl, emu).",
     ]
     assert match_classes(["BG", "a"], ["BG", "a"]).notes() == []
     (note,) = match_classes(["BG", "class 1"], ["BG", "dog"]).notes()
