@@ -107,7 +107,9 @@ class CocoEvaluator:
     def class_names(self) -> dict[int, str]:
         """Names of the evaluated classes by class id, without the background."""
         names = self.truth.class_names
-        return {k: name for k, name in names.items() if self._class_ids is None or k in self._class_ids}
+        return {
+            k: name for k, name in names.items() if self._class_ids is None or k in self._class_ids
+        }
 
     def objects(self, image_id: Any) -> list[dict[str, Any]]:
         """Return the true objects of the evaluated classes, as in `ImageTruth.objects`."""

@@ -11,6 +11,7 @@ import io
 import math
 import os
 import platform
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -49,7 +50,11 @@ DEFAULT_THRESHOLD = 0.5
 DRAWING_SIDE, JPEG_QUALITY = 480, 85
 # A color in the plots that becomes that of the page's text, light or dark.
 _INK = "#010203"
-_PACKAGES = ("mrcnn-keras3", "tensorflow", "torch", "jax", "keras", "openvino", "numpy", "pycocotools")
+# Their versions are on the page where they are installed.
+_PACKAGES = (
+    *("mrcnn-keras3", "keras", "tensorflow", "torch", "jax", "openvino"),
+    *("numpy", "pycocotools"),
+)
 
 
 @dataclass(frozen=True)
@@ -165,7 +170,8 @@ def _best(overall: PrecisionRecallCurve | None) -> OperatingPoint | None:
 
 def format_threshold(value: float) -> str:
     """Return a score threshold with three decimals, rounded down so that it keeps its detection."""
-    return f"{math.floor(value * 1000) / 1000:.3f}"
+    # The 0.7 of a float32 is 0.69999999.
+    return f"{math.floor(value * 1000 + 1e-4) / 1000:.3f}"
 
 
 def _template() -> Any:
@@ -193,9 +199,7 @@ def _plots(
 
     if overall is None:
         return {}
-    plots = {
-        kind: _svg(plot_precision_recall_curves, of_kind) for kind, of_kind in curves.items()
-    }
+    plots = {kind: _svg(plot_precision_recall_curves, of_kind) for kind, of_kind in curves.items()}
     return {
         **plots,
         "thresholds": _svg(plot_thresholds, overall),
@@ -209,7 +213,7 @@ def _svg(plot: Callable[..., Any], values: Any) -> Any:
     from markupsafe import Markup
     from matplotlib.figure import Figure
 
-    settings = dict.fromkeys(
+    settings: dict[Any, Any] = dict.fromkeys(
         ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), _INK
     )
     with matplotlib.rc_context({**settings, "svg.fonttype": "none", "font.size": 11}):
@@ -217,7 +221,9 @@ def _svg(plot: Callable[..., Any], values: Any) -> Any:
         ax = plot(values, ax=figure.add_subplot())
         ax.set_title("")  # the page has headings
         file = io.StringIO()
-        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
+        with warnings.catch_warnings():  # the browser has the letters that this font lacks
+            warnings.filterwarnings("ignore", message="Glyph ")
+            figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
     text = file.getvalue()
     return Markup(text[text.index("<svg") :].replace(_INK, "currentColor"))
 
@@ -272,11 +278,12 @@ class _Drawer:
         if self.dataset is None:
             return Drawing(name, score, problem="The images are not at hand.")
         try:
-            return Drawing(name, score, source=self._draw(score.image_id))
+            image = self.dataset.load_image(score.image_id)
+            return Drawing(name, score, source=self._draw(image, score.image_id))
         except Exception as error:  # whatever a dataset raises; the page is made without the image
             return Drawing(name, score, problem=f"Cannot be drawn: {printable(error)}")
 
-    def _draw(self, image_id: Any) -> str:
+    def _draw(self, image: np.ndarray, image_id: Any) -> str:
         import cv2
 
         from mrcnn.drawing.comparison import side_by_side
@@ -294,13 +301,7 @@ class _Drawer:
             truth["rles"] = [one["segmentation"] for one in objects]
         last = max([*self.evaluator.class_names, *found.class_ids.tolist()], default=0)
         names = ["", *(self.evaluator.truth.class_name(k) for k in range(1, last + 1))]
-        drawn = side_by_side(
-            self.dataset.load_image(image_id),
-            found.to_result(),
-            truth,
-            names,
-            max_side=DRAWING_SIDE,
-        )
+        drawn = side_by_side(image, found.to_result(), truth, names, max_side=DRAWING_SIDE)
         quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
         _, data = cv2.imencode(".jpg", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR), quality)
         return f"data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode('ascii')}"

@@ -177,7 +177,8 @@ class CocoReport:
         names = CocoMetrics.names()
         kinds = [("box", self.box)] + ([("mask", self.mask)] if self.mask else [])
         rows = [
-            [kind, *(format_figure(getattr(metrics, name)) for name in names)] for kind, metrics in kinds
+            [kind, *(format_figure(getattr(metrics, name)) for name in names)]
+            for kind, metrics in kinds
         ]
         return _table(["", *names], rows)
 
