@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from mrcnn.evaluation.curves import ConfusionMatrix, PrecisionRecallCurve
+from mrcnn.evaluation.report import short_name
 from mrcnn.files.atomic import atomic_path
-from mrcnn.files.names import printable
 
 __all__ = [
     "plot_confusion_matrix",
@@ -26,8 +26,6 @@ __all__ = [
 # Beyond this many, lines cannot be distinguished by color and counts do not fit their cells.
 _MAX_NAMED_CURVES = 10
 _MAX_COUNTED_CLASSES = 30
-# Letters of a class name.
-_MAX_NAME = 30
 
 
 def plot_precision_recall_curves(
@@ -60,7 +58,7 @@ def plot_precision_recall_curves(
         if curve not in named:
             ax.plot(*_line(curve), color=_ink(), alpha=0.2, linewidth=0.8, zorder=1)
     for curve in named:
-        label = _label(f"{_short(curve.class_name)} {curve.average_precision:.3f}")
+        label = _label(f"{short_name(curve.class_name)} {curve.average_precision:.3f}")
         ax.plot(*_line(curve), linewidth=1.4, label=label, zorder=2)
     if len(ranked) > 1:
         grid = np.linspace(0, 1, 101)
@@ -165,7 +163,7 @@ def plot_confusion_matrix(
     drawn = ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     size = 10 if count <= 12 else 8
     ticks = range(count)
-    names = [_short(name) for name in matrix.class_names]
+    names = [short_name(name) for name in matrix.class_names]
     ax.set_xticks(ticks, names, rotation=90, fontsize=size, parse_math=False)
     ax.set_yticks(ticks, names, fontsize=size, parse_math=False)
     ax.set(xlabel="detected class", ylabel="true class")
@@ -207,12 +205,6 @@ def _ink() -> str:
 def _grid(ax: Any) -> None:
     ax.grid(color=_ink(), alpha=0.12)
     ax.set_axisbelow(True)
-
-
-def _short(name: str) -> str:
-    """Return a class name on one line that leaves room for the plot."""
-    name = printable(name)
-    return name if len(name) <= _MAX_NAME else f"{name[: _MAX_NAME - 1]}…"
 
 
 def _label(text: str) -> str:

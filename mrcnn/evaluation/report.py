@@ -186,7 +186,7 @@ class CocoReport:
         names = ["box_AP", "box_AP50"] + (["mask_AP", "mask_AP50"] if self.mask else [])
         rows = [
             [
-                printable(entry.name),
+                short_name(entry.name),
                 str(entry.num_objects),
                 str(entry.num_detections),
                 *(format_figure(getattr(entry, name)) for name in names),
@@ -207,11 +207,17 @@ def _without_objects(classes: list[ClassReport]) -> str:
     """Return the line about the detected classes that the images show no object of."""
     classes = sorted(classes, key=lambda entry: -entry.num_detections)
     total = sum(entry.num_detections for entry in classes)
-    most = ", ".join(f"{printable(entry.name)} {entry.num_detections}" for entry in classes[:5])
+    most = ", ".join(f"{short_name(entry.name)} {entry.num_detections}" for entry in classes[:5])
     return (
         f"{counted(total, 'detection')} of {counted(len(classes), 'class', 'classes')} without a "
         f"true object: {most}{', ...' if len(classes) > 5 else ''}"
     )
+
+
+def short_name(name: str, limit: int = 30) -> str:
+    """Return a class name on one line, printable and cut to a number of letters."""
+    name = printable(name)
+    return name if len(name) <= limit else f"{name[: limit - 1]}…"
 
 
 def counted(number: int, noun: str, plural: str | None = None) -> str:

@@ -57,6 +57,11 @@ def test_printed_table():
     ]
 
 
+def test_long_names_are_cut():
+    report = CocoReport(CocoMetrics(), None, [ClassReport(1, "x" * 99, 1, 0)])
+    assert str(report).splitlines()[-1].split() == ["x" * 29 + "…", "1", "0", "-", "-"]
+
+
 def test_printed_table_of_boxes_without_classes():
     assert str(CocoReport(box=CocoMetrics(), mask=None)).splitlines()[2:] == [
         "     AP  AP50  AP75  APs  APm  APl  AR1  AR10  AR100  ARs  ARm  ARl",
