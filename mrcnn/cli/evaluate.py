@@ -124,6 +124,7 @@ def evaluate(
     if report is not None:
         from mrcnn.evaluation.page import save_page
 
+        facts["Engine"] = str(getattr(model.model, "engine", engine))
         facts["Command"] = shlex.join(["mrcnn", *sys.argv[1:]])
         settings = described.config.to_dict()
         path = save_page(evaluator, report, found, facts=facts, settings=settings, notes=notes)

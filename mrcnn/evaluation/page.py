@@ -52,8 +52,8 @@ DRAWING_SIDE, JPEG_QUALITY = 480, 85
 _INK = "#010203"
 # Their versions are on the page where they are installed.
 _PACKAGES = (
-    *("mrcnn-keras3", "keras", "tensorflow", "torch", "jax", "openvino"),
-    *("numpy", "pycocotools"),
+    *("mrcnn-keras3", "keras", "tensorflow", "tensorflow-cpu", "torch", "jax"),
+    *("openvino", "numpy", "pycocotools"),
 )
 
 
@@ -333,7 +333,7 @@ def _facts(evaluator: CocoEvaluator, facts: Mapping[str, object]) -> dict[str, s
     known = {
         **facts,
         "Date": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
-        "Machine": f"{platform.platform()}, {platform.machine()}, {os.cpu_count()} cores",
+        "Machine": f"{platform.platform()}, {os.cpu_count()} cores",
         "Versions": ", ".join([f"Python {platform.python_version()}", *versions]),
     }
     return {printable(key): printable(value) for key, value in known.items()}
