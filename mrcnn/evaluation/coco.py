@@ -363,6 +363,4 @@ def evaluate_coco(
     )
     if results_path is not None:
         evaluator.save_results(results_path)
-    return replace(
-        evaluator.summarize(), seconds_per_image=seconds / max(1, len(evaluator.image_ids))
-    )
+    return replace(evaluator.summarize(), seconds_per_image=seconds)

@@ -39,7 +39,9 @@ class DetectionPass:
         self.keep_going, self.options = keep_going, options
 
     def run(self, batch_size: int, progress: bool | Callable[[int, int], None]) -> float:
-        """Detect on every image and return the seconds spent in `detect`.
+        """Detect on every image and return the seconds spent in `detect` per image.
+
+        The first batch is not counted if there are others: the network is compiled for it.
 
         Args:
             batch_size: images per call of `detect`.
@@ -63,7 +65,8 @@ class DetectionPass:
 
     def _run(self, ids: Sequence[Any], batch_size: int, show: Callable[[int, int], None]) -> float:
         batches = [ids[start : start + batch_size] for start in range(0, len(ids), batch_size)]
-        seconds, storing, done = 0.0, None, 0
+        times: list[tuple[float, int]] = []
+        storing, done = None, 0
         loading: Future[dict[Any, np.ndarray]]
         with ThreadPoolExecutor(1) as worker:
             if batches:
@@ -72,11 +75,11 @@ class DetectionPass:
                 images = loading.result()
                 if position + 1 < len(batches):
                     loading = worker.submit(self._load, batches[position + 1])
-                start = time.perf_counter()
                 results: Sequence[Mapping[str, Any]] = []
                 if images:
+                    start = time.perf_counter()
                     results = self.model.detect(list(images.values()), verbose=0, **self.options)
-                seconds += time.perf_counter() - start
+                    times.append((time.perf_counter() - start, len(images)))
                 # Waiting for the store before bounds the masks in memory to two batches.
                 if storing is not None:
                     storing.result()
@@ -85,7 +88,8 @@ class DetectionPass:
                 show(done, len(ids))
             if storing is not None:
                 storing.result()
-        return seconds
+        counted = times[1:] or times
+        return sum(seconds for seconds, _ in counted) / max(1, sum(n for _, n in counted))
 
     def _load(self, batch: Sequence[Any]) -> dict[Any, np.ndarray]:
         """Return the images of a batch by id; those that cannot be read are left out."""

@@ -113,7 +113,8 @@ class CocoReport:
         num_crowds: True crowds.
         num_detections: detections.
         num_unreadable: further images, which could not be read and are in none of the figures.
-        seconds_per_image: wall time of `detect` per image, or None where not measured.
+        seconds_per_image: wall time of `detect` per image, or None where not measured; without
+            the first batch if there are others, as the network is compiled for it.
     """
 
     box: CocoMetrics

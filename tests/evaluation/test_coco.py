@@ -393,3 +393,15 @@ def test_the_progress_bar_is_complete(capsys):
     dataset = Rectangles([[(1, BOX)]] * 3)
     evaluate_coco(Detector(dict.fromkeys(range(3), result()), 2), dataset)
     assert "3/3" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("count", "expected"), [(1, 10.0), (3, 1.0), (5, 1.0)])
+def test_seconds_per_image_are_without_the_first_batch(monkeypatch, count, expected):
+    from mrcnn.evaluation import detection_pass
+
+    # 20 s for the first batch of two, then 2 s for each of two, or of one.
+    times = iter([0, 20 if count > 1 else 10, 20, 22 if count > 3 else 21, 22, 23])
+    monkeypatch.setattr(detection_pass.time, "perf_counter", lambda: next(times))
+    model = Detector(dict.fromkeys(range(count), result()), 2)
+    report = evaluate_coco(model, Rectangles([[(1, BOX)]] * count), progress=False)
+    assert report.seconds_per_image == expected
