@@ -110,6 +110,8 @@ def evaluate(
     require_objects(evaluator)
     say([f"{name:9} {printable(value)}" for name, value in facts.items()], as_json)
     say([f"Note      {note}" for note in notes], as_json)
+    if described.guess:
+        notes.append(described.guess)  # for the files; `load_model` prints it
     model = RenumberedClasses(load_model(described, engine, precision, calibration), match.numbers)
     found = evaluate_coco(
         model,
