@@ -194,10 +194,10 @@ def _template() -> Any:
 def _plots(
     curves: Mapping[str, Mapping[int, PrecisionRecallCurve]], overall: PrecisionRecallCurve | None
 ) -> dict[str, Any]:
-    """Return the plots of the page as SVG by name; none without true objects."""
+    """Return the plots of the page as SVG by name; none without true objects or detections."""
     from mrcnn.evaluation.plots import plot_precision_recall_curves, plot_scores, plot_thresholds
 
-    if overall is None:
+    if overall is None or not overall.scores.size:
         return {}
     plots = {kind: _svg(plot_precision_recall_curves, of_kind) for kind, of_kind in curves.items()}
     return {

@@ -174,7 +174,10 @@ def test_few_or_no_objects(tmp_path, pictures, results, expected):
     evaluator = CocoEvaluator(Rectangles(pictures))
     for image_id, found in results.items():
         evaluator.add(image_id, result(*found))
-    assert expected in Page(save_page(evaluator, tmp_path)).text
+    page = Page(save_page(evaluator, tmp_path))
+    assert expected in page.text
+    has_objects = any(class_id > 0 for objects in pictures for class_id, _ in objects)
+    assert ("svg" in page.tags) == (has_objects and bool(results))
 
 
 def test_boxes_only(tmp_path):
