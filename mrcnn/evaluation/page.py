@@ -130,7 +130,7 @@ def save_page(
     threshold = float(np.clip(best.score_threshold, 0, 1)) if best else DEFAULT_THRESHOLD
     matrix = confusion_matrix(evaluator, iou_threshold, threshold, kinds[0]).present()
     ranked = image_scores(evaluator, iou_threshold, threshold, kinds[0])
-    worst, finest = ranked[:num_worst], ranked[max(num_worst, len(ranked) - num_best) :][::-1]
+    worst, best_images = ranked[:num_worst], ranked[max(num_worst, len(ranked) - num_best) :][::-1]
     draw = _Drawer(evaluator, threshold)
     html = _template().render(
         report=report,
@@ -148,8 +148,8 @@ def save_page(
         matrix=_matrix_table(matrix),
         num_matrix_classes=len(matrix.class_names) - 1,
         confusions=_confusions(matrix),
-        worst=[draw(score) for score in worst],
-        finest=[draw(score) for score in finest],
+        worst_images=[draw(score) for score in worst],
+        best_images=[draw(score) for score in best_images],
         num_ranked=len(ranked),
         content=describe_content(evaluator),
         unreadable=_unreadable(evaluator),
