@@ -15,14 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mrcnn.drawing.colors import Color, fixed_colors, instance_colors
 from mrcnn.drawing.figures import as_canvas, connect, frame, outline, rectangle, show, window, write
-from mrcnn.drawing.rendering import (
-    Color,
-    draw_instances,
-    fixed_colors,
-    instance_colors,
-    save_instances,
-)
+from mrcnn.drawing.rendering import draw_instances, save_instances
 from mrcnn.drawing.tables import display_table, display_weight_stats
 
 if TYPE_CHECKING:
