@@ -26,7 +26,7 @@ class LabelPlacer:
         frame: (y1, x1, y2, x2) that holds the labels, in the units of the boxes.
     """
 
-    def __init__(self, boxes: np.ndarray, frame: Sequence[float]) -> None:
+    def __init__(self, boxes: Sequence[Any] | np.ndarray, frame: Sequence[float]) -> None:
         sides = np.asarray(boxes, float).reshape(-1, 4)
         self._boxes = sides[(sides[:, 2:] > sides[:, :2]).all(axis=1)]
         self._areas = (self._boxes[:, 2:] - self._boxes[:, :2]).prod(axis=1)
@@ -34,7 +34,7 @@ class LabelPlacer:
         self._taken = np.zeros((0, 4))
 
     def place(
-        self, box: Sequence[float], height: float, width: float
+        self, box: Sequence[float] | np.ndarray, height: float, width: float
     ) -> tuple[float, float] | None:
         """Return the upper left corner (y, x) of a label, None where there is no room for it.
 
@@ -63,7 +63,7 @@ class LabelPlacer:
         return None
 
 
-def _corners(box: Sequence[float], height: float, width: float) -> np.ndarray:
+def _corners(box: Sequence[float] | np.ndarray, height: float, width: float) -> np.ndarray:
     """Return places at the corners of a box, [9, (y, x)], in order of preference."""
     y1, x1, y2, x2 = (float(value) for value in box)
     right = x2 - width
@@ -72,7 +72,7 @@ def _corners(box: Sequence[float], height: float, width: float) -> np.ndarray:
     return np.array(places)
 
 
-def _around(box: Sequence[float], height: float, width: float) -> np.ndarray:
+def _around(box: Sequence[float] | np.ndarray, height: float, width: float) -> np.ndarray:
     """Return places around and in a box, up to the height of a label away, nearest first."""
     y1, x1, y2, x2 = (float(value) for value in box)
     ys = np.linspace(y1 - 2 * height, y2 + height, _STEPS + 1)
