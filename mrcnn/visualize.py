@@ -19,6 +19,7 @@ from mrcnn.drawing.colors import Color, fixed_colors, instance_colors
 from mrcnn.drawing.figures import (
     apply_mask,
     as_canvas,
+    axes_of_size,
     connect,
     frame,
     outline,
@@ -224,11 +225,7 @@ def display_instances(
 
 def _axes(ax: Axes | None, figsize: tuple[float, float]) -> tuple[Axes, bool]:
     """Return where to draw, and whether a figure was made for it, which is to be shown."""
-    if ax is not None:
-        return ax, False
-    import matplotlib.pyplot as plt
-
-    return plt.subplots(1, figsize=figsize)[1], True
+    return (axes_of_size(figsize), True) if ax is None else (ax, False)
 
 
 def _captions(
@@ -346,14 +343,12 @@ def draw_rois(
         class_names: names by class id.
         limit: largest number of regions to show, chosen at random.
     """
-    import matplotlib.pyplot as plt
-
     from mrcnn.geometry.masks import unmold_mask
 
     canvas = as_canvas(image)
     rois, class_ids = np.asarray(rois), np.asarray(class_ids)
     chosen = np.random.permutation(len(rois))[:limit]
-    _, ax = plt.subplots(1, figsize=(12, 12))
+    ax = axes_of_size((12, 12))
     title = f"Showing {limit} random ROIs out of {len(rois)}" if len(rois) > limit else ""
     frame(ax, canvas.shape, margin=20, title=title)
     colors = random_colors(len(chosen))

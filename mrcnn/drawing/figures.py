@@ -261,6 +261,13 @@ def _place(ax: Axes, caption: Text, placer: LabelPlacer, box: np.ndarray) -> boo
     return False
 
 
+def axes_of_size(figsize: tuple[float, float]) -> Axes:
+    """Make a figure of a size in inches and return its axes."""
+    import matplotlib.pyplot as plt
+
+    return plt.subplots(1, figsize=figsize)[1]
+
+
 def show() -> None:
     """Show the open figures, without a warning where there is no display."""
     import warnings

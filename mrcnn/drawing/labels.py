@@ -10,12 +10,36 @@ from typing import Any
 
 import numpy as np
 
+from mrcnn.files.names import printable
+
 _LIGHT = (255, 255, 255)
 _DARK = (16, 18, 22)
 # Steps of the search around a box, along each of its sides.
 _STEPS = 12
 # Share of an instance's box from which a label would hide it.
 _MOST_COVERED = 0.7
+
+
+def class_label(class_id: int, class_names: Sequence[str] | None) -> str:
+    """Return the name of a class in printable characters, "class 7" where it is unknown."""
+    if class_names is None or not 0 <= class_id < len(class_names):
+        return f"class {class_id}"
+    return printable(class_names[class_id])
+
+
+def instance_captions(
+    class_ids: np.ndarray | None,
+    class_names: Sequence[str] | None,
+    scores: np.ndarray | None,
+    count: int,
+) -> list[str]:
+    """Return `count` texts "name score"; what is None is left out."""
+    names = (
+        [""] * count if class_ids is None else [class_label(int(k), class_names) for k in class_ids]
+    )
+    if scores is None:
+        return names
+    return [f"{name} {float(score):.2f}".lstrip() for name, score in zip(names, scores)]
 
 
 class LabelPlacer:
