@@ -91,9 +91,9 @@ class DetectionResult(dict[str, Any]):
             KeyError: there is no such entry.
             IndexError: a detection with this number does not exist.
         """
-        if isinstance(key, _SELECTION):
+        if not isinstance(key, str) and isinstance(key, _SELECTION):
             return self._select(key)
-        return super().__getitem__(key)
+        return dict.__getitem__(self, key)
 
     def __missing__(self, key: Any) -> Any:
         if key in ("masks", "rles") and ("masks" in self or "rles" in self):
