@@ -8,7 +8,7 @@ _HOMES = {
     "display_table": ".tables",
     "display_weight_stats": ".tables",
     "draw_instances": ".rendering",
-    "fixed_colors": ".rendering",
+    "fixed_colors": ".colors",
     "save_instances": ".rendering",
     "side_by_side": ".comparison",
     "write_image": ".rendering",
