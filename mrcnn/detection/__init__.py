@@ -1,7 +1,7 @@
-"""Detection: molding, the detector, streams, tiles, inner tensors, and results in files.
+"""Detection: molding, the detector, streams, tiles, videos, tracking, and results in files.
 
-Exports `Detector`, `ImageError` of streams, `Detections` and the writers of results. Importing the
-package loads none of them.
+Exports `Detector`, `ImageError` of streams, `Detections` and the writers of results, `VideoReader`,
+`VideoWriter` and `Tracker`. Importing the package loads none of them.
 """
 
 from __future__ import annotations
@@ -14,16 +14,31 @@ if TYPE_CHECKING:
     from mrcnn.detection.detector import Detector
     from mrcnn.detection.results import Detections, save_csv, save_json, to_coco
     from mrcnn.detection.streaming import ImageError
+    from mrcnn.detection.tracking import Tracker
+    from mrcnn.detection.video import VideoReader, VideoWriter
 
 _HOMES = {
     "Detections": ".results",
     "Detector": ".detector",
     "ImageError": ".streaming",
+    "Tracker": ".tracking",
+    "VideoReader": ".video",
+    "VideoWriter": ".video",
     "save_csv": ".results",
     "save_json": ".results",
     "to_coco": ".results",
 }
 
-__all__ = ["Detections", "Detector", "ImageError", "save_csv", "save_json", "to_coco"]
+__all__ = [
+    "Detections",
+    "Detector",
+    "ImageError",
+    "Tracker",
+    "VideoReader",
+    "VideoWriter",
+    "save_csv",
+    "save_json",
+    "to_coco",
+]
 
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)
