@@ -199,8 +199,8 @@ class CheckRun:
             paths = (path for content in self._contents.values() for path, _ in content)
             problems += find_unannotated(path for path in paths if path)
         if problems:
-            self.findings["between parts"] = {"problems": [vars(p) for p in problems]}
-            echo(f"All parts: {count_problems(problems)}")
+            self.findings["whole dataset"] = {"problems": [vars(p) for p in problems]}
+            echo(f"{self._heading(None)} as a whole: {count_problems(problems)}")
             echo("\n".join(f"  {line}" for line in problem_lines(problems)) + "\n")
 
     def _heading(self, part: str | None) -> str:
@@ -282,6 +282,8 @@ def anchor_settings(weights: str | None, path: Path | None, image_size: int | No
         weights = "none"
     settings = find_starting_point(weights, config_path=path).config
     if image_size is not None:
+        if image_size % 64:
+            raise ValueError(f"--image-size is {image_size}; it must be a multiple of 64")
         settings.IMAGE_MIN_DIM = settings.IMAGE_MAX_DIM = image_size
     settings.NUM_CLASSES = max(settings.NUM_CLASSES, 2)  # set when the dataset is known
     settings.validate()

@@ -11,6 +11,7 @@ from mrcnn.datasets import image_files
 from mrcnn.datasets.dataset import Dataset
 from mrcnn.datasets.entries import AnnotationError
 from mrcnn.datasets.problems import Problem
+from mrcnn.files.names import printable
 from mrcnn.geometry.boxes import extract_bboxes
 
 __all__ = ["ImageCheck", "describe_error"]
@@ -61,7 +62,7 @@ class ImageCheck:
         except Exception as error:  # any exception of a user's own code is a finding
             # Without the image load_mask often fails for the same reason.
             if shape is not None or isinstance(error, AnnotationError):
-                self._add("error", "mask_failed", f"load_mask failed: {describe_error(error)}")
+                self._add("error", "mask_failed", self._cause("load_mask", error))
             return self
         masks, class_ids = np.asarray(masks), np.asarray(class_ids)
         if self.info.get("dropped"):
@@ -74,6 +75,15 @@ class ImageCheck:
 
     def _add(self, severity: str, kind: str, message: str) -> None:
         self.problems.append(Problem(severity, kind, message, self.image_id, self.reference))
+
+    def _cause(self, method: str, error: Exception) -> str:
+        """Return why a method failed; errors about files say it all, less the image's name."""
+        if isinstance(error, AnnotationError):
+            return str(error)
+        text, name = str(error), printable(self.reference)
+        if text.startswith(f"{name} is"):
+            return f"it{text.removeprefix(name)}"
+        return f"{method} failed: {describe_error(error)}"
 
     def _check_image(self) -> tuple[int, int] | None:
         """Read the image; return its (height, width), None when that is not possible."""
@@ -89,7 +99,7 @@ class ImageCheck:
             self._add("error", "missing_file", "the image is missing")
             return None
         except Exception as error:
-            self._add("error", "undecodable", f"load_image failed: {describe_error(error)}")
+            self._add("error", "undecodable", self._cause("load_image", error))
             return None
         if len(shape) < 2:
             return None
