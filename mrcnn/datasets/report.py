@@ -39,7 +39,7 @@ _MIN_RECTANGLES = 10
 _RARE, _RARE_SHARE = 10, 0.05
 
 
-@dataclass
+@dataclass(eq=False)
 class DatasetReport:
     """The result of `check`.
 
