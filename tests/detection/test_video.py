@@ -170,6 +170,24 @@ def test_sound_that_the_file_cannot_hold_is_left_out(tmp_path):
 
 
 @needs_av
+@pytest.mark.parametrize("space", [None, 1, 5, 6], ids=["none", "BT.709", "BT.470", "BT.601"])
+def test_colors_follow_the_color_space_of_the_file(tmp_path, space):
+    import av
+
+    with av.open(str(tmp_path / "clip.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"crf": "5"})
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        if space is not None:
+            stream.codec_context.colorspace = space
+        coded = av.VideoFrame.from_ndarray(frame(), format="rgb24")
+        container.mux(stream.encode(coded))
+        container.mux(stream.encode())
+    pixels = read(tmp_path / "clip.mp4")[0][2]
+    decoded = cv2.VideoCapture(str(tmp_path / "clip.mp4")).read()[1][:, :, ::-1]
+    np.testing.assert_allclose(pixels, decoded.astype(int), atol=2)
+
+
+@needs_av
 def test_frames_without_time_stamps_of_their_own(tmp_path):
     with VideoWriter(tmp_path / "clip.mp4", fps=25) as writer:
         for seconds in (0, 0.04, 0.04, 0.02, float("nan"), 0.3):
