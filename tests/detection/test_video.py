@@ -40,20 +40,23 @@ def number_of(pixels):
     return round(float(pixels[20:28, 24:40].mean()) / 20)
 
 
-def make(path, times=TIMES, audio="aac", start=0, rotation=0):
-    """Write a video of 48 x 64 by PyAV, with 0.32 s of sound; return the path as text."""
+def make(path, times=TIMES, audio="aac", start=0, rotation=0, ticks=1000):
+    """Write a video of 48 x 64 by PyAV, with 0.32 s of sound; return the path as text.
+
+    Times are counted in ticks, of which there are so many in a second.
+    """
     import av
 
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=25)
         stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
-        stream.codec_context.time_base = Fraction(1, 1000)
+        stream.codec_context.time_base = Fraction(1, ticks)
         sound = container.add_stream(audio, rate=44100, layout="mono") if audio else None
         if rotation:
             stream.set_display_rotation(rotation)
         for number, time in enumerate(times):
             coded = av.VideoFrame.from_ndarray(frame(number), format="rgb24")
-            coded.pts, coded.time_base = time + start, Fraction(1, 1000)
+            coded.pts, coded.time_base = time + start, Fraction(1, ticks)
             container.mux(stream.encode(coded))
         container.mux(stream.encode())
         if sound:
@@ -143,6 +146,32 @@ def test_variable_rate_and_sound_are_kept(tmp_path, name):
     assert len(old) >= 14
     assert [packet for _, packet in new] == [packet for _, packet in old]
     np.testing.assert_allclose([t for t, _ in new], [t for t, _ in old], atol=1e-3)
+
+
+@needs_av
+def test_time_stamps_in_an_unusual_unit_are_exact(tmp_path):
+    times = [0, 281, 560, 1123, 1124]
+    source = make(tmp_path / "in.mp4", times, audio=None, ticks=7001)
+    copy(source, tmp_path / "out.mp4")
+    for path in (source, tmp_path / "out.mp4"):
+        found = [seconds for _, seconds, _ in read(path)]
+        np.testing.assert_allclose(found, np.array(times) / 7001, rtol=0, atol=1e-9)
+
+
+@needs_av
+def test_sound_that_is_longer_than_the_video_is_kept(tmp_path):
+    source = make(tmp_path / "in.mp4", times=(0, 40, 80))
+    copy(source, tmp_path / "out.mp4")
+    old, new = sound_of(source), sound_of(tmp_path / "out.mp4")
+    assert [packet for _, packet in new] == [packet for _, packet in old]
+    assert new[-1][0] > 0.25
+
+
+@needs_av
+def test_a_stream_without_time_stamps(tmp_path):
+    source = make(tmp_path / "clip.h264", times=range(0, 400, 40), audio=None)
+    times = [seconds for _, seconds, _ in read(source)]
+    np.testing.assert_allclose(times, np.arange(10) / 25, atol=1e-9)
 
 
 @needs_av
