@@ -285,6 +285,39 @@ def test_no_frame_no_file(tmp_path, library):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="it has no limit of file sizes")
+def test_a_full_disk_leaves_nothing_and_the_error_names_the_file(tmp_path, library, capfd):
+    import resource
+    import signal
+
+    noise = np.random.default_rng(0)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, limits[1]))
+    try:
+        with (
+            pytest.raises(OSError, match=r"out\.mp4") as caught,
+            VideoWriter(tmp_path / "out.mp4", fps=25) as writer,
+        ):
+            for _ in range(100):
+                writer.write(noise.integers(0, 255, (120, 160, 3), np.uint8))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+    assert ".tmp" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+    assert capfd.readouterr().err == ""
+
+
+def test_a_folder_that_cannot_be_made(tmp_path, library):
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(OSError, match=r"file.out\.mp4"),
+        VideoWriter(tmp_path / "file" / "out.mp4", fps=25) as writer,
+    ):
+        writer.write(frame())
+
+
 @needs_av
 def test_a_file_that_cannot_be_started_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(video_av, "_ENCODER", "absent")
