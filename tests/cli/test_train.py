@@ -126,7 +126,7 @@ def test_resume_refuses_other_classes_and_nothing(run, fake_model, tmp_path):
     code, _, err = run(*SHAPES, "--resume")
     assert code == 2
     assert "cannot resume" in err
-    assert fake_model.built[0].trained == []
+    assert fake_model.built == []
 
 
 @pytest.mark.parametrize(
@@ -157,6 +157,47 @@ def test_open_parts_prefers_the_datasets_own_validation_part(tmp_path):
     assert (train.num_images, val.num_images) == (1, 1)
     train, val, _ = open_parts(str(data / "val"), None, None, 0.5)
     assert (train.num_images, val) == (1, None)
+
+
+def test_classes_of_the_weights_are_named(run, fake_model, weights):
+    describe(weights.with_suffix(".json"), ["BG", "Circle", "square", "pyramid"])
+    code, out, _ = run(*SHAPES, "--weights", weights, "--rename", "triangle = Pyramid")
+    assert code == 0
+    assert [line for line in out.splitlines() if line.startswith("Classes")] == [
+        "Classes   known to the weights: square",
+        "Classes   known under another name: circle (in the weights: Circle), triangle (in the "
+        "weights: pyramid)",
+    ]
+    describe(weights.with_suffix(".json"), ["BG", "cat"])
+    assert (
+        "Classes   new, started from the mean of the others: square, circle, triangle"
+        in (run(*SHAPES, "--weights", weights)[1])
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--rename", "circle"], "--rename is 'circle'; it must be NEW=OLD"),
+        (["--rename", "=cat"], "--rename is '=cat'; it must be NEW=OLD"),
+        (["--rename", "circle=cat", "--rename", "circle=dog"], "--rename is 'circle=dog'; it must"),
+        (["--rename", "cirkle=cat"], "rename has 'cirkle'; it must be a class of the dataset"),
+        (["--rename", "circle=cta"], "the weights: cat, dog; the nearest is 'cat'"),
+        (["--rename", "circle=cat", "--weights", "none"], "given with weights without classes"),
+    ],
+)
+def test_renames_that_are_refused(run, fake_model, weights, words, message):
+    code, _, err = run(*SHAPES, "--weights", weights, *words)
+    assert code == 2
+    assert message in err
+    assert fake_model.built == []
+
+
+def test_resume_renames_nothing(run, fake_model, tmp_path):
+    checkpoint(tmp_path / "logs", "shapes20260101T1200", 1)
+    code, _, err = run(*SHAPES, "--resume", "--rename", "circle=square")
+    assert code == 2
+    assert "must not be given when a training is resumed" in err
 
 
 def test_resume_holds_out_the_same_images_of_a_dataset_that_grew(run, fake_model, tmp_path):
