@@ -181,7 +181,7 @@ def describe_guess(
     if not settings_are_stated:
         size = "x".join(str(side) for side in config.IMAGE_SHAPE[:2])
         lacking.append("settings")
-        guessed.append(f"the default settings (images of {size} pixels, anchors, mean pixel)")
+        guessed.append(f"the default settings ({size} pixels, usual anchors and mean pixel)")
     if not names_are_stated:
         names = ", ".join(class_names[1:4]) + (", ..." if len(class_names) > 4 else "")
         lacking.append("class names")
@@ -189,10 +189,10 @@ def describe_guess(
     if not guessed:
         return None
     return (
-        f"{printable(path)} does not contain the {' and '.join(lacking)} of its training; "
-        f"guessed: {' and '.join(guessed)}. If the guess is wrong, so are the detections: state "
-        'what is right with --config FILE, a JSON file such as {"config": {"IMAGE_MIN_DIM": 512, '
-        '"IMAGE_MAX_DIM": 512}, "class_names": ["BG", "cat", "dog"]}'
+        f"{printable(path)} does not say which {' and '.join(lacking)} it was trained with. "
+        f"Guessed: {' and '.join(guessed)}. If that is wrong, so are the detections; state what is "
+        'right with --config FILE, for example {"config": {"IMAGE_MIN_DIM": 512, "IMAGE_MAX_DIM": '
+        '512}, "class_names": ["BG", "cat", "dog"]}'
     )
 
 
@@ -306,7 +306,9 @@ def find_description(path: Path) -> FoundDescription:
     if written.settings:
         return written
     settings = settings_from_shapes(checkpoints.verify(path))
-    return replace(written, settings=settings, source="settings: from the weights", is_stated=False)
+    return replace(
+        written, settings=settings, source="settings: guessed from the weights", is_stated=False
+    )
 
 
 def written_description(path: Path) -> FoundDescription:

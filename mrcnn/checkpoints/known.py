@@ -86,8 +86,9 @@ def resolve_weights(
         if path.exists():
             return str(path)
         file = "weight file" if kind == "model" else kind
+        hint = _other_kind_hint(text.lower())
         raise FileNotFoundError(
-            f"{file} not found: {path} (known names instead of a path: {', '.join(names)})"
+            f"{file} not found: {path} (known names instead of a path: {', '.join(names)}){hint}"
         )
     if known.name == "imagenet":
         return get_imagenet_weights(verbose)
@@ -97,6 +98,19 @@ def resolve_weights(
     if not path.exists():
         _download(known, path, verbose)
     return str(path)
+
+
+def _other_kind_hint(name: str) -> str:
+    """Return how a name is used that is known, but of the other kind; "" for other names."""
+    entry = weights_manifest().get(name)
+    if entry is None:
+        return ""
+    if entry.kind == "model":
+        return f"; {name} is the name of a model: use it as --weights {name}"
+    return (
+        f"; {name} is the name of a mask refiner, which sharpens the masks of a model: use it as "
+        f"--refine {name}, together with --weights small, for example"
+    )
 
 
 def download_trained_weights(coco_model_path: str | os.PathLike[str], verbose: int = 1) -> None:

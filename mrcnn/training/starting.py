@@ -1,7 +1,7 @@
 """The start of a training: weights, the settings that belong to them, and the datasets.
 
-The weights may be a backbone alone, or have been trained on other classes. Layers that depend on the
-classes are then taken over class by class (see `mrcnn.checkpoints.class_rows`).
+The weights may be a backbone alone, or have been trained on other classes: layers that depend on
+the classes are then taken over class by class (see `mrcnn.checkpoints.class_rows`).
 """
 
 from __future__ import annotations
