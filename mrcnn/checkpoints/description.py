@@ -138,7 +138,10 @@ def describe_weights(name_or_path: str, config_path: Path | None = None) -> Desc
     path = Path(resolve_weights(name_or_path))
     found = find_description(path)
     settings, class_names, source = found.settings, found.class_names, found.source
-    is_stated = found.is_stated or str(name_or_path).lower() in weights_manifest()
+    known = weights_manifest().get(str(name_or_path).lower())
+    if class_names is None and known is not None and known.class_names is not None:
+        class_names = list(known.class_names)
+    is_stated = found.is_stated or known is not None
     if config_path is not None:
         overruling = read_description(config_path)
         _warn_of_unknown_settings(overruling["config"], config_path)
@@ -150,7 +153,7 @@ def describe_weights(name_or_path: str, config_path: Path | None = None) -> Desc
     if class_names is not None and "NUM_CLASSES" not in settings:
         settings = {**settings, "NUM_CLASSES": len(class_names)}
     config = _checked_config(settings, source)
-    names_are_stated = class_names is not None or str(name_or_path).lower() in weights_manifest()
+    names_are_stated = class_names is not None or known is not None
     if class_names is None:
         class_names = default_class_names(config.NUM_CLASSES)
     if len(class_names) != config.NUM_CLASSES:

@@ -14,7 +14,7 @@ import contextlib
 import functools
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,8 @@ class KnownWeights:
         md5: published MD5, None where there is none.
         sha256: published SHA-256, None where there is none.
         expect: attributes that `checkpoints.verify` must find.
+        class_names: names by class id, the background first, of a file that does not hold them;
+            None for COCO's and for files that do.
     """
 
     name: str
@@ -59,6 +61,7 @@ class KnownWeights:
     sha256: str | None = None
     kind: str = "model"
     expect: Mapping[str, Any] = field(default_factory=dict)
+    class_names: Sequence[str] | None = None
 
 
 def resolve_weights(

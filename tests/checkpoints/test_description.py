@@ -148,6 +148,21 @@ def test_guesses_are_named(weights, monkeypatch):
     assert guess.startswith(f"{weights} does not say which class names it was trained")
 
 
+@pytest.mark.parametrize(
+    ("name", "num_classes", "names"),
+    [("coco", 81, list(COCO_CLASS_NAMES)), ("Balloon", 2, ["BG", "balloon"])],
+)
+def test_published_weights_are_known_and_not_guessed(
+    tmp_path, monkeypatch, name, num_classes, names
+):
+    path = tmp_path / "w.h5"
+    save_weights(small_mask_rcnn(num_classes=num_classes), path)
+    monkeypatch.setattr("mrcnn.checkpoints.known.resolve_weights", lambda name: str(path))
+    found = describe_weights(name)
+    assert (found.class_names, found.guess) == (names, None)
+    assert describe_weights(str(path)).guess is not None
+
+
 def test_config_option_overrules(weights, tmp_path):
     path = tmp_path / "mine.json"
     path.write_text('{"DETECTION_NMS_THRESHOLD": 0.5, "RPN_ANCHOR_SCALES": [8, 16, 32, 64, 128]}')
