@@ -152,14 +152,15 @@ def describe_weights(name_or_path: str, config_path: Path | None = None) -> Desc
     # Names and number may come from different places; either alone is enough.
     if class_names is not None and "NUM_CLASSES" not in settings:
         settings = {**settings, "NUM_CLASSES": len(class_names)}
-    config = _checked_config(settings, source)
+    origin = f"{printable(path)}, {printable(source)}"
+    config = _checked_config(settings, origin)
     names_are_stated = class_names is not None or known is not None
     if class_names is None:
         class_names = default_class_names(config.NUM_CLASSES)
     if len(class_names) != config.NUM_CLASSES:
         raise ValueError(
-            f"class_names has {len(class_names)} entries; it must have NUM_CLASSES = "
-            f"{config.NUM_CLASSES}, the background included ({printable(source)})"
+            f"{origin}: class_names has {len(class_names)} entries; it must have NUM_CLASSES = "
+            f"{config.NUM_CLASSES}, the background included"
         )
     guess = describe_guess(path, config, class_names, is_stated, names_are_stated)
     if not config.NAME:
@@ -404,15 +405,15 @@ def _check_record(content: dict[str, Any], source: str) -> None:
             content["held_out"] = None
 
 
-def _checked_config(settings: Mapping[str, Any], source: str) -> Config:
-    """Return the settings as a `Config` that keeps all rules."""
+def _checked_config(settings: Mapping[str, Any], origin: str) -> Config:
+    """Return the settings as a `Config` that keeps all rules; `origin` is for the message."""
     from mrcnn.config import Config
 
     config = Config.from_dict(settings)
     try:
         config.validate()
     except ValueError as error:
-        raise ValueError(f"{printable(source)}: {error}") from error
+        raise ValueError(f"{origin}: {error}") from error
     return config
 
 
