@@ -148,7 +148,7 @@ def describe_weights(name_or_path: str, config_path: Path | None = None) -> Desc
         settings = {**settings, **overruling["config"]}
         class_names = overruling.get("class_names", class_names)
         source = f"{source}, {config_path}"
-        is_stated = is_stated or bool(overruling["config"])
+        is_stated = is_stated or not set(INPUT).isdisjoint(overruling["config"])
     # Names and number may come from different places; either alone is enough.
     if class_names is not None and "NUM_CLASSES" not in settings:
         settings = {**settings, "NUM_CLASSES": len(class_names)}
@@ -328,6 +328,7 @@ def written_description(path: Path) -> FoundDescription:
     names = inside.get("class_names")
     if "NUM_CLASSES" in inside["config"]:
         found = _found(inside, names, "settings: in the file")
+        _warn_of_other_settings(path, found)
         return found if names else _with_names_beside(path, found)
     for place, content in _descriptions_beside(path):
         return _found(content, names or content.get("class_names"), f"settings: {place}")
@@ -337,11 +338,44 @@ def written_description(path: Path) -> FoundDescription:
 def _descriptions_beside(path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Yield the JSON files beside a weight file that have settings, and their content."""
     for place in (path.with_suffix(".json"), path.with_name("config.json")):
-        # What a killed process of earlier versions left: an empty file describes nothing.
-        if place.is_file() and place.stat().st_size:
-            content = read_description(place)
-            if "NUM_CLASSES" in content["config"]:
-                yield place, content
+        content = _read_beside(place)
+        if content is not None:
+            yield place, content
+
+
+def _read_beside(place: Path) -> dict[str, Any] | None:
+    """Return the content of a JSON file that has settings; None if it has none or is absent."""
+    # What a killed process of earlier versions left: an empty file describes nothing.
+    if not place.is_file() or not place.stat().st_size:
+        return None
+    content = read_description(place)
+    return content if "NUM_CLASSES" in content["config"] else None
+
+
+def _warn_of_other_settings(path: Path, found: FoundDescription) -> None:
+    """Warn of a JSON file with the name of the weights that disagrees with what is inside them.
+
+    A user may have edited it to change the settings, as was possible in earlier versions.
+    """
+    place = path.with_suffix(".json")
+    try:
+        beside = _read_beside(place)
+    except ValueError as error:
+        warn_caller(f"{error}; it is ignored, as {printable(path)} has settings itself")
+        return
+    if beside is None:
+        return
+    inside, settings = found.settings, beside["config"]
+    differ = [name for name in inside if name in settings and settings[name] != inside[name]]
+    names = beside.get("class_names")
+    if names is not None and found.class_names is not None and names != found.class_names:
+        differ.append("class_names")
+    if differ:
+        warn_caller(
+            f"{printable(place)} and {printable(path)} disagree about "
+            f"{printable(', '.join(differ[:3]))}{', ...' if len(differ) > 3 else ''}; the weight "
+            "file itself counts. To overrule it, state the settings with --config"
+        )
 
 
 def _with_names_beside(path: Path, found: FoundDescription) -> FoundDescription:
