@@ -282,7 +282,7 @@ class FoundDescription:
     Attributes:
         settings: names and values, not checked.
         class_names: names by class id; None where none are written.
-        source: where the settings come from, as text.
+        source: where the settings come from, as text; empty where there are none.
         is_stated: whether they are written somewhere.
         epoch: see `DescribedWeights`.
         held_out: see `DescribedWeights`.
@@ -332,7 +332,7 @@ def written_description(path: Path) -> FoundDescription:
         return found if names else _with_names_beside(path, found)
     for place, content in _descriptions_beside(path):
         return _found(content, names or content.get("class_names"), f"settings: {place}")
-    return FoundDescription({}, names, "nothing is written")
+    return FoundDescription({}, names, "")
 
 
 def _descriptions_beside(path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:

@@ -13,6 +13,7 @@ from mrcnn.cli.detect import counted
 
 if TYPE_CHECKING:
     from mrcnn.checkpoints import WeightsInfo
+    from mrcnn.checkpoints.description import DescribedWeights, FoundDescription
 
 # Held-out images that the table names; --json has all of them.
 MAX_IDS = 4
@@ -89,22 +90,31 @@ def described_facts(weights: str, path: Path, found: WeightsInfo) -> dict[str, A
 
     if found.has_rpn and found.has_heads and found.backbone != "other":
         described = describe_weights(weights)
-        names, source, guess = described.class_names, described.source, described.guess
         size, config = described.config.IMAGE_SHAPE[:2].tolist(), described.config.to_dict()
-        epoch, held_out = described.epoch, described.held_out
-    else:  # a backbone alone, or a network that only a script can build
-        written = written_description(path)
-        names, source, guess = written.class_names, written.source, None
-        size, config = None, written.settings or None
-        epoch, held_out = written.epoch, written.held_out
+        return {
+            **written_facts(described),
+            "image_size": size,
+            "config": config,
+            "guess": described.guess,
+        }
+    # A backbone alone, or a network that only a script can build.
+    written = written_description(path)
     return {
-        "settings": source.removeprefix("settings: ") if config else None,
-        "image_size": size,
-        "class_names": names,
-        "epoch": epoch,
+        **written_facts(written),
+        "image_size": None,
+        "config": written.settings or None,
+        "guess": None,
+    }
+
+
+def written_facts(description: DescribedWeights | FoundDescription) -> dict[str, Any]:
+    """Return what both kinds of descriptions have."""
+    held_out = description.held_out
+    return {
+        "settings": description.source.removeprefix("settings: ") or None,
+        "class_names": description.class_names,
+        "epoch": description.epoch,
         "held_out": None if held_out is None else held_out.to_dict(),
-        "config": config,
-        "guess": guess,
     }
 
 
