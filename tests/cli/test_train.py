@@ -10,7 +10,8 @@ from mrcnn import checkpoints
 from mrcnn.checkpoints import HeldOut
 from mrcnn.checkpoints.description import CLASS_LAYERS
 from mrcnn.cli.train import experiment_name, last_checkpoint, open_parts
-from mrcnn.training.starting import flip_left_right
+from mrcnn.datasets import open_dataset
+from mrcnn.training.starting import flip_left_right, hold_out
 from tests.checkpoints.test_description import info
 from tests.fake_model import describe
 from tests.weight_files import write_weight_file
@@ -198,6 +199,14 @@ def test_resume_renames_nothing(run, fake_model, tmp_path):
     code, _, err = run(*SHAPES, "--resume", "--rename", "circle=square")
     assert code == 2
     assert "must not be given when a training is resumed" in err
+
+
+def test_a_split_too_long_to_store_is_made_all_the_same(monkeypatch):
+    data = open_dataset("10", format="shapes")
+    monkeypatch.setattr("mrcnn.files.reading.MAX_JSON_BYTES", 100)
+    with pytest.warns(UserWarning, match="2 images are held out .*; their list is too long"):
+        train, val, record = hold_out(data, 0.2, dataset="10", format="shapes")
+    assert (train.num_images, val.num_images, record) == (8, 2, None)
 
 
 def test_resume_holds_out_the_same_images_of_a_dataset_that_grew(run, fake_model, tmp_path):
