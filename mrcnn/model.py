@@ -603,6 +603,8 @@ def _described(weights: Any, config: Any) -> DescribedWeights:
     path = config if isinstance(config, str | os.PathLike) else None
     if not isinstance(weights, DescribedWeights):
         weights = describe_weights(os.fspath(weights), None if path is None else Path(path))
+        if weights.guess and config is None:
+            warn_caller(weights.guess)
     elif path is not None:
         raise ValueError(
             f"config is {os.fspath(path)!r}; it must be None or a mapping where weights have been "

@@ -106,6 +106,8 @@ def fake_model(monkeypatch):
     monkeypatch.setitem(sys.modules, "mrcnn.model", fake_module())
     monkeypatch.setattr("mrcnn.startup.lean_start.start_backend", lambda: None)
     monkeypatch.setattr(FakeMaskRCNN, "built", [])
+    # The fake has no layers.
+    monkeypatch.setattr("mrcnn.checkpoints.load_class_rows", lambda *arguments: None)
     return FakeMaskRCNN
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -66,6 +66,14 @@ def train(
         int | None, typer.Option(help="Seed of order and augmentation, to repeat a training.")
     ] = None,
     option: ReaderOptions = None,
+    rename: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NEW=OLD",
+            help="Let a class of the dataset continue one of the weights that has another name; "
+            "may be repeated. Example: pedestrian=person.",
+        ),
+    ] = None,
 ) -> None:
     """Train on a dataset.
 
@@ -80,6 +88,7 @@ def train(
         configure_for_datasets,
         find_starting_point,
         flip_left_right,
+        match_classes,
         recorded_split,
     )
 
@@ -98,6 +107,8 @@ def train(
     if callbacks and val_data is None:
         raise ValueError("--best and --early-stopping need images to validate on")
     start = find_starting_point(weights, backbone=backbone, config_path=config, resumed=resume)
+    renamed = parse_renames(rename)
+    match_classes(start, train_data.class_names, renamed)  # an error before the model is built
     settings = start.config
     settings.NAME = name
     if batch_size is not None:
@@ -107,7 +118,7 @@ def train(
     configure_for_datasets(settings, train_data, val_data, steps)
     prepare_folder(output, "--output")
     echo(describe_training(settings, train_data, val_data))
-    model = build_model(start, train_data.class_names, output)
+    model = build_model(start, train_data.class_names, output, renamed)
     model.train(
         train_data,
         val_data,
@@ -139,10 +150,33 @@ def describe_training(settings: Config, train_data: Dataset, val_data: Dataset |
     )
 
 
-def build_model(start: StartingPoint, class_names: Sequence[str], output: Path) -> Any:
+def parse_renames(words: Sequence[str] | None) -> dict[str, str]:
+    """Return the `NEW=OLD` words of --rename as a mapping.
+
+    Raises:
+        ValueError: a word has another form, or a class occurs twice.
+    """
+    renamed: dict[str, str] = {}
+    for word in words or []:
+        own, _, stored = (part.strip() for part in word.partition("="))
+        if not own or not stored or own in renamed:
+            raise ValueError(
+                f"--rename is {word!r}; it must be NEW=OLD: a class of the dataset, once, and one "
+                "of the weights"
+            )
+        renamed[own] = stored
+    return renamed
+
+
+def build_model(
+    start: StartingPoint,
+    class_names: Sequence[str],
+    output: Path,
+    renamed: Mapping[str, str] | None = None,
+) -> Any:
     """Build the model for training, load what it starts from, and print what was loaded."""
+    from mrcnn.checkpoints.class_rows import describe_class_match
     from mrcnn.cli.terminal import echo
-    from mrcnn.files.names import printable
     from mrcnn.startup.lean_start import start_backend
     from mrcnn.training.starting import load_starting_weights
 
@@ -150,14 +184,12 @@ def build_model(start: StartingPoint, class_names: Sequence[str], output: Path) 
     from mrcnn.model import MaskRCNN
 
     model = MaskRCNN(mode="training", config=start.config, model_dir=str(output))
-    report, known = load_starting_weights(model, start, class_names)
+    report, known = load_starting_weights(model, start, class_names, renamed)
     if report is not None:
         echo(f"Weights   {report.summary()}")
-    if start.class_names not in (None, list(class_names)):
-        new = [name for name in class_names[1:] if name not in known]
-        for kind, names in (("known to the weights", known), ("new", new)):
-            if names:
-                echo(f"Classes   {kind}: {printable(', '.join(names))}")
+    if known is not None:
+        for line in describe_class_match(class_names, known):
+            echo(f"Classes   {line}")
     return model
 
 

@@ -10,7 +10,8 @@ from mrcnn import checkpoints
 from mrcnn.checkpoints import HeldOut
 from mrcnn.checkpoints.description import CLASS_LAYERS
 from mrcnn.cli.train import experiment_name, last_checkpoint, open_parts
-from mrcnn.training.starting import flip_left_right
+from mrcnn.datasets import open_dataset
+from mrcnn.training.starting import flip_left_right, hold_out
 from tests.checkpoints.test_description import info
 from tests.fake_model import describe
 from tests.weight_files import write_weight_file
@@ -126,7 +127,7 @@ def test_resume_refuses_other_classes_and_nothing(run, fake_model, tmp_path):
     code, _, err = run(*SHAPES, "--resume")
     assert code == 2
     assert "cannot resume" in err
-    assert fake_model.built[0].trained == []
+    assert fake_model.built == []
 
 
 @pytest.mark.parametrize(
@@ -157,6 +158,55 @@ def test_open_parts_prefers_the_datasets_own_validation_part(tmp_path):
     assert (train.num_images, val.num_images) == (1, 1)
     train, val, _ = open_parts(str(data / "val"), None, None, 0.5)
     assert (train.num_images, val) == (1, None)
+
+
+def test_classes_of_the_weights_are_named(run, fake_model, weights):
+    describe(weights.with_suffix(".json"), ["BG", "Circle", "square", "pyramid"])
+    code, out, _ = run(*SHAPES, "--weights", weights, "--rename", "triangle = Pyramid")
+    assert code == 0
+    assert [line for line in out.splitlines() if line.startswith("Classes")] == [
+        "Classes   known to the weights: square",
+        "Classes   known under another name: circle (in the weights: Circle), triangle (in the "
+        "weights: pyramid)",
+    ]
+    describe(weights.with_suffix(".json"), ["BG", "cat"])
+    assert (
+        "Classes   new, started from the mean of the others: square, circle, triangle"
+        in (run(*SHAPES, "--weights", weights)[1])
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--rename", "circle"], "--rename is 'circle'; it must be NEW=OLD"),
+        (["--rename", "=cat"], "--rename is '=cat'; it must be NEW=OLD"),
+        (["--rename", "circle=cat", "--rename", "circle=dog"], "--rename is 'circle=dog'; it must"),
+        (["--rename", "cirkle=cat"], "rename has 'cirkle'; it must be a class of the dataset"),
+        (["--rename", "circle=cta"], "the weights: cat, dog; the nearest is 'cat'"),
+        (["--rename", "circle=cat", "--weights", "none"], "given with weights without classes"),
+    ],
+)
+def test_renames_that_are_refused(run, fake_model, weights, words, message):
+    code, _, err = run(*SHAPES, "--weights", weights, *words)
+    assert code == 2
+    assert message in err
+    assert fake_model.built == []
+
+
+def test_resume_renames_nothing(run, fake_model, tmp_path):
+    checkpoint(tmp_path / "logs", "shapes20260101T1200", 1)
+    code, _, err = run(*SHAPES, "--resume", "--rename", "circle=square")
+    assert code == 2
+    assert "must not be given when a training is resumed" in err
+
+
+def test_a_split_too_long_to_store_is_made_all_the_same(monkeypatch):
+    data = open_dataset("10", format="shapes")
+    monkeypatch.setattr("mrcnn.files.reading.MAX_JSON_BYTES", 100)
+    with pytest.warns(UserWarning, match="2 images are held out .*; their list is too long"):
+        train, val, record = hold_out(data, 0.2, dataset="10", format="shapes")
+    assert (train.num_images, val.num_images, record) == (8, 2, None)
 
 
 def test_resume_holds_out_the_same_images_of_a_dataset_that_grew(run, fake_model, tmp_path):

@@ -11,6 +11,8 @@ import time
 import tracemalloc
 import warnings
 
+import h5py
+import numpy as np
 import pytest
 
 from mrcnn.checkpoints import HeldOut, save_weights
@@ -47,9 +49,10 @@ def sound():
     return {"config": config.to_dict(), "class_names": ["BG", "a", "b"]}
 
 
-def describe(path, text):
+def describe(path, text=None):
     """The error, or None for settings that keep the rules; bounded in time and memory."""
-    path.with_suffix(".json").write_bytes(text)
+    if text is not None:
+        path.with_suffix(".json").write_bytes(text)
     began = time.process_time()
     tracemalloc.start()
     try:
@@ -98,6 +101,17 @@ def test_mutated_settings(path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert describe(path, json.dumps(sound()).encode()) is None
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_mutated_settings_inside_the_file(path):
+    refused = 0
+    for seed in range(COUNT // 3):
+        text = np.frombuffer(mutated(random.Random(seed)), np.uint8)
+        with h5py.File(path, "w") as file:
+            file.create_dataset("mrcnn_metadata", data=text)
+        refused += describe(path) is not None
+    assert COUNT / 12 < refused < COUNT / 3
 
 
 @pytest.mark.parametrize(
