@@ -1,7 +1,7 @@
 """Detection: molding, the detector, streams, tiles, inner tensors, and results in files.
 
-Exports `Detector`, `ImageError` of streams, `Detections` and the writers of results. Importing the
-package loads none of them.
+Exports `Detector`, `ImageError` of streams, `Detections` and the writers of results, and
+`detect_files`. Importing the package loads none of them.
 """
 
 from __future__ import annotations
@@ -13,17 +13,27 @@ from mrcnn.startup.lazy import lazy_names
 if TYPE_CHECKING:
     from mrcnn.detection.detector import Detector
     from mrcnn.detection.results import Detections, save_csv, save_json, to_coco
+    from mrcnn.detection.runs import detect_files
     from mrcnn.detection.streaming import ImageError
 
 _HOMES = {
     "Detections": ".results",
     "Detector": ".detector",
     "ImageError": ".streaming",
+    "detect_files": ".runs",
     "save_csv": ".results",
     "save_json": ".results",
     "to_coco": ".results",
 }
 
-__all__ = ["Detections", "Detector", "ImageError", "save_csv", "save_json", "to_coco"]
+__all__ = [
+    "Detections",
+    "Detector",
+    "ImageError",
+    "detect_files",
+    "save_csv",
+    "save_json",
+    "to_coco",
+]
 
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)

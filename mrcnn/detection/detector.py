@@ -292,6 +292,7 @@ class Detector:
         mask_probabilities: bool = False,
         refiner: Any = None,
         rle: bool = False,
+        on_stage: streaming.OnStage | None = None,
     ) -> Iterator[Any]:
         """Find the objects in any number of images, one after the other.
 
@@ -310,6 +311,8 @@ class Detector:
             mask_probabilities: as for `detect`.
             refiner: as for `detect`.
             rle: as for `detect`.
+            on_stage: called with the time of each image in each stage, `(index, stage, seconds)`;
+                see `mrcnn.detection.streaming.OnStage`.
 
         Yields:
             A dict as `detect` returns, for each image, in their order.
@@ -326,7 +329,7 @@ class Detector:
             raise ValueError(f'errors is {errors!r}; it must be "raise", "return" or a callable')
         refiner = None if refiner is None else open_refiner(refiner)
         options = (mask_probabilities, refiner, rle)
-        results = self._stream(images, batch_size, ahead, errors, options)
+        results = self._stream(images, batch_size, ahead, errors, options, on_stage=on_stage)
         return results if with_images else (result for _, result in results)
 
     def _stream(
@@ -337,6 +340,7 @@ class Detector:
         errors: streaming.ErrorHandling,
         options: tuple[bool, Any, bool],
         name_of: Callable[[int, Any], str] | None = None,
+        on_stage: streaming.OnStage | None = None,
     ) -> Iterator[tuple[Any, Any]]:
         """Return an iterator of `(image, result)`.
 
@@ -367,6 +371,7 @@ class Detector:
                 ahead=ahead,
                 errors=errors,
                 name_of=name_of,
+                on_stage=on_stage,
             )
         )
 

@@ -23,6 +23,8 @@ from tests.fake_model import describe, fake_model, run, weights  # noqa: F401
 
 ROOT = Path(__file__).parents[2]
 NUM_KILLS = num_kills(3)
+# What every run of `mrcnn detect` writes, beside the files of single images.
+FILES = ["detections.json", "detections.jsonl", "images.json"]
 IMAGE = cv2.imencode(".png", np.full((40, 60, 3), 90, np.uint8))[1].tobytes()
 
 
@@ -61,7 +63,7 @@ def test_any_file_name_gives_an_image_and_an_entry(run, fake_model, weights, tmp
     code, out, err = run("detect", folder, "--weights", weights, "--output", output, "--csv")
     assert (code, err) == (0, "")
     assert not acts_on_terminal(out)
-    assert len(out.splitlines()) == 11  # the name breaks no line
+    assert len(out.splitlines()) == 12  # the name breaks no line
     entries = read_json(output / "detections.json")
     assert [os.fsencode(entry["file_name"]) for entry in entries] == [name, name]
     (drawn,) = output.glob("*.jpg")
@@ -239,7 +241,7 @@ def test_a_full_disk_leaves_no_half_file(weights, tmp_path):
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1, err
     assert "3 of 3 images failed:" in err and "File too large" in err
-    assert [path.name for path in output.iterdir()] == ["detections.json"]
+    assert sorted(path.name for path in output.iterdir()) == FILES
     assert len(read_json(output / "detections.json")) == 6
 
 
@@ -289,6 +291,8 @@ def assert_no_half_files(output):
         if path.suffix == ".jpg":
             data = path.read_bytes()
             assert data.startswith(b"\xff\xd8") and data.endswith(b"\xff\xd9")
+        elif path.suffix == ".jsonl":  # the last line may be cut
+            assert all(json.loads(line) for line in path.read_bytes().split(b"\n")[:-1])
         else:
             read_json(path)
 
@@ -310,9 +314,7 @@ def test_a_signal_leaves_the_results_so_far(weights, tmp_path, number, code):
     entries = read_json(output / "detections.json")
     assert sorted({Path(entry["file_name"]).stem for entry in entries}) == drawn
     assert len(entries) == 2 * len(drawn)
-    assert sorted(path.name for path in output.iterdir() if path.suffix != ".jpg") == [
-        "detections.json"
-    ]
+    assert sorted(path.name for path in output.iterdir() if path.suffix != ".jpg") == FILES
     assert_no_half_files(output)
 
 
