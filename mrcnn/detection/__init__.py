@@ -1,7 +1,8 @@
-"""Detection: molding, the detector, streams, tiles, inner tensors, and results in files.
+"""Detection: molding, the detector, streams, tiles, inner tensors, video, and results in files.
 
-Exports `Detector`, `ImageError` of streams, `Detections` and the writers of results, and
-`detect_files`. Importing the package loads none of them.
+Exports `Detector`, `ImageError` of streams, `Detections` and the writers of results, `VideoReader`,
+`VideoWriter` and `Tracker`, and `detect_files`, which is `mrcnn detect` from Python. Importing the
+package loads none of them.
 """
 
 from __future__ import annotations
@@ -15,11 +16,16 @@ if TYPE_CHECKING:
     from mrcnn.detection.results import Detections, save_csv, save_json, to_coco
     from mrcnn.detection.runs import detect_files
     from mrcnn.detection.streaming import ImageError
+    from mrcnn.detection.tracking import Tracker
+    from mrcnn.detection.video import VideoReader, VideoWriter
 
 _HOMES = {
     "Detections": ".results",
     "Detector": ".detector",
     "ImageError": ".streaming",
+    "Tracker": ".tracking",
+    "VideoReader": ".video",
+    "VideoWriter": ".video",
     "detect_files": ".runs",
     "save_csv": ".results",
     "save_json": ".results",
@@ -30,6 +36,9 @@ __all__ = [
     "Detections",
     "Detector",
     "ImageError",
+    "Tracker",
+    "VideoReader",
+    "VideoWriter",
     "detect_files",
     "save_csv",
     "save_json",
