@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -125,8 +126,9 @@ def detect(
     """
     from mrcnn.checkpoints.description import describe_weights
     from mrcnn.cli.image_paths import prepare_folder
+    from mrcnn.detection.files import class_numbers
     from mrcnn.detection.run_options import RunOptions
-    from mrcnn.detection.runs import DetectionRun, class_numbers
+    from mrcnn.detection.runs import DetectionRun
     from mrcnn.detection.sources import find_sources
 
     started = time.perf_counter()
@@ -159,8 +161,8 @@ def detect(
     def load() -> Any:
         return load_model(described, engine, precision, calibration)
 
-    show = _show_json if as_json else None if quiet else say
-    process(run, load, say, show, started)
+    with quiet_engines() if quiet else contextlib.nullcontext():
+        process(run, load, say, as_json, started)
     show_failures(run)
 
 
@@ -168,7 +170,7 @@ def process(
     run: DetectionRun,
     load: Callable[[], Any],
     say: Say,
-    show: Callable[[Any], None] | None,
+    as_json: bool,
     started: float,
 ) -> None:
     """Detect on what is left, and write the files of all images, also after an error or signal."""
@@ -177,7 +179,7 @@ def process(
         if run.remaining:
             model = load()
             run.seconds["load model"] = time.perf_counter() - started
-            show_progress(run, model, say, show)
+            show_progress(run, model, say, as_json)
         heading = "Results"
     finally:
         # Also after a signal or an error: what was found so far is not lost.
@@ -193,12 +195,24 @@ def process(
 
 def _messages(as_json: bool, quiet: bool) -> Say:
     """Return the function that prints messages: to stderr beside JSON, not at all if quiet."""
-    return (lambda text: None) if quiet else partial(echo, err=as_json)
+    return _say_nothing if quiet else partial(echo, err=as_json)
 
 
-def _show_json(outcome: ImageOutcome) -> None:
-    """Print a record as one line of ASCII, on which no terminal acts."""
-    typer.echo(json.dumps(outcome.record))
+def _say_nothing(text: str) -> None:
+    pass
+
+
+@contextlib.contextmanager
+def quiet_engines() -> Iterator[None]:
+    """Let engines print nothing in the block."""
+    before = os.environ.get("MRCNN_QUIET")
+    os.environ["MRCNN_QUIET"] = "1"
+    try:
+        yield
+    finally:
+        del os.environ["MRCNN_QUIET"]
+        if before is not None:
+            os.environ["MRCNN_QUIET"] = before
 
 
 def chosen_kinds(save: str | None, csv: bool, draw: bool) -> list[str]:
@@ -216,7 +230,7 @@ def identity_of(
     described: DescribedWeights, refine: str | None, precision: str | None
 ) -> dict[str, Any]:
     """Return what the results depend on besides the options of the run, as JSON holds it."""
-    from mrcnn.detection.runs import changed_settings
+    from mrcnn.detection.files import changed_settings
     from mrcnn.files.fetch import file_digest
 
     return {
@@ -240,35 +254,29 @@ def find_refiner(name_or_path: str | None) -> Any:
     return open_refiner(name_or_path)
 
 
-def show_progress(
-    run: DetectionRun, model: Any, say: Say, show: Callable[[Any], None] | None
-) -> None:
+def show_progress(run: DetectionRun, model: Any, say: Say, as_json: bool) -> None:
     """Process the images and print one line for each, with a progress bar on a terminal.
 
     Args:
         run: the run.
         model: the model.
         say: prints a message.
-        show: prints an outcome (`--json`); `say` for a line of text; None for nothing.
+        as_json: print records as JSON instead of lines.
     """
     from tqdm import tqdm
 
     lines = _Lines(run, len(run.remaining))
-    limit = _LARGE * model.config.IMAGE_MAX_DIM
-    hinted = False
+    hint = _tile_hint(model, run.options.tile)
     # disable=None shows the bar on a terminal only; elsewhere the lines replace it.
-    bar = tqdm(total=run.num_expected, unit="image", disable=None if show else True, leave=False)
+    hidden = True if say is _say_nothing else None
+    bar = tqdm(total=run.num_expected, unit="image", disable=hidden, leave=False)
     with bar, contextlib.closing(run.process(model)) as outcomes:
         for outcome in outcomes:
-            with tqdm.external_write_mode():  # the bar makes room for the line
-                if show is _show_json:
-                    show(outcome)
-                else:
-                    for line in lines.of(outcome):
-                        say(printable(line))
-                if not hinted and run.options.tile is None and max(outcome.size or (0,)) > limit:
-                    say(printable(tile_hint(outcome, model)))
-                    hinted = True
+            with tqdm.external_write_mode():  # the bar makes room for the lines
+                if as_json:  # in ASCII, on which no terminal acts
+                    typer.echo(json.dumps(outcome.record))
+                for line in (*(() if as_json else lines.of(outcome)), *hint(outcome)):
+                    say(printable(line))
             bar.total = run.num_expected
             bar.update()
             signals.stop_if_asked()
@@ -329,17 +337,25 @@ def found_text(counts: Counter[int], class_names: Sequence[str]) -> str:
     return ", ".join(f"{class_names[k]} {n}" for k, n in counts.most_common()) or "nothing"
 
 
-def tile_hint(outcome: ImageOutcome, model: Any) -> str:
-    """Return the advice about an image that is far larger than the input of the network."""
-    height, width = outcome.size or (0, 0)
-    scale = max(height, width) / model.config.IMAGE_MAX_DIM
+def _tile_hint(model: Any, tile: int | None) -> Callable[[ImageOutcome], Iterator[str]]:
+    """Return what yields a hint at `--tile` for the first image far larger than the input."""
+    side = model.config.IMAGE_MAX_DIM
     # Objects of half the smallest anchor are rarely found.
-    smallest = round(min(model.config.RPN_ANCHOR_SCALES) / 2 * scale)
-    return (
-        f"Hint  {outcome.source.file_name} has {width}x{height} pixels, of which the network sees "
-        f"one in {scale:.0f} in each direction: objects of less than about {smallest} pixels may "
-        f"be missed. --tile {model.config.IMAGE_MAX_DIM} detects in parts of full resolution."
-    )
+    smallest = min(model.config.RPN_ANCHOR_SCALES) / 2
+    is_due = tile is None
+
+    def hint(outcome: ImageOutcome) -> Iterator[str]:
+        nonlocal is_due
+        scale = max(outcome.size or (0,)) / side
+        if is_due and scale >= _LARGE:
+            is_due = False
+            yield (
+                f"Hint     {outcome.source.file_name} is {scale:.0f} times larger than the "
+                f"network's input: objects of fewer than about {round(smallest * scale)} pixels "
+                f"may be missed. --tile {side} detects them, and takes longer."
+            )
+
+    return hint
 
 
 def report(run: DetectionRun, seconds: float) -> str:

@@ -13,8 +13,8 @@ from mrcnn.startup.lazy import lazy_names
 
 if TYPE_CHECKING:
     from mrcnn.detection.detector import Detector
+    from mrcnn.detection.files import detect_files
     from mrcnn.detection.results import Detections, save_csv, save_json, to_coco
-    from mrcnn.detection.runs import detect_files
     from mrcnn.detection.streaming import ImageError
     from mrcnn.detection.tracking import Tracker
     from mrcnn.detection.video import VideoReader, VideoWriter
@@ -26,7 +26,7 @@ _HOMES = {
     "Tracker": ".tracking",
     "VideoReader": ".video",
     "VideoWriter": ".video",
-    "detect_files": ".runs",
+    "detect_files": ".files",
     "save_csv": ".results",
     "save_json": ".results",
     "to_coco": ".results",

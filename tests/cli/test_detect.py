@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mrcnn.cli import signals
-from mrcnn.detection.runs import class_numbers
+from mrcnn.detection.files import class_numbers
 
 # What every run writes, beside the files of single images.
 FILES = ["detections.json", "detections.jsonl", "images.json"]
