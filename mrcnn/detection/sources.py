@@ -80,8 +80,11 @@ def find_sources(
         ValueError: a word names a file that is neither image, video nor list, or no regular file.
     """
     finder = _Finder(recursive, leave_out)
-    found = [source for word in words for source in finder.find(word)]
-    return list({source.place: source for source in reversed(found)}.values())[::-1]
+    found: dict[str, Source] = {}
+    for word in words:
+        for source in finder.find(word):
+            found.setdefault(source.place, source)
+    return list(found.values())
 
 
 class _Finder:
@@ -117,7 +120,9 @@ class _Finder:
             raise ValueError(f"image is {printable(word)}; it must be a regular file or a folder")
         if word.isdecimal() and base is None:
             return [Source("webcam", str(int(word)), f"webcam {int(word)}")]
-        found = _sorted_files(Path(name) for name in glob.glob(str(path), recursive=True))
+        found = _match(path)
+        if not found and base is not None:
+            found = _match(base / path)
         if not found:
             raise FileNotFoundError(f"image is {printable(word)}: no such file or folder")
         return found
@@ -148,7 +153,8 @@ class _Finder:
             try:
                 found += self.find(word, base)
             except (ValueError, OSError) as error:
-                raise type(error)(f"line {number} of {name}: {error}") from error
+                kind = ValueError if isinstance(error, ValueError) else FileNotFoundError
+                raise kind(f"line {number} of {name}: {error}") from error
         if not found:
             raise FileNotFoundError(f"{name} is an empty list; it must name at least one image")
         return found
@@ -201,9 +207,10 @@ def _from_address(address: str) -> Source:
     return Source(_kind_of(Path(name)) or "image", address, name)
 
 
-def _sorted_files(paths: Iterable[Path]) -> list[Source]:
+def _match(pattern: Path) -> list[Source]:
     """Return the images and videos among the files that a pattern names."""
-    found = ((path, _kind_of(path)) for path in sorted(paths) if _is_wanted(path))
+    paths = sorted(Path(name) for name in glob.glob(str(pattern), recursive=True))
+    found = ((path, _kind_of(path)) for path in paths if _is_wanted(path))
     return [Source(kind, str(path), path.name) for path, kind in found if kind is not None]
 
 
