@@ -398,6 +398,52 @@ def test_kills_leave_no_half_file_under_a_final_name(weights, tmp_path):
     assert len(read_json(output / "detections.json")) == 40
 
 
+def test_a_killed_run_is_continued_until_every_image_has_one_record(weights, tmp_path):
+    folder, output = make_photos(tmp_path, 30)
+    (folder / "broken.png").write_bytes(b"no image")
+    words = ("detect", folder, "--weights", weights, "--skip-existing", "--output")
+    assert start(*words, tmp_path / "whole").wait(60) == 1
+    chance = random.Random(1)
+    counts = []
+
+    def num_results():
+        log = output / "detections.jsonl"
+        return log.read_bytes().count(b'"width"') if log.exists() else 0
+
+    for _ in range(NUM_KILLS):
+        process = start(*words, output, seconds=0.02)
+        wait_for_line(process, "Weights")
+        time.sleep(chance.uniform(0, 0.5))
+        process.kill()
+        process.communicate(timeout=60)
+        assert_no_half_files(output)
+        counts.append(num_results())
+    assert start(*words, output).wait(60) == 1
+    lines = (output / "detections.jsonl").read_text().splitlines()[1:]
+    names = sorted(json.loads(line)["file_name"] for line in lines)
+    assert names == sorted(path.name for path in folder.iterdir())
+    assert counts == sorted(counts)
+    for name in ("detections.json", "images.json"):
+        assert read_json(output / name) == read_json(tmp_path / "whole" / name)
+
+
+def test_a_full_disk_ends_the_run_and_keeps_the_records(weights, tmp_path):
+    folder, output = make_photos(tmp_path, 40)
+
+    def small_files():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (6000, resource.RLIM_INFINITY))
+
+    words = ("detect", folder, "--weights", weights, "--output", output, "--save", "coco")
+    process = start(*words, setup=small_files)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "File too large" in err and "detections.jsonl" in err
+    lines = (output / "detections.jsonl").read_bytes().split(b"\n")
+    assert lines[-1] == b"" and 3 < len(lines) < 40
+    assert start(*words, "--skip-existing").wait(60) == 0
+    assert len(read_json(output / "detections.json")) == 80
+
+
 def test_killed_evaluations_leave_the_old_files_or_the_new_ones(weights, tmp_path):
     describe(weights.with_suffix(".json"), ["BG", "square", "circle", "triangle"])
     figures, results = tmp_path / "out" / "figures.json", tmp_path / "out" / "results.json"
