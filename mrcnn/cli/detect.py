@@ -178,6 +178,7 @@ def process(
     try:
         if run.remaining:
             model = load()
+            getattr(model, "engine", None)  # it prints a line, which goes before the progress bar
             run.seconds["load model"] = time.perf_counter() - started
             show_progress(run, model, say, as_json)
         heading = "Results"

@@ -134,7 +134,8 @@ class DetectionRun:
         num_with_objects: images with at least one.
 
     Raises:
-        ValueError: `skip_existing`, and the folder holds results of other options.
+        ValueError: a webcam gives no images; `skip_existing`, and there is a webcam, or the folder
+            holds results of other options.
         OSError: nothing can be written.
     """
 
@@ -147,8 +148,7 @@ class DetectionRun:
         identity: Mapping[str, Any] | None = None,
         skip_existing: bool = False,
     ) -> None:
-        if skip_existing and any(source.kind == "webcam" for source in sources):
-            raise ValueError("source is a webcam; it must be a file or an address to skip existing")
+        self._check_webcams(sources, skip_existing)
         self.class_names = class_names
         self.options = options
         self.failures: list[tuple[str, str]] = []
@@ -171,6 +171,18 @@ class DetectionRun:
         self._network: dict[int, float] = {}
         self._videos: list[VideoWork] = []
         self._found: Any = None
+
+    def _check_webcams(self, sources: Sequence[Source], skip_existing: bool) -> None:
+        """Raise ValueError for a webcam that cannot be used; files are checked when they are read."""
+        for source in sources:
+            if source.kind == "webcam":
+                if skip_existing:
+                    raise ValueError(
+                        "source is a webcam; it must be a file or an address to skip existing"
+                    )
+                from mrcnn.detection.video_run import check_webcam
+
+                check_webcam(source)
 
     @property
     def remaining(self) -> list[Source]:

@@ -70,6 +70,11 @@ class VideoWork:
             self.reader.close()
 
 
+def check_webcam(source: Source) -> None:
+    """Raise ValueError unless a webcam gives images."""
+    VideoReader(int(source.path)).close()
+
+
 def _place_to_read(source: Source) -> str | int:
     """Return the path of a video, fetched where it is an address, or the number of a webcam."""
     if source.kind == "webcam":

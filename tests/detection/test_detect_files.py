@@ -212,6 +212,17 @@ def test_batch_size_and_machine_make_no_difference(model, photos, tmp_path):
     assert [o.source.file_name for o in again] == ["b.jpg", "c.png"]
 
 
+def test_other_weights_of_a_keras_model_are_refused(model, photos, tmp_path):
+    keras = pytest.importorskip("keras")
+    model.keras_model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    list(detect_files(model, photos / "a.jpg", tmp_path / "out"))
+    options = {"skip_existing": True}
+    assert list(detect_files(model, photos / "a.jpg", tmp_path / "out", **options)) == []
+    model.keras_model.weights[0].assign([[1.0], [2.0]])
+    with pytest.raises(ValueError, match="weights was '.*' and is '"):
+        detect_files(model, photos / "a.jpg", tmp_path / "out", **options)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
