@@ -231,11 +231,11 @@ def identity_of(
     described: DescribedWeights, refine: str | None, precision: str | None
 ) -> dict[str, Any]:
     """Return what the results depend on besides the options of the run, as JSON holds it."""
-    from mrcnn.detection.files import changed_settings
+    from mrcnn.detection.files import DIGEST_LENGTH, changed_settings
     from mrcnn.files.fetch import file_digest
 
     return {
-        "weights": file_digest(described.path, "sha256"),
+        "weights": file_digest(described.path, "sha256")[:DIGEST_LENGTH],
         "settings": changed_settings(described.config),
         "refine": refine,
         "precision": precision,

@@ -14,6 +14,8 @@ from mrcnn.detection.run_options import RunOptions
 from mrcnn.detection.runs import DetectionRun, ImageOutcome
 from mrcnn.detection.sources import find_sources
 
+# Hexadecimal digits of a SHA-256 that tell weights apart.
+DIGEST_LENGTH = 16
 # Settings of the machine and of training.
 _WITHOUT_INFLUENCE = {"GPU_COUNT", "IMAGES_PER_GPU", "BATCH_SIZE", "NAME"}
 
@@ -127,7 +129,7 @@ def changed_settings(config: Any) -> dict[str, Any]:
 
 
 def weights_digest(model: Any) -> str | None:
-    """Return a SHA-256 of the values of a model's weights; None where it has no Keras model."""
+    """Return a digest of the values of a model's weights; None where it has no Keras model."""
     import hashlib
 
     variables = getattr(getattr(model, "keras_model", None), "weights", None)
@@ -138,4 +140,4 @@ def weights_digest(model: Any) -> str | None:
     digest = hashlib.sha256()
     for variable in variables:
         digest.update(np.ascontiguousarray(ops.convert_to_numpy(variable.value)).data)
-    return digest.hexdigest()
+    return digest.hexdigest()[:DIGEST_LENGTH]

@@ -16,7 +16,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from mrcnn.files.atomic import atomic_path
 from mrcnn.files.names import printable, shown
@@ -51,7 +51,8 @@ class ResultLog:
         last_id: the largest `image_id`, 0 without records.
 
     Raises:
-        ValueError: with `resume`, the file was written with other options, or is of another kind.
+        ValueError: another process writes the file; with `resume`, it was written with other
+            options, or is of another kind.
         OSError: it cannot be read or written.
     """
 
@@ -61,6 +62,9 @@ class ResultLog:
         self.names: dict[str, str] = {}
         self.last_id = 0
         self._file: io.FileIO | None = None
+        if self.path.exists():
+            with open(self.path, "rb") as file:
+                self._lock(file)
         self._header = {"run": {"version": _VERSION, "options": dict(options)}}
         kept = self._kept(dict(options)) if resume and self.path.exists() else None
         self._is_new = kept is None
@@ -77,6 +81,7 @@ class ResultLog:
             with atomic_path(self.path) as temporary:
                 temporary.write_bytes(as_line(self._header))
         self._file = io.FileIO(self.path, "a")
+        self._lock(self._file)
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Write one record; a line that does not fit on the disk is removed again.
@@ -105,6 +110,21 @@ class ResultLog:
         """Close the file; further calls have no effect."""
         if self._file is not None:
             self._file.close()
+
+    def _lock(self, file: IO[bytes]) -> None:
+        """Lock the file until it is closed; refuse one that another process has locked."""
+        try:
+            import fcntl
+        except ImportError:  # Windows
+            return
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ValueError(
+                f"{printable(self.path)} is being written by another process, which must end first"
+            ) from error
+        except OSError:  # a file system without locks
+            pass
 
     def _kept(self, options: dict[str, Any]) -> list[_Line] | None:
         """Return the header and the records to keep; None if the file has no whole line."""
@@ -183,14 +203,23 @@ def _is_record(record: dict[str, Any]) -> bool:
 
 def _check_options(old: Any, new: dict[str, Any], path: Path) -> None:
     """Refuse to mix the results of two sets of options."""
-    old = old if isinstance(old, dict) else {}
-    different = [
-        f"{name} was {shown(old.get(name), 60)} and is {shown(new.get(name), 60)}"
-        for name in sorted({*old, *new})
-        if old.get(name) != new.get(name)
-    ]
+    different = list(_differences(old if isinstance(old, dict) else {}, new))
     if different:
         raise ValueError(
             f"{printable(path)} holds results of other options ({'; '.join(different)}); continue "
-            "with the same options, choose another folder, or begin anew without --skip-existing"
+            "with the same options, choose another folder, or begin anew without skipping existing "
+            "results"
         )
+
+
+def _differences(
+    old: dict[str, Any], new: dict[str, Any], missing: str = "nothing"
+) -> Iterator[str]:
+    """Yield what differs between two sets of options, those of inner sets one by one."""
+    for name in sorted({*old, *new}):
+        before, after = old.get(name), new.get(name)
+        if isinstance(before, dict) and isinstance(after, dict):
+            yield from _differences(before, after, "the default")
+        elif before != after:
+            was, now = (missing if value is None else shown(value, 60) for value in (before, after))
+            yield f"{name} was {was} and is {now}"

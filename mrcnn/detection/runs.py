@@ -173,7 +173,7 @@ class DetectionRun:
         self._found: Any = None
 
     def _check_webcams(self, sources: Sequence[Source], skip_existing: bool) -> None:
-        """Raise ValueError for a webcam that cannot be used; files are checked when they are read."""
+        """Raise ValueError for a webcam that cannot be used."""
         for source in sources:
             if source.kind == "webcam":
                 if skip_existing:

@@ -286,12 +286,12 @@ def test_other_weights_and_options_are_not_mixed(run, fake_model, weights, photo
     words = ("detect", photos / "a.jpg", "--output", tmp_path / "out", "--skip-existing")
     assert run(*words, "--weights", weights)[0] == 0
     for more, message in (
-        (("--min-confidence", 0.2), "settings was"),
-        (("--precision", "int8"), "precision was None and is 'int8'"),
+        (("--min-confidence", 0.2), "DETECTION_MIN_CONFIDENCE was the default and is 0.2"),
+        (("--precision", "int8"), "precision was nothing and is 'int8'"),
         (("--csv",), "save was 'image,coco,video' and is 'image,coco,csv,video'"),
     ):
         code, _, err = run(*words, "--weights", weights, *more)
-        assert code == 2 and message in err and "without --skip-existing" in err
+        assert code == 2 and message in err and "without skipping existing results" in err
     weights.write_bytes(b"trained further")
     code, _, err = run(*words, "--weights", weights)
     assert code == 2 and "weights was" in err

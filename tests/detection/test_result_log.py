@@ -2,12 +2,13 @@
 
 import errno
 import json
+import sys
 
 import pytest
 
 from mrcnn.detection.result_log import LOG_NAME, ResultLog
 
-OPTIONS = {"weights": "abc", "tile": None, "classes": [1, 2]}
+OPTIONS = {"weights": "abc", "tile": None, "classes": [1, 2], "settings": {"A": 2}}
 
 
 def record(name, image_id, **more):
@@ -101,8 +102,12 @@ def test_every_cut_of_the_file(tmp_path):
     ("options", "message"),
     [
         ({**OPTIONS, "weights": "xyz"}, "other options .weights was 'abc' and is 'xyz'.; continue"),
-        ({**OPTIONS, "tile": 9, "classes": [1]}, "classes was .*; tile was None and is 9"),
-        ({**OPTIONS, "new": True}, "new was None and is True"),
+        ({**OPTIONS, "tile": 9, "classes": [1]}, "classes was .*; tile was nothing and is 9"),
+        (
+            {**OPTIONS, "settings": {"A": 1, "B": 4}},
+            "options .A was 2 and is 1; B was the default a",
+        ),
+        ({**OPTIONS, "new": True}, "new was nothing and is True"),
     ],
 )
 def test_results_of_other_options_are_not_mixed(tmp_path, options, message):
@@ -174,3 +179,15 @@ def test_a_short_write_is_continued(tmp_path):
     log.append(record("a", 1))
     assert list(log.records()) == [record("a", 1)]
     log.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="files are not locked there")
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_folder_in_which_another_run_writes(tmp_path, resume):
+    log = ResultLog(tmp_path, OPTIONS)
+    log.open()
+    with pytest.raises(ValueError, match="is being written by another process, which must end fir"):
+        ResultLog(tmp_path, OPTIONS, resume=resume)
+    log.append(record("a", 1))
+    log.close()
+    assert len(list(ResultLog(tmp_path, OPTIONS, resume=resume).records())) == 1
