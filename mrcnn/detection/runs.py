@@ -293,20 +293,21 @@ class DetectionRun:
         """Yield a job for each frame of a video, then its end."""
         from mrcnn.detection.video_run import VideoWork
 
-        options, video, number = self.options, None, 0
+        options, video, count = self.options, None, 0
         try:
             target = None
             if "video" in options.kinds_of(planned.source):
                 target = options.output / f"{planned.output}.mp4"
             video = VideoWork(planned.source, target, options.track)
             self._videos.append(video)
-            for number, seconds, frame in video.reader:
-                fields = {"frame": number, "seconds": round(seconds, 6)}
+            for index, seconds, frame in video.reader:
+                count = index + 1
+                fields = {"frame": index, "seconds": round(seconds, 6)}
                 yield _Job(planned, self._next_id(), partial(_given, frame), fields, video)
         except Exception as error:  # anything: the other sources must be processed
             if video is not None:
                 video.is_whole = False
-            fields = {} if video is None else {"frame": number + 1}
+            fields = {} if video is None else {"frame": count}
             yield _Job(planned, self._next_id(), partial(_raise, error), fields, video)
         if video is not None:
             yield _End(planned, video)

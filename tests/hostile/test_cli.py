@@ -71,6 +71,30 @@ def test_any_file_name_gives_an_image_and_an_entry(run, fake_model, weights, tmp
     assert cv2.imdecode(np.fromfile(drawn, np.uint8), cv2.IMREAD_COLOR).shape == (40, 60, 3)
 
 
+@pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
+def test_any_file_name_in_every_kind_of_file(run, fake_model, weights, tmp_path, name):
+    pytest.importorskip("pyarrow")
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    with open(os.path.join(os.fsencode(folder), name), "wb") as file:
+        file.write(IMAGE)
+    (tmp_path / "list.txt").write_bytes(os.fsencode(folder))
+    output = tmp_path / "out"
+    words = ("detect", tmp_path / "list.txt", "--weights", weights, "--output", output)
+    kinds = ("--save", "coco,csv,masks,polygons,parquet,image", "--json", "--skip-existing")
+    code, out, err = run(*words, *kinds)
+    assert code == 0 and not acts_on_terminal(out + err)
+    record = json.loads(out)
+    assert os.fsencode(record["file_name"]) == name
+    for kind, number in (("masks", 2), ("polygons", 1), ("", 6)):
+        assert len([path for path in (output / kind).iterdir() if path.is_file()]) == number
+    (polygons,) = (output / "polygons").iterdir()
+    path = output / "polygons" / read_json(polygons)["imagePath"]
+    assert os.path.samefile(path, os.path.join(os.fsencode(folder), name))
+    code, out, _ = run(*words, *kinds)  # the record is recognized
+    assert (code, out) == (0, "")
+
+
 @pytest.mark.parametrize("name", [b"\x1b[2J.jpg", b"\xff.jpg", b"a\nb.jpg"])
 def test_the_name_of_a_broken_image_is_printable(run, fake_model, weights, tmp_path, name):
     path = os.path.join(os.fsencode(tmp_path), name)
