@@ -1,8 +1,8 @@
 """Detection: molding, the detector, streams, tiles, inner tensors, video, and results in files.
 
-Exports `Detector`, `ImageError` of streams, `Detections` and the writers of results, `VideoReader`,
-`VideoWriter` and `Tracker`, and `detect_files`, which is `mrcnn detect` from Python. Importing the
-package loads none of them.
+Exports `Detector`, `ImageError` of streams, `DetectionResult`, `Detections` and the writers of
+results, `VideoReader`, `VideoWriter` and `Tracker`, and `detect_files`: `mrcnn detect` from Python.
+Importing the package loads none of them.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ from mrcnn.startup.lazy import lazy_names
 if TYPE_CHECKING:
     from mrcnn.detection.detector import Detector
     from mrcnn.detection.files import detect_files
+    from mrcnn.detection.result_dict import DetectionResult
     from mrcnn.detection.results import Detections, save_csv, save_json, to_coco
     from mrcnn.detection.streaming import ImageError
     from mrcnn.detection.tracking import Tracker
     from mrcnn.detection.video import VideoReader, VideoWriter
 
 _HOMES = {
+    "DetectionResult": ".result_dict",
     "Detections": ".results",
     "Detector": ".detector",
     "ImageError": ".streaming",
@@ -33,6 +35,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "DetectionResult",
     "Detections",
     "Detector",
     "ImageError",

@@ -1,7 +1,8 @@
 """Detections of one image as one checked type, and their files: COCO JSON and CSV.
 
-`MaskRCNN.detect` returns Matterport's plain dictionary. `Detections` is what evaluation, files and
-the command line make of it. An image without instances gives an empty list and a valid file.
+`MaskRCNN.detect` returns Matterport's dictionary, a `DetectionResult` whose entries may be changed.
+`Detections` is what evaluation, files and the command line make of it. An image without instances
+gives an empty list and a valid file.
 """
 
 from __future__ import annotations
@@ -127,6 +128,23 @@ class Detections:
         if not isinstance(self.masks, np.ndarray):
             return self.masks
         return encode_rle(self.masks) if len(self) else []
+
+    def dense_masks(self, size: tuple[int, int] | None = None) -> np.ndarray | None:
+        """Return the masks as [height, width, N] bool; None without masks.
+
+        Args:
+            size: (height, width) in pixels, used where there are no detections.
+
+        Raises:
+            ValueError: run lengths are invalid or of different sizes.
+        """
+        if self.masks is None:
+            return None
+        if isinstance(self.masks, np.ndarray):
+            return self.masks if self.masks.dtype == bool else self.masks != 0
+        from mrcnn.geometry.masks import rles_to_masks
+
+        return rles_to_masks(self.masks, self.size or size or (0, 0))
 
     @classmethod
     def from_result(cls, result: Mapping[str, Any], name: str = "result") -> Detections:

@@ -10,12 +10,36 @@ from typing import Any
 
 import numpy as np
 
+from mrcnn.files.names import printable
+
 _LIGHT = (255, 255, 255)
 _DARK = (16, 18, 22)
 # Steps of the search around a box, along each of its sides.
 _STEPS = 12
 # Share of an instance's box from which a label would hide it.
 _MOST_COVERED = 0.7
+
+
+def class_label(class_id: int, class_names: Sequence[str] | None) -> str:
+    """Return the name of a class in printable characters, "class 7" where it is unknown."""
+    if class_names is None or not 0 <= class_id < len(class_names):
+        return f"class {class_id}"
+    return printable(class_names[class_id])
+
+
+def instance_captions(
+    class_ids: np.ndarray | None,
+    class_names: Sequence[str] | None,
+    scores: np.ndarray | None,
+    count: int,
+) -> list[str]:
+    """Return `count` texts "name score"; what is None is left out."""
+    names = (
+        [""] * count if class_ids is None else [class_label(int(k), class_names) for k in class_ids]
+    )
+    if scores is None:
+        return names
+    return [f"{name} {float(score):.2f}".lstrip() for name, score in zip(names, scores)]
 
 
 class LabelPlacer:
@@ -26,7 +50,7 @@ class LabelPlacer:
         frame: (y1, x1, y2, x2) that holds the labels, in the units of the boxes.
     """
 
-    def __init__(self, boxes: np.ndarray, frame: Sequence[float]) -> None:
+    def __init__(self, boxes: Sequence[Any] | np.ndarray, frame: Sequence[float]) -> None:
         sides = np.asarray(boxes, float).reshape(-1, 4)
         self._boxes = sides[(sides[:, 2:] > sides[:, :2]).all(axis=1)]
         self._areas = (self._boxes[:, 2:] - self._boxes[:, :2]).prod(axis=1)
@@ -34,7 +58,7 @@ class LabelPlacer:
         self._taken = np.zeros((0, 4))
 
     def place(
-        self, box: Sequence[float], height: float, width: float
+        self, box: Sequence[float] | np.ndarray, height: float, width: float
     ) -> tuple[float, float] | None:
         """Return the upper left corner (y, x) of a label, None where there is no room for it.
 
@@ -63,7 +87,7 @@ class LabelPlacer:
         return None
 
 
-def _corners(box: Sequence[float], height: float, width: float) -> np.ndarray:
+def _corners(box: Sequence[float] | np.ndarray, height: float, width: float) -> np.ndarray:
     """Return places at the corners of a box, [9, (y, x)], in order of preference."""
     y1, x1, y2, x2 = (float(value) for value in box)
     right = x2 - width
@@ -72,7 +96,7 @@ def _corners(box: Sequence[float], height: float, width: float) -> np.ndarray:
     return np.array(places)
 
 
-def _around(box: Sequence[float], height: float, width: float) -> np.ndarray:
+def _around(box: Sequence[float] | np.ndarray, height: float, width: float) -> np.ndarray:
     """Return places around and in a box, up to the height of a label away, nearest first."""
     y1, x1, y2, x2 = (float(value) for value in box)
     ys = np.linspace(y1 - 2 * height, y2 + height, _STEPS + 1)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mrcnn.drawing.colors import Color, instance_colors
-from mrcnn.drawing.labels import LabelPlacer, label_image
+from mrcnn.drawing.labels import LabelPlacer, instance_captions, label_image
 from mrcnn.files.atomic import atomic_path
 from mrcnn.files.names import printable
 
@@ -331,22 +331,7 @@ def _captions(
                 f"captions has {len(captions)} entries; it must have one per box ({count})"
             )
         return [printable(caption or "") for caption in captions]
-    texts = []
-    for i in range(count):
-        parts = []
-        if shapes.class_ids is not None:
-            parts.append(_class_name(int(shapes.class_ids[i]), class_names))
-        if shapes.scores is not None:
-            parts.append(f"{float(shapes.scores[i]):.2f}")
-        texts.append(" ".join(parts))
-    return texts
-
-
-def _class_name(class_id: int, class_names: Sequence[str] | None) -> str:
-    """Return the name of a class in printable characters, "class 7" where it is unknown."""
-    if class_names is None or not 0 <= class_id < len(class_names):
-        return f"class {class_id}"
-    return printable(class_names[class_id])
+    return instance_captions(shapes.class_ids, class_names, shapes.scores, count)
 
 
 def _paint_mask(

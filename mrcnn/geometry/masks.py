@@ -327,6 +327,31 @@ def rle_to_polygons(rle: Mapping[str, Any], tolerance: float = 0.0) -> list[list
     return [(np.array(one) + np.resize([x1, y1], len(one))).tolist() for one in polygons]
 
 
+def rles_to_masks(rles: Sequence[Mapping[str, Any]], size: tuple[int, int]) -> np.ndarray:
+    """Decode the run lengths of one image.
+
+    Args:
+        rles: N, as for `mrcnn.geometry.rle.decode_rle`; N may be 0.
+        size: (height, width) of the image in pixels.
+
+    Returns:
+        [height, width, N] bool.
+
+    Raises:
+        ValueError: the lengths do not add up to the size, or are of another size.
+    """
+    masks = empty_masks(size[0], size[1], len(rles))
+    for index, rle in enumerate(rles):
+        if tuple(rle["size"]) != tuple(size):
+            raise ValueError(
+                f"rles[{index}] has the size {list(rle['size'])}; it must be {list(size)} "
+                "(height, width)"
+            )
+        y1, x1, y2, x2 = rle_box(rle)
+        masks[y1:y2, x1:x2, index] = decode_part(rle, (y1, x1, y2, x2))
+    return masks
+
+
 def _outer_corners(points: np.ndarray) -> np.ndarray:
     """Compute the corners of pixels from an outline in the image enlarged twofold.
 

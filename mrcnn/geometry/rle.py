@@ -510,7 +510,7 @@ class RleMasks:
     Only the part that is asked for is decoded.
     """
 
-    def __init__(self, rles: list[dict[str, Any]], size: tuple[int, int]) -> None:
+    def __init__(self, rles: list[dict[str, Any]], size: tuple[int, ...]) -> None:
         """Wrap run lengths.
 
         Args:
