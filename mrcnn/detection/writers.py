@@ -84,14 +84,17 @@ def write_masks(
     if len(found) > _MAX_INSTANCES:
         raise ValueError(f"found has {len(found)} objects; it must have at most {_MAX_INSTANCES}")
     ids = np.zeros(size, np.uint16)
+    visible = [0] * len(found)
     parts = dict(_parts(found))
-    for i in np.argsort(found.scores, kind="stable").tolist():
-        (y, x), mask = parts[i]
-        ids[y : y + mask.shape[0], x : x + mask.shape[1]][mask] = i + 1
-    numbers, areas = np.unique(ids, return_counts=True)
-    visible = dict(zip(numbers.tolist(), areas.tolist()))
+    for i in np.argsort(-found.scores, kind="stable").tolist():
+        if i in parts:  # else there are boxes only
+            (y, x), mask = parts[i]
+            place = ids[y : y + mask.shape[0], x : x + mask.shape[1]]
+            free = mask & (place == 0)
+            place[free] = i + 1
+            visible[i] = int(free.sum())
     objects = [
-        {"id": i + 1, **_without_outline(entry), "visible_area": visible.get(i + 1, 0)}
+        {"id": i + 1, **_without_outline(entry), "visible_area": visible[i]}
         for i, entry in enumerate(entries)
     ]
     with atomic_path(path.with_name(f"{path.name}.png")) as temporary:

@@ -80,6 +80,15 @@ def test_masks_are_instance_ids(tmp_path, found):
     assert [o["area"] for o in index["objects"]] == [100 - 12, 24, 12 + 15]
 
 
+def test_equal_scores_and_boxes_without_masks(tmp_path, found):
+    same = Detections(found.boxes, found.class_ids, [0.5] * 3, found.masks)
+    write_masks(tmp_path / "a", same, entries_of(same), (20, 30))
+    assert [o["visible_area"] for o in read_json(tmp_path / "a.json")["objects"]] == [88, 20, 27]
+    boxes = Detections(found.boxes, found.class_ids, found.scores)
+    write_masks(tmp_path / "b", boxes, entries_of(boxes), (20, 30))
+    assert [o["visible_area"] for o in read_json(tmp_path / "b.json")["objects"]] == [0, 0, 0]
+
+
 @pytest.mark.parametrize("size", [(1, 1), (20, 30)])
 def test_files_of_an_image_without_objects(tmp_path, size):
     nothing = Detections(np.zeros((0, 4)), [], [], None)
