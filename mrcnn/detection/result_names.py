@@ -58,11 +58,12 @@ def plan_names(
         known: names by place, from the records of earlier runs.
     """
     known = known or {}
-    files = {os.path.realpath(source.path) for source in sources if source.is_local}
+    real = _RealPaths()
+    files = {real.of(source.path) for source in sources if source.is_local}
     taken = {name.casefold() for name in known.values()}
 
     def is_source(name: str, suffix: str) -> bool:
-        return os.path.realpath(folder / f"{name}{suffix}") in files
+        return real.of(os.path.join(folder, f"{name}{suffix}")) in files
 
     planned = []
     for source in sources:
@@ -85,12 +86,29 @@ def without_results(
     sources: Iterable[Source], folder: Path, known: Mapping[str, str]
 ) -> list[Source]:
     """Leave out annotated images of an earlier run, which lie in the folder of the images."""
+    real = _RealPaths()
     written = {
-        os.path.realpath(folder / f"{name}{suffix}")
+        real.of(os.path.join(folder, f"{name}{suffix}"))
         for name in known.values()
         for suffix in set(RESULT_SUFFIXES.values())
     }
-    return [s for s in sources if not s.is_local or os.path.realpath(s.path) not in written]
+    return [s for s in sources if not s.is_local or real.of(s.path) not in written]
+
+
+class _RealPaths:
+    """Paths without symbolic links; each folder is looked up once, as there are many files."""
+
+    def __init__(self) -> None:
+        self._folders: dict[str, str] = {}
+
+    def of(self, path: str) -> str:
+        """Return `os.path.realpath` of a file."""
+        if os.path.islink(path):
+            return os.path.realpath(path)
+        folder, name = os.path.split(path)
+        if folder not in self._folders:
+            self._folders[folder] = os.path.realpath(folder)
+        return os.path.join(self._folders[folder], name)
 
 
 def _shortened(stem: str, ending: str) -> str:

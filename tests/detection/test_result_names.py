@@ -91,3 +91,18 @@ def test_results_in_the_folder_of_the_images_are_no_sources():
     images = sources("/p/a.jpg", "/p/a_instances.jpg", "/p/b.jpg")
     left = without_results(images, Path("/p"), {"/p/a.jpg": "a_instances"})
     assert [s.file_name for s in left] == ["a.jpg", "b.jpg"]
+
+
+def test_links_lead_to_the_same_files(tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.jpg").touch()
+    (tmp_path / "out").symlink_to("photos")
+    photo = sources(str(tmp_path / "photos" / "a.jpg"))
+    assert plan_names(photo, tmp_path / "out") == ["a_instances"]
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "a.jpg").symlink_to(tmp_path / "photos" / "a.jpg")
+    assert plan_names(photo, tmp_path / "other") == ["a_instances"]
+    assert plan_names(sources(str(tmp_path / "other" / "a.jpg")), tmp_path / "photos") == [
+        "a_instances"
+    ]
+    assert without_results(photo, tmp_path / "out", {"/x/a.png": "a"}) == []
