@@ -7,11 +7,11 @@ PHOTOS holds photographs, of which images of random sizes are cut: JPEG files wi
 (SIGKILL) at random moments, `--kills` times, and started again with `--skip-existing` until it
 ends. Then the records are compared with the files: every image must have exactly one.
 
-Memory is the resident size of the process after a tenth of the images of its last start, and at its
-end. Rates are images a second without the start of the process: of the command's last start, from
-its first record to its last one, and of a loop `model.detect([read_image(path)])` over `--loop` of
-the images, once before and once after it, as other work on the machine changes both. The images and
-results in `--folder` are removed at the end unless `--keep` is given.
+Memory is the resident size of the process after a tenth of the images of its last start, and at
+its end. Rates are of the command and of a loop `model.detect([read_image(path)])`, both under way
+at the same time and stopped in turns of a few seconds (SIGSTOP), so that other work on the machine
+changes both alike; the time of their start does not count. `--folder` is removed at the end unless
+`--keep` is given.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import os
 import random
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -33,18 +34,20 @@ import cv2
 import numpy as np
 from measures import machine
 
+# Images that both programs have done before the first turn, and the length of a turn.
+WARM_UP = 30
+TURN_SECONDS = 4.0
+# Writes a byte for each image.
 LOOP = """
-import sys, time
+import sys
 from pathlib import Path
 from mrcnn.datasets.image_files import read_image
 from mrcnn.model import MaskRCNN
 model = MaskRCNN.from_weights("small")
-paths = sorted(Path(sys.argv[1]).iterdir())[: int(sys.argv[2])]
-model.detect([read_image(paths[0])])
-begun = time.perf_counter()
-for path in paths:
-    model.detect([read_image(path)])
-print(len(paths) / (time.perf_counter() - begun))
+with open(sys.argv[2], "wb", buffering=0) as done:
+    for path in sorted(Path(sys.argv[1]).iterdir()):
+        model.detect([read_image(path)])
+        done.write(b".")
 """
 
 
@@ -55,7 +58,7 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, required=True, help="folder of photographs")
     parser.add_argument("--folder", type=Path, required=True, help="for images and results")
     parser.add_argument("--kills", type=int, default=2)
-    parser.add_argument("--loop", type=int, default=500, help="images of the plain loop")
+    parser.add_argument("--turns", type=int, default=20, help="of command and plain loop")
     parser.add_argument("--options", nargs="*", default=["--save", "coco"], help="of the command")
     parser.add_argument("--keep", action="store_true", help="leave images and results")
     arguments = parser.parse_args()
@@ -70,20 +73,16 @@ def main() -> None:
         share = chance.uniform(0.1, 0.3) * arguments.images
         command.start(until=int(command.records() + share))
         print(f"killed {kill + 1}: {command.records()} records", flush=True)
-    loop = [sys.executable, "-c", LOOP, str(images), str(arguments.loop)]
-    rates = [float(subprocess.check_output(loop))]
     command.start(until=None)
-    rates.append(float(subprocess.check_output(loop)))
     check(images, output)
-    rate = sum(rates) / 2
     first, last = command.memory
     print(f"memory        {first / 2**20:.0f} MB after a tenth, {last / 2**20:.0f} MB at the end")
-    print(f"mrcnn detect  {command.rate:.1f} images/s")
-    print(f"plain loop    {rates[0]:.1f} before, {rates[1]:.1f} images/s after it")
-    print(f"ratio         {command.rate / rate:.2f}")
+    shutil.rmtree(output)
+    rates = compare(command, images, arguments.folder / "loop", arguments.turns)
+    print(f"mrcnn detect  {rates[0]:.1f} images/s")
+    print(f"plain loop    {rates[1]:.1f} images/s, ratio {rates[0] / rates[1]:.2f}")
     if not arguments.keep:
-        shutil.rmtree(images)
-        shutil.rmtree(output)
+        shutil.rmtree(arguments.folder)
 
 
 def make_images(photos: Path, folder: Path, count: int) -> None:
@@ -105,12 +104,39 @@ def make_images(photos: Path, folder: Path, count: int) -> None:
             cv2.imwrite(str(path), photo[y : y + height, x : x + width])
 
 
+def compare(command: Command, images: Path, done: Path, turns: int) -> tuple[float, float]:
+    """Return images a second of the command and of a plain loop, which work in turns."""
+    loop = [sys.executable, "-c", LOOP, str(images), str(done)]
+    processes = [
+        subprocess.Popen(words, stdout=subprocess.DEVNULL) for words in (command.words, loop)
+    ]
+    counts = (command.records, lambda: done.stat().st_size if done.exists() else 0)
+    try:
+        while min(count() for count in counts) < WARM_UP:
+            time.sleep(0.5)
+        for process in processes:
+            process.send_signal(signal.SIGSTOP)
+        number, seconds = [0, 0], [0.0, 0.0]
+        for _ in range(turns):
+            for i, process in enumerate(processes):
+                before, begun = counts[i](), time.perf_counter()
+                process.send_signal(signal.SIGCONT)
+                time.sleep(TURN_SECONDS)
+                process.send_signal(signal.SIGSTOP)
+                seconds[i] += time.perf_counter() - begun
+                number[i] += counts[i]() - before
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    return number[0] / seconds[0], number[1] / seconds[1]
+
+
 class Command:
     """`mrcnn detect`, started as often as needed.
 
     Attributes:
         memory: resident bytes of the last start, at a tenth of its images and at its end.
-        rate: images a second of the last start.
     """
 
     def __init__(self, images: Path, output: Path, options: list[str]) -> None:
@@ -119,7 +145,6 @@ class Command:
         self.words += ["--weights", "small", "--skip-existing", *options]
         self.total = len(list(images.iterdir()))
         self.memory = (0, 0)
-        self.rate = 0.0
 
     def records(self) -> int:
         """Return the number of whole records."""
@@ -130,18 +155,12 @@ class Command:
         before = self.records()
         process = subprocess.Popen(self.words, stdout=subprocess.DEVNULL)
         status = Path(f"/proc/{process.pid}/statm")
-        begun = ended = 0.0
-        first = count = before
         early = now = 0
         while process.poll() is None:
-            time.sleep(0.2)
+            time.sleep(0.5)
             count = self.records()
-            if count > before and not begun:
-                begun, first = time.perf_counter(), count
             with contextlib.suppress(OSError):  # it has just ended
                 now = int(status.read_text().split()[1]) * resource.getpagesize() or now
-            if count < self.total:
-                ended = time.perf_counter()
             if not early and count >= before + (self.total - before) / 10:
                 early = now
             if until is not None and count >= until:
@@ -151,7 +170,6 @@ class Command:
         if process.returncode:
             raise RuntimeError(f"mrcnn detect ended with exit code {process.returncode}")
         self.memory = early, now
-        self.rate = (count - first) / (ended - begun)
 
 
 def check(images: Path, output: Path) -> None:
