@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import io
 import os
 import re
 import sys
@@ -102,6 +103,8 @@ class _Finder:
             base: folder of the list that holds the word; None for a word of the command line.
         """
         if word == STDIN and base is None:
+            if isinstance(sys.stdin, io.TextIOWrapper):  # names may be of any bytes
+                sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")
             return self._find_listed("the standard input", sys.stdin, Path())
         if _ADDRESS.match(word):
             return [_from_address(word)]

@@ -342,3 +342,80 @@ def test_a_frame_that_fails_stays_in_the_video_and_the_video_is_done_again(model
 def test_a_webcam_cannot_be_continued(model, tmp_path):
     with pytest.raises(ValueError, match="source is a webcam; it must be a file or an address"):
         detect_files(model, "0", tmp_path / "out", skip_existing=True)
+
+
+def test_a_webcam_until_it_is_stopped(model, clip, tmp_path, monkeypatch):
+    class Webcam(VideoReader):
+        def __init__(self, source):
+            assert source == 0
+            super().__init__(clip)
+
+    monkeypatch.setattr("mrcnn.detection.video_run.VideoReader", Webcam)
+    output = tmp_path / "out"
+    run = detect_files(model, "0", output)
+    first = next(run)
+    assert (first.path, first.record["source"], first.record["frame"]) == ("0", "webcam 0", 0)
+    run.close()
+    done = records(output)
+    assert len(list(VideoReader(output / "webcam 0.mp4"))) == len(done) >= 1
+    assert len(read_json(output / "images.json")["images"]) == len(done)
+
+
+def test_a_video_that_breaks_off(model, clip, photos, tmp_path, monkeypatch):
+    class Broken(VideoReader):
+        def __iter__(self):
+            for index, seconds, frame in super().__iter__():
+                if index == 2:
+                    raise OSError("Input/output error")
+                yield index, seconds, frame
+
+    monkeypatch.setattr("mrcnn.detection.video_run.VideoReader", Broken)
+    words, output = [clip, photos / "a.jpg"], tmp_path / "out"
+    outcomes = list(detect_files(model, words, output))
+    assert [o.error for o in outcomes] == [None, None, "Input/output error", None]
+    assert [o.record.get("frame") for o in outcomes] == [0, 1, 2, None]
+    monkeypatch.undo()
+    again = list(detect_files(model, words, output, skip_existing=True))
+    assert [o.record["frame"] for o in again] == [0, 1, 2, 3, 4, 5]
+
+
+def test_an_annotated_video_that_cannot_be_written(model, clip, tmp_path, monkeypatch):
+    def full(self, frame, seconds=None):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(VideoWriter, "write", full)
+    outcomes = list(detect_files(model, clip, tmp_path / "out"))
+    assert [o.error for o in outcomes] == ["No space left on device"] * 6
+    entries = read_json(tmp_path / "out" / "detections.json")
+    assert len(entries) == 12  # found, if not drawn
+
+
+def test_the_address_of_a_video(model, clip, tmp_path, monkeypatch):
+    monkeypatch.setenv("MRCNN_HOME", str(tmp_path / "home"))
+    with LocalServer({"dir/clip.mp4": clip.read_bytes()}) as server:
+        urls = [server.url("dir/clip.mp4"), server.url("none.mp4")]
+        outcomes = list(detect_files(model, urls, tmp_path / "out"))
+    assert [o.error is None for o in outcomes] == [True] * 6 + [False]
+    assert (tmp_path / "out" / "clip.mp4").exists()
+
+
+@pytest.mark.parametrize("color_by", ["class", "instance", "track"])
+def test_colors_of_tracks(model, clip, tmp_path, color_by, monkeypatch):
+    from mrcnn.drawing import rendering
+
+    drawn = []
+    draw = rendering.draw_instances
+
+    def note(*args, **options):
+        drawn.append(options)
+        return draw(*args, **options)
+
+    monkeypatch.setattr(rendering, "draw_instances", note)
+    list(detect_files(model, clip, tmp_path / "out", track=True, color_by=color_by))
+    assert len(drawn) == 6
+    for options in drawn:
+        assert options["captions"] == ["cat 1", "dog 2"]
+        assert options.get("color_by") == (None if color_by == "track" else color_by)
+        assert ("colors" in options) == (color_by == "track")
+    if color_by == "track":
+        assert drawn[0]["colors"] == drawn[5]["colors"] and len(set(drawn[0]["colors"])) == 2

@@ -122,11 +122,14 @@ def test_a_list_names_files_from_here_or_from_its_own_folder(folder, monkeypatch
     assert [s.file_name for s in find_sources(["-"])] == ["a.png", "b.JPG"]
 
 
-def test_a_list_may_hold_names_that_are_not_utf8(folder):
+def test_a_list_may_hold_names_that_are_not_utf8(folder, monkeypatch):
     name = os.fsdecode(b"caf\xe9.png")
     (folder / name).touch()
     (folder / "list.txt").write_bytes(b"caf\xe9.png\n")
     assert [s.file_name for s in find_sources([str(folder / "list.txt")])] == [name]
+    path = os.fsencode(folder / name)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(path + b"\n"), encoding="ascii"))
+    assert [s.file_name for s in find_sources(["-"])] == [name]
 
 
 def test_webcams_and_files_that_are_called_like_one(folder, monkeypatch):
