@@ -52,6 +52,7 @@ def scene(width: int, height: int, count: int, sides: tuple[int, int]) -> tuple[
 
 
 def main() -> None:
+    """Draw and write, and print the seconds as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", type=int, nargs=2, default=(12000, 9000), metavar=("W", "H"))
     parser.add_argument("--objects", type=int, default=243)

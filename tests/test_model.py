@@ -174,12 +174,12 @@ def test_results_know_the_classes_and_the_image(model, monkeypatch, tmp_path, rl
     ]
     for number, result in enumerate(found):
         assert type(result) is DetectionResult and type(dict(result)) is dict
-        assert list(result) == ["rois", "class_ids", "scores", *(["masks"], ["rles"])[
-            rle and number < 3]]  # fmt: skip
+        kind = "rles" if rle and number < 3 else "masks"
+        assert list(result) == ["rois", "class_ids", "scores", kind]
         assert len(result) == len(result["rois"]) > 0
         assert result.class_names == ["BG", "bright", "dark"]
         assert result.masks.shape == (*((90, 70) if number < 3 else molded.shape[:2]), len(result))
-        assert re.match(r"\d detections? in \d+ x \d+: \d (bright|dark) \(", repr(result))
+        assert re.match(r"\d+ detections? in \d+ x \d+: \d+ (bright|dark) \(", repr(result))
     for number, result in enumerate(found[:3]):
         assert result.image_size == (90, 70)
         assert result.save(tmp_path / f"{number}.png").stat().st_size > 0

@@ -91,9 +91,9 @@ class DetectionResult(dict[str, Any]):
             KeyError: there is no such entry.
             IndexError: a detection with this number does not exist.
         """
-        if isinstance(key, _SELECTION):
+        if not isinstance(key, str) and isinstance(key, _SELECTION):
             return self._select(key)
-        return super().__getitem__(key)
+        return dict.__getitem__(self, key)
 
     def __missing__(self, key: Any) -> Any:
         if key in ("masks", "rles") and ("masks" in self or "rles" in self):
@@ -321,8 +321,8 @@ class DetectionResult(dict[str, Any]):
             image = self._image()
         if image is None:
             raise ValueError(
-                "image is None; it must be the image of these detections: a result does not keep "
-                "it in memory"
+                "image is None; it must be the image of these detections, as in plot(image): a "
+                "result does not keep it in memory, and the array given to detect is gone"
             )
         image = np.asarray(image)
         if self.image_size is not None and image.shape[:2] != tuple(self.image_size):

@@ -354,6 +354,28 @@ def test_plot_into_axes(rle):
     plt.close("all")
 
 
+@pytest.mark.parametrize(
+    "image",
+    [
+        IMAGE[..., 0],
+        np.dstack([IMAGE, IMAGE[..., :1]]),
+        IMAGE.astype(np.uint16) * 257,
+        IMAGE / np.float32(255),
+        IMAGE.astype(np.float64),
+    ],
+    ids=["gray", "RGBA", "16 bit", "0..1", "0..255"],
+)
+def test_images_of_every_kind_that_detect_takes(image, tmp_path):
+    import cv2
+
+    _, ax = plt.subplots()
+    given = DetectionResult(scene(1), image=image)
+    given.plot(ax=ax)
+    assert ax.images[0].get_array()[30, 40].tolist() == [100] * 3
+    assert cv2.imread(str(given.save(tmp_path / "a.png")))[30, 40].tolist() == [100] * 3
+    plt.close("all")
+
+
 def test_plot_shows_one_figure(monkeypatch):
     shown = []
     monkeypatch.setattr(plt, "show", lambda: shown.append(plt.get_fignums()))
