@@ -14,6 +14,8 @@ import numpy as np
 
 # Rates beyond this are a sign that the file does not state its rate.
 _MAX_FPS = 1000
+# OpenCV's LOG_LEVEL_SILENT.
+_SILENT = 0
 
 
 class FileDecoder:
@@ -149,9 +151,10 @@ def _quiet() -> Iterator[None]:
     import cv2
 
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    level = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    logs = getattr(cv2.utils, "logging", cv2)  # OpenCV 5 has its functions there
+    level = logs.getLogLevel()
+    logs.setLogLevel(_SILENT)
     try:
         yield
     finally:
-        cv2.utils.logging.setLogLevel(level)
+        logs.setLogLevel(level)

@@ -36,7 +36,7 @@ def test_check_looks_at_every_part(run, via_folder, tmp_path):
     code, out, err = run("check", via_folder, "--json", tmp_path / "x" / "report.json")
     assert (code, err) == (0, "")
     assert f"{via_folder} (train)\n2 images" in out
-    assert f"{via_folder} (val)\n1 images" in out
+    assert f"{via_folder} (val)\n1 image" in out
     findings = json.loads((tmp_path / "x" / "report.json").read_text())
     assert findings["train"]["summary"]["num_instances"] == 2
     assert findings["val"]["check"]["ok"] is True
