@@ -46,7 +46,8 @@ def detect(
         list[str],
         typer.Argument(
             help="Images, folders, patterns, videos, addresses (https://...), a list of these "
-            "(FILE.txt, or - for the standard input), or the number of a webcam."
+            "(FILE.txt, or - for the standard input, which may also hold an image), or the number "
+            "of a webcam."
         ),
     ],
     weights: Weights = "small",
@@ -286,7 +287,7 @@ def show_progress(run: DetectionRun, model: Any, say: Say, as_json: bool) -> Non
 
 
 class _Lines:
-    """The lines about images, and about videos one now and then."""
+    """The lines about images, and for videos one at intervals."""
 
     def __init__(self, run: DetectionRun, total: int) -> None:
         self._class_names = run.class_names

@@ -233,17 +233,16 @@ class DetectionRun:
 
     def close(self) -> None:
         """Stop detecting, and wait until what was found is drawn, written and recorded."""
-        if self._found is not None:
-            self._found.close()
-        try:
+        with contextlib.ExitStack() as stack:  # the last one first, whatever fails
+            stack.callback(self.log.close)
+            for video in self._videos:
+                stack.callback(video.close)
+            stack.callback(self._recorder.shutdown)
+            stack.callback(self._drawers.shutdown)
+            if self._found is not None:
+                self._found.close()
             for _ in self._outcomes(0):
                 pass
-        finally:
-            self._drawers.shutdown()
-            self._recorder.shutdown()
-            for video in self._videos:
-                video.close()
-            self.log.close()
 
     def join(self) -> list[Path]:
         """Write the files that hold the results of all images; return their paths.

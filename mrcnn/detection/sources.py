@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import glob
 import io
 import os
 import re
+import shutil
 import sys
+import tempfile
 import urllib.parse
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -70,8 +73,8 @@ def find_sources(
     Args:
         words: image files; videos; folders (their images, sorted by name); patterns such as
             `photos/*.jpg`, for shells that do not expand them; lists (`.txt`, one of these a line);
-            `-` for a list on the standard input; http and https addresses; numbers of webcams.
-            Folders and patterns do not find hidden files.
+            `-` for a list or the bytes of an image on the standard input; http and https addresses;
+            numbers of webcams. Folders and patterns do not find hidden files.
         recursive: look in the folders of a folder too.
         leave_out: a folder in which nothing is looked for, unless it is one of `words`: that of the
             results.
@@ -103,9 +106,8 @@ class _Finder:
             base: folder of the list that holds the word; None for a word of the command line.
         """
         if word == STDIN and base is None:
-            if isinstance(sys.stdin, io.TextIOWrapper):  # names may be of any bytes
-                sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")
-            return self._find_listed("the standard input", sys.stdin, Path())
+            image = _image_on_stdin()
+            return [image] if image else self._find_listed("the standard input", sys.stdin, Path())
         if _ADDRESS.match(word):
             return [_from_address(word)]
         if _OTHER_SCHEME.match(word):
@@ -201,6 +203,21 @@ def _has_image_content(path: Path) -> bool:
         head = file.read(_HEAD_BYTES)
     known = image_headers.find_image_format(head)
     return (known or image_headers.find_scientific_format(head, path.name)) is not None
+
+
+def _image_on_stdin() -> Source | None:
+    """Return the image whose bytes are on the standard input; None where it has a list."""
+    if not isinstance(sys.stdin, io.TextIOWrapper):
+        return None
+    sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")  # names may be of any bytes
+    stream = sys.stdin.buffer
+    head = stream.peek(_HEAD_BYTES)[:_HEAD_BYTES] if isinstance(stream, io.BufferedReader) else b""
+    if image_headers.find_image_format(head) is None:
+        return None
+    with tempfile.NamedTemporaryFile(prefix="mrcnn-", delete=False) as file:
+        atexit.register(Path(file.name).unlink, missing_ok=True)
+        shutil.copyfileobj(stream, file)
+    return Source("image", file.name, "stdin")
 
 
 def _from_address(address: str) -> Source:

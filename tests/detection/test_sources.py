@@ -146,3 +146,12 @@ def test_places_are_the_same_from_any_folder(folder, monkeypatch):
     monkeypatch.chdir(folder)
     (here,) = find_sources(["a.png"])
     assert here.path == "a.png" and here.place == there.place == str(folder / "a.png")
+
+
+def test_the_bytes_of_an_image_on_the_standard_input(monkeypatch):
+    stream = io.BufferedReader(io.BytesIO(PNG * 100))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(stream))
+    (source,) = find_sources(["-"])
+    assert (source.kind, source.file_name, source.stem) == ("image", "stdin", "stdin")
+    assert Path(source.path).read_bytes() == PNG * 100
+    Path(source.path).unlink()  # otherwise done at the end of the process
