@@ -59,8 +59,8 @@ NO_INSTANCES_HINT = (
     "If you expected some: lower config.DETECTION_MIN_CONFIDENCE, train longer, and load the\n"
     "trained weights without exclude=[...], which leaves the values of heads random.\n"
 )
-# Colors of `display_differences`, which people who do not see red or green can tell apart by
-# brightness: objects that were found and missed, predictions that match and that do not.
+# Colors of `display_differences`: objects that were found and missed, predictions that match and
+# that do not.
 _FOUND, _MISSED = (0.13, 0.77, 0.37), (1.0, 0.75, 0.1)
 _MATCH, _WRONG = (0.12, 0.45, 1.0), (0.9, 0.1, 0.15)
 _DIFFERENCES = (

@@ -70,13 +70,20 @@ class LabelPlacer:
             height: height of the label.
             width: width of the label.
         """
+        limits = np.tile(self._frame.reshape(2, 2), 2)
+        box = np.clip(np.asarray(box, float), limits[0], limits[1])
+        y1, x1, y2, x2 = (float(value) for value in box)
+        reach = (y1 - 2 * height, x1 - width - height, y2 + 2 * height, x2 + width + height)
+        near = _touching(self._boxes, reach)
+        boxes, areas = self._boxes[near], self._areas[near]
+        taken = self._taken[_touching(self._taken, reach)]
         for candidates in (_corners, _around):
             corners = candidates(box, height, width)
             room = np.maximum(self._frame[2:] - (height, width), self._frame[:2])
             corners = np.clip(corners, self._frame[:2], room)
             tags = np.concatenate([corners, corners + np.array([height, width])], axis=1)
-            hidden = _intersections(tags, self._taken).sum(axis=1)
-            covered = _intersections(tags, self._boxes) / self._areas
+            hidden = _intersections(tags, taken).sum(axis=1)
+            covered = _intersections(tags, boxes) / areas
             free = (hidden <= 0) & (covered.max(axis=1, initial=0) <= _MOST_COVERED)
             if free.any():
                 preference = 0.01 * np.arange(len(tags))
@@ -85,6 +92,14 @@ class LabelPlacer:
                 self._taken = np.vstack([self._taken, tags[best]])
                 return float(corners[best, 0]), float(corners[best, 1])
         return None
+
+
+def _touching(boxes: np.ndarray, area: Sequence[float]) -> np.ndarray:
+    """Return which boxes [N, 4] share pixels with an area: in a crowd, few."""
+    y1, x1, y2, x2 = area
+    return np.flatnonzero(
+        (boxes[:, 0] < y2) & (boxes[:, 2] > y1) & (boxes[:, 1] < x2) & (boxes[:, 3] > x1)
+    )
 
 
 def _corners(box: Sequence[float] | np.ndarray, height: float, width: float) -> np.ndarray:

@@ -66,6 +66,14 @@ def test_labels_of_scattered_boxes_do_not_cover_each_other(seed):
     assert_separate(tags, frame)
 
 
+def test_labels_of_boxes_outside_the_frame_stay_in_it_and_apart():
+    boxes = [(500, 700, 520, 760), (500, 700, 520, 760), (-90, -90, -50, -20), (-9, -9, 20, 20)]
+    frame = (0, 0, 100, 200)
+    tags = placed(boxes, 10, 30, frame)
+    assert None not in tags
+    assert_separate(tags, frame)
+
+
 def test_a_label_without_room_is_left_out():
     frame = (0, 0, 20, 40)
     tags = placed([(0, 0, 20, 40)] * 6, 10, 40, frame)
