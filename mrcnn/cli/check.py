@@ -31,11 +31,18 @@ def check(
     ] = None,
     decode: Annotated[
         bool,
-        typer.Option("--decode", help="Decode every image; else files are tested for their ends."),
+        typer.Option(
+            "--decode",
+            help="Decode every image. Without it, JPEG, PNG and WebP files are only tested for "
+            "being complete.",
+        ),
     ] = False,
     weights: Annotated[
         str | None,
-        typer.Option(help="Compare the objects with the anchors of these weights."),
+        typer.Option(
+            help="Compare the objects with anchors and image size of these weights; with the "
+            "default settings if not given."
+        ),
     ] = None,
     config: Annotated[
         Path | None,
@@ -213,7 +220,8 @@ class CheckRun:
         from mrcnn.datasets.between_parts import shared_with
 
         content = {(info["path"], len(info.get("annotations") or ())) for info in data.image_info}
-        same = shared_with(content, self._contents) if content else []
+        has_files = content and all(path is not None for path, _ in content)
+        same = shared_with(content, self._contents) if has_files else []
         self._contents[key] = content
         return same
 

@@ -19,7 +19,7 @@ class _Track:
 
     Attributes:
         number: what the object is called, from 1.
-        class_id: its class.
+        class_id: the class it was first seen as.
         box: [(y1, x1, y2, x2)] float64 pixels where it was last seen.
         velocity: [(dy, dx)] pixels a frame; None while it has been seen once.
         missed: frames since then in which it was not found.
@@ -100,7 +100,6 @@ class Tracker:
         for row, column in self._matches(boxes, detections.class_ids):
             track = self._tracks[row]
             track.see(boxes[column])
-            track.class_id = int(detections.class_ids[column])
             numbers[column] = track.number
             found.add(track.number)
         for track in self._tracks:
@@ -118,11 +117,12 @@ class Tracker:
         if not self._tracks or not len(boxes):
             return []
         predicted = np.stack([track.predicted() for track in self._tracks])
-        overlaps = np.nan_to_num(compute_overlaps(predicted, boxes))
+        overlaps = compute_overlaps(predicted, boxes)
         possible = overlaps >= self.min_iou
         if self.class_aware:
             known = np.array([track.class_id for track in self._tracks])
             possible &= known[:, None] == class_ids[None, :]
-        overlaps[~possible] = 0  # or a pair that is none could decide about the others
+        # Or a pair that is none could decide about the others; without an area it is nan.
+        overlaps[~possible] = 0
         rows, columns = linear_sum_assignment(overlaps, maximize=True)
         return [(int(r), int(c)) for r, c in zip(rows, columns) if possible[r, c]]

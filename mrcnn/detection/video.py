@@ -7,6 +7,7 @@ source. Without it OpenCV reads and writes: at a constant frame rate, without so
 from __future__ import annotations
 
 import contextlib
+import errno
 import math
 import os
 from collections.abc import Generator, Iterator
@@ -193,10 +194,12 @@ class VideoWriter:
             )
         even = np.pad(frame, ((0, frame.shape[0] % 2), (0, frame.shape[1] % 2), (0, 0)), "edge")
         if self._encoder is None:
-            self._encoder = self._start(even.shape[0], even.shape[1])
+            with self._named_errors():
+                self._encoder = self._start(even.shape[0], even.shape[1])
         if seconds is None or not math.isfinite(seconds):
             seconds = self.num_frames / self.fps
-        self._encoder.write(even, seconds)
+        with self._named_errors():
+            self._encoder.write(even, seconds)
         self.num_frames += 1
 
     def close(self) -> None:
@@ -210,7 +213,7 @@ class VideoWriter:
         self._closed = True
         if self._encoder is None:
             return
-        with self._file:
+        with self._named_errors(), self._file:
             self._encoder.close(whole=self._like is not None and self._like.finished)
 
     def discard(self) -> None:
@@ -220,7 +223,8 @@ class VideoWriter:
         self._closed = True
         if self._encoder is not None:
             with contextlib.suppress(_Discarded), self._file:
-                self._encoder.close(whole=False)
+                with contextlib.suppress(Exception):  # the file is removed
+                    self._encoder.close(whole=False)
                 raise _Discarded
 
     def __enter__(self) -> VideoWriter:
@@ -228,6 +232,15 @@ class VideoWriter:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+    @contextlib.contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        """Let errors of the disk name the video instead of its temporary file."""
+        try:
+            yield
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise OSError(error.errno or errno.EIO, reason, str(self.path)) from error
 
     def _start(self, height: int, width: int) -> _Encoder:
         """Create the file and its encoder."""

@@ -127,8 +127,9 @@ class FileDecoder:
 
     def _upright(self, frame: Any) -> np.ndarray:
         """Return a frame as [height, width, 3] uint8 RGB, turned as it is to be shown."""
-        # The size is given for files that change it on the way.
-        pixels = frame.to_ndarray(format="rgb24", **self._coded_size)
+        # The size is given for files that change it on the way. The color space, which RGB does
+        # not have, makes releases before 17 take that of the frame into account.
+        pixels = frame.to_ndarray(format="rgb24", dst_colorspace="ITU601", **self._coded_size)
         turns = round(frame.rotation / 90) % 4
         return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
 

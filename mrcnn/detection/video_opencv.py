@@ -114,6 +114,7 @@ class Encoder:
         import cv2
 
         self.notes: list[str] = []
+        self._path, self._num_frames = path, 0
         code = cv2.VideoWriter.fourcc(*"mp4v")
         with _quiet():
             self._writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, code, fps, size[::-1])
@@ -122,11 +123,26 @@ class Encoder:
 
     def write(self, frame: np.ndarray, seconds: float) -> None:
         """Write a [height, width, 3] uint8 RGB frame; `seconds` is not used."""
-        self._writer.write(np.ascontiguousarray(frame[:, :, ::-1]))
+        with _quiet():
+            self._writer.write(np.ascontiguousarray(frame[:, :, ::-1]))
+        self._num_frames += 1
 
     def close(self, whole: bool) -> None:
-        """Finish the file."""
-        self._writer.release()
+        """Finish the file.
+
+        Raises:
+            OSError: it lacks frames. OpenCV reports no errors of the disk.
+        """
+        import cv2
+
+        with _quiet():
+            self._writer.release()
+            capture = cv2.VideoCapture(str(self._path), cv2.CAP_FFMPEG)
+        count = capture.get(cv2.CAP_PROP_FRAME_COUNT) if capture.isOpened() else 0
+        capture.release()
+        if abs(count - self._num_frames) > 1:  # an estimate in Matroska files
+            written = max(round(count), 0)
+            raise OSError(f"OpenCV wrote {written} of {self._num_frames} frames; is the disk full?")
 
 
 def _read(capture: Any) -> np.ndarray | None:

@@ -117,6 +117,23 @@ def test_objects_below_the_finest_stride():
     assert "1 of 2 objects (50%) are less than 4 pixels" in problem.message
 
 
+@pytest.mark.parametrize("mode", ["square", "pad64"])
+def test_boxes_are_moved_by_the_padding(mode):
+    settings = config(IMAGE_RESIZE_MODE=mode, IMAGE_MIN_DIM=64 if mode == "pad64" else 100)
+    size = (61, 37)
+    image, (top, left, bottom, right), *_ = resize_image(
+        np.zeros((*size, 3), np.uint8), settings.IMAGE_MIN_DIM, 128, mode=mode
+    )
+    assert top % 4 or left % 4
+    scale = np.tile([(bottom - top) / 61, (right - left) / 37], 2)
+    for box in random_boxes(20, *size):
+        moved = box[None] * scale + (top, left, top, left)
+        best = compute_overlaps(anchors_for_image(settings, image.shape), moved).max()
+        fit = measure_anchors(settings, box[None], np.array([size]))
+        assert fit.median_overlap == round(best, 4)
+        assert fit.image_shape == list(image.shape[:2])
+
+
 def test_images_of_several_sizes_are_resized_each():
     settings = config(RPN_ANCHOR_SCALES=(16, 32, 64, 96, 128))
     boxes = np.array([[16, 16, 48, 48], [64, 64, 192, 192], [0, 0, 128, 128]])

@@ -29,6 +29,7 @@ CASES = [
     ("vehicle1", "vehicle11", None),
     ("vehicle", "vehicle2", None),
     ("type a", "type b", None),
+    ("category a", "category b", None),
     ("glass", "glas", None),
     ("motorcycle", "bicycle", None),
     ("male", "female", None),

@@ -50,6 +50,12 @@ def test_a_hidden_object_moves_on():
     assert numbers(Tracker(), *seen) == [[1], [1], [1], [], [], [], [1], [1]]
 
 
+def test_an_object_that_stops_is_expected_to_stay():
+    # 4 pixels a frame, then none; at its first velocity it would be 20 pixels further.
+    seen = [at((0, x)) for x in (0, 4, 4, 4, 4)] + [at()] * 4 + [at((0, 4))]
+    assert numbers(Tracker(), *seen)[-1] == [1]
+
+
 def test_crossing_objects_keep_their_numbers():
     # They meet at frame 10, where both are at the same place.
     frames = [at((0, 2 * t), (0, 40 - 2 * t)) for t in range(21)]

@@ -40,20 +40,23 @@ def number_of(pixels):
     return round(float(pixels[20:28, 24:40].mean()) / 20)
 
 
-def make(path, times=TIMES, audio="aac", start=0, rotation=0):
-    """Write a video of 48 x 64 by PyAV, with 0.32 s of sound; return the path as text."""
+def make(path, times=TIMES, audio="aac", start=0, rotation=0, ticks=1000):
+    """Write a video of 48 x 64 by PyAV, with 0.32 s of sound; return the path as text.
+
+    Times are counted in ticks, of which there are so many in a second.
+    """
     import av
 
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=25)
         stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
-        stream.codec_context.time_base = Fraction(1, 1000)
+        stream.codec_context.time_base = Fraction(1, ticks)
         sound = container.add_stream(audio, rate=44100, layout="mono") if audio else None
         if rotation:
             stream.set_display_rotation(rotation)
         for number, time in enumerate(times):
             coded = av.VideoFrame.from_ndarray(frame(number), format="rgb24")
-            coded.pts, coded.time_base = time + start, Fraction(1, 1000)
+            coded.pts, coded.time_base = time + start, Fraction(1, ticks)
             container.mux(stream.encode(coded))
         container.mux(stream.encode())
         if sound:
@@ -146,6 +149,32 @@ def test_variable_rate_and_sound_are_kept(tmp_path, name):
 
 
 @needs_av
+def test_time_stamps_in_an_unusual_unit_are_exact(tmp_path):
+    times = [0, 281, 560, 1123, 1124]
+    source = make(tmp_path / "in.mp4", times, audio=None, ticks=7001)
+    copy(source, tmp_path / "out.mp4")
+    for path in (source, tmp_path / "out.mp4"):
+        found = [seconds for _, seconds, _ in read(path)]
+        np.testing.assert_allclose(found, np.array(times) / 7001, rtol=0, atol=1e-9)
+
+
+@needs_av
+def test_sound_that_is_longer_than_the_video_is_kept(tmp_path):
+    source = make(tmp_path / "in.mp4", times=(0, 40, 80))
+    copy(source, tmp_path / "out.mp4")
+    old, new = sound_of(source), sound_of(tmp_path / "out.mp4")
+    assert [packet for _, packet in new] == [packet for _, packet in old]
+    assert new[-1][0] > 0.25
+
+
+@needs_av
+def test_a_stream_without_time_stamps(tmp_path):
+    source = make(tmp_path / "clip.h264", times=range(0, 400, 40), audio=None)
+    times = [seconds for _, seconds, _ in read(source)]
+    np.testing.assert_allclose(times, np.arange(10) / 25, atol=1e-9)
+
+
+@needs_av
 def test_a_source_that_does_not_begin_at_zero(tmp_path):
     source = make(tmp_path / "in.ts", audio="mp2", start=3000)
     copy(source, tmp_path / "out.mp4")
@@ -167,6 +196,24 @@ def test_sound_that_the_file_cannot_hold_is_left_out(tmp_path):
     assert len(writer.notes) == 1 and "the sound (adpcm_ms) was left out" in writer.notes[0]
     assert len(read(tmp_path / "out.mp4")) == 6
     assert sound_of(tmp_path / "out.mp4") == []
+
+
+@needs_av
+@pytest.mark.parametrize("space", [None, 1, 5, 6], ids=["none", "BT.709", "BT.470", "BT.601"])
+def test_colors_follow_the_color_space_of_the_file(tmp_path, space):
+    import av
+
+    with av.open(str(tmp_path / "clip.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"crf": "5"})
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        if space is not None:
+            stream.codec_context.colorspace = space
+        coded = av.VideoFrame.from_ndarray(frame(), format="rgb24")
+        container.mux(stream.encode(coded))
+        container.mux(stream.encode())
+    pixels = read(tmp_path / "clip.mp4")[0][2]
+    decoded = cv2.VideoCapture(str(tmp_path / "clip.mp4")).read()[1][:, :, ::-1]
+    np.testing.assert_allclose(pixels, decoded.astype(int), atol=2)
 
 
 @needs_av
@@ -236,6 +283,39 @@ def test_no_frame_no_file(tmp_path, library):
     with VideoWriter(tmp_path / "out.mp4", fps=25):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it has no limit of file sizes")
+def test_a_full_disk_leaves_nothing_and_the_error_names_the_file(tmp_path, library, capfd):
+    import resource
+    import signal
+
+    noise = np.random.default_rng(0)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, limits[1]))
+    try:
+        with (
+            pytest.raises(OSError, match=r"out\.mp4") as caught,
+            VideoWriter(tmp_path / "out.mp4", fps=25) as writer,
+        ):
+            for _ in range(100):
+                writer.write(noise.integers(0, 255, (120, 160, 3), np.uint8))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+    assert ".tmp" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+    assert capfd.readouterr().err == ""
+
+
+def test_a_folder_that_cannot_be_made(tmp_path, library):
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(OSError, match=r"file.out\.mp4"),
+        VideoWriter(tmp_path / "file" / "out.mp4", fps=25) as writer,
+    ):
+        writer.write(frame())
 
 
 @needs_av
