@@ -27,8 +27,8 @@ ALLOWED = {
     "refinement": "checkpoints files geometry startup",
     "drawing": "files geometry startup",
     "detection": (
-        "checkpoints config_rules datasets detection.results drawing engines files geometry graphs "
-        "layers refinement startup"
+        "checkpoints config config_rules datasets detection.results drawing engines files geometry "
+        "graphs layers refinement startup"
     ),
     "training": (
         "checkpoints config config_rules datasets evaluation files geometry graphs layers loading "

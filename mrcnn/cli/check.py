@@ -310,9 +310,10 @@ def draw_annotations(data: Dataset, report: DatasetReport, folder: Path, limit: 
     import numpy as np
     from tqdm import tqdm
 
-    from mrcnn.cli.image_paths import plan_outputs
     from mrcnn.cli.terminal import echo
     from mrcnn.datasets.problems import counted
+    from mrcnn.detection.result_names import plan_names
+    from mrcnn.detection.sources import Source
     from mrcnn.drawing.rendering import save_instances
     from mrcnn.files.names import printable
 
@@ -320,12 +321,11 @@ def draw_annotations(data: Dataset, report: DatasetReport, folder: Path, limit: 
     others = [int(image_id) for image_id in data.image_ids if image_id not in set(found)]
     chosen = [*found, *others][:limit]
     infos = [data.image_info[image_id] for image_id in chosen]
-    names = [Path(str(info["path"] or info["id"])) for info in infos]
-    targets = plan_outputs(names, folder)
+    paths = [Path(str(info["path"] or info["id"])) for info in infos]
+    names = plan_names([Source("image", str(path), path.name) for path in paths], folder)
     width = len(str(len(chosen)))
     num_drawn = 0
     for number, image_id in enumerate(tqdm(chosen, unit="image", disable=None, leave=False)):
-        target = targets[number]
         try:
             image = data.load_image(image_id)
             masks, class_ids = data.load_mask(image_id)
@@ -336,7 +336,7 @@ def draw_annotations(data: Dataset, report: DatasetReport, folder: Path, limit: 
             data.class_names[abs(k)] + (" (crowd)" if k < 0 else "") for k in class_ids.tolist()
         ]
         save_instances(
-            target.with_name(f"{number + 1:0{width}d}_{target.name}"),
+            folder / f"{number + 1:0{width}d}_{names[number]}.jpg",
             image, None, masks, np.abs(class_ids), data.class_names, captions=captions,
         )  # fmt: skip
         num_drawn += 1

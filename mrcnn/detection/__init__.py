@@ -1,7 +1,8 @@
-"""Detection: molding, the detector, streams, tiles, videos, tracking, and results in files.
+"""Detection: molding, the detector, streams, tiles, inner tensors, video, and results in files.
 
 Exports `Detector`, `ImageError` of streams, `DetectionResult`, `Detections` and the writers of
-results, `VideoReader`, `VideoWriter` and `Tracker`. Importing the package loads none of them.
+results, `VideoReader`, `VideoWriter` and `Tracker`, and `detect_files`: `mrcnn detect` from Python.
+Importing the package loads none of them.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from mrcnn.startup.lazy import lazy_names
 
 if TYPE_CHECKING:
     from mrcnn.detection.detector import Detector
+    from mrcnn.detection.files import detect_files
     from mrcnn.detection.result_dict import DetectionResult
     from mrcnn.detection.results import Detections, save_csv, save_json, to_coco
     from mrcnn.detection.streaming import ImageError
@@ -26,6 +28,7 @@ _HOMES = {
     "Tracker": ".tracking",
     "VideoReader": ".video",
     "VideoWriter": ".video",
+    "detect_files": ".files",
     "save_csv": ".results",
     "save_json": ".results",
     "to_coco": ".results",
@@ -39,6 +42,7 @@ __all__ = [
     "Tracker",
     "VideoReader",
     "VideoWriter",
+    "detect_files",
     "save_csv",
     "save_json",
     "to_coco",
