@@ -10,6 +10,7 @@ _HOMES = {
     "draw_instances": ".rendering",
     "fixed_colors": ".rendering",
     "save_instances": ".rendering",
+    "side_by_side": ".comparison",
     "write_image": ".rendering",
 }
 
@@ -19,6 +20,7 @@ __all__ = [
     "draw_instances",
     "fixed_colors",
     "save_instances",
+    "side_by_side",
     "write_image",
 ]
 
