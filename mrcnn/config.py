@@ -355,10 +355,15 @@ _SOURCES = {
 }
 
 
-def nearest_setting(name: str) -> str | None:
-    """Return the setting whose name is closest to an unknown name; None if none is close."""
+def nearest_setting(name: str, cutoff: float = 0.8) -> str | None:
+    """Return the setting whose name is closest to an unknown name; None if none is close.
+
+    Args:
+        name: the unknown name, in any case.
+        cutoff: how similar it must be, 0..1, as `difflib` measures it.
+    """
     settings = [known for known in vars(Config) if known.isupper()]
-    near = difflib.get_close_matches(name.upper(), settings, n=1, cutoff=0.8)
+    near = difflib.get_close_matches(name.upper(), settings, n=1, cutoff=cutoff)
     return near[0] if near else None
 
 

@@ -406,9 +406,14 @@ class MaskRCNN(Detector):
         cache: bool = False,
         on_error: str = "skip",
         held_out: HeldOut | None = None,
+        keep: int | None = None,
         verbose: int = 1,
     ) -> keras.callbacks.History:
         """Train, and write weights and the optimizer's state to `log_dir` after every epoch.
+
+        The folder also gets `history.csv` (all figures of each epoch; continued where a training
+        is resumed), `curves.png` and, if TensorBoard is installed, its event files; with the
+        callback `ap` also `validation_0001.jpg` and so on, predictions beside the ground truth.
 
         Args:
             train_dataset: a prepared `Dataset`.
@@ -418,8 +423,9 @@ class MaskRCNN(Detector):
             epochs: number of the last epoch, counted over all calls: a second call with the same
                 number trains nothing and warns, one with a higher number continues.
             layers: `heads`, `3+`, `4+`, `5+`, `all`, or a regular expression over layer names.
-            augmentation: an imgaug augmenter, an Albumentations transform, or a callable
-                `(image, mask) -> (image, mask)`.
+            augmentation: `flips`, `light`, `strong` or the path of a Python file (see
+                `mrcnn.loading.find_augmentation`); an imgaug augmenter; an Albumentations
+                transform; or a callable `(image, mask) -> (image, mask)`.
             custom_callbacks: Keras callbacks, or the names `ap`, `best` and `early_stopping`.
             no_augmentation_sources: dataset sources whose images are not augmented.
             optimizer: a Keras optimizer instead of SGD with `learning_rate` and momentum.
@@ -431,7 +437,10 @@ class MaskRCNN(Detector):
             on_error: "skip" logs an image that cannot be loaded, once, and takes the next one; too
                 many of them end the training (see `TrainingBatches`). "raise" ends it at the first.
             held_out: record of the images that are not trained on, to be stored with the weights.
-            verbose: 0 silent, 1 progress bar, 2 a line for each epoch.
+            keep: number of weight files to keep besides `best.h5`, the newest; None for one of
+                every epoch. Only files that this call has written are removed.
+            verbose: 0 silent; 1 a progress line, where the output is a terminal or a notebook;
+                2 only a line for each epoch.
 
         Returns:
             The Keras `History`.
@@ -455,11 +464,13 @@ class MaskRCNN(Detector):
             on_error=on_error,
         )
         named_callbacks.check_callbacks(custom_callbacks, val_dataset)
+        if keep is not None and keep < 1:
+            raise ValueError(f"keep is {keep}; it must be at least 1, or None for all")
         self.set_trainable(layers, verbose=0)
         if epochs <= self.epoch:
             warn_caller(
-                f"epochs is {epochs}; it must be above {self.epoch}, the number of epochs finished "
-                "already: nothing is trained"
+                f"already at epoch {self.epoch} of {epochs}: nothing to do (epochs is {epochs}; it "
+                f"must be above {self.epoch} to train further)"
             )
             return trainer.empty_history()
         self.class_names, self.held_out = list(train_dataset.class_names), held_out
@@ -485,8 +496,11 @@ class MaskRCNN(Detector):
             first_epoch=self.epoch,
             last_epoch=epochs,
             checkpoint_path=self.checkpoint_path,
-            callbacks=named_callbacks.resolve_callbacks(custom_callbacks, self, val_dataset),
+            callbacks=named_callbacks.resolve_callbacks(
+                custom_callbacks, self, val_dataset, verbose
+            ),
             on_checkpoint=on_checkpoint,
+            keep=keep,
             seed=seed,
             verbose=verbose,
         )

@@ -31,8 +31,8 @@ ALLOWED = {
         "graphs layers refinement startup"
     ),
     "training": (
-        "checkpoints config config_rules datasets evaluation files geometry graphs layers loading "
-        "startup"
+        "checkpoints config config_rules datasets drawing evaluation files geometry graphs layers "
+        "loading startup"
     ),
     "utils": "evaluation geometry startup",
     "visualize": "drawing evaluation geometry",
@@ -43,7 +43,7 @@ ALLOWED = {
     ),
     "cli": (
         "__init__ checkpoints config datasets detection detection.results drawing evaluation files "
-        "model refinement startup training"
+        "loading model refinement startup training"
     ),
     "__init__": "loading startup",
     "__main__": "cli",

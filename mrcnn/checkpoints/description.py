@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mrcnn.checkpoints.held_out import HeldOut
-from mrcnn.files.names import printable, shown
+from mrcnn.files.names import counted, printable, shown
 from mrcnn.files.reading import read_json_object
 from mrcnn.startup.caller import warn_caller
 
@@ -114,7 +114,8 @@ class DescribedWeights:
         config = self.config
         size = "x".join(str(side) for side in config.IMAGE_SHAPE[:2])
         return (
-            f"{printable(self.name)}: {config.BACKBONE}, {config.NUM_CLASSES - 1} classes, "
+            f"{printable(self.name)}: {config.BACKBONE}, "
+            f"{counted(config.NUM_CLASSES - 1, 'class', 'classes')}, "
             f"{size} ({printable(self.source)})"
         )
 
@@ -125,13 +126,13 @@ def describe_weights(name_or_path: str, config_path: Path | None = None) -> Desc
     Args:
         name_or_path: `small`, `coco` or another known name (downloaded where needed), or a path.
         config_path: a JSON file whose settings overrule those found: a description as above,
-            or settings alone. A warning names those that are no settings.
+            or settings alone. Each must have the name of a setting.
 
     Raises:
         FileNotFoundError: there is no such file.
         IncompleteWeightsError: the file holds a backbone alone, for example.
-        ValueError: a file cannot be read as what it should be, a setting breaks a rule, or class
-            names and number of classes disagree.
+        ValueError: a file cannot be read as what it should be, a setting breaks a rule, an entry of
+            `config_path` is no setting, or class names and number of classes disagree.
     """
     from mrcnn.checkpoints.known import resolve_weights, weights_manifest
 
@@ -144,7 +145,7 @@ def describe_weights(name_or_path: str, config_path: Path | None = None) -> Desc
     is_stated = found.is_stated or known is not None
     if config_path is not None:
         overruling = read_description(config_path)
-        _warn_of_unknown_settings(overruling["config"], config_path)
+        check_names_of_settings(overruling["config"], config_path)
         settings = {**settings, **overruling["config"]}
         class_names = overruling.get("class_names", class_names)
         source = f"{source}, {config_path}"
@@ -451,20 +452,17 @@ def _checked_config(settings: Mapping[str, Any], origin: str) -> Config:
     return config
 
 
-def _warn_of_unknown_settings(settings: Mapping[str, Any], path: str | Path) -> None:
-    """Warn of entries of a file of settings that no setting has the name of.
-
-    `Config.from_dict` itself warns of those that look like a misspelled setting.
-    """
+def check_names_of_settings(settings: Mapping[str, Any], path: str | Path) -> None:
+    """Raise ValueError for an entry of a file of settings that is no setting's name."""
     from mrcnn.config import Config, nearest_setting
 
-    unknown = [
-        printable(name)
-        for name in settings
-        if not hasattr(Config, str(name)) and nearest_setting(str(name)) is None
-    ]
-    if unknown:
-        warn_caller(f"{printable(path)} has entries that are no settings: {', '.join(unknown[:8])}")
+    for name in settings:
+        if not hasattr(Config, str(name)):
+            near = nearest_setting(str(name), cutoff=0.5)
+            raise ValueError(
+                f"{printable(path)} has the entry {printable(name)!r}; it must be the name of a "
+                f"setting{f', such as {near}' if near else ''}"
+            )
 
 
 def settings_from_shapes(info: WeightsInfo) -> dict[str, Any]:

@@ -311,11 +311,10 @@ def draw_annotations(data: Dataset, report: DatasetReport, folder: Path, limit: 
     from tqdm import tqdm
 
     from mrcnn.cli.terminal import echo
-    from mrcnn.datasets.problems import counted
     from mrcnn.detection.result_names import plan_names
     from mrcnn.detection.sources import Source
     from mrcnn.drawing.rendering import save_instances
-    from mrcnn.files.names import printable
+    from mrcnn.files.names import counted, printable
 
     found = list(dict.fromkeys(p.image_id for p in report.problems if p.image_id is not None))
     others = [int(image_id) for image_id in data.image_ids if image_id not in set(found)]

@@ -26,7 +26,7 @@ from mrcnn.cli.options import (
     load_model,
 )
 from mrcnn.cli.terminal import echo
-from mrcnn.files.names import printable
+from mrcnn.files.names import counted, printable
 
 if TYPE_CHECKING:
     from mrcnn.checkpoints.description import DescribedWeights
@@ -164,7 +164,7 @@ def detect(
 
     with quiet_engines() if quiet else contextlib.nullcontext():
         process(run, load, say, as_json, started)
-    show_failures(run)
+    show_failures(run.failures, run.num_seen)
 
 
 def process(
@@ -386,16 +386,16 @@ def report(run: DetectionRun, seconds: float) -> str:
     return "\n".join(lines)
 
 
-def counted(number: int, noun: str) -> str:
-    """Return "1 image", "2 images"."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+def show_failures(failures: Sequence[tuple[str | Path, str]], num_images: int) -> None:
+    """List the images that failed on stderr, and end with exit code 1 if there are any.
 
-
-def show_failures(run: DetectionRun) -> None:
-    """List the images that failed on stderr, and end with exit code 1 if there are any."""
-    if not run.failures:
+    Args:
+        failures: path and reason of each.
+        num_images: how many images there were in all.
+    """
+    if not failures:
         return
-    echo(f"{len(run.failures)} of {counted(run.num_seen, 'image')} failed:", err=True)
-    for path, reason in run.failures:
+    echo(f"{len(failures)} of {counted(num_images, 'image')} failed:", err=True)
+    for path, reason in failures:
         echo(f"  {printable(path)}: {printable(reason)}", err=True)
     raise typer.Exit(1)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mrcnn.cli.detect import counted
+from mrcnn.files.names import counted
 
 if TYPE_CHECKING:
     from mrcnn.checkpoints import WeightsInfo

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mrcnn.datasets.problems import Problem, counted
+from mrcnn.datasets.problems import Problem
+from mrcnn.files.names import counted
 from mrcnn.geometry.anchors import best_anchor_overlaps
 from mrcnn.geometry.images import resized_window
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from mrcnn.datasets.image_files import list_images
-from mrcnn.datasets.problems import Problem, counted
+from mrcnn.datasets.problems import Problem
+from mrcnn.files.names import counted
 
 __all__ = ["find_copies", "find_shared", "find_unannotated", "parts_in_order", "shared_with"]
 

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mrcnn.files.names import printable
+from mrcnn.files.names import counted, printable
 
 SEVERITIES = ("error", "warning", "note")
 # Lines of one kind, and names in a line, beyond which a list of findings is cut.
@@ -35,11 +35,6 @@ class Problem:
     def __str__(self) -> str:
         place = f"{self.reference}: " if self.reference else ""
         return printable(f"{self.severity}: {place}{self.message} [{self.kind}]")
-
-
-def counted(number: int, noun: str, plural: str | None = None) -> str:
-    """Return "1 image", "2 images"; `plural` where it is not the noun and an s."""
-    return f"{number} {noun if number == 1 else plural or noun + 's'}"
 
 
 def count_problems(problems: Sequence[Problem]) -> str:

@@ -21,9 +21,9 @@ from mrcnn.datasets.entries import (  # re-exported
     read_json,
 )
 from mrcnn.datasets.layout import ANNOTATION_FOLDERS, visible_folders
-from mrcnn.datasets.problems import Problem, counted
+from mrcnn.datasets.problems import Problem
 from mrcnn.datasets.rasterize import stack_masks
-from mrcnn.files.names import printable
+from mrcnn.files.names import counted, printable
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mrcnn.datasets.image_check import ImageCheck, describe_error
-from mrcnn.datasets.problems import Problem, count_problems, counted, problem_lines
+from mrcnn.datasets.problems import Problem, count_problems, problem_lines
 from mrcnn.datasets.similar_names import similar_names
 from mrcnn.datasets.summary import (  # re-exported
     ClassCount,
@@ -18,6 +18,7 @@ from mrcnn.datasets.summary import (  # re-exported
     listed_names,
     summarize_dataset,
 )
+from mrcnn.files.names import counted
 from mrcnn.geometry.spacing import evenly_spaced
 
 if TYPE_CHECKING:

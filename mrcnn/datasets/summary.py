@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mrcnn.datasets.problems import counted
-from mrcnn.files.names import printable
+from mrcnn.files.names import counted, printable
 
 if TYPE_CHECKING:
     from mrcnn.datasets.dataset import Dataset

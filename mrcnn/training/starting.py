@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from mrcnn.checkpoints import HeldOut, LoadReport
     from mrcnn.config import Config
     from mrcnn.datasets import Dataset
@@ -62,12 +60,14 @@ def find_starting_point(
     """
     from mrcnn.checkpoints.description import (
         IncompleteWeightsError,
+        check_names_of_settings,
         describe_weights,
         read_description,
     )
     from mrcnn.config import Config
 
     settings = read_description(config_path)["config"] if config_path else {}
+    check_names_of_settings(settings, config_path or "")
     if weights.lower() == "none":
         return StartingPoint(
             Config.from_dict({"BACKBONE": backbone or "resnet50", **settings}), None
@@ -274,23 +274,3 @@ def load_starting_weights(
         # The name of a checkpoint makes the model continue its folder and epoch.
         model.set_log_dir()
     return report, known
-
-
-def flip_left_right(
-    image: np.ndarray, mask: np.ndarray, rng: Any = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Mirror an image and its masks with a probability of one half.
-
-    Args:
-        image: [height, width, channels].
-        mask: [height, width, instances].
-        rng: a NumPy generator; None makes one.
-
-    Returns:
-        Views of both, mirrored together or not at all.
-    """
-    if rng is None:
-        import numpy as np
-
-        rng = np.random.default_rng()
-    return (image[:, ::-1], mask[:, ::-1]) if rng.random() < 0.5 else (image, mask)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from mrcnn.datasets.problems import Problem, count_problems, counted, problem_lines
+from mrcnn.datasets.problems import Problem, count_problems, problem_lines
+from mrcnn.files.names import counted
 
 
 @pytest.mark.parametrize(

@@ -32,9 +32,9 @@ import numpy as np
 
 from mrcnn.datasets import image_files
 from mrcnn.datasets.open_images import tables
-from mrcnn.datasets.problems import counted
 from mrcnn.datasets.rasterize import box_mask
 from mrcnn.datasets.reader import DatasetReader, choose_subset
+from mrcnn.files.names import counted
 
 SOURCE = "open_images"
 # Values of `box_only` and `group_of`.
