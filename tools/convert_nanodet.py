@@ -20,14 +20,14 @@ import keras
 import numpy as np
 
 from mrcnn.checkpoints import save_weights
-from mrcnn.checkpoints.names import NANODET_INPUT_SCALE
 from mrcnn.layers.backbones import nanodet_graph, nanodet_pan_graph
+from mrcnn.layers.backbones.nanodet import NANODET_PIXELS
 
 BACKBONES = {"nanodet": nanodet_graph, "nanodet_pan": nanodet_pan_graph}
 # What the graph's pixels are divided by, as (R, G, B).
 STANDARD_DEVIATION = np.array([58.395, 57.12, 57.375], np.float32)
 # Our pixels, and with the biases alike all features up to the last layers, are larger by this.
-GAIN = STANDARD_DEVIATION[2] / np.float32(NANODET_INPUT_SCALE)
+GAIN = STANDARD_DEVIATION[2] / np.float32(NANODET_PIXELS.deviation[2])
 # Layers in the order in which the graph numbers its convolutions.
 LAYERS = [
     "nano1_conv",

@@ -19,9 +19,13 @@ import numpy as np
 
 from mrcnn.checkpoints import load_weights
 from mrcnn.layers.backbones import nanodet_pan_graph
-from mrcnn.layers.backbones.nanodet import ABSENT, NUM_COCO_CLASSES, OBJECT_CELLS
+from mrcnn.layers.backbones.nanodet import (
+    ABSENT,
+    NANODET_PIXELS,
+    NUM_COCO_CLASSES,
+    OBJECT_CELLS,
+)
 
-MEAN_PIXEL = np.array([123.675, 116.28, 103.53], np.float32)
 STRIDES = (8, 16, 32)
 SIDE = 416
 # Detections of a class that overlap a better one by more than this IoU are dropped.
@@ -105,7 +109,7 @@ def detect(
         first.
     """
     square, scale, (top, left) = letterbox(image)
-    stages = model((square.astype(np.float32) - MEAN_PIXEL)[None])[1:]
+    stages = model((square - np.array(NANODET_PIXELS.mean, np.float32))[None])[1:]
     boxes, scores = decode([keras.ops.convert_to_numpy(stage)[0] for stage in stages])
     boxes = (boxes - [left, top, left, top]) / scale
     boxes = np.clip(boxes, 0, [*image.shape[1::-1], *image.shape[1::-1]])

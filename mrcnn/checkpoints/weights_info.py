@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mrcnn.checkpoints.names import RESNET_BLOCKS
+from mrcnn.config_rules import APPLICATIONS, application_mark
 from mrcnn.files.names import printable
 
 Shape = tuple[int, ...]
@@ -16,9 +17,10 @@ _SIGNS = {
     "fire2_squeeze1x1": "squeezenet",
     "nano_pan3": "nanodet_pan",
     "nano5_entry": "nanodet",
+    "lite5_block5_project_conv": "efficientnet_lite0",
 }
 # The first convolutions of the backbones, whose inputs are the channels of the image.
-_FIRST = ("squeeze_conv1", "nano1_conv", "conv1")
+_FIRST = ("squeeze_conv1", "nano1_conv", "lite1_stem_conv", "conv1")
 HEADS = ("mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_mask")
 
 
@@ -31,7 +33,7 @@ class WeightsInfo:
     Attributes:
         path: the file, or "the model".
         file_format: see `WeightsFile`.
-        backbone: "resnet50", "resnet101", "squeezenet" or "other".
+        backbone: the name of `Config.BACKBONE`, or "other".
         num_classes: NUM_CLASSES, background included.
         top_down_pyramid_size: TOP_DOWN_PYRAMID_SIZE, channels of P2 to P6.
         fpn_classif_fc_layers_size: FPN_CLASSIF_FC_LAYERS_SIZE, width of the class head.
@@ -148,6 +150,9 @@ def _kernel_size(weights: Sequence[tuple[str, Shape]], axis: int, kernel: str) -
 def _guess_backbone(layers: Mapping[str, Sequence[Any]]) -> str:
     for layer, backbone in _SIGNS.items():
         if layers.get(layer):
+            return backbone
+    for backbone in APPLICATIONS:
+        if application_mark(backbone) in layers:  # a layer without weights
             return backbone
     # The shallow and the deep ResNet differ in the number of blocks in stage 4 alone.
     num_blocks = sum(bool(layers.get(f"res4{chr(97 + i)}_branch2a")) for i in range(26))

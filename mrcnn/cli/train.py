@@ -43,7 +43,10 @@ def train(
     image_size: Annotated[
         int | None, typer.Option(min=64, help="Side of the input in pixels, a multiple of 64.")
     ] = None,
-    backbone: Annotated[str | None, typer.Option(help="resnet50, resnet101 or squeezenet.")] = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option(help="Name of the backbone, such as resnet50, squeezenet or mobilenet_v2."),
+    ] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Images per step.")] = None,
     augment: Annotated[str, typer.Option(help="flips (left to right) or none.")] = "flips",
     output: Annotated[Path, typer.Option(help="Folder for weights and logs.")] = Path("logs"),

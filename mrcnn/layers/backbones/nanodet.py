@@ -10,12 +10,17 @@ Weights come from `tools/convert_nanodet.py`. Batch normalization is folded into
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 from keras import layers, ops
 
-from mrcnn.checkpoints.names import NANODET_INPUT_SCALE
+from mrcnn.layers.backbones.pixels import PixelRange
 from mrcnn.layers.types import Shape, Tensor
 
+# The original divides the pixels by deviations of about 57, and the features of its stages have
+# deviations of 0.1 only. In ours all of them are larger, by 57 / 16.
+NANODET_PIXELS = PixelRange(mean=(123.675, 116.28, 103.53), deviation=(16.0, 16.0, 16.0))
 NUM_COCO_CLASSES = 80
 # A distance from a location to a side of its box is the mean of a distribution over 0 .. 10 cells.
 MAX_DISTANCE = 10
@@ -130,17 +135,17 @@ def _stage(x: Tensor, stage: int) -> Tensor:
     return layers.Concatenate(name=f"nano{stage}_out")([x, past])
 
 
-def nanodet_graph(input_image: Tensor) -> list[Tensor]:
+def nanodet_graph(input_image: Tensor, mean_pixel: Any = None) -> list[Tensor]:
     """Build the trunk.
 
     Args:
-        input_image: `[batch, height, width, channels]`, mean subtracted; NanoDet's own MEAN_PIXEL
-            is (123.675, 116.28, 103.53).
+        input_image: `[batch, height, width, channels]`, mean subtracted.
+        mean_pixel: `Config.MEAN_PIXEL`; None for (123.675, 116.28, 103.53), the network's own.
 
     Returns:
         `[C1, C2, C3, C4, C5]` with 32, 64, 128, 256 and 512 channels.
     """
-    x = layers.Rescaling(1.0 / NANODET_INPUT_SCALE, name="nano_scale")(input_image)
+    x = NANODET_PIXELS.apply(input_image, mean_pixel, "nano_pixels")
     x = _conv(x, 32, "nano1_conv", strides=2)
     x = PadEdges(name="nano1_pad")(x)
     stages = [x := layers.MaxPooling2D(3, 2, name="nano1_pool")(x)]
@@ -178,18 +183,19 @@ def head_graph(feature: Tensor, level: int) -> Tensor:
     return layers.Conv2D(outputs, 1, name=f"nano_head{level}_out")(x)
 
 
-def nanodet_pan_graph(input_image: Tensor) -> list[Tensor]:
+def nanodet_pan_graph(input_image: Tensor, mean_pixel: Any = None) -> list[Tensor]:
     """Build trunk, PAN and head.
 
     Args:
         input_image: as for `nanodet_graph`; sides are multiples of 32.
+        mean_pixel: as for `nanodet_graph`.
 
     Returns:
         `[C1, C2, C3, C4, C5]` with 32, 64, 340, 468 and 724 channels. C3 to C5 are, in this order,
         the trunk's stage, the PAN's 128 channels, the evidence for 80 classes and four distances
         (see `NanoDetEvidence`).
     """
-    *fine, c3, c4, c5 = nanodet_graph(input_image)
+    *fine, c3, c4, c5 = nanodet_graph(input_image, mean_pixel)
     stages = []
     for level, stage, feature in zip((3, 4, 5), (c3, c4, c5), pan_graph(c3, c4, c5)):
         evidence = NanoDetEvidence(name=f"nano_head{level}_evidence")(head_graph(feature, level))
