@@ -295,6 +295,18 @@ def test_weight_of_a_loss_that_does_not_exist():
         config.validate()
 
 
+def test_keras_applications_need_color():
+    config = Config()
+    config.NUM_CLASSES, config.BACKBONE, config.IMAGE_CHANNEL_COUNT = 2, "mobilenet_v2", 4
+    config.MEAN_PIXEL = [0.0] * 4
+    with pytest.raises(
+        ValueError, match="IMAGE_CHANNEL_COUNT is 4; it must be 3 with BACKBONE 'mo"
+    ):
+        config.validate()
+    config.IMAGE_CHANNEL_COUNT, config.MEAN_PIXEL = 3, [0.0] * 3
+    config.validate()
+
+
 def test_strides_are_free_with_a_backbone_function():
     config = ThreeClasses()
     config.BACKBONE = config.COMPUTE_BACKBONE_SHAPE = shape_function

@@ -78,6 +78,8 @@ def find_starting_point(
         described = describe_weights(weights, config_path)
     except IncompleteWeightsError as error:
         found = error.info.backbone
+        if found == "other" and backbone in APPLICATIONS:
+            found = backbone  # a file of Keras does not say which network it is of
         if found == "other":
             raise
         start = StartingPoint(Config.from_dict({"BACKBONE": found, **settings}), error.info.path)

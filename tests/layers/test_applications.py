@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from mrcnn.checkpoints import load_weights, save_weights
+from mrcnn.checkpoints import load_weights, save_weights, verify
 from mrcnn.config_rules import APPLICATIONS
 from mrcnn.layers.backbones import backbone_graph
 from mrcnn.layers.backbones.applications import application_graph, find_stages
@@ -39,6 +39,11 @@ def test_mobilenet(mobilenet):
     assert [output.shape[-1] for output in mobilenet.outputs] == [144, 192, 576, 1280]
     norms = [x for x in mobilenet.layers if isinstance(x, layers.BatchNormalization)]
     assert len(norms) == 52 and all(isinstance(layer, BatchNorm) for layer in norms)
+
+
+def test_a_saved_file_names_its_backbone(mobilenet, tmp_path):
+    save_weights(mobilenet, tmp_path / "w.h5")
+    assert verify(tmp_path / "w.h5").backbone == "mobilenet_v2"
 
 
 @pytest.mark.parametrize(
