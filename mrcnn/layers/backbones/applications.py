@@ -24,8 +24,8 @@ from mrcnn.layers.normalization import BatchNorm
 from mrcnn.layers.types import Tensor
 
 STRIDES = (4, 8, 16, 32)
-# Side of the image on which the strides are measured.
-_SIDE = 256
+# Side of the image on which the strides are measured: that of the ImageNet weights.
+_SIDE = 224
 _TORCH = PixelRange(mean=(123.675, 116.28, 103.53), deviation=(58.395, 57.12, 57.375))
 _TENSORFLOW = PixelRange(mean=(127.5, 127.5, 127.5), deviation=(127.5, 127.5, 127.5))
 _EFFICIENTNET_V2 = PixelRange(mean=(128.0, 128.0, 128.0), deviation=(128.0, 128.0, 128.0))
