@@ -18,6 +18,7 @@ import keras
 import numpy as np
 
 from mrcnn.checkpoints import load_weights
+from mrcnn.checkpoints.coco_names import COCO_CLASS_NAMES
 from mrcnn.layers.backbones import nanodet_pan_graph
 from mrcnn.layers.backbones.nanodet import (
     ABSENT,
@@ -117,18 +118,23 @@ def detect(
 
 
 def main() -> None:
-    """Print the detections in each photograph."""
+    """Print the detections in each photograph: class, score and box (x1, y1, x2, y2)."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("weights", help="file that tools/convert_nanodet.py wrote")
     parser.add_argument("images", nargs="+")
     arguments = parser.parse_args()
-    image = keras.Input((None, None, 3))
-    model = keras.Model(image, nanodet_pan_graph(image)[1:])
+    pixels = keras.Input((None, None, 3))
+    model = keras.Model(pixels, nanodet_pan_graph(pixels)[1:])
     load_weights(model, arguments.weights)
     for path in arguments.images:
         print(path)
-        for label, score, box in detect(model, cv2.imread(path)[..., ::-1]):
-            print(f"    class {label}: {score:.3f} at {box.round().astype(int).tolist()}")
+        image = cv2.imread(path)
+        if image is None:
+            print("    cannot be read")
+            continue
+        for label, score, box in detect(model, image[..., ::-1]):
+            place = box.round().astype(int).tolist()
+            print(f"    {COCO_CLASS_NAMES[label + 1]} {score:.3f} at {place}")
 
 
 if __name__ == "__main__":

@@ -184,3 +184,16 @@ def test_letterbox():
     square, scale, offset = detector.letterbox(np.full((20, 40, 3), 7, np.uint8), side=64)
     assert (square.shape, scale, offset) == ((64, 64, 3), 1.6, (16, 0))
     assert (square[16:48] == 7).all() and not square[:16].any() and not square[48:].any()
+
+
+def test_printed_detections(graph, shared_dir, tmp_path, monkeypatch, capsys):
+    weights, name = tmp_path / "w.h5", next(iter(FULL_SIZE))
+    monkeypatch.setattr("sys.argv", ["convert", str(graph), str(weights)])
+    convert.main()
+    photo = shared_dir / "data" / "matterport_images" / name
+    capsys.readouterr()
+    monkeypatch.setattr("sys.argv", ["detect", str(weights), str(photo), "missing.jpg"])
+    detector.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == [str(photo), "    person 0.785 at [43, 123, 88, 271]"]
+    assert lines[-2:] == ["missing.jpg", "    cannot be read"]
