@@ -90,8 +90,9 @@ class Config:
     VALIDATION_STEPS = 50
 
     # --- Backbone and pyramid -----------------------------------------------------------
-    # "resnet50", "resnet101", "squeezenet" (ours, small and fast), or a function
-    # (input_image, stage5, train_bn) -> [C1, C2, C3, C4, C5].
+    # "resnet50", "resnet101", or ours: "squeezenet", "nanodet", "nanodet_pan" and
+    # "efficientnet_lite0" (small and fast), a network of keras.applications such as
+    # "mobilenet_v2", or a function (input_image, stage5, train_bn) -> [C1, C2, C3, C4, C5].
     BACKBONE: Any = "resnet101"
     # Needed with a BACKBONE function: image_shape -> [levels, (height, width)] of P2 .. P6.
     COMPUTE_BACKBONE_SHAPE: Any = None

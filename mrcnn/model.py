@@ -87,6 +87,7 @@ from mrcnn.startup.caller import warn_caller
 from mrcnn.startup.matterport_names import find_import
 from mrcnn.training import callbacks as named_callbacks
 from mrcnn.training import devices, layer_selection, log_folders, trainer
+from mrcnn.training.starting import imagenet_weights
 from mrcnn.training.training_model import build_training_model
 
 if TYPE_CHECKING:
@@ -296,8 +297,11 @@ class MaskRCNN(Detector):
             self.class_names = list(written.class_names)
 
     def get_imagenet_weights(self) -> str:
-        """Download ResNet-50's ImageNet weights unless they are cached, and return the path."""
-        return known.get_imagenet_weights()
+        """Download ImageNet weights unless they are cached, and return the path.
+
+        They are those of ResNet-50, or of the `BACKBONE` if that is of keras.applications.
+        """
+        return imagenet_weights(self.config.BACKBONE)
 
     def find_last(self) -> str:
         """Return the path of the newest complete checkpoint of this `NAME` in `model_dir`.

@@ -48,7 +48,10 @@ Rename = Annotated[
         metavar="NEW=OLD",
     ),
 ]
-Backbone = Annotated[str | None, _option(MODEL, "resnet50, resnet101 or squeezenet.")]
+Backbone = Annotated[
+    str | None,
+    _option(MODEL, "Name of the backbone, such as resnet50, squeezenet or mobilenet_v2."),
+]
 ImageSize = Annotated[
     int | None, _option(MODEL, "Side of the input in pixels, a multiple of 64.", min=64)
 ]

@@ -65,6 +65,7 @@ def find_starting_point(
         read_description,
     )
     from mrcnn.config import Config
+    from mrcnn.config_rules import APPLICATIONS
 
     settings = read_description(config_path)["config"] if config_path else {}
     check_names_of_settings(settings, config_path or "")
@@ -72,10 +73,14 @@ def find_starting_point(
         return StartingPoint(
             Config.from_dict({"BACKBONE": backbone or "resnet50", **settings}), None
         )
+    if weights.lower() == "imagenet" and backbone is not None and backbone in APPLICATIONS:
+        weights = imagenet_weights(backbone)
     try:
         described = describe_weights(weights, config_path)
     except IncompleteWeightsError as error:
         found = error.info.backbone
+        if found == "other" and backbone in APPLICATIONS:
+            found = backbone  # a file of Keras does not say which network it is of
         if found == "other":
             raise
         start = StartingPoint(Config.from_dict({"BACKBONE": found, **settings}), error.info.path)
@@ -158,6 +163,30 @@ def hold_out(
         )
         return train, val, None
     return train, val, record
+
+
+def imagenet_weights(backbone: Any) -> str:
+    """Return the file of a backbone's ImageNet weights, downloaded unless it is cached.
+
+    Args:
+        backbone: `Config.BACKBONE`. Keras downloads those of its `keras.applications`; of any other
+            the weights are those of ResNet-50, as in Matterport's package.
+
+    Raises:
+        OSError: they cannot be downloaded.
+    """
+    from mrcnn.checkpoints import known
+    from mrcnn.config_rules import APPLICATIONS
+    from mrcnn.files.cache_dir import cache_dir
+
+    if callable(backbone) or backbone not in APPLICATIONS:
+        return known.get_imagenet_weights()
+    from mrcnn.layers.backbones.applications import save_imagenet_weights
+
+    path = cache_dir() / f"{backbone}_imagenet_notop.h5"
+    if not path.is_file():
+        save_imagenet_weights(backbone, path)
+    return str(path)
 
 
 def configure_for_datasets(
