@@ -36,7 +36,11 @@ import numpy as np
 
 from mrcnn import checkpoints, graphs, utils
 from mrcnn.checkpoints import known
-from mrcnn.checkpoints.description import DescribedWeights, describe_weights
+from mrcnn.checkpoints.description import (
+    DescribedWeights,
+    describe_weights,
+    written_description,
+)
 from mrcnn.detection import inspection
 from mrcnn.detection.detector import Detector, log
 from mrcnn.detection.eager import eager_mode
@@ -87,6 +91,7 @@ from mrcnn.training.training_model import build_training_model
 
 if TYPE_CHECKING:
     from mrcnn.checkpoints import LoadReport
+    from mrcnn.checkpoints.held_out import HeldOut
     from mrcnn.config import Config
     from mrcnn.datasets.dataset import Dataset
 
@@ -113,8 +118,10 @@ class MaskRCNN(Detector):
 
     Attributes:
         keras_model: the Keras model with Matterport's inputs, outputs and layer names.
-        class_names: names by class id, the background first; None unless `from_weights` made the
-            model.
+        class_names: names by class id, the background first; None until they are known: from
+            `from_weights`, from a weight file that holds them, or from the dataset that was trained
+            on.
+        held_out: the images that the training of these weights held out; None if that is not known.
         epoch: number of the last finished epoch.
         log_dir: folder of this training's weights and logs.
 
@@ -127,6 +134,7 @@ class MaskRCNN(Detector):
     _goes_on = True
 
     class_names: list[str] | None = None
+    held_out: HeldOut | None = None
 
     def __init__(
         self,
@@ -145,6 +153,8 @@ class MaskRCNN(Detector):
         self.model_dir = model_dir
         self.set_log_dir()
         self.keras_model = self.build(mode=mode, config=config)
+        # Its weight files hold settings and class names. Not through Keras, which would track it.
+        vars(self.keras_model)["describe_file"] = self._description
 
     @classmethod
     def from_weights(
@@ -269,8 +279,21 @@ class MaskRCNN(Detector):
                 skip_mismatch=skip_mismatch,
                 keras_loader=functools.partial(keras.Model.load_weights, self.keras_model),
             )
+        if "mrcnn_class_logits" in getattr(report, "loaded", ()):
+            self._take_description(Path(path))
         self.set_log_dir(path)
         return report
+
+    def _take_description(self, path: Path) -> None:
+        """Take over class names and record of the training of weights that have been loaded."""
+        try:
+            written = written_description(path)
+        except ValueError as error:  # of a JSON file beside the weights, which loaded well
+            warn_caller(f"class names are not taken over: {error}")
+            return
+        self.held_out = written.held_out
+        if written.class_names and len(written.class_names) == self.config.NUM_CLASSES:
+            self.class_names = list(written.class_names)
 
     def get_imagenet_weights(self) -> str:
         """Download ResNet-50's ImageNet weights unless they are cached, and return the path."""
@@ -382,6 +405,7 @@ class MaskRCNN(Detector):
         seed: int | None = None,
         cache: bool = False,
         on_error: str = "skip",
+        held_out: HeldOut | None = None,
         verbose: int = 1,
     ) -> keras.callbacks.History:
         """Train, and write weights and the optimizer's state to `log_dir` after every epoch.
@@ -406,6 +430,7 @@ class MaskRCNN(Detector):
             cache: keep decoded images and masks in memory (for small datasets).
             on_error: "skip" logs an image that cannot be loaded, once, and takes the next one; too
                 many of them end the training (see `TrainingBatches`). "raise" ends it at the first.
+            held_out: record of the images that are not trained on, to be stored with the weights.
             verbose: 0 silent, 1 progress bar, 2 a line for each epoch.
 
         Returns:
@@ -437,6 +462,7 @@ class MaskRCNN(Detector):
                 "already: nothing is trained"
             )
             return trainer.empty_history()
+        self.class_names, self.held_out = list(train_dataset.class_names), held_out
         # Nothing is written before this.
         self._open_log_dir(train_dataset.class_names)
         if verbose:
@@ -477,9 +503,21 @@ class MaskRCNN(Detector):
         path = os.path.join(os.path.dirname(weights_path), log_folders.DESCRIPTION_FILE)
         write_json(path, self._description(class_names), durable=True)
 
-    def _description(self, class_names: Sequence[str]) -> dict[str, Any]:
-        """Return the settings and class names that belong to the weights."""
-        return {"config": self.config.to_dict(), "class_names": list(class_names)}
+    def _description(self, class_names: Sequence[str] | None = None) -> dict[str, Any]:
+        """Return what belongs to the weights; see `mrcnn.checkpoints.description`.
+
+        Args:
+            class_names: names by class id; None for those of the model.
+        """
+        names = self.class_names if class_names is None else class_names
+        content: dict[str, Any] = {"config": self.config.to_dict()}
+        if names is not None and len(names) == self.config.NUM_CLASSES:
+            content["class_names"] = [str(name) for name in names]
+        if self.epoch:
+            content["epoch"] = self.epoch
+        if self.held_out is not None:
+            content["held_out"] = self.held_out.to_dict()
+        return content
 
     # ---- looking inside ----------------------------------------------------------------------
 

@@ -54,6 +54,7 @@ class ParallelModel(TrainingModel):
         self.__dict__["inner_model"] = keras_model
         self.gpu_count = gpu_count
         self.file_layer_names = getattr(keras_model, "file_layer_names", None)
+        self.__dict__["describe_file"] = getattr(keras_model, "describe_file", None)
         # The losses of the training graph, or else those given to `compile`.
         self.has_own_losses = isinstance(keras_model, TrainingModel)
         if self.has_own_losses and keras_model.weight_decay_rate is not None:

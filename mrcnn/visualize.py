@@ -15,14 +15,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mrcnn.drawing.figures import as_canvas, connect, frame, outline, rectangle, show, window, write
-from mrcnn.drawing.rendering import (
-    Color,
-    draw_instances,
-    fixed_colors,
-    instance_colors,
-    save_instances,
+from mrcnn.drawing.colors import Color, fixed_colors, instance_colors
+from mrcnn.drawing.figures import (
+    apply_mask,
+    as_canvas,
+    axes_of_size,
+    connect,
+    frame,
+    outline,
+    rectangle,
+    show,
+    show_image,
+    show_instances,
+    write,
 )
+from mrcnn.drawing.rendering import draw_instances, save_instances
 from mrcnn.drawing.tables import display_table, display_weight_stats
 
 if TYPE_CHECKING:
@@ -52,7 +59,14 @@ NO_INSTANCES_HINT = (
     "If you expected some: lower config.DETECTION_MIN_CONFIDENCE, train longer, and load the\n"
     "trained weights without exclude=[...], which leaves the values of heads random.\n"
 )
-
+# Colors of `display_differences`: objects that were found and missed, predictions that match and
+# that do not.
+_FOUND, _MISSED = (0.13, 0.77, 0.37), (1.0, 0.75, 0.1)
+_MATCH, _WRONG = (0.12, 0.45, 1.0), (0.9, 0.1, 0.15)
+_DIFFERENCES = (
+    "Objects: green found, orange missed. Detections: blue correct, red wrong\n"
+    "captions: score / IoU"
+)
 
 # Modules and names that scripts take from Matterport's `visualize`, which imported them: module,
 # and the name in it or None for the module. They are imported on first use.
@@ -136,26 +150,6 @@ def random_colors(N: int, bright: bool = True) -> list[Color]:
     return colors
 
 
-def apply_mask(image: np.ndarray, mask: np.ndarray, color: Color, alpha: float = 0.5) -> np.ndarray:
-    """Blend a color into the masked pixels of an image, in place.
-
-    Args:
-        image: [H, W, 3] with values in 0..255; it is changed.
-        mask: [H, W], bool or 0 and 1.
-        color: RGB floats in 0..1.
-        alpha: opacity of the color, 0..1.
-
-    Returns:
-        The same image.
-    """
-    rows, columns = window(mask)
-    region = image[rows, columns]
-    inside = np.asarray(mask)[rows, columns] > 0.5
-    tint = np.asarray(color[:3], dtype=np.float64) * (255 * alpha)
-    region[inside] = (region[inside] * (1 - alpha) + tint).astype(image.dtype)
-    return image
-
-
 def display_instances(
     image: np.ndarray,
     boxes: np.ndarray,
@@ -171,7 +165,7 @@ def display_instances(
     colors: Sequence[Color] | None = None,
     captions: Sequence[str] | None = None,
     *,
-    color_by: str = "instance",
+    color_by: str | None = None,
 ) -> None:
     """Show an image with its instances: masks, outlines, boxes, names and scores.
 
@@ -189,11 +183,15 @@ def display_instances(
         show_bbox: draw the boxes.
         colors: one RGB tuple of floats in 0..1 per instance.
         captions: one text per instance, in place of name and score.
-        color_by: used without `colors`: "instance" gives instances different colors, "class"
-            gives every class the same color in every image.
+        color_by: used without `colors`: "class" gives every class the same color in every image,
+            "instance" gives instances different colors. None is "class" where `class_names` has
+            several classes, and "instance" where it has one.
+
+    Labels do not cover each other and shrink with the axes; where there is no room for one it is
+    left out.
 
     Raises:
-        ValueError: boxes, masks and class_ids differ in number.
+        ValueError: boxes, masks and class_ids differ in number, or `color_by` is another word.
     """
     boxes, class_ids = np.asarray(boxes), np.asarray(class_ids)
     count = len(boxes)
@@ -205,35 +203,29 @@ def display_instances(
             f"{len(class_ids)}; they must describe the same instances"
         )
     if colors is None:
-        colors = instance_colors(class_ids, color_by, count)
+        several = class_names is not None and len(class_names) > 2  # the first is the background
+        colors = instance_colors(class_ids, color_by or ("class" if several else "instance"), count)
     if captions is None:
         captions = _captions(class_ids, class_names, scores)
     axes, owns_figure = _axes(ax, figsize)
-    canvas = as_canvas(image)
-    frame(axes, canvas.shape, margin=10, title=title)
-    for i in range(count):
-        if not np.any(boxes[i]):
-            continue
-        mask = np.asarray(masks[:, :, i])
-        if show_mask:
-            apply_mask(canvas, mask, colors[i])
-        if show_bbox:
-            rectangle(axes, boxes[i], colors[i], alpha=0.7, style="dashed")
-        outline(axes, mask, colors[i])
-        y1, x1 = boxes[i][:2]
-        write(axes, x1, y1, captions[i], colors[i])
-    axes.imshow(canvas)
+    show_instances(
+        axes,
+        image,
+        boxes,
+        np.asarray(masks),
+        colors,
+        captions,
+        title=title,
+        show_mask=show_mask,
+        show_bbox=show_bbox,
+    )
     if owns_figure:
         show()
 
 
 def _axes(ax: Axes | None, figsize: tuple[float, float]) -> tuple[Axes, bool]:
     """Return where to draw, and whether a figure was made for it, which is to be shown."""
-    if ax is not None:
-        return ax, False
-    import matplotlib.pyplot as plt
-
-    return plt.subplots(1, figsize=figsize)[1], True
+    return (axes_of_size(figsize), True) if ax is None else (ax, False)
 
 
 def _captions(
@@ -263,7 +255,10 @@ def display_differences(
     iou_threshold: float = 0.5,
     score_threshold: float = 0.5,
 ) -> None:
-    """Show ground truth (green) and predictions (red) on one image.
+    """Show ground truth and predictions on one image, matches in other colors than misses.
+
+    Objects that were found are green, missed ones orange; predictions that match an object are
+    blue, those that match none red.
 
     Args:
         image: [H, W, 3] with values in 0..255.
@@ -284,27 +279,36 @@ def display_differences(
     """
     from mrcnn.evaluation.matching import compute_matches
 
-    truth = (gt_box, gt_class_id, gt_mask)
     predictions = (pred_box, pred_class_id, pred_score, pred_mask)
-    _, pred_match, overlaps = compute_matches(
-        *truth, *predictions, iou_threshold=iou_threshold, score_threshold=score_threshold
+    gt_match, pred_match, overlaps = compute_matches(
+        gt_box,
+        gt_class_id,
+        gt_mask,
+        *predictions,
+        iou_threshold=iou_threshold,
+        score_threshold=score_threshold,
     )
     pred_box, pred_class_id, pred_score, pred_mask = _in_order_of_matches(*predictions)
+    real = np.flatnonzero(np.reshape(gt_box, (-1, 4)).any(axis=1))
+    gt_box, gt_class_id = np.reshape(gt_box, (-1, 4))[real], np.asarray(gt_class_id)[real]
+    gt_mask = np.asarray(gt_mask)[..., real]
     captions = [""] * len(gt_box)
     for score, match, row in zip(pred_score, pred_match, overlaps):
         best = row[int(match)] if match > -1 else row.max() if row.size else 0.0
         captions.append(f"{score:.2f} / {best:.2f}")
+    colors = [_FOUND if match > -1 else _MISSED for match in gt_match]
+    colors += [_MATCH if match > -1 else _WRONG for match in pred_match]
     display_instances(
         image,
-        np.concatenate([np.reshape(gt_box, (-1, 4)), pred_box.reshape(-1, 4)]),
+        np.concatenate([gt_box, pred_box.reshape(-1, 4)]),
         np.concatenate([gt_mask, pred_mask], axis=-1),
         np.concatenate([gt_class_id, pred_class_id]),
         class_names,
-        title=title or "Ground truth (green) and detections (red)\ncaptions: score / IoU",
+        title=title or _DIFFERENCES,
         ax=ax,
         show_mask=show_mask,
         show_bbox=show_box,
-        colors=[(0.0, 1.0, 0.0)] * len(gt_box) + [(1.0, 0.0, 0.0)] * len(pred_box),
+        colors=colors,
         captions=captions,
     )
 
@@ -315,7 +319,7 @@ def _in_order_of_matches(
     """Drop zero padding and sort by score, as `compute_matches` does."""
     boxes, scores = np.asarray(boxes), np.asarray(scores)
     used = np.flatnonzero(boxes.any(axis=1)) if len(boxes) else np.zeros(0, dtype=np.intp)
-    order = used[np.argsort(scores[used])[::-1]]
+    order = used[np.argsort(scores[used], kind="stable")[::-1]]
     return boxes[order], np.asarray(class_ids)[order], scores[order], np.asarray(masks)[..., order]
 
 
@@ -339,28 +343,27 @@ def draw_rois(
         class_names: names by class id.
         limit: largest number of regions to show, chosen at random.
     """
-    import matplotlib.pyplot as plt
-
     from mrcnn.geometry.masks import unmold_mask
 
     canvas = as_canvas(image)
     rois, class_ids = np.asarray(rois), np.asarray(class_ids)
     chosen = np.random.permutation(len(rois))[:limit]
-    _, ax = plt.subplots(1, figsize=(12, 12))
+    ax = axes_of_size((12, 12))
     title = f"Showing {limit} random ROIs out of {len(rois)}" if len(rois) > limit else ""
     frame(ax, canvas.shape, margin=20, title=title)
-    for i, color in zip(chosen, random_colors(len(chosen)), strict=True):
+    colors = random_colors(len(chosen))
+    for i, color in zip(chosen, colors, strict=True):
         positive = class_ids[i] > 0
         rectangle(ax, rois[i], color if positive else "gray", alpha=1.0, style="dashed")
         if not positive:
             continue
         rectangle(ax, refined_rois[i], color, alpha=1.0)
         connect(ax, rois[i], refined_rois[i], color)
-        ry1, rx1 = refined_rois[i][:2]
-        write(ax, rx1, ry1, class_names[class_ids[i]], color)
         full = unmold_mask(mask[i], rois[i][:4].astype(np.int32), canvas.shape)
         apply_mask(canvas, full, color)
-    ax.imshow(canvas)
+    show_image(ax, canvas)
+    names = [class_names[class_ids[i]] if class_ids[i] > 0 else "" for i in chosen]
+    write(ax, [refined_rois[i][:4] for i in chosen], names, colors)
     positives = int(np.sum(class_ids > 0))
     print("Positive ROIs: ", positives)
     print("Negative ROIs: ", len(class_ids) - positives)
@@ -513,20 +516,26 @@ def draw_boxes(
     axes, owns_figure = _axes(ax, (12, 12))
     canvas = as_canvas(image)
     frame(axes, canvas.shape, margin=canvas.shape[0] // 10, title=title)
-    for i, bright in enumerate(random_colors(count)):
+    colors = random_colors(count)
+    corners: list[np.ndarray] = []
+    labeled: list[int] = []
+    for i, bright in enumerate(colors):
         visibility = 1 if visibilities is None else int(visibilities[i])
         box = None if boxes is None or not np.any(boxes[i]) else boxes[i]
         refined = None
         if refined_boxes is not None and visibility > 0:
             refined = np.asarray(refined_boxes[i]).astype(np.int32)
-        corner = _draw_box_pair(axes, box, refined, visibility, bright)
-        if captions is not None and corner is not None:
-            write(axes, corner[1], corner[0], captions[i], bright)
+        shown = _draw_box_pair(axes, box, refined, visibility, bright)
+        if captions is not None and shown is not None:
+            corners.append(shown)
+            labeled.append(i)
         if masks is not None:
             mask = np.asarray(masks[:, :, i])
             apply_mask(canvas, mask, bright)
             outline(axes, mask, bright)
-    axes.imshow(canvas)
+    show_image(axes, canvas)
+    if captions is not None:
+        write(axes, corners, [captions[i] for i in labeled], [colors[i] for i in labeled])
     if owns_figure:
         show()
 
@@ -534,7 +543,7 @@ def draw_boxes(
 def _draw_box_pair(
     ax: Axes, box: np.ndarray | None, refined: np.ndarray | None, visibility: int, bright: Color
 ) -> np.ndarray | None:
-    """Draw a box and its refined version; return the (y, x) where the caption belongs."""
+    """Draw a box and its refined version; return the one that the caption belongs to."""
     styles: dict[int, tuple[Any, str, float]] = {
         0: ("gray", "dotted", 0.5),
         1: (bright, "dotted", 1.0),
@@ -544,8 +553,8 @@ def _draw_box_pair(
     if box is not None:
         rectangle(ax, box, color, alpha=alpha, style=style)
     if refined is None:
-        return None if box is None else box[:2]
+        return box
     rectangle(ax, refined, color, alpha=1.0)
     if box is not None:
         connect(ax, box, refined, color)
-    return refined[:2]
+    return refined

@@ -18,6 +18,7 @@ import pytest
 
 from mrcnn.config import Config
 from mrcnn.detection.streaming import stream
+from tests.weight_files import write_weight_file
 
 NAMES = ["BG", "cat", "dog"]
 
@@ -112,8 +113,7 @@ def fake_model(monkeypatch):
 def weights(tmp_path) -> Path:
     """A weight file that is only described: 64 pixels, cats and dogs."""
     path = tmp_path / "weights" / "pets.h5"
-    path.parent.mkdir()
-    path.write_bytes(b"not read")
+    write_weight_file(path)
     describe(path.with_suffix(".json"))
     return path
 

@@ -22,13 +22,13 @@ ALLOWED = {
     "engines": "__init__ files geometry graphs layers startup",
     "datasets": "files geometry startup",
     "detection.results": "files geometry",
-    "evaluation": "datasets detection.results files geometry startup",
+    "evaluation": "datasets detection.results drawing files geometry startup",
     "loading": "config files geometry startup",
     "refinement": "checkpoints files geometry startup",
     "drawing": "files geometry startup",
     "detection": (
-        "config_rules datasets detection.results engines files geometry graphs layers refinement "
-        "startup"
+        "checkpoints config_rules datasets detection.results drawing engines files geometry graphs "
+        "layers refinement startup"
     ),
     "training": (
         "checkpoints config config_rules datasets evaluation files geometry graphs layers loading "

@@ -1,12 +1,15 @@
 """MaskRCNN: images of every kind, weight files, log folders, looking inside, errors."""
 
+import gc
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 import time
 import types
+import weakref
 
 import keras
 import numpy as np
@@ -16,7 +19,7 @@ from mrcnn import model as modellib
 from mrcnn import utils
 from mrcnn.checkpoints.description import describe_weights
 from mrcnn.config import Config
-from mrcnn.detection import molding
+from mrcnn.detection import DetectionResult, molding
 from mrcnn.geometry.images import compose_image_meta
 from mrcnn.geometry.rle import decode_rle
 from mrcnn.model import MaskRCNN, log
@@ -155,6 +158,43 @@ def test_a_stream_finds_what_detect_finds(model, batch_size, monkeypatch):
     assert len(results) == 3
     for found, expected in zip(results, model.detect(images), strict=True):
         same(found, expected)
+
+
+@pytest.mark.parametrize("rle", [False, True])
+def test_results_know_the_classes_and_the_image(model, monkeypatch, tmp_path, rle):
+    image = picture(90, 70)
+    monkeypatch.setattr(model, "class_names", ["BG", "bright", "dark"])
+    streamed = list(model.detect_stream([image], rle=rle))
+    (molded,), metas, _ = model.mold_inputs([image])
+    found = [
+        *model.detect([image], rle=rle),
+        *streamed,
+        model.detect_tiled(image, 64, rle=rle),
+        *model.detect_molded([molded], metas),
+    ]
+    for number, result in enumerate(found):
+        assert type(result) is DetectionResult and type(dict(result)) is dict
+        kind = "rles" if rle and number < 3 else "masks"
+        assert list(result) == ["rois", "class_ids", "scores", kind]
+        assert len(result) == len(result["rois"]) > 0
+        assert result.class_names == ["BG", "bright", "dark"]
+        assert result.masks.shape == (*((90, 70) if number < 3 else molded.shape[:2]), len(result))
+        assert re.match(r"\d+ detections? in \d+ x \d+: \d+ (bright|dark) \(", repr(result))
+    for number, result in enumerate(found[:3]):
+        assert result.image_size == (90, 70)
+        assert result.save(tmp_path / f"{number}.png").stat().st_size > 0
+    with pytest.raises(ValueError, match="image is None; it must be the image"):
+        found[3].save(tmp_path / "molded.png")
+
+
+def test_results_do_not_keep_images_in_memory(model):
+    image = picture()
+    watched = weakref.ref(image)
+    results = [*model.detect([image]), *model.detect_stream([image]), model.detect_tiled(image, 64)]
+    del image
+    gc.collect()
+    assert watched() is None
+    assert [result.image_size for result in results] == [(50, 60)] * 3
 
 
 def test_a_stream_says_what_was_wrong(model):

@@ -171,21 +171,95 @@ def test_display_instances_refuses_counts_that_differ():
         visualize.display_instances(**given)
 
 
-def test_display_instances_colors_are_stable_and_can_follow_the_class():
-    def edges(**options):
-        _, ax = plt.subplots()
-        given = scene()
-        given["class_ids"] = np.array([2, 2])
-        visualize.display_instances(**given, ax=ax, **options)
-        return [p.get_edgecolor() for p in ax.patches if type(p).__name__ == "Rectangle"]
+def edges(**changes):
+    """Return the RGB of the boxes in a figure of two instances of class 2."""
+    _, ax = plt.subplots()
+    given = {**scene(), "class_ids": np.array([2, 2]), **changes}
+    visualize.display_instances(**given, ax=ax)
+    return [p.get_edgecolor()[:3] for p in ax.patches if type(p).__name__ == "Rectangle"]
 
-    assert edges() == edges()
-    assert edges()[0] != edges()[1]
-    by_class = edges(color_by="class")
-    assert by_class[0] == by_class[1]
-    assert by_class[0][:3] == visualize.fixed_colors(2)[1]
-    with pytest.raises(ValueError, match="color_by"):
+
+@pytest.mark.parametrize(
+    ("changes", "palette"),
+    [
+        ({}, [1, 1]),
+        ({"class_ids": np.array([1, 2])}, [0, 1]),
+        ({"color_by": "class"}, [1, 1]),
+        ({"color_by": "instance"}, [0, 1]),
+        ({"class_names": ["BG", "nucleus"], "class_ids": np.array([1, 1])}, [0, 1]),
+        ({"class_names": ["BG", "nucleus"], "class_ids": np.ones(2), "color_by": "class",
+          "captions": ["", ""]}, [0, 0]),
+    ],
+    ids=["several classes", "other ids", "by class", "by instance", "one class", "one, by class"],
+)  # fmt: skip
+def test_display_instances_colors(changes, palette):
+    colors = visualize.fixed_colors(2)
+    assert edges(**changes) == [colors[k] for k in palette]
+    with pytest.raises(ValueError, match="color_by is 'score'; it must be 'class' or 'instance'"):
         edges(color_by="score")
+
+
+def caption_rectangles(ax):
+    """Return (y1, x1, y2, x2) of the captions in pixels of the figure."""
+    extents = [text.get_bbox_patch().get_window_extent() for text in ax.texts]
+    return [(one.y0, one.x0, one.y1, one.x1) for one in extents]
+
+
+@pytest.mark.parametrize("inches", [2, 4, 16])
+def test_captions_do_not_cover_each_other(inches):
+    generator = np.random.default_rng(0)
+    corners = generator.integers(0, 400, (15, 2))
+    boxes = np.concatenate([corners, corners + generator.integers(30, 110, (15, 2))], axis=1)
+    masks = np.zeros((512, 512, 15), bool)
+    figure, ax = plt.subplots(figsize=(inches, inches))
+    image = np.zeros((512, 512, 3), np.uint8)
+    visualize.display_instances(image, boxes, masks, np.ones(15, int), NAMES, ax=ax)
+    figure.canvas.draw()
+    rectangles = caption_rectangles(ax)
+    assert len(rectangles) == 15
+    assert not overlapping(rectangles)
+
+
+def overlapping(rectangles, tolerance=0.5):
+    """Return the pairs that share more than `tolerance` pixels in both directions."""
+    return [
+        (one, other)
+        for k, one in enumerate(rectangles)
+        for other in rectangles[:k]
+        if min(one[2], other[2]) - max(one[0], other[0]) > tolerance
+        and min(one[3], other[3]) - max(one[1], other[1]) > tolerance
+    ]
+
+
+def test_letters_and_lines_shrink_with_the_axes():
+    sizes = []
+    for inches in (0.5, 2, 3, 16):
+        _, ax = plt.subplots(figsize=(inches, inches))
+        ax.set_position([0, 0, 1, 1])
+        visualize.display_instances(**scene(), captions=["a", "b"], ax=ax)
+        assert ax.patches[0].get_linewidth() == pytest.approx(2 / 11 * ax.texts[0].get_fontsize())
+        sizes.append(ax.texts[0].get_fontsize())
+    assert sizes == sorted(sizes)
+    assert sizes[0] == 4 and sizes[-1] == 11
+    assert 4 < sizes[2] < 6
+
+
+def test_dollars_and_control_characters_in_captions_are_written_as_they_are():
+    given = {**scene(), "class_names": ["BG", "$a_b$", "two\nlines"]}
+    figure, ax = plt.subplots()
+    visualize.display_instances(**given, ax=ax)
+    figure.canvas.draw()
+    assert [text.get_text() for text in ax.texts] == ["$a_b$", r"two\nlines"]
+    assert not any(text.get_parse_math() for text in ax.texts)
+
+
+def test_a_large_image_is_shrunk_for_the_figure():
+    _, ax = plt.subplots()
+    image = np.zeros((10, 9000, 3), np.uint8)
+    boxes, masks = np.array([[2, 8000, 8, 8990]]), np.ones((10, 9000, 1), bool)
+    visualize.display_instances(image, boxes, masks, np.array([1]), NAMES, ax=ax)
+    assert ax.images[0].get_array().shape[1] == 3000
+    assert list(ax.images[0].get_extent()) == [-0.5, 8999.5, 9.5, -0.5]
 
 
 def test_display_instances_takes_floats_and_gray_images():
@@ -235,6 +309,44 @@ def test_display_differences_captions_are_score_and_iou():
     assert texts == ["0.80 / 0.33", "0.60 / 0.50"]
     assert outlines >= 4
     assert "score / IoU" in ax.get_title()
+
+
+def test_display_differences_tell_matches_from_misses():
+    boxes = np.array([[0, 0, 10, 10], [0, 0, 0, 0], [20, 20, 30, 30], [0, 40, 10, 50]])
+    masks = np.zeros((40, 60, 4), bool)
+    for i, (y1, x1, y2, x2) in enumerate(boxes):
+        masks[y1:y2, x1:x2, i] = True
+    wrong = np.zeros((40, 60, 1), bool)
+    wrong[32:38, 5:15] = True
+    _, ax = plt.subplots()
+    visualize.display_differences(
+        np.zeros((40, 60, 3), np.uint8),
+        boxes,  # found, padding, missed, of another class
+        np.array([1, 0, 1, 1]),
+        masks,
+        np.array([[32, 5, 38, 15], [0, 0, 10, 10], [0, 40, 10, 50]]),
+        np.array([1, 1, 2]),
+        np.array([0.9, 0.9, 0.8]),
+        np.concatenate([wrong, masks[..., [0, 3]]], axis=-1),
+        NAMES,
+        ax=ax,
+    )
+    frames = [p for p in ax.patches if type(p).__name__ == "Rectangle"]
+    colors = {(p.get_y(), p.get_x()): p.get_edgecolor()[:3] for p in frames[:3]}
+    assert colors == {
+        (0, 0): visualize._FOUND,
+        (20, 20): visualize._MISSED,
+        (0, 40): visualize._MISSED,
+    }
+    colors = {(p.get_y(), p.get_x()): p.get_edgecolor()[:3] for p in frames[3:]}
+    assert colors == {
+        (32, 5): visualize._WRONG,
+        (0, 0): visualize._MATCH,
+        (0, 40): visualize._WRONG,
+    }
+    assert sorted(t.get_text() for t in ax.texts) == ["0.80 / 1.00", "0.90 / 0.00", "0.90 / 1.00"]
+    palette = {visualize._FOUND, visualize._MISSED, visualize._MATCH, visualize._WRONG}
+    assert len(palette) == 4
 
 
 def test_display_differences_without_predictions_or_truth():

@@ -18,6 +18,7 @@ _HOMES = {
     "COCO_CLASS_NAMES": ".coco_names",
     "DescribedWeights": ".description",
     "DownloadError": ".known",
+    "HeldOut": ".held_out",
     "IncompleteWeightsError": ".description",
     "LoadReport": ".load",
     "WeightsInfo": ".weights_info",

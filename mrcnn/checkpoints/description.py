@@ -1,27 +1,39 @@
 """From the name of a weight file to the model it belongs to: settings and class names.
 
 Weights alone do not determine which image size, anchors or class names they were trained with. A
-description, JSON `{"config": {...}, "class_names": [...]}`, does. It is looked for in
+description, JSON `{"config": {...}, "class_names": [...]}`, does. The first of these places that
+has settings counts:
 
-1. `<stem>.json` beside the weight file (`mask_rcnn_small.json` for `mask_rcnn_small.h5`),
-2. `config.json` in the same folder (training writes it there),
-3. the metadata inside the file.
+1. the weight file itself: every file that this package writes has them, and they cannot belong to
+   other weights (see `mrcnn.checkpoints.save_weights`). Class names in it count also where it has
+   no settings; where it has settings but no names, they may come from the next places;
+2. `<stem>.json` beside the weight file (`mask_rcnn_small.json` for `mask_rcnn_small.h5`);
+3. `config.json` in the same folder (training writes it there).
 
-Without one, the shapes of the weights determine backbone, number of classes and pyramid; the other
-settings are the defaults, and the names are COCO's where there are 81 classes.
+Settings that the user gives (`--config`) overrule all of them, one by one.
+
+Without a description, the shapes of the weights determine backbone, number of classes and pyramid;
+the other settings are the defaults, and the names are COCO's where there are 81 classes. That is a
+guess, which `DescribedWeights.guess` puts into words; for published weights with a known name it is
+known to be right.
+
+A description may also have `epoch`, the number of epochs trained, and `held_out`, the images that
+the training held out (see `HeldOut`).
 
 Settings from a description obey the rules of `Config.validate`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mrcnn.checkpoints.held_out import HeldOut
 from mrcnn.files.names import printable, shown
 from mrcnn.files.reading import read_json_object
+from mrcnn.startup.caller import warn_caller
 
 if TYPE_CHECKING:
     from mrcnn.checkpoints.weights_info import WeightsInfo
@@ -58,6 +70,7 @@ INPUT = (
 # Published weights that Matterport's samples load into any network.
 ANY_NETWORK = ("coco", "imagenet", "none")
 MAX_CLASSES = 10**6
+MAX_EPOCH = 10**9
 MAX_NAME = 50
 
 
@@ -82,6 +95,10 @@ class DescribedWeights:
         config: settings of its model.
         class_names: names by class id, the background first, without control characters.
         source: where settings and names come from, as text.
+        epoch: number of epochs trained; None if that is not recorded.
+        held_out: the images that the training held out of its dataset by itself; None if it did
+            not, or if that is not recorded.
+        guess: what was guessed, in two sentences with the way to state it; None if nothing was.
     """
 
     name: str
@@ -89,6 +106,9 @@ class DescribedWeights:
     config: Config
     class_names: list[str]
     source: str
+    epoch: int | None = None
+    held_out: HeldOut | None = None
+    guess: str | None = None
 
     def __str__(self) -> str:
         config = self.config
@@ -113,20 +133,24 @@ def describe_weights(name_or_path: str, config_path: Path | None = None) -> Desc
         ValueError: a file cannot be read as what it should be, a setting breaks a rule, or class
             names and number of classes disagree.
     """
-    from mrcnn.checkpoints.known import resolve_weights
+    from mrcnn.checkpoints.known import resolve_weights, weights_manifest
 
     path = Path(resolve_weights(name_or_path))
-    settings, class_names, source = _find_description(path)
+    found = find_description(path)
+    settings, class_names, source = found.settings, found.class_names, found.source
+    is_stated = found.is_stated or str(name_or_path).lower() in weights_manifest()
     if config_path is not None:
         overruling = read_description(config_path)
         _warn_of_unknown_settings(overruling["config"], config_path)
         settings = {**settings, **overruling["config"]}
         class_names = overruling.get("class_names", class_names)
         source = f"{source}, {config_path}"
+        is_stated = is_stated or bool(overruling["config"])
     # Names and number may come from different places; either alone is enough.
     if class_names is not None and "NUM_CLASSES" not in settings:
         settings = {**settings, "NUM_CLASSES": len(class_names)}
     config = _checked_config(settings, source)
+    names_are_stated = class_names is not None or str(name_or_path).lower() in weights_manifest()
     if class_names is None:
         class_names = default_class_names(config.NUM_CLASSES)
     if len(class_names) != config.NUM_CLASSES:
@@ -134,9 +158,42 @@ def describe_weights(name_or_path: str, config_path: Path | None = None) -> Desc
             f"class_names has {len(class_names)} entries; it must have NUM_CLASSES = "
             f"{config.NUM_CLASSES}, the background included ({printable(source)})"
         )
+    guess = describe_guess(path, config, class_names, is_stated, names_are_stated)
     if not config.NAME:
         config.NAME = printable(path.stem)[:MAX_NAME]
-    return DescribedWeights(str(name_or_path), path, config, list(class_names), source)
+    return DescribedWeights(
+        *(str(name_or_path), path, config, list(class_names), source),
+        epoch=found.epoch,
+        held_out=found.held_out,
+        guess=guess,
+    )
+
+
+def describe_guess(
+    path: Path,
+    config: Config,
+    class_names: Sequence[str],
+    settings_are_stated: bool,
+    names_are_stated: bool,
+) -> str | None:
+    """Return what was guessed about a weight file, and how to state it; None if nothing was."""
+    lacking, guessed = [], []
+    if not settings_are_stated:
+        size = "x".join(str(side) for side in config.IMAGE_SHAPE[:2])
+        lacking.append("settings")
+        guessed.append(f"the default settings (images of {size} pixels, anchors, mean pixel)")
+    if not names_are_stated:
+        names = ", ".join(class_names[1:4]) + (", ..." if len(class_names) > 4 else "")
+        lacking.append("class names")
+        guessed.append(f"the class names {names}")
+    if not guessed:
+        return None
+    return (
+        f"{printable(path)} does not contain the {' and '.join(lacking)} of its training; "
+        f"guessed: {' and '.join(guessed)}. If the guess is wrong, so are the detections: state "
+        'what is right with --config FILE, a JSON file such as {"config": {"IMAGE_MIN_DIM": 512, '
+        '"IMAGE_MAX_DIM": 512}, "class_names": ["BG", "cat", "dog"]}'
+    )
 
 
 def read_description(path: str | Path) -> dict[str, Any]:
@@ -214,21 +271,91 @@ def follow_network(
     return described.class_names
 
 
-def _find_description(path: Path) -> tuple[dict[str, Any], list[str] | None, str]:
-    """Return settings, class names and their source, from the first place that has any."""
+@dataclass(frozen=True)
+class FoundDescription:
+    """What is written about a weight file, or else follows from its shapes.
+
+    Attributes:
+        settings: names and values, not checked.
+        class_names: names by class id; None where none are written.
+        source: where the settings come from, as text.
+        is_stated: whether they are written somewhere.
+        epoch: see `DescribedWeights`.
+        held_out: see `DescribedWeights`.
+    """
+
+    settings: dict[str, Any]
+    class_names: list[str] | None
+    source: str
+    is_stated: bool = True
+    epoch: int | None = None
+    held_out: HeldOut | None = None
+
+
+def find_description(path: Path) -> FoundDescription:
+    """Find what is written about a weight file, in the order that the module describes.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        IncompleteWeightsError: nothing is written, and the file holds no complete network.
+        ValueError: a file cannot be read as what it should be.
+    """
+    from mrcnn import checkpoints
+
+    written = written_description(path)
+    if written.settings:
+        return written
+    settings = settings_from_shapes(checkpoints.verify(path))
+    return replace(written, settings=settings, source="settings: from the weights", is_stated=False)
+
+
+def written_description(path: Path) -> FoundDescription:
+    """Find what is written about a weight file; no settings where nothing is.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: a file cannot be read as what it should be.
+    """
+    from mrcnn.checkpoints.weight_file import read_metadata
+
+    inside = _checked_description(read_metadata(path), f"the metadata of {path}")
+    names = inside.get("class_names")
+    if "NUM_CLASSES" in inside["config"]:
+        found = _found(inside, names, "settings: in the file")
+        return found if names else _with_names_beside(path, found)
+    for place, content in _descriptions_beside(path):
+        return _found(content, names or content.get("class_names"), f"settings: {place}")
+    return FoundDescription({}, names, "nothing is written")
+
+
+def _descriptions_beside(path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Yield the JSON files beside a weight file that have settings, and their content."""
     for place in (path.with_suffix(".json"), path.with_name("config.json")):
         # What a killed process of earlier versions left: an empty file describes nothing.
         if place.is_file() and place.stat().st_size:
             content = read_description(place)
             if "NUM_CLASSES" in content["config"]:
-                return content["config"], content.get("class_names"), f"settings: {place}"
-    from mrcnn import checkpoints
+                yield place, content
 
-    info = checkpoints.verify(path)
-    content = _checked_description({"config": {}, **info.metadata}, f"the metadata of {path}")
-    if "NUM_CLASSES" in content["config"]:
-        return content["config"], content.get("class_names"), "settings: in the file"
-    return settings_from_shapes(info), content.get("class_names"), "settings: from the weights"
+
+def _with_names_beside(path: Path, found: FoundDescription) -> FoundDescription:
+    """Add the class names of a JSON file beside the weights, if they are as many as the classes.
+
+    Weights that were saved before the names were known, for example.
+    """
+    for place, content in _descriptions_beside(path):
+        names = content.get("class_names")
+        if names is not None and len(names) == found.settings["NUM_CLASSES"]:
+            return replace(found, class_names=names, source=f"{found.source}, names: {place}")
+    return found
+
+
+def _found(content: Mapping[str, Any], names: list[str] | None, source: str) -> FoundDescription:
+    return FoundDescription(
+        *(content["config"], names, source),
+        epoch=content.get("epoch"),
+        held_out=content.get("held_out"),
+    )
 
 
 def _checked_description(content: Mapping[str, Any], source: str) -> dict[str, Any]:
@@ -248,7 +375,28 @@ def _checked_description(content: Mapping[str, Any], source: str) -> dict[str, A
                 "a list of names, the background first"
             )
         checked["class_names"] = [printable(name) for name in names]
+    _check_record(checked, source)
     return checked
+
+
+def _check_record(content: dict[str, Any], source: str) -> None:
+    """Replace what is written about the training by checked values, or leave it out with a warning.
+
+    Detection does not need it: a file is of use without.
+    """
+    epoch = content.get("epoch")
+    if epoch is not None and (type(epoch) is not int or not 0 <= epoch <= MAX_EPOCH):
+        warn_caller(
+            f"{printable(source)}: epoch is {shown(epoch, 60)}; it must be a whole number of at "
+            "least 0; the record is ignored"
+        )
+        content["epoch"] = None
+    if content.get("held_out") is not None:
+        try:
+            content["held_out"] = HeldOut.from_dict(content["held_out"])
+        except ValueError as error:
+            warn_caller(f"{printable(source)}: {error}; the record is ignored")
+            content["held_out"] = None
 
 
 def _checked_config(settings: Mapping[str, Any], source: str) -> Config:
@@ -269,7 +417,6 @@ def _warn_of_unknown_settings(settings: Mapping[str, Any], path: str | Path) -> 
     `Config.from_dict` itself warns of those that look like a misspelled setting.
     """
     from mrcnn.config import Config, nearest_setting
-    from mrcnn.startup.caller import warn_caller
 
     unknown = [
         printable(name)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import h5py
 import keras
 
 from mrcnn.checkpoints.load import load_weights
-from mrcnn.checkpoints.save import save_weights
+from mrcnn.checkpoints.save import save_weights, write_metadata
 from mrcnn.files.atomic import atomic_path
 
 
@@ -25,7 +26,13 @@ class NamedWeightsModel(keras.Model):
         *args: inputs and outputs, as for `keras.Model`.
         file_layer_names: the order of layers in weight files; None for the order of the model.
         **kwargs: as for `keras.Model`.
+
+    Attributes:
+        describe_file: returns the metadata for weight files that are written, such as settings and
+            class names; None for none. `MaskRCNN` sets it.
     """
+
+    describe_file: Callable[[], Mapping[str, Any]] | None = None
 
     # All versions of Keras 3 save, load and copy a functional model whose class has this signature.
     def __init__(
@@ -63,8 +70,11 @@ class NamedWeightsModel(keras.Model):
         """Write the weights: in Matterport's layout to `.h5`, in Keras 3's to `.weights.h5`."""
         if str(filepath).endswith(".h5") and not str(filepath).endswith(".weights.h5"):
             save_weights(self, filepath, layer_names=self.file_layer_names)
-        else:
-            super().save_weights(filepath, overwrite=overwrite, **kwargs)
+            return
+        super().save_weights(filepath, overwrite=overwrite, **kwargs)
+        if self.describe_file is not None and str(filepath).endswith(".weights.h5"):
+            with h5py.File(filepath, "a") as file:
+                write_metadata(file, self.describe_file())
 
     def load_weights(
         self,

@@ -13,9 +13,12 @@ import numpy as np
 
 from mrcnn.checkpoints.model_weights import ModelWeight, model_weights, some
 from mrcnn.checkpoints.names import expects_weights
-from mrcnn.checkpoints.weight_file import METADATA_ATTRIBUTE
+from mrcnn.checkpoints.weight_file import METADATA
 from mrcnn.files.atomic import atomic_path
+from mrcnn.files.reading import MAX_JSON_BYTES
 
+# Larger metadata, which lists of images make, are compressed.
+COMPRESS_BYTES = 2**16
 # Keras split longer attributes into NAME0, NAME1, ...: HDF5 refuses object headers of 64 KiB.
 ATTRIBUTE_LIMIT = 64512
 STORAGE_TYPES = ("float16", "float32")
@@ -39,11 +42,13 @@ def save_weights(
             not listed are left out. Default: the model's own layers.
         dtype: "float16" stores half the bytes; "float32" or None the values as they are.
         metadata: JSON values to keep in the file, such as class names. Other readers ignore
-            them; `verify` returns them.
+            them; `verify` returns them. None for what the model says of itself, if it is that of
+            a `MaskRCNN`: settings, class names and the like (`NamedWeightsModel.describe_file`).
 
     Raises:
         ValueError: a layer with weights is not in `layer_names`, a listed one has none in the
-            model, a value does not fit the `dtype`, or a name occurs twice.
+            model, a value does not fit the `dtype`, a name occurs twice, or the metadata are too
+            large.
     """
     if dtype is not None and str(dtype) not in STORAGE_TYPES:
         raise ValueError(f"dtype is {dtype!r}; it must be None or one of {STORAGE_TYPES}")
@@ -59,19 +64,37 @@ def save_weights(
         }
         for name in names
     }
-    text = json.dumps(dict(metadata)) if metadata else None
+    if metadata is None:
+        describe = getattr(model, "describe_file", None)
+        metadata = describe() if describe is not None else {}
     with atomic_path(Path(path).expanduser()) as temporary, h5py.File(temporary, "w") as file:
         _write_names(file, "layer_names", names)
         # Of fixed length: those read back as bytes everywhere, as Keras 2 expects them.
         file.attrs["backend"] = np.bytes_(b"tensorflow")
         file.attrs["keras_version"] = np.bytes_(b"2.2.5")
-        if text:
-            file.attrs[METADATA_ATTRIBUTE] = text
+        write_metadata(file, metadata)
         for name, weights in arrays.items():
             group = file.create_group(name)
             _write_names(group, "weight_names", [f"{weight}:0" for weight in weights])
             for weight, value in weights.items():
                 group.create_dataset(f"{weight}:0", data=value)
+
+
+def write_metadata(file: h5py.File, metadata: Mapping[str, Any]) -> None:
+    """Write metadata to an open file as bytes of JSON; nothing if there are none.
+
+    Raises:
+        ValueError: they are too large to be read again.
+    """
+    if not metadata:
+        return
+    text = np.frombuffer(json.dumps(dict(metadata)).encode("ascii"), np.uint8)
+    if text.size > MAX_JSON_BYTES:
+        raise ValueError(
+            f"metadata has {text.size:,} bytes as JSON; it must have at most {MAX_JSON_BYTES:,}"
+        )
+    compression = "gzip" if text.size > COMPRESS_BYTES else None
+    file.create_dataset(METADATA, data=text, compression=compression)
 
 
 def _check_layer_names(layers: Mapping[str, list[ModelWeight]], names: list[str]) -> None:

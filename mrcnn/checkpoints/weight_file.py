@@ -40,9 +40,12 @@ from mrcnn.checkpoints.names import (
 )
 from mrcnn.checkpoints.weights_info import Shape, WeightsInfo, describe_layers
 from mrcnn.files.names import printable
+from mrcnn.files.reading import MAX_JSON_BYTES
 
-# Our own optional root attribute: a JSON object with class names, settings and the like.
-METADATA_ATTRIBUTE = "mrcnn_metadata"
+# Our own optional array of bytes at the root: a JSON object with settings, class names and the
+# like. Keras reads the groups that `layer_names` lists and no others. Earlier versions of this
+# package wrote a text attribute of this name, which HDF5 limits to 64 KiB.
+METADATA = "mrcnn_metadata"
 
 
 @dataclass(frozen=True)
@@ -313,22 +316,53 @@ def _holds_arrays(group: h5py.Group | h5py.Dataset) -> bool:
     return any(_holds_arrays(part) for part in group.values())
 
 
+def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return what `save_weights(metadata=...)` stored in a file, without looking at its weights.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The JSON object; empty for files without one.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not HDF5, is damaged, or what it holds is no JSON object.
+    """
+    with open_hdf5(path) as file:
+        path = Path(path).expanduser()
+        with content_errors(path):
+            return _read_metadata(path, file)
+
+
 def _read_metadata(path: Path, file: h5py.File) -> dict[str, Any]:
-    text = read_text_attribute(path, file, METADATA_ATTRIBUTE)
+    text = _metadata_text(path, file)
     if text is None:
         return {}
+    entry = f"{METADATA} of {printable(path)}"
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise HDF5ContentError(
-            f"attribute {METADATA_ATTRIBUTE} of {printable(path)} is not JSON: {printable(error)}"
-        ) from error
+        raise HDF5ContentError(f"{entry} is not JSON: {printable(error)}") from error
     if not isinstance(content, dict):
-        raise HDF5ContentError(
-            f"attribute {METADATA_ATTRIBUTE} of {printable(path)} is a JSON "
-            f"{type(content).__name__}; it must be an object"
-        )
+        raise HDF5ContentError(f"{entry} is a JSON {type(content).__name__}; it must be an object")
     return content
+
+
+def _metadata_text(path: Path, file: h5py.File) -> str | bytes | None:
+    if METADATA not in file:
+        return read_text_attribute(path, file, METADATA)
+    array = check_array(path, METADATA, file[METADATA])
+    entry = f"{METADATA} of {printable(path)}"
+    if array.dtype != np.uint8 or array.ndim != 1:
+        raise HDF5ContentError(
+            f"{entry} is of type {array.dtype} and shape {array.shape}; it must be a row of bytes"
+        )
+    if array.size > MAX_JSON_BYTES:
+        raise HDF5ContentError(
+            f"{entry} has {array.size:,} bytes; it must have at most {MAX_JSON_BYTES:,}"
+        )
+    return bytes(array[()])
 
 
 def _attribute_stems(group: h5py.Group) -> set[str]:

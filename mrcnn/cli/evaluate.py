@@ -1,9 +1,14 @@
-"""`mrcnn evaluate`: COCO's average precision of a weight file on a dataset."""
+"""`mrcnn evaluate`: COCO's average precision of a weight file on a dataset, and a page about it."""
 
 from __future__ import annotations
 
+import shlex
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,21 +25,41 @@ from mrcnn.cli.options import (
     Weights,
 )
 
+if TYPE_CHECKING:
+    from mrcnn.evaluation import CocoEvaluator, CocoReport
+
+# Where there is no terminal, a line of progress is printed this often.
+PROGRESS_SECONDS = 30.0
+
 
 def evaluate(
     dataset: DatasetPath,
     weights: Weights,
     format: Format = None,
     subset: Annotated[
-        str | None, typer.Option(help="Part to evaluate; the validation part if not given.")
+        str | None,
+        typer.Option(
+            help="Part to evaluate, or all. If not given: the validation part, or the images that "
+            "the training of these weights held out of this dataset, or all."
+        ),
     ] = None,
     classes: Classes = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for report.html: figures per class, curves, confusion matrix, best score "
+            "threshold, and the worst and best images."
+        ),
+    ] = None,
     output: Annotated[Path | None, typer.Option(help="Write all figures to this JSON file.")] = (
         None
     ),
     results: Annotated[
         Path | None, typer.Option(help="Write the detections to this file, as COCO results.")
     ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print all figures as JSON, and nothing else, to stdout.")
+    ] = False,
     min_confidence: Annotated[
         float,
         typer.Option(
@@ -53,36 +78,160 @@ def evaluate(
 ) -> None:
     """Measure a model: COCO's AP and AR of boxes and masks, in total and per class.
 
-    Classes are matched by name. Detections of classes that the dataset lacks are left out.
+    Classes are matched by name. Detections of classes that the dataset lacks are left out, and so
+    are objects of classes that the model lacks. Images that cannot be read are left out and
+    listed, and the exit code is 1.
+
+    Example: mrcnn evaluate photos --weights logs/photos/best.h5 --report report
     """
     from mrcnn.checkpoints.description import describe_weights
-    from mrcnn.cli.data import VALIDATION_NAMES, find_part, open_data, split_names, subsets_of
-    from mrcnn.cli.detect import counted, find_refiner
-    from mrcnn.cli.image_paths import prepare_folder
+    from mrcnn.cli.data import split_names
+    from mrcnn.cli.detect import find_refiner
+    from mrcnn.cli.image_choice import open_images
     from mrcnn.cli.options import load_model
-    from mrcnn.cli.terminal import echo
     from mrcnn.evaluation.class_matching import RenumberedClasses, match_classes
-    from mrcnn.evaluation.coco import evaluate_coco
+    from mrcnn.evaluation.coco import CocoEvaluator, evaluate_coco
     from mrcnn.files.names import printable
 
-    if subset is None:
-        subset = find_part(subsets_of(dataset, format), VALIDATION_NAMES)
-    data = open_data(dataset, format, subset, split_names(classes), option)
     described = describe_weights(weights, config)
-    numbers = match_classes(described.class_names, data.class_names)
+    data, choice = open_images(
+        dataset, format, subset, split_names(classes), option, described.held_out
+    )
+    choice = replace(choice, limit=limit)
+    match = match_classes(described.class_names, data.class_names)
     described.config.DETECTION_MIN_CONFIDENCE = min_confidence
     refiner = find_refiner(refine)
-    for name, path in (("--output", output), ("--results", results)):
-        if path is not None:  # an error now, not after hours of work
-            prepare_folder(path.parent, f"the folder of {name}")
-    echo(printable(f"Weights   {described}"))
+    prepare_folders(report, output, results)
+    facts = {"Weights": str(described), "Dataset": f"{dataset}{choice}"}
     if refine is not None:
-        echo(printable(f"Refiner   {refine}"))
-    part = f" ({subset})" if subset else ""
-    echo(printable(f"Dataset   {dataset}{part}: {counted(int(data.num_images), 'image')}"))
-    model = RenumberedClasses(load_model(described, engine, precision, calibration), numbers)
-    report = evaluate_coco(model, data, limit=limit, results_path=results, refiner=refiner)
-    echo(f"\n{report}")
+        facts["Refiner"] = refine
+    notes = [*choice.warnings, *match.notes()]
+    evaluator = CocoEvaluator(data, choice.measured, class_ids=match.class_ids)
+    require_objects(evaluator)
+    say([f"{name:9} {printable(value)}" for name, value in facts.items()], as_json)
+    say([f"Note      {note}" for note in notes], as_json)
+    if described.guess:
+        notes.append(described.guess)  # for the files; `load_model` prints it
+    model = RenumberedClasses(load_model(described, engine, precision, calibration), match.numbers)
+    found = evaluate_coco(
+        model,
+        data,
+        evaluator=evaluator,
+        results_path=results,
+        refiner=refiner,
+        progress=True if sys.stderr.isatty() else ProgressLines(),
+        keep_going=True,
+    )
+    show_report(found, facts, notes, evaluator, output, as_json)
+    if report is not None:
+        from mrcnn.evaluation.page import save_page
+
+        facts["Engine"] = str(getattr(model.model, "engine", engine))
+        facts["Command"] = shlex.join(["mrcnn", *sys.argv[1:]])
+        settings = described.config.to_dict()
+        path = save_page(evaluator, report, found, facts=facts, settings=settings, notes=notes)
+        say([f"\nReport    {printable(path)}"], as_json)
+    show_unreadable(evaluator)
+
+
+def prepare_folders(report: Path | None, output: Path | None, results: Path | None) -> None:
+    """Make the folders of what will be written: an error now, not after hours of work."""
+    from mrcnn.cli.image_paths import prepare_folder
+
+    folders = {
+        "--report": report,
+        "the folder of --output": output and output.parent,
+        "the folder of --results": results and results.parent,
+    }
+    for name, folder in folders.items():
+        if folder is not None:
+            prepare_folder(folder, name)
+
+
+def require_objects(evaluator: CocoEvaluator) -> None:
+    """Raise ValueError where no image shows an object of the evaluated classes."""
+    from mrcnn.cli.detect import counted
+    from mrcnn.evaluation.class_matching import listed_names
+
+    for image_id in evaluator.image_ids:
+        try:
+            if any(not one["iscrowd"] for one in evaluator.objects(image_id)):
+                return
+        except Exception:  # the evaluation finds it again and lists it
+            return
+    names = listed_names(list(evaluator.class_names.values()))
+    raise ValueError(
+        f"the dataset has no object of {names} in {counted(len(evaluator.image_ids), 'image')}; "
+        "it must have one to measure on"
+    )
+
+
+class ProgressLines:
+    """Prints a line about the progress now and then, for output that is no terminal."""
+
+    def __init__(self) -> None:
+        self.started = self.printed = time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        """Print a line if the last one is long ago."""
+        from mrcnn.cli.terminal import echo
+
+        now = time.monotonic()
+        if now - self.printed < PROGRESS_SECONDS or done == total:
+            return
+        self.printed = now
+        left = (now - self.started) / done * (total - done)
+        remaining = f"{left:.0f} s" if left < 120 else f"{left / 60:.0f} min"
+        echo(f"{done} of {total} images, {remaining} left", err=True)
+
+
+def show_report(
+    report: CocoReport,
+    facts: Mapping[str, str],
+    notes: Sequence[str],
+    evaluator: CocoEvaluator,
+    output: Path | None,
+    as_json: bool,
+) -> None:
+    """Print the figures, as a table or as JSON, and write them to a file."""
+    from mrcnn.evaluation.page import image_name
+    from mrcnn.files.atomic import write_json
+    from mrcnn.files.names import printable
+
+    content = {
+        **{name.lower(): value for name, value in facts.items()},
+        "notes": list(notes),
+        "unreadable": [
+            {"image": image_name(evaluator, image_id), "reason": reason}
+            for image_id, reason in evaluator.unreadable.items()
+        ],
+        **report.to_dict(),
+    }
+    if as_json:
+        import json
+
+        typer.echo(json.dumps(content, indent=1, allow_nan=False))
+    say([f"\n{report}"], as_json)
     if output is not None:
-        report.save(output)
-        echo(f"\nFigures written to {output}")
+        write_json(output, content, indent=2)
+        say([f"\nFigures   {printable(output)}"], as_json)
+
+
+def show_unreadable(evaluator: CocoEvaluator) -> None:
+    """List the images that could not be read on stderr; then the exit code is 1."""
+    from mrcnn.cli.detect import show_failures
+    from mrcnn.evaluation.page import image_name
+
+    failures = [
+        (Path(image_name(evaluator, image_id)), reason)
+        for image_id, reason in evaluator.unreadable.items()
+    ]
+    show_failures(failures, len(evaluator.image_ids) + len(failures))
+
+
+def say(lines: Sequence[str], to_stderr: bool) -> None:
+    """Print lines to stdout, or to stderr where stdout is for JSON."""
+    from mrcnn.cli.terminal import echo
+
+    for line in lines:
+        echo(line, err=to_stderr)

@@ -13,6 +13,7 @@ import typer
 from mrcnn.cli.options import Classes, DatasetPath, Format, ReaderOptions
 
 if TYPE_CHECKING:
+    from mrcnn.checkpoints import HeldOut
     from mrcnn.config import Config
     from mrcnn.datasets import Dataset
     from mrcnn.training.starting import StartingPoint
@@ -75,18 +76,28 @@ def train(
     from mrcnn.cli.data import split_names
     from mrcnn.cli.image_paths import prepare_folder
     from mrcnn.cli.terminal import echo
-    from mrcnn.training.starting import configure_for_datasets, flip_left_right
+    from mrcnn.training.starting import (
+        configure_for_datasets,
+        find_starting_point,
+        flip_left_right,
+        recorded_split,
+    )
 
     if augment not in ("flips", "none"):
         raise ValueError(f"--augment is {augment!r}; it must be flips or none")
     name = experiment_name(name, dataset, format)
-    train_data, val_data = open_parts(
-        dataset, format, val, val_fraction, split_names(classes), option
+    if resume:
+        weights = str(last_checkpoint(output, name))
+        echo(f"Continuing from {weights}")
+    train_data, val_data, held_out = open_parts(
+        *(dataset, format, val, val_fraction, split_names(classes), option),
+        earlier=recorded_split(weights),
+        resumed=resume,
     )
     callbacks = [word for word, on in (("best", best), ("early_stopping", early_stopping)) if on]
     if callbacks and val_data is None:
         raise ValueError("--best and --early-stopping need images to validate on")
-    start = choose_start(weights, backbone, config, output if resume else None, name)
+    start = find_starting_point(weights, backbone=backbone, config_path=config, resumed=resume)
     settings = start.config
     settings.NAME = name
     if batch_size is not None:
@@ -106,37 +117,10 @@ def train(
         augmentation=flip_left_right if augment == "flips" else None,
         custom_callbacks=callbacks or None,
         seed=seed,
+        held_out=held_out,
         verbose=1 if sys.stdout.isatty() else 2,  # a progress bar is no text for a log file
     )
     echo(f"Weights and logs are in {model.log_dir}")
-
-
-def choose_start(
-    weights: str,
-    backbone: str | None,
-    config_path: Path | None,
-    resume_from: Path | None,
-    name: str,
-) -> StartingPoint:
-    """Find the weights to start from and the settings that come with them.
-
-    Args:
-        weights: `none`, `imagenet`, another known name, or a path.
-        backbone: the backbone for `none`.
-        config_path: JSON file with settings.
-        resume_from: folder of trainings whose last checkpoint replaces `weights`; None for a new
-            training.
-        name: name of the training.
-    """
-    from mrcnn.cli.terminal import echo
-    from mrcnn.training.starting import find_starting_point
-
-    if resume_from is not None:
-        weights = str(last_checkpoint(resume_from, name))
-        echo(f"Continuing from {weights}")
-    return find_starting_point(
-        weights, backbone=backbone, config_path=config_path, resumed=resume_from is not None
-    )
 
 
 def describe_training(settings: Config, train_data: Dataset, val_data: Dataset | None) -> str:
@@ -195,16 +179,20 @@ def open_parts(
     val_fraction: float,
     classes: list[str] | None = None,
     options: Sequence[str] | None = None,
-) -> tuple[Dataset, Dataset | None]:
+    earlier: HeldOut | None = None,
+    resumed: bool = False,
+) -> tuple[Dataset, Dataset | None, HeldOut | None]:
     """Open the data to train and to validate on.
 
     Validation is, in this order: `val`; the part of the dataset with such a name; a random share
-    of the images, which is the same in every call.
+    of the images, which is the same in every call. Only that share has a record, the third value.
+    `earlier` and `resumed` are those of `mrcnn.training.starting.hold_out`.
 
     Raises:
         ValueError: the dataset has parts, and none of them is called train.
     """
     from mrcnn.cli.data import TRAINING_NAMES, VALIDATION_NAMES, find_part, open_data, subsets_of
+    from mrcnn.training.starting import hold_out
 
     parts = subsets_of(path, format)
     train_part, val_part = find_part(parts, TRAINING_NAMES), find_part(parts, VALIDATION_NAMES)
@@ -218,12 +206,19 @@ def open_parts(
         if set(val_data.class_names[1:]) < set(names):
             # It lacks some of the classes; with the names of all it numbers its own alike.
             val_data = open_data(val, format, part, names, options)
-        return data, val_data
+        return data, val_data, None
     if val_part is not None:
-        return data, open_data(path, format, val_part, names, options)
+        return data, open_data(path, format, val_part, names, options), None
     if val_fraction == 0 or data.num_images < 2:
-        return data, None
-    return data.split(val_fraction)
+        return data, None, None
+    return hold_out(
+        *(data, val_fraction),
+        dataset=path,
+        format=format,
+        part=train_part,
+        earlier=earlier,
+        resumed=resumed,
+    )
 
 
 def experiment_name(name: str | None, dataset: str, format: str | None = None) -> str:

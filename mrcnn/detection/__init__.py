@@ -1,6 +1,7 @@
 """Detection: molding, the detector, streams, tiles, inner tensors, and results in files.
 
-Exports `Detector`, `ImageError` of streams, `Detections` and the writers of results. Importing the
+Exports `Detector`, `ImageError` of streams, `DetectionResult`, `Detections` and the writers of
+results. Importing the
 package loads none of them.
 """
 
@@ -12,10 +13,12 @@ from mrcnn.startup.lazy import lazy_names
 
 if TYPE_CHECKING:
     from mrcnn.detection.detector import Detector
+    from mrcnn.detection.result_dict import DetectionResult
     from mrcnn.detection.results import Detections, save_csv, save_json, to_coco
     from mrcnn.detection.streaming import ImageError
 
 _HOMES = {
+    "DetectionResult": ".result_dict",
     "Detections": ".results",
     "Detector": ".detector",
     "ImageError": ".streaming",
@@ -24,6 +27,14 @@ _HOMES = {
     "to_coco": ".results",
 }
 
-__all__ = ["Detections", "Detector", "ImageError", "save_csv", "save_json", "to_coco"]
+__all__ = [
+    "DetectionResult",
+    "Detections",
+    "Detector",
+    "ImageError",
+    "save_csv",
+    "save_json",
+    "to_coco",
+]
 
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)

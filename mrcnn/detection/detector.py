@@ -23,6 +23,7 @@ from mrcnn.detection import molding, streaming, tiling
 from mrcnn.detection.calibration import calibration_images
 from mrcnn.detection.eager import eager_mode
 from mrcnn.detection.given_model import GivenModelEngine
+from mrcnn.detection.result_dict import DetectionResult
 from mrcnn.engines.selection import check_choice, is_automatic, make_engine
 from mrcnn.geometry.image_meta import ORIGINAL_IMAGE_SHAPE, WINDOW
 from mrcnn.geometry.images import as_rgb, molded_floats
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
 
 # Anchors are cached for this many input shapes; those of a large image take 10 MB.
 _MAX_CACHED_ANCHORS = 16
-
-Result = dict[str, Any]
 
 
 def log(text: str, array: np.ndarray | None = None) -> None:
@@ -77,6 +76,7 @@ class Detector:
         config: as given.
         mode: as given.
         anchors: anchors in pixels, [N, (y1, x1, y2, x2)], of the last call of `get_anchors`.
+        class_names: names by class id, the background first, which results pass on; or None.
     """
 
     # The Keras model, and what `build` made: the layers, and the model on them.
@@ -87,6 +87,7 @@ class Detector:
     # The values of the default arguments. Public scripts derive from `MaskRCNN` with a copy of
     # Matterport's `__init__`, which sets `mode`, `config`, `model_dir` and `keras_model` only.
     anchors: np.ndarray | None = None
+    class_names: list[str] | None = None
     _engine: Any = None
     _engine_wish: str = "auto"
     _calibration: Any = None
@@ -227,7 +228,7 @@ class Detector:
         mask_probabilities: bool = False,
         refiner: Any = None,
         rle: bool = False,
-    ) -> list[Result]:
+    ) -> list[DetectionResult]:
         """Find the objects in images.
 
         Args:
@@ -247,7 +248,8 @@ class Detector:
             A list with a dict for each image: `rois` [N, (y1, x1, y2, x2)] int32 in pixels,
             `class_ids` [N] int32, `scores` [N] float32 in 0..1, `masks` [height, width, N] bool
             and, if asked for, `mask_probs` [height, width, N] float32 in 0..1. With `rle`, `rles`
-            instead of `masks`: N dicts `{"size": [height, width], "counts": str}`.
+            instead of `masks`: N dicts `{"size": [height, width], "counts": str}`. The dicts have
+            methods to select, show and convert the detections, see `DetectionResult`.
 
         Raises:
             ValueError: an element of `images` is no image, or its size does not suit the settings
@@ -271,7 +273,7 @@ class Detector:
             log("image_metas", metas)
         outputs = self._infer(pixels, metas, self._batch_size())
 
-        def result(output: Any, meta: np.ndarray, image: np.ndarray) -> Result:
+        def result(output: Any, meta: np.ndarray, image: np.ndarray) -> DetectionResult:
             return self._result(output, meta, image, mask_probabilities, refiner, rle)
 
         if refiner:  # a network, which uses all cores itself
@@ -312,7 +314,7 @@ class Detector:
             rle: as for `detect`.
 
         Yields:
-            A dict as `detect` returns, for each image, in their order.
+            A result as `detect` returns, for each image, in their order.
 
         Raises:
             ValueError: `batch_size` or `ahead` is below 1, or `errors` is another word. With
@@ -353,7 +355,7 @@ class Detector:
             metas = np.array([one.meta for one in resized])
             return self._infer([one.pixels for one in resized], metas, batch_size)
 
-        def finish(inputs: tuple[molding.ResizedImage, Any], output: Any) -> Result:
+        def finish(inputs: tuple[molding.ResizedImage, Any], output: Any) -> DetectionResult:
             resized, image = inputs
             return self._result(output, resized.meta, image, *options)
 
@@ -381,7 +383,7 @@ class Detector:
         refiner: Any = None,
         rle: bool = False,
         max_pixels: int | None = None,
-    ) -> Result:
+    ) -> DetectionResult:
         """Find the objects in a large image, tile by tile; see `mrcnn.detection.tiling`.
 
         Args:
@@ -399,7 +401,7 @@ class Detector:
                 limit of `mrcnn.datasets.image_files`.
 
         Returns:
-            A dict as `detect` returns, for the whole image.
+            A result as `detect` returns, for the whole image.
 
         Raises:
             ValueError: `tile` or `overlap` do not work, or a tile cannot be processed.
@@ -428,7 +430,11 @@ class Detector:
         parts: list[tiling.Part] = []
         for number, (_, result) in enumerate(found):
             parts += tiling.parts_of(result, number, windows[number])
-        return tiling.merge_parts(parts, windows, (height, width), merge_iou, rle)
+        merged = tiling.merge_parts(parts, windows, (height, width), merge_iou, rle)
+        shown = whole if isinstance(whole, np.ndarray) else None
+        return DetectionResult(
+            merged, class_names=self.class_names, image=shown, image_size=(height, width)
+        )
 
     def detect_molded(
         self,
@@ -437,7 +443,7 @@ class Detector:
         verbose: int = 0,
         *,
         mask_probabilities: bool = False,
-    ) -> list[Result]:
+    ) -> list[DetectionResult]:
         """Find the objects in molded images; results in pixels of the molded images.
 
         Args:
@@ -471,7 +477,10 @@ class Detector:
         inputs = [np.asarray(image, np.float32) for image in molded_images]
         outputs = self._infer(inputs, metas, self._batch_size())
         return [
-            molding.unmold(*output, molding.places_of(meta), mask_probabilities)
+            DetectionResult(
+                molding.unmold(*output, molding.places_of(meta), mask_probabilities),
+                class_names=self.class_names,
+            )
             for output, meta in zip(outputs, metas)
         ]
 
@@ -483,17 +492,21 @@ class Detector:
         mask_probabilities: bool,
         refiner: Any,
         rle: bool,
-    ) -> Result:
+    ) -> DetectionResult:
         """Return the result of one image, refined if there is a refiner."""
         places = molding.places_of(meta)
         if refiner is None:
-            return molding.unmold(*output, places, mask_probabilities, rle)
-        result = molding.unmold(*output, places, probabilities=True)
-        image = molding.with_mean(image, self.config)
-        result = refine_result(image, result, refiner, mask_probabilities)
-        if rle:
-            result["rles"] = encode_rle(result.pop("masks"))
-        return result
+            entries = molding.unmold(*output, places, mask_probabilities, rle)
+        else:
+            entries = molding.unmold(*output, places, probabilities=True)
+            with_mean = molding.with_mean(image, self.config)
+            entries = refine_result(with_mean, entries, refiner, mask_probabilities)
+            if rle:
+                entries["rles"] = encode_rle(entries.pop("masks"))
+        height, width = (int(side) for side in places[0][:2])
+        return DetectionResult(
+            entries, class_names=self.class_names, image=image, image_size=(height, width)
+        )
 
     # ---- molding, as methods of Matterport's class -----------------------------------------------
 

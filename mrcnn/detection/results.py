@@ -1,7 +1,8 @@
 """Detections of one image as one checked type, and their files: COCO JSON and CSV.
 
-`MaskRCNN.detect` returns Matterport's plain dictionary. `Detections` is what evaluation, files and
-the command line make of it. An image without instances gives an empty list and a valid file.
+`MaskRCNN.detect` returns Matterport's dictionary, a `DetectionResult` whose entries may be changed.
+`Detections` is what evaluation, files and the command line make of it. An image without instances
+gives an empty list and a valid file.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from mrcnn.files.atomic import write_text
-from mrcnn.geometry.rle import decode_rle, encode_rle, rle_area, segmentation_to_rle
+from mrcnn.geometry.rle import encode_rle, rle_area, rle_box, segmentation_to_rle
 
 __all__ = [
     "CSV_COLUMNS",
@@ -127,6 +129,23 @@ class Detections:
             return self.masks
         return encode_rle(self.masks) if len(self) else []
 
+    def dense_masks(self, size: tuple[int, int] | None = None) -> np.ndarray | None:
+        """Return the masks as [height, width, N] bool; None without masks.
+
+        Args:
+            size: (height, width) in pixels, used where there are no detections.
+
+        Raises:
+            ValueError: run lengths are invalid or of different sizes.
+        """
+        if self.masks is None:
+            return None
+        if isinstance(self.masks, np.ndarray):
+            return self.masks if self.masks.dtype == bool else self.masks != 0
+        from mrcnn.geometry.masks import rles_to_masks
+
+        return rles_to_masks(self.masks, self.size or size or (0, 0))
+
     @classmethod
     def from_result(cls, result: Mapping[str, Any], name: str = "result") -> Detections:
         """Read a result of `MaskRCNN.detect`.
@@ -197,7 +216,8 @@ class Detections:
                 outline = entry["segmentation"]
                 height, width = size or outline["size"]
                 rles.append(segmentation_to_rle(outline, height, width))
-            boxes.append(_corners(entry["bbox"]) if "bbox" in entry else _rle_box(rles[-1]))
+            has_box = "bbox" in entry
+            boxes.append(_corners(entry["bbox"]) if has_box else [*map(float, rle_box(rles[-1]))])
         scores = np.array([entry["score"] for entry in entries], float)
         return cls(np.array(boxes), np.array(ids), scores, rles if masks else None)
 
@@ -208,6 +228,7 @@ class Detections:
         class_names: Sequence[str] | None = None,
         category_ids: Sequence[int] | Mapping[int, int] | None = None,
         segmentation: str = "rle",
+        tolerance: float = 0.0,
     ) -> list[dict[str, Any]]:
         """Return the detections in COCO's results format.
 
@@ -219,6 +240,8 @@ class Detections:
                 model's (`mrcnn.checkpoints.coco_names.COCO_CATEGORY_IDS`); None takes class ids.
             segmentation: "rle" (compressed run lengths), "polygon" (lists of x, y; holes and
                 masks of fewer than three points are lost) or "none".
+            tolerance: pixels by which a polygon may be off the outline, which then has fewer
+                points; 0 keeps every corner.
 
         Returns:
             N dicts that `json.dump` and `pycocotools.coco.COCO.loadRes` take: `image_id`,
@@ -226,15 +249,18 @@ class Detections:
             `area` in pixels of the mask (of the box without masks) and `segmentation`.
 
         Raises:
-            ValueError: a class id has no name or category, or `segmentation` is unknown.
+            ValueError: a class id has no name or category, `segmentation` is unknown, or
+                `tolerance` is negative.
         """
+        if not 0 <= tolerance < math.inf:
+            raise ValueError(f"tolerance is {tolerance}; it must be a number of pixels from 0")
         if segmentation not in SEGMENTATIONS:
             raise ValueError(
                 f"segmentation is {segmentation!r}; it must be one of {', '.join(SEGMENTATIONS)}"
             )
         _check_table("class_names", class_names, self.class_ids)
         _check_table("category_ids", category_ids, self.class_ids)
-        outlines, areas = self._outlines(segmentation)
+        outlines, areas = self._outlines(segmentation, tolerance)
         entries = []
         for i, (y1, x1, y2, x2) in enumerate(self.boxes.tolist()):
             k = int(self.class_ids[i])
@@ -253,7 +279,7 @@ class Detections:
             entries.append(entry)
         return entries
 
-    def _outlines(self, kind: str) -> tuple[list[Any], list[Any]]:
+    def _outlines(self, kind: str, tolerance: float) -> tuple[list[Any], list[Any]]:
         """Return each mask's `segmentation`, None where none is written, and its area."""
         rles = self.rles
         if rles is None or not len(self):
@@ -263,9 +289,9 @@ class Detections:
         if kind == "none":
             return [None] * len(rles), areas
         if kind == "polygon":
-            from mrcnn.geometry.masks import mask_to_polygons
+            from mrcnn.geometry.masks import rle_to_polygons
 
-            return [mask_to_polygons(decode_rle(rle)) for rle in rles], areas
+            return [rle_to_polygons(rle, tolerance) for rle in rles], areas
         return [_plain(rle) for rle in rles], areas
 
 
@@ -276,6 +302,7 @@ def to_coco(
     class_names: Sequence[str] | None = None,
     category_ids: Sequence[int] | Mapping[int, int] | None = None,
     segmentation: str = "rle",
+    tolerance: float = 0.0,
 ) -> list[dict[str, Any]]:
     """Return a result of `MaskRCNN.detect` in COCO's results format.
 
@@ -286,13 +313,14 @@ def to_coco(
         class_names: as for `Detections.to_coco`.
         category_ids: as for `Detections.to_coco`.
         segmentation: as for `Detections.to_coco`.
+        tolerance: as for `Detections.to_coco`.
 
     Raises:
-        ValueError: the result is invalid, a class id has no name or category, or `segmentation` is
-            unknown.
+        ValueError: the result is invalid, a class id has no name or category, `segmentation` is
+            unknown, or `tolerance` is negative.
     """
     found = Detections.from_result(result)
-    return found.to_coco(image_id, file_name, class_names, category_ids, segmentation)
+    return found.to_coco(image_id, file_name, class_names, category_ids, segmentation, tolerance)
 
 
 def to_rows(entries: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -395,13 +423,6 @@ def _corners(box: Sequence[float]) -> list[float]:
     """Turn [x, y, width, height] into [y1, x1, y2, x2]."""
     x, y, width, height = box
     return [y, x, y + height, x + width]
-
-
-def _rle_box(rle: Mapping[str, Any]) -> list[float]:
-    """Return the box [y1, x1, y2, x2] around a mask."""
-    from pycocotools import mask as mask_utils
-
-    return _corners(mask_utils.toBbox(rle).tolist())
 
 
 def _plain(rle: Mapping[str, Any]) -> dict[str, Any]:

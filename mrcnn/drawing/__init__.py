@@ -8,8 +8,9 @@ _HOMES = {
     "display_table": ".tables",
     "display_weight_stats": ".tables",
     "draw_instances": ".rendering",
-    "fixed_colors": ".rendering",
+    "fixed_colors": ".colors",
     "save_instances": ".rendering",
+    "side_by_side": ".comparison",
     "write_image": ".rendering",
 }
 
@@ -19,6 +20,7 @@ __all__ = [
     "draw_instances",
     "fixed_colors",
     "save_instances",
+    "side_by_side",
     "write_image",
 ]
 

@@ -6,9 +6,6 @@ the input, for files, videos and servers without a display.
 
 from __future__ import annotations
 
-import colorsys
-import functools
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,53 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mrcnn.drawing.colors import Color, instance_colors
+from mrcnn.drawing.labels import LabelPlacer, instance_captions, label_image
 from mrcnn.files.atomic import atomic_path
 from mrcnn.files.names import printable
 
 if TYPE_CHECKING:
     from mrcnn.geometry.rle import RleMasks
 
-Color = tuple[float, float, float]
-# 0..255.
+# RGB, 0..255.
 _Rgb = tuple[int, int, int]
-
-# Saturated, mutually distinct, and visible on sky, skin, grass and asphalt.
-_PALETTE = (
-    "1f8fff ff7a1a 22c55e f43fb0 facc15 8b5cf6 14d3e0 ff3d4d a3e635 c084fc "
-    "0fb89a ff9d8a 5b6cff d97706 7dd3fc e11d74 65a30d ffe08a b45bd6 2dd4a7"
-).split()
-_GOLDEN_RATIO = 0.61803398875
-
-_LIGHT = (255, 255, 255)
-_DARK = (16, 18, 22)
-
-
-def fixed_colors(count: int) -> list[Color]:
-    """Return the first `count` colors of a fixed palette.
-
-    Unlike in `mrcnn.visualize.random_colors`, color k is the same in every call, for every `count`,
-    so that a class has the same color in every image.
-
-    Args:
-        count: number of colors, at least 0. After the 20 chosen manually, hues follow the golden
-            ratio, so that neighbors are far apart.
-
-    Returns:
-        RGB tuples of floats in 0..1, as matplotlib and `display_instances` accept them.
-
-    Raises:
-        ValueError: `count` is negative.
-    """
-    if count < 0:
-        raise ValueError(f"count is {count}; it must be at least 0")
-    colors: list[Color] = []
-    for h in _PALETTE[:count]:
-        colors.append((int(h[:2], 16) / 255, int(h[2:4], 16) / 255, int(h[4:], 16) / 255))
-    for k in range(len(colors), count):
-        hue = (k * _GOLDEN_RATIO) % 1.0
-        saturation = (0.85, 0.6, 0.95)[k % 3]
-        colors.append(colorsys.hsv_to_rgb(hue, saturation, (1.0, 0.85)[k % 2]))
-    return colors
+# Smaller letters cannot be read.
+_LEGIBLE = 9
 
 
 def draw_instances(
@@ -102,7 +64,9 @@ def draw_instances(
         alpha: opacity of the filled masks, 0..1.
 
     Returns:
-        [H, W, 3] uint8 RGB, a new array. Line widths and letters follow the size of the image.
+        [H, W, 3] uint8 RGB, a new array. Line widths and letters follow the sizes of the
+            image and of the instances. Labels do not cover each other; where there is no room for
+            one it is left out.
 
     Raises:
         ValueError: the numbers of boxes, masks, ids, scores, colors or captions differ, the size
@@ -130,15 +94,19 @@ def draw_instances(
     count = len(shapes.boxes)
     palette = _instance_colors(colors, color_by, shapes.class_ids, count)
     texts = _captions(captions, shapes, class_names, count)
-    style = _Style.of(canvas.shape)
+    style = _Style.of(canvas.shape, shapes.boxes)
     boxes, order = shapes.boxes, _large_first(shapes.boxes)
     if show_mask and shapes.masks is not None:
         for i in order:
-            _paint_mask(canvas, shapes.masks, boxes[i], i, palette[i], alpha, style)
+            _paint_mask(
+                canvas, shapes.masks, boxes[i], i, palette[i], alpha, style.outline_for(boxes[i])
+            )
     if show_bbox:
         for i in order:
             y1, x1, y2, x2 = (int(v) for v in boxes[i])
-            cv2.rectangle(canvas, (x1, y1), (x2 - 1, y2 - 1), palette[i], style.box_line)
+            cv2.rectangle(
+                canvas, (x1, y1), (x2 - 1, y2 - 1), palette[i], style.box_line_for(boxes[i])
+            )
     if show_label:
         _paint_labels(canvas, boxes, texts, palette, order, style)
     return canvas
@@ -187,14 +155,15 @@ def write_image(path: str | Path, image: np.ndarray, quality: int = 92) -> Path:
     keys[".jpeg"] = keys[".jpg"]
     flags = [keys[path.suffix.lower()], quality] if path.suffix.lower() in keys else []
     try:
-        done, data = cv2.imencode(path.suffix or ".", image[..., ::-1], flags)
+        bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+        done, data = cv2.imencode(path.suffix or ".", bgr, flags)
     except cv2.error:
         done = False
     if not done:
         raise ValueError(f"path is {path}; it must end in an image format such as .jpg or .png")
     # Not cv2.imwrite, which fails on non-ASCII paths on Windows.
     with atomic_path(path) as temporary:
-        temporary.write_bytes(data.tobytes())
+        temporary.write_bytes(data.data)
     return path
 
 
@@ -210,29 +179,50 @@ class _Shapes:
 
 @dataclass(frozen=True)
 class _Style:
-    """Line widths and letter heights in pixels."""
+    """Line widths and letter heights in pixels.
 
-    box_line: int
-    outline: int
+    In a photograph they follow the size of the image, so that they can be seen when it is shown
+    whole. Where the objects are small for the image they follow the objects, which lines and
+    labels made for the image would cover.
+    """
+
+    box_line: float
+    outline: float
     letters_min: int
     letters_max: int
 
     @classmethod
-    def of(cls, shape: Sequence[int]) -> _Style:
-        """Choose sizes for an image of `shape`."""
+    def of(cls, shape: Sequence[int], boxes: np.ndarray) -> _Style:
+        """Choose sizes for an image of `shape` with these instances."""
         side = float(np.sqrt(shape[0] * shape[1]))
+        extents = np.sqrt((boxes[:, 2:] - boxes[:, :2]).prod(axis=1))
+        typical = float(np.median(extents)) if len(boxes) else side
         return cls(
-            box_line=max(1, round(side * 0.0016)),
-            outline=max(1, round(side * 0.0022)),
-            # Letters under 9 pixels cannot be read.
-            letters_min=max(9, round(side * 0.0115)),
-            letters_max=max(9, round(side * 0.021)),
+            box_line=side * 0.0016,
+            outline=side * 0.0022,
+            letters_min=max(_LEGIBLE, round(min(side * 0.0115, typical * 0.16))),
+            letters_max=max(_LEGIBLE, round(side * 0.021)),
         )
 
-    def letters_for(self, box: np.ndarray) -> int:
-        """Return the letter height for one box: small instances get small labels."""
-        extent = float(np.sqrt((box[2] - box[0]) * (box[3] - box[1])))
-        return int(np.clip(round(extent * 0.12), self.letters_min, self.letters_max))
+    def letters_for(self, box: np.ndarray) -> list[int]:
+        """Return letter heights for one box, the best first; smaller ones where room is short."""
+        size = float(np.clip(_extent(box) * 0.12, self.letters_min, self.letters_max))
+        return sorted(
+            {max(_LEGIBLE, round(size * share)) for share in (1, 0.75, 0.5)}, reverse=True
+        )
+
+    def box_line_for(self, box: np.ndarray) -> int:
+        """Return the width of the line around one box."""
+        return max(1, round(min(self.box_line, _extent(box) * 0.012)))
+
+    def outline_for(self, box: np.ndarray) -> int:
+        """Return the width of the outline of one mask."""
+        return max(1, round(min(self.outline, _extent(box) * 0.02)))
+
+
+def _extent(box: np.ndarray) -> float:
+    """Return the side of a square of the area of a box."""
+    return float(np.sqrt((box[2] - box[0]) * (box[3] - box[1])))
 
 
 def _collect(
@@ -328,29 +318,6 @@ def _instance_colors(
     ]
 
 
-def instance_colors(class_ids: np.ndarray | None, color_by: str, count: int) -> list[Color]:
-    """Return one color per instance, the same in every call.
-
-    Args:
-        class_ids: [count] int, or None where the classes are unknown.
-        color_by: "class" or "instance": what gets a color of its own.
-        count: number of instances.
-
-    Returns:
-        RGB tuples of floats in 0..1.
-
-    Raises:
-        ValueError: `color_by` is another word.
-    """
-    if color_by not in ("class", "instance"):
-        raise ValueError(f"color_by is {color_by!r}; it must be 'class' or 'instance'")
-    if color_by == "instance" or class_ids is None:
-        return fixed_colors(count)
-    # Class 0 is the background, so the first color belongs to class 1.
-    palette = fixed_colors(max([1, *(int(k) for k in class_ids)]))
-    return [palette[max(0, int(k) - 1)] for k in class_ids]
-
-
 def _captions(
     captions: Sequence[str | None] | None,
     shapes: _Shapes,
@@ -364,22 +331,7 @@ def _captions(
                 f"captions has {len(captions)} entries; it must have one per box ({count})"
             )
         return [printable(caption or "") for caption in captions]
-    texts = []
-    for i in range(count):
-        parts = []
-        if shapes.class_ids is not None:
-            parts.append(_class_name(int(shapes.class_ids[i]), class_names))
-        if shapes.scores is not None:
-            parts.append(f"{float(shapes.scores[i]):.2f}")
-        texts.append(" ".join(parts))
-    return texts
-
-
-def _class_name(class_id: int, class_names: Sequence[str] | None) -> str:
-    """Return the name of a class in printable characters, "class 7" where it is unknown."""
-    if class_names is None or not 0 <= class_id < len(class_names):
-        return f"class {class_id}"
-    return printable(class_names[class_id])
+    return instance_captions(shapes.class_ids, class_names, shapes.scores, count)
 
 
 def _paint_mask(
@@ -389,9 +341,9 @@ def _paint_mask(
     index: int,
     color: _Rgb,
     alpha: float,
-    style: _Style,
+    width: int,
 ) -> None:
-    """Fill one mask inside its box and draw its outline."""
+    """Fill one mask inside its box and draw its outline, `width` pixels wide."""
     import cv2
 
     y1, x1, y2, x2 = box
@@ -404,7 +356,7 @@ def _paint_mask(
         crop, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE, offset=(int(x1), int(y1))
     )
     lines = [_smooth(contour) for contour in contours]
-    cv2.polylines(canvas, lines, True, color, style.outline, cv2.LINE_AA, shift=4)
+    cv2.polylines(canvas, lines, True, color, width, cv2.LINE_AA, shift=4)
 
 
 def _smooth(contour: np.ndarray) -> np.ndarray:
@@ -429,139 +381,14 @@ def _paint_labels(
     order: Sequence[int],
     style: _Style,
 ) -> None:
-    """Write the labels, each where it hides as little as possible of labels and instances."""
-    taken = np.zeros((0, 4), dtype=np.int64)
-    shown = boxes[list(order)]
+    """Write the labels, each where it hides as little as possible of the instances."""
+    placer = LabelPlacer(boxes, (0, 0, *canvas.shape[:2]))
     for i in order:
-        if not texts[i]:
-            continue
-        tag = _tag(texts[i], style.letters_for(boxes[i]), palette[i])
-        height, width = tag.shape[:2]
-        place = _place(boxes[i], height, width, canvas.shape, taken, shown)
-        if place is None:
-            continue
-        y, x = place
-        taken = np.vstack([taken, [y, x, y + height, x + width]])
-        region = canvas[y : y + height, x : x + width]
-        region[:] = tag[: region.shape[0], : region.shape[1]]
-
-
-def _tag(text: str, size: int, color: _Rgb) -> np.ndarray:
-    """Return a label as an image: letters on `color`, dark or light for the higher contrast."""
-    letters = _letters(text, size)
-    padding = max(2, round(size * 0.25))
-    ink = _LIGHT if np.dot(color, (0.299, 0.587, 0.114)) < 140 else _DARK
-    coverage = np.pad(letters, ((padding // 2, padding // 2), (padding, padding)))[..., None]
-    background = np.array(color, np.float32)
-    tag = background + coverage * (np.array(ink, np.float32) - background)
-    return np.rint(tag).astype(np.uint8)
-
-
-def _place(
-    box: np.ndarray,
-    height: int,
-    width: int,
-    shape: Sequence[int],
-    taken: np.ndarray,
-    boxes: np.ndarray,
-) -> tuple[int, int] | None:
-    """Return the upper left corner (y, x) of a label, None where there is no room for it.
-
-    The candidates are at the corners of the box, outside and inside, in order of preference. The
-    cost of each is the share of the label that would hide other labels, plus the shares of the
-    instances that it would hide.
-    """
-    y1, x1, y2, x2 = box
-    right = x2 - width
-    candidates = [(y1 - height, x1), (y1 - height, right), (y1, x1), (y2, x1), (y2, right)]
-    candidates += [(y2 - height, x1), (y2 - height, right), (y1, x2), (y1, x1 - width)]
-    room = (max(0, shape[0] - height), max(0, shape[1] - width))
-    corners = np.clip(np.array(candidates), 0, room)
-    tags = np.concatenate([corners, corners + np.array([height, width])], axis=1)
-    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    hidden = _intersections(tags, taken).sum(axis=1) / (height * width)
-    covered = (_intersections(tags, boxes) / areas).sum(axis=1)
-    best = np.argmin(3 * hidden + covered + 0.01 * np.arange(len(tags)))
-    # Over another label neither could be read, and over a whole instance it hides too much.
-    if hidden[best] > 0.3 or covered[best] > 1:
-        return None
-    y, x = corners[best]
-    return int(y), int(x)
-
-
-def _intersections(boxes1: np.ndarray, boxes2: np.ndarray) -> np.ndarray:
-    """Return the common area in pixels of every pair, [N1, N2]."""
-    low = np.maximum(boxes1[:, None, :2], boxes2[None, :, :2])
-    high = np.minimum(boxes1[:, None, 2:], boxes2[None, :, 2:])
-    return np.maximum(high - low, 0).prod(axis=2)
-
-
-@functools.lru_cache(maxsize=512)
-def _letters(text: str, size: int) -> np.ndarray:
-    """Return the coverage of a text, [height, width] float32 in 0..1, in letters of `size` pixels.
-
-    The font is DejaVu Sans Bold, which matplotlib includes: Latin, Greek and Cyrillic letters.
-    Other scripts use a font that is installed. The height depends on `size` alone, so that all
-    labels have the same height.
-    """
-    from PIL import Image, ImageDraw
-
-    ascent, descent = _font(_plain_face(), size).getmetrics()
-    missing = frozenset() if text.isascii() else _characters(text) - _glyphs_of(_plain_face())
-    font = _font(_face_with(missing), size)
-    width = max(1, int(np.ceil(font.getlength(text))))
-    image = Image.new("L", (width, ascent + descent), 0)
-    ImageDraw.Draw(image).text((0, ascent), text, fill=255, font=font, anchor="ls")
-    return np.asarray(image, dtype=np.float32) / 255
-
-
-@functools.lru_cache(maxsize=32)
-def _font(face: str, size: int) -> Any:
-    """Load a font file at `size` pixels."""
-    from PIL import ImageFont
-
-    return ImageFont.truetype(face, size)
-
-
-@functools.cache
-def _plain_face() -> str:
-    """Return the font file for labels."""
-    import matplotlib
-
-    return str(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans-Bold.ttf"))
-
-
-def _characters(text: str) -> frozenset[int]:
-    """Return the code points of a text without its blanks."""
-    return frozenset(ord(letter) for letter in text if not letter.isspace())
-
-
-@functools.lru_cache(maxsize=2)
-def _glyphs_of(face: str) -> frozenset[int]:
-    """Return the code points that a font file has glyphs for; none if it cannot be read."""
-    from matplotlib.ft2font import FT2Font
-
-    try:
-        return frozenset(FT2Font(face).get_charmap())
-    except (OSError, RuntimeError):
-        return frozenset()
-
-
-@functools.lru_cache(maxsize=256)
-def _face_with(missing: frozenset[int]) -> str:
-    """Return the first installed font with these characters and digits, or the plain one."""
-    from matplotlib import font_manager
-
-    if not missing:
-        return _plain_face()
-    wanted = missing | _characters("0123456789.")
-    for face in sorted({font.fname for font in font_manager.fontManager.ttflist}):
-        # LastResort has a glyph for every character: a box with the name of its script.
-        if "LastResort" not in face and wanted <= _glyphs_of(face):
-            return face
-    warnings.warn(
-        f"no installed font has {''.join(map(chr, sorted(missing)))!r}: labels show boxes instead. "
-        "Install one (for Chinese, Japanese and Korean: fonts-noto-cjk).",
-        stacklevel=2,
-    )
-    return _plain_face()
+        for size in style.letters_for(boxes[i]) if texts[i] else ():
+            tag = label_image(texts[i], size, palette[i])
+            place = placer.place(boxes[i], *tag.shape[:2])
+            if place is not None:
+                y, x = (int(value) for value in place)
+                region = canvas[y : y + tag.shape[0], x : x + tag.shape[1]]
+                region[:] = tag[: region.shape[0], : region.shape[1]]
+                break

@@ -2,41 +2,162 @@
 
 from __future__ import annotations
 
+import difflib
+import unicodedata
+from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from mrcnn.files.names import printable
 
-def match_classes(model_names: Sequence[str], data_names: Sequence[str]) -> list[int]:
-    """Return the dataset's class id for each class of the model, 0 where there is none.
+# What readers call the only class of a dataset that names none.
+NAMELESS = "object"
 
-    Names are compared without letter case. Where the names of the model are unknown ("class 1"),
-    or those of the dataset ("object", its only class), classes are matched by number if both
-    have the same number of classes.
+
+@dataclass(frozen=True)
+class ClassMatch:
+    """The classes of a model and those of a dataset that mean the same.
+
+    Attributes:
+        numbers: the dataset's class id for each class of the model, 0 for none.
+        respelled: (name in the model, name in the dataset) of pairs that are spelled differently.
+        not_in_model: names of the dataset's classes that the model lacks.
+        not_in_data: names of the model's classes that the dataset lacks.
+        by_number: whether names are unknown on one side and the order decided.
+    """
+
+    numbers: list[int]
+    respelled: list[tuple[str, str]]
+    not_in_model: list[str]
+    not_in_data: list[str]
+    by_number: bool = False
+
+    @property
+    def class_ids(self) -> list[int]:
+        """The dataset's class ids that the model has, sorted."""
+        return sorted({number for number in self.numbers if number})
+
+    def notes(self) -> list[str]:
+        """Return sentences for the user about all that is not matched by an equal name."""
+        notes = []
+        if self.by_number:
+            notes.append("Classes are matched by their order, as one side has no names.")
+        elif self.respelled:
+            pairs = ", ".join(f"{model!r} is {data!r}" for model, data in self.respelled[:10])
+            rest = f" and {len(self.respelled) - 10} more" if len(self.respelled) > 10 else ""
+            notes.append(f"Classes whose names differ only in spelling: {pairs}{rest}.")
+        if self.not_in_model:
+            number = len(self.not_in_model) + len(self.class_ids)
+            notes.append(
+                f"Left out of all figures, as the model does not have them: "
+                f"{len(self.not_in_model)} of the {number} classes of the dataset "
+                f"({listed_names(self.not_in_model)})."
+            )
+        return notes
+
+
+def match_classes(model_names: Sequence[str], data_names: Sequence[str]) -> ClassMatch:
+    """Match the classes of a model with those of a dataset.
+
+    Equal names belong together; then those that differ only in letter case, spaces, underscores
+    and hyphens. Where the names of the model are unknown ("class 1"), or those of the dataset
+    ("object", its only class), classes are matched by number if both have the same number of
+    classes.
+
+    Args:
+        model_names: names by class id, the background first.
+        data_names: the same of the dataset.
 
     Raises:
-        ValueError: the model and the dataset have no class in common.
+        ValueError: there is no class in common, or a name could be several of the other side.
     """
-    known = {str(name).lower(): number for number, name in enumerate(data_names) if number}
-    numbers = [0, *(known.get(str(name).lower(), 0) for name in model_names[1:])]
-    if any(numbers):
-        return numbers
-    nameless = all(name == f"class {k}" for k, name in enumerate(model_names[1:], start=1))
-    nameless = nameless or list(data_names[1:]) == ["object"]
-    if nameless and len(model_names) == len(data_names):
-        return list(range(len(model_names)))
-    hint = ""
-    if list(data_names[1:]) == ["object"]:  # what readers call a class without a name
-        hint = "; the option class_name=NAME gives that of the dataset a name"
-    raise ValueError(
-        f"the classes of the model are {_some(model_names[1:])}, those of the dataset are "
-        f"{_some(data_names[1:])}; they must have a name in common{hint}"
+    model = [str(name) for name in model_names]
+    data = [str(name) for name in data_names]
+    numbers = _equal_names(model, data)
+    respelled = _similar_names(model, data, numbers)
+    by_number = not any(numbers) and _is_nameless(model, data)
+    if by_number:
+        numbers = list(range(len(model)))
+    if not any(numbers):
+        raise ValueError(_no_match(model[1:], data[1:]))
+    return ClassMatch(
+        numbers,
+        respelled,
+        [name for number, name in enumerate(data) if number and number not in numbers],
+        [name for name, number in zip(model[1:], numbers[1:], strict=True) if not number],
+        by_number,
     )
 
 
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(map(str, names[:5])) + (", ..." if len(names) > 5 else "")
+def listed_names(names: Sequence[str], limit: int = 8) -> str:
+    """Return the first names, printable and separated by commas, and the number of the others."""
+    rest = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(printable(name) for name in names[:limit]) + rest
+
+
+def _equal_names(model: list[str], data: list[str]) -> list[int]:
+    known = {name: number for number, name in reversed(list(enumerate(data))) if number}
+    return [0, *(known.get(name, 0) for name in model[1:])]
+
+
+def _similar_names(model: list[str], data: list[str], numbers: list[int]) -> list[tuple[str, str]]:
+    """Match the names left over, in place; return the pairs."""
+    left_in_data, left_in_model = defaultdict(list), defaultdict(list)
+    for number, name in enumerate(data):
+        if number and number not in numbers:
+            left_in_data[_key(name)].append(number)
+    for number, name in enumerate(model):
+        if number and not numbers[number]:
+            left_in_model[_key(name)].append(number)
+    pairs = []
+    for key, model_ids in left_in_model.items():
+        data_ids = left_in_data.get(key, [])
+        if not data_ids:
+            continue
+        if len(data_ids) > 1 or len(model_ids) > 1:
+            ours = listed_names([model[number] for number in model_ids])
+            theirs = listed_names([data[number] for number in data_ids])
+            raise ValueError(
+                f"the classes {ours} of the model and {theirs} of the dataset differ only in "
+                "spelling; each must be like one name of the other side"
+            )
+        numbers[model_ids[0]] = data_ids[0]
+        pairs.append((model[model_ids[0]], data[data_ids[0]]))
+    return pairs
+
+
+def _key(name: str) -> str:
+    """Return what names that differ only in case, spaces, underscores and hyphens share."""
+    folded = unicodedata.normalize("NFKC", name).casefold()
+    return "".join(letter for letter in folded if letter not in "_-" and not letter.isspace())
+
+
+def _is_nameless(model: list[str], data: list[str]) -> bool:
+    numbered = all(name == f"class {k}" for k, name in enumerate(model[1:], start=1))
+    return len(model) == len(data) and (numbered or data[1:] == [NAMELESS])
+
+
+def _no_match(model: list[str], data: list[str]) -> str:
+    """Return the message that both sides have no class in common."""
+    text = (
+        f"the classes of the model are {listed_names(model)}; those of the dataset are "
+        f"{listed_names(data)}; they must have a name in common"
+    )
+    if data == [NAMELESS]:
+        return (
+            f"{text}. The only class of this dataset has no name: give it one with the reader's "
+            "option class_name, on the command line for example --option "
+            f"class_name={printable(model[0]) if model else 'NAME'}"
+        )
+    nearest = [
+        f"{printable(name)} and {printable(close[0])}"
+        for name in data[:100]
+        if (close := difflib.get_close_matches(name, model, 1, 0.6))
+    ]
+    return f"{text} (the nearest: {', '.join(nearest[:3])})" if nearest else text
 
 
 class RenumberedClasses:

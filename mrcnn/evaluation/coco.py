@@ -13,16 +13,16 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from mrcnn.detection.results import Detections
+from mrcnn.evaluation.cocoeval import class_metrics, coco_index, total_metrics
+from mrcnn.evaluation.detection_pass import DetectionPass
 from mrcnn.evaluation.detections import (
     check_detections,
     detections_from_coco,
@@ -67,9 +67,15 @@ class CocoEvaluator:
         masks: False evaluates boxes only, for models and datasets without masks.
         use_annotations: whether a Dataset's own COCO annotations are the truth (True), or
             `load_mask` (False); None decides image by image (see `DatasetTruth`).
+        class_ids: classes to evaluate; None (the default) for all. True objects and detections
+            of other classes are left out of everything.
+
+    Attributes:
+        image_ids: the images that are evaluated.
+        unreadable: reason by image id of the images that `leave_out` removed.
 
     Raises:
-        ValueError: if an image id is not in the dataset.
+        ValueError: if an image id or a class id is not in the dataset.
     """
 
     def __init__(
@@ -78,6 +84,7 @@ class CocoEvaluator:
         image_ids: Sequence[Any] | None = None,
         masks: bool = True,
         use_annotations: bool | None = None,
+        class_ids: Sequence[int] | None = None,
     ) -> None:
         self.truth: GroundTruth = open_ground_truth(dataset, masks, use_annotations)
         if masks and not self.truth.masks:
@@ -88,8 +95,35 @@ class CocoEvaluator:
         self.image_ids = list(dict.fromkeys(plain_ids))
         for image_id in self.image_ids:
             self.truth.check_image_id(image_id)
+        self.unreadable: dict[Any, str] = {}
         self._chosen = set(self.image_ids)
+        self._class_ids = None if class_ids is None else {int(class_id) for class_id in class_ids}
+        unknown = sorted((self._class_ids or set()) - self.truth.class_names.keys())
+        if unknown:
+            raise ValueError(f"class_ids has {unknown[0]}; it must hold classes of the dataset")
         self._detections: dict[Any, Detections] = {}
+
+    @property
+    def class_names(self) -> dict[int, str]:
+        """Names of the evaluated classes by class id, without the background."""
+        names = self.truth.class_names
+        return {
+            k: name for k, name in names.items() if self._class_ids is None or k in self._class_ids
+        }
+
+    def objects(self, image_id: Any) -> list[dict[str, Any]]:
+        """Return the true objects of the evaluated classes, as in `ImageTruth.objects`."""
+        found = self.truth.load(image_id).objects
+        if self._class_ids is None:
+            return found
+        return [one for one in found if one["class_id"] in self._class_ids]
+
+    def leave_out(self, image_id: Any, reason: str) -> None:
+        """Evaluate without an image, because it cannot be read; see `unreadable`."""
+        self.image_ids.remove(image_id)
+        self._chosen.remove(image_id)
+        self._detections.pop(image_id, None)
+        self.unreadable[image_id] = reason
 
     def add(self, image_id: Any, result: Mapping[str, Any]) -> None:
         """Add the detections of one image; a second call for an image replaces the first.
@@ -108,7 +142,8 @@ class CocoEvaluator:
             self.truth.check_image_id(image_id)
             raise ValueError(f"image_id {image_id!r} is not one of the chosen image_ids")
         size = self.truth.load(image_id).size
-        self._detections[image_id] = check_detections(result, size, self.masks, image_id)
+        found = check_detections(result, size, self.masks, image_id)
+        self._detections[image_id] = found.of_classes(self._class_ids)
 
     def add_coco_results(
         self, results: Sequence[Mapping[str, Any]] | str | os.PathLike[str]
@@ -138,9 +173,8 @@ class CocoEvaluator:
         for image_id in self.image_ids:
             found = by_image.get(self.truth.source_image_ids[image_id])
             if found:
-                self._detections[image_id] = detections_from_coco(
-                    self.truth, image_id, found, self.masks
-                )
+                read = detections_from_coco(self.truth, image_id, found, self.masks)
+                self._detections[image_id] = read.of_classes(self._class_ids)
 
     def reset(self) -> None:
         """Remove all detections and keep the true objects, for the next evaluation."""
@@ -176,7 +210,7 @@ class CocoEvaluator:
         objects: Counter[int] = Counter()
         crowds = 0
         for image_id in self.image_ids:
-            for one in self.truth.load(image_id).objects:
+            for one in self.objects(image_id):
                 crowds += one["iscrowd"]
                 objects[one["class_id"]] += 1 - one["iscrowd"]
         detected = Counter(
@@ -184,26 +218,27 @@ class CocoEvaluator:
             for image_id in self.image_ids
             for class_id in self.detections(image_id).class_ids
         )
-        per_class = {kind: _average_precisions(run) for kind, run in evaluations.items()}
+        per_class = {kind: class_metrics(run) for kind, run in evaluations.items()}
         classes = [
             ClassReport(
                 class_id,
                 self.truth.class_name(class_id),
                 objects[class_id],
                 detected[class_id],
-                *per_class["box"].get(class_id, (np.nan, np.nan)),
-                *per_class.get("mask", {}).get(class_id, (np.nan, np.nan)),
+                per_class["box"].get(class_id, CocoMetrics()),
+                per_class["mask"].get(class_id, CocoMetrics()) if self.masks else None,
             )
             for class_id in sorted(objects.keys() | detected.keys())
         ]
         return CocoReport(
-            box=_metrics(evaluations["box"]),
-            mask=_metrics(evaluations["mask"]) if self.masks else None,
+            box=total_metrics(evaluations["box"]),
+            mask=total_metrics(evaluations["mask"]) if self.masks else None,
             classes=classes,
             num_images=len(self.image_ids),
             num_objects=sum(objects.values()),
             num_crowds=crowds,
             num_detections=sum(detected.values()),
+            num_unreadable=len(self.unreadable),
         )
 
     def run(self, kind: str = "mask", iou_thresholds: Sequence[float] | None = None) -> Any:
@@ -226,11 +261,11 @@ class CocoEvaluator:
         if kind == "mask" and not self.masks:
             raise ValueError("kind is 'mask'; it must be 'box' where the evaluator has masks=False")
         image_ids = self.truth.sorted_image_ids(self.image_ids)
-        class_ids = {o["class_id"] for i in image_ids for o in self.truth.load(i).objects}
+        class_ids = {one["class_id"] for i in image_ids for one in self.objects(i)}
         with contextlib.redirect_stdout(io.StringIO()):
             evaluation = COCOeval(
-                _coco_index(self._true_annotations(image_ids), class_ids, len(image_ids)),
-                _coco_index(
+                coco_index(self._true_annotations(image_ids), class_ids, len(image_ids)),
+                coco_index(
                     self._detected_annotations(image_ids, kind, class_ids),
                     class_ids,
                     len(image_ids),
@@ -245,7 +280,7 @@ class CocoEvaluator:
 
     def _true_annotations(self, image_ids: Sequence[Any]) -> Iterator[dict[str, Any]]:
         for position, image_id in enumerate(image_ids):
-            for one in self.truth.load(image_id).objects:
+            for one in self.objects(image_id):
                 yield {**one, "image_id": position, "category_id": one["class_id"]}
 
     def _detected_annotations(
@@ -281,10 +316,11 @@ def evaluate_coco(
     image_ids: Sequence[int] | None = None,
     batch_size: int | None = None,
     limit: int | None = None,
-    progress: bool = True,
+    progress: bool | Callable[[int, int], None] = True,
     evaluator: CocoEvaluator | None = None,
     results_path: str | os.PathLike[str] | None = None,
     refiner: Any = None,
+    keep_going: bool = False,
 ) -> CocoReport:
     """Detect on every image of a dataset and compute COCO's figures, boxes and masks.
 
@@ -294,17 +330,21 @@ def evaluate_coco(
         image_ids: images to evaluate; None for all.
         batch_size: images per call of `detect`; None for `model.config.BATCH_SIZE`.
         limit: evaluate only the first `limit` images; None or 0 for all.
-        progress: show a progress bar.
+        progress: show a progress bar; or a function that is called with the number of images
+            done and of all images after each batch.
         evaluator: take this evaluator (and its images) instead of a new one; its
-            detections are removed first.
+            detections are removed first. `mrcnn.evaluation.save_page` makes a page of it.
         results_path: write the detections there as a COCO results json.
         refiner: sharpens the masks: what `MaskRCNN.detect` takes as `refiner`.
+        keep_going: evaluate without the images that cannot be read instead of raising their
+            error; they are in `evaluator.unreadable`.
 
     Returns:
         The figures; `print` shows a table.
 
     Raises:
-        ValueError: if `batch_size` or `limit` is negative or an image id unknown.
+        ValueError: if `batch_size` or `limit` is negative, an image id unknown, or no image can
+            be read.
     """
     if limit is not None and limit < 0:
         raise ValueError(f"limit is {limit}; it must be at least 0")
@@ -318,97 +358,9 @@ def evaluate_coco(
     evaluator.reset()
     # Passed only when given: a model of another class may lack the argument.
     options = {} if refiner is None else {"refiner": refiner}
-    seconds = _detect_all(model, dataset, evaluator, batch_size, progress, options)
+    seconds = DetectionPass(model, dataset, evaluator, keep_going, options).run(
+        batch_size, progress
+    )
     if results_path is not None:
         evaluator.save_results(results_path)
-    return replace(
-        evaluator.summarize(), seconds_per_image=seconds / max(1, len(evaluator.image_ids))
-    )
-
-
-def _detect_all(
-    model: Any,
-    dataset: Any,
-    evaluator: CocoEvaluator,
-    batch_size: int,
-    progress: bool,
-    options: Mapping[str, Any],
-) -> float:
-    """Fill the evaluator, with `options` of `detect`; return the seconds spent in `detect`.
-
-    One thread loads the next images and encodes the last results while the model works;
-    only one, so that the dataset need not be safe for threads.
-    """
-    from tqdm import tqdm
-
-    ids = evaluator.image_ids
-    batches = [ids[start : start + batch_size] for start in range(0, len(ids), batch_size)]
-
-    def load(batch: Sequence[Any]) -> list[np.ndarray]:
-        return [dataset.load_image(image_id) for image_id in batch]
-
-    def store(batch: Sequence[Any], results: Sequence[Mapping[str, Any]]) -> None:
-        for image_id, result in zip(batch, results, strict=True):
-            evaluator.add(image_id, result)
-
-    seconds, storing = 0.0, None
-    loading: Future[list[np.ndarray]]
-    bar = tqdm(total=len(ids), desc="Evaluating", unit="image", disable=not progress)
-    with bar, ThreadPoolExecutor(1) as worker:
-        if batches:
-            loading = worker.submit(load, batches[0])
-        for position, batch in enumerate(batches):
-            images = loading.result()
-            if position + 1 < len(batches):
-                loading = worker.submit(load, batches[position + 1])
-            start = time.perf_counter()
-            results = model.detect(images, verbose=0, **options)
-            seconds += time.perf_counter() - start
-            # Waiting for the store before bounds the masks in memory to two batches.
-            if storing is not None:
-                storing.result()
-            storing = worker.submit(store, batch, results)
-            bar.update(len(batch))
-        if storing is not None:
-            storing.result()
-    return seconds
-
-
-def _coco_index(annotations: Iterator[dict[str, Any]], class_ids: set[int], num_images: int) -> Any:
-    """Return a `pycocotools.coco.COCO` of annotations made in memory."""
-    from pycocotools.coco import COCO
-
-    index = COCO()
-    index.dataset = {
-        "images": [{"id": position} for position in range(num_images)],
-        "categories": [{"id": class_id} for class_id in sorted(class_ids)],
-        # From 1: COCOeval takes a match with id 0 for no match.
-        "annotations": [{**one, "id": number} for number, one in enumerate(annotations, 1)],
-    }
-    # Segmentations are compressed already, so COCO never asks for heights and widths.
-    index.createIndex()
-    index.annToRLE = lambda annotation: annotation["segmentation"]
-    return index
-
-
-def _metrics(evaluation: Any) -> CocoMetrics:
-    if not len(evaluation.params.catIds):
-        return CocoMetrics()
-    with contextlib.redirect_stdout(io.StringIO()):
-        evaluation.summarize()
-    # pycocotools writes -1 where a figure is not defined.
-    return CocoMetrics(*(float(v) if v > -1 else float("nan") for v in evaluation.stats))
-
-
-def _average_precisions(evaluation: Any) -> dict[int, tuple[float, float]]:
-    """Return class id -> (AP over all thresholds, AP at the first one, 0.50)."""
-    values: dict[int, tuple[float, float]] = {}
-    if not len(evaluation.params.catIds):
-        return values
-    precision = evaluation.eval["precision"]
-    for index, class_id in enumerate(evaluation.params.catIds):
-        # [threshold, recall] for all areas and the largest number of detections.
-        of_class = precision[:, :, index, 0, -1]
-        if (of_class > -1).any():
-            values[int(class_id)] = (float(of_class.mean()), float(of_class[0].mean()))
-    return values
+    return replace(evaluator.summarize(), seconds_per_image=seconds)

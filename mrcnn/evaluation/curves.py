@@ -10,11 +10,12 @@ import csv
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 
 from mrcnn.evaluation.coco import CocoEvaluator
+from mrcnn.evaluation.pairs import pair_objects
 from mrcnn.files.atomic import atomic_path
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "OperatingPoint",
     "PrecisionRecallCurve",
     "confusion_matrix",
+    "overall_curve",
     "precision_recall_curves",
     "save_curves_csv",
 ]
@@ -71,6 +73,12 @@ class PrecisionRecallCurve:
         """`[N]` harmonic mean of precision and recall (0 where both are 0)."""
         total = self.precision + self.recall
         return 2 * self.precision * self.recall / np.where(total > 0, total, 1.0)
+
+    @property
+    def hits(self) -> np.ndarray:
+        """`[N]` whether each detection is correct."""
+        found = np.rint(self.recall * self.num_objects).astype(np.int64)
+        return np.diff(found, prepend=0) > 0
 
     def at(self, score_threshold: float) -> OperatingPoint:
         """Return precision, recall and F1 of the detections of at least this score.
@@ -133,21 +141,76 @@ def precision_recall_curves(
         counted = [~e["dtIgnore"][0].astype(bool) for e in entries]
         scores = [np.array(e["dtScores"])[keep] for e, keep in zip(entries, counted, strict=True)]
         hits = [e["dtMatches"][0][keep] > 0 for e, keep in zip(entries, counted, strict=True)]
-        all_scores = np.concatenate(scores)
-        order = np.argsort(-all_scores, kind="stable")
-        found = np.cumsum(np.concatenate(hits)[order])
-        curves[class_id] = PrecisionRecallCurve(
+        curves[class_id] = _curve(
             class_id,
             evaluator.truth.class_name(class_id),
             kind,
             float(iou_threshold),
-            all_scores[order],
-            found / np.arange(1, len(found) + 1),
-            found / num_objects,
+            np.concatenate(scores),
+            np.concatenate(hits),
             num_objects,
             float(evaluation.eval["precision"][0, :, position, 0, -1].mean()),
         )
     return curves
+
+
+def overall_curve(
+    curves: Mapping[int, PrecisionRecallCurve], evaluator: CocoEvaluator
+) -> PrecisionRecallCurve | None:
+    """Return one curve over the detections of all classes together.
+
+    A class without true objects has no curve of its own; its detections are wrong ones here.
+
+    Args:
+        curves: what `precision_recall_curves` returns for `evaluator`.
+        evaluator: the detections.
+
+    Returns:
+        A curve of class id 0, whose `average_precision` is the mean over the classes; None where
+        there is no true object.
+    """
+    if not curves:
+        return None
+    wrong = [
+        found.scores[~np.isin(found.class_ids, list(curves))]
+        for found in map(evaluator.detections, evaluator.image_ids)
+    ]
+    parts = list(curves.values())
+    scores = np.concatenate([*(part.scores for part in parts), *wrong])
+    num_wrong = len(scores) - sum(len(part.scores) for part in parts)
+    hits = np.concatenate([*(part.hits for part in parts), np.zeros(num_wrong, bool)])
+    num_objects = sum(part.num_objects for part in parts)
+    mean = float(np.mean([part.average_precision for part in parts]))
+    first = parts[0]
+    return _curve(
+        0, "all classes", first.kind, first.iou_threshold, scores, hits, num_objects, mean
+    )
+
+
+def _curve(
+    class_id: int,
+    name: str,
+    kind: str,
+    iou_threshold: float,
+    scores: np.ndarray,
+    hits: np.ndarray,
+    num_objects: int,
+    average_precision: float,
+) -> PrecisionRecallCurve:
+    """Return the curve of detections in any order, of which `hits` are correct."""
+    order = np.argsort(-scores, kind="stable")
+    found = np.cumsum(hits[order])
+    return PrecisionRecallCurve(
+        class_id,
+        name,
+        kind,
+        iou_threshold,
+        scores[order],
+        found / np.arange(1, len(found) + 1),
+        found / num_objects,
+        num_objects,
+        average_precision,
+    )
 
 
 @contextlib.contextmanager
@@ -213,7 +276,34 @@ class ConfusionMatrix:
         """Return the matrix without the classes that neither occur nor were detected."""
         occurs = self.counts.sum(axis=0) + self.counts.sum(axis=1) > 0
         occurs[0] = True
-        keep = np.flatnonzero(occurs)
+        return self._part(np.flatnonzero(occurs))
+
+    def confusions(self) -> list[tuple[int, int]]:
+        """Return (row, column) of every two classes that were confused, the most often first."""
+        counts = self._errors()
+        counts[0], counts[:, 0] = 0, 0
+        pairs = [(int(row), int(column)) for row, column in zip(*np.nonzero(counts), strict=True)]
+        return sorted(pairs, key=lambda pair: -counts[pair])
+
+    def most_errors(self, limit: int) -> ConfusionMatrix:
+        """Return the part of at most `limit` classes with the most errors, in their old order.
+
+        The classes that are confused most often come first, both of each pair; then those that
+        are missed or detected where there is nothing. The background is kept and not counted.
+        """
+        errors = self._errors()
+        with_background = errors[0] + errors[:, 0]
+        order = [index for pair in self.confusions() for index in pair]
+        order += (np.argsort(-with_background[1:], kind="stable") + 1).tolist()
+        chosen = list(dict.fromkeys(order))[:limit]
+        return self._part(np.array([0, *sorted(chosen)]))
+
+    def _errors(self) -> np.ndarray:
+        """Return the counts without those on the diagonal."""
+        return self.counts - np.diag(np.diag(self.counts))
+
+    def _part(self, keep: np.ndarray) -> ConfusionMatrix:
+        """Return the rows and columns `keep`."""
         return ConfusionMatrix(
             self.counts[np.ix_(keep, keep)],
             [self.class_ids[index] for index in keep],
@@ -246,10 +336,7 @@ def confusion_matrix(
 ) -> ConfusionMatrix:
     """Return the confusion matrix over all images of an evaluator.
 
-    In each image detections take, from the highest score down, the free object with the
-    highest overlap, of any class. A detection that fits no free object but lies in a
-    crowd (that share of its own area reaches the threshold) is left out; crowds are never
-    missed.
+    Detections and objects are paired as by `mrcnn.evaluation.pairs.pair_objects`.
 
     Args:
         evaluator: detections and true objects.
@@ -258,7 +345,7 @@ def confusion_matrix(
         kind: `"mask"` or `"box"` overlap.
 
     Returns:
-        The matrix over the background and all classes of the dataset.
+        The matrix over the background and all evaluated classes.
 
     Raises:
         ValueError: if a threshold is out of range or the kind not available.
@@ -271,62 +358,17 @@ def confusion_matrix(
             f"kind is {kind!r}; it must be 'box', or 'mask' where masks were collected"
         )
     pairs = [
-        pair
+        (pair.true_class, pair.detected_class)
         for image_id in evaluator.image_ids
-        for pair in _pair_classes(evaluator, image_id, iou_threshold, score_threshold, kind)
+        for pair in pair_objects(evaluator, image_id, iou_threshold, score_threshold, kind)
     ]
-    class_ids = sorted({0, *evaluator.truth.class_names, *(i for pair in pairs for i in pair)})
+    class_ids = sorted({0, *evaluator.class_names, *(i for pair in pairs for i in pair)})
     index_of = {class_id: index for index, class_id in enumerate(class_ids)}
     counts = np.zeros((len(class_ids), len(class_ids)), np.int64)
     for true_class, detected_class in pairs:
         counts[index_of[true_class], index_of[detected_class]] += 1
     names = ["background", *(evaluator.truth.class_name(class_id) for class_id in class_ids[1:])]
     return ConfusionMatrix(counts, class_ids, names, float(iou_threshold), float(score_threshold))
-
-
-def _pair_classes(
-    evaluator: CocoEvaluator,
-    image_id: Any,
-    iou_threshold: float,
-    score_threshold: float,
-    kind: str,
-) -> list[tuple[int, int]]:
-    """Return (true class, detected class) of one image, with 0 for what has no partner."""
-    objects = evaluator.truth.load(image_id).objects
-    found = evaluator.detections(image_id)
-    order = [
-        i for i in np.argsort(-found.scores, kind="stable") if found.scores[i] >= score_threshold
-    ]
-    crowd = np.array([bool(one["iscrowd"]) for one in objects], bool)
-    overlaps = _overlaps(objects, found, order, kind)
-    # An overlap equal to the threshold counts, as in COCO.
-    close = overlaps >= min(iou_threshold, 1 - 1e-10)
-    free = ~crowd
-    pairs = []
-    for row, index in enumerate(order):
-        candidates = np.flatnonzero(close[row] & free)
-        if candidates.size:
-            best = candidates[np.argmax(overlaps[row, candidates])]
-            free[best] = False
-            pairs.append((objects[best]["class_id"], int(found.class_ids[index])))
-        elif not (close[row] & crowd).any():
-            pairs.append((0, int(found.class_ids[index])))
-    pairs += [(objects[index]["class_id"], 0) for index in np.flatnonzero(free)]
-    return pairs
-
-
-def _overlaps(objects: list[dict[str, Any]], found: Any, order: list[int], kind: str) -> np.ndarray:
-    """Return `[detections, objects]` IoU; for a crowd the share of the detection inside it."""
-    from pycocotools import mask as mask_utils
-
-    if not objects or not order:
-        return np.zeros((len(order), len(objects)))
-    crowd = [one["iscrowd"] for one in objects]
-    if kind == "mask":
-        detected = [found.masks[index] for index in order]
-        return mask_utils.iou(detected, [one["segmentation"] for one in objects], crowd)
-    boxes = np.array([one["bbox"] for one in objects], float)
-    return mask_utils.iou(found.boxes[order].astype(float), boxes, crowd)
 
 
 def _check_iou_threshold(iou_threshold: float) -> None:

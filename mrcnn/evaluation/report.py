@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from mrcnn.files.atomic import write_text
+from mrcnn.files.names import printable
 
 __all__ = ["ClassReport", "CocoMetrics", "CocoReport"]
 
@@ -47,27 +48,53 @@ class CocoMetrics:
 
 @dataclass(frozen=True)
 class ClassReport:
-    """Figures of one class.
+    """Figures of one class; nan where there is no true object.
 
     Attributes:
         class_id: class id in this package (1 is the first class).
         name: name of the class.
         num_objects: True objects that are not crowds.
         num_detections: detections of the class.
-        box_AP: AP of the boxes over IoU 0.50..0.95; nan where there is no true object.
-        box_AP50: the same at IoU 0.50.
-        mask_AP: AP of the masks over IoU 0.50..0.95; nan where masks were not evaluated.
-        mask_AP50: the same at IoU 0.50.
+        box: figures of the boxes.
+        mask: figures of the masks, or None where only boxes were evaluated.
     """
 
     class_id: int
     name: str
     num_objects: int
     num_detections: int
-    box_AP: float = _NAN
-    box_AP50: float = _NAN
-    mask_AP: float = _NAN
-    mask_AP50: float = _NAN
+    box: CocoMetrics = CocoMetrics()
+    mask: CocoMetrics | None = None
+
+    @property
+    def box_AP(self) -> float:
+        """AP of the boxes over IoU 0.50..0.95."""
+        return self.box.AP
+
+    @property
+    def box_AP50(self) -> float:
+        """AP of the boxes at IoU 0.50."""
+        return self.box.AP50
+
+    @property
+    def mask_AP(self) -> float:
+        """AP of the masks over IoU 0.50..0.95; nan where masks were not evaluated."""
+        return self.mask.AP if self.mask else _NAN
+
+    @property
+    def mask_AP50(self) -> float:
+        """AP of the masks at IoU 0.50; nan where masks were not evaluated."""
+        return self.mask.AP50 if self.mask else _NAN
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, the figures as `box_AP` .. `mask_ARl`; nan becomes None."""
+        return {
+            "class_id": self.class_id,
+            "name": self.name,
+            "num_objects": self.num_objects,
+            "num_detections": self.num_detections,
+            **_without_nan(_flat(self.box, self.mask)),
+        }
 
 
 @dataclass(frozen=True)
@@ -85,7 +112,9 @@ class CocoReport:
         num_objects: True objects that are not crowds.
         num_crowds: True crowds.
         num_detections: detections.
-        seconds_per_image: wall time of `detect` per image, or None where not measured.
+        num_unreadable: further images, which could not be read and are in none of the figures.
+        seconds_per_image: wall time of `detect` per image, or None where not measured; without
+            the first batch if there are others, as the network is compiled for it.
     """
 
     box: CocoMetrics
@@ -95,17 +124,12 @@ class CocoReport:
     num_objects: int = 0
     num_crowds: int = 0
     num_detections: int = 0
+    num_unreadable: int = 0
     seconds_per_image: float | None = None
 
     def metrics(self) -> dict[str, float]:
         """Return flat figures, `box_AP` .. `box_ARl` and `mask_AP` .. `mask_ARl`."""
-        kinds = {"box": self.box, "mask": self.mask}
-        return {
-            f"{kind}_{name}": getattr(metrics, name)
-            for kind, metrics in kinds.items()
-            if metrics is not None
-            for name in CocoMetrics.names()
-        }
+        return _flat(self.box, self.mask)
 
     def __getitem__(self, name: str) -> float:
         """Return a flat figure by name (`"mask_AP"`)."""
@@ -116,19 +140,16 @@ class CocoReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain types that json can hold; nan becomes None."""
-        content = {
+        return {
             "num_images": self.num_images,
             "num_objects": self.num_objects,
             "num_crowds": self.num_crowds,
             "num_detections": self.num_detections,
+            "num_unreadable": self.num_unreadable,
             "seconds_per_image": self.seconds_per_image,
-            **self.metrics(),
-            "classes": [
-                {one.name: _none_for_nan(getattr(entry, one.name)) for one in fields(entry)}
-                for entry in self.classes
-            ],
+            **_without_nan(self.metrics()),
+            "classes": [entry.to_dict() for entry in self.classes],
         }
-        return {name: _none_for_nan(value) for name, value in content.items()}
 
     def to_json(self, indent: int | None = 2) -> str:
         """Return `to_dict` as JSON text."""
@@ -142,10 +163,13 @@ class CocoReport:
         return "\n\n".join([self._heading(), self._summary(), self._per_class()]).rstrip()
 
     def _heading(self) -> str:
-        text = (
-            f"COCO evaluation: {self.num_images} images, {self.num_objects} objects, "
-            f"{self.num_crowds} crowds, {self.num_detections} detections"
-        )
+        counts = [
+            counted(self.num_images, "image"),
+            counted(self.num_objects, "object"),
+            counted(self.num_crowds, "crowd"),
+            counted(self.num_detections, "detection"),
+        ]
+        text = f"COCO evaluation: {', '.join(counts)}"
         if self.seconds_per_image is not None:
             text += f", {self.seconds_per_image:.3f} s/image"
         return text
@@ -154,7 +178,8 @@ class CocoReport:
         names = CocoMetrics.names()
         kinds = [("box", self.box)] + ([("mask", self.mask)] if self.mask else [])
         rows = [
-            [kind, *(_number(getattr(metrics, name)) for name in names)] for kind, metrics in kinds
+            [kind, *(format_figure(getattr(metrics, name)) for name in names)]
+            for kind, metrics in kinds
         ]
         return _table(["", *names], rows)
 
@@ -162,25 +187,62 @@ class CocoReport:
         names = ["box_AP", "box_AP50"] + (["mask_AP", "mask_AP50"] if self.mask else [])
         rows = [
             [
-                entry.name,
+                short_name(entry.name),
                 str(entry.num_objects),
                 str(entry.num_detections),
-                *(_number(getattr(entry, name)) for name in names),
+                *(format_figure(getattr(entry, name)) for name in names),
             ]
             for entry in self.classes
+            if entry.num_objects
         ]
-        if not rows:
-            return ""
-        return _table(
-            ["class", "objects", "detections", *(n.replace("_", " ") for n in names)], rows
-        )
+        lines = []
+        if rows:
+            header = ["class", "objects", "detections", *(n.replace("_", " ") for n in names)]
+            lines.append(_table(header, rows))
+        if others := [entry for entry in self.classes if not entry.num_objects]:
+            lines.append(_without_objects(others))
+        return "\n\n".join(lines)
 
 
-def _none_for_nan(value: Any) -> Any:
-    return None if isinstance(value, float) and math.isnan(value) else value
+def _without_objects(classes: list[ClassReport]) -> str:
+    """Return the line about the detected classes that the images show no object of."""
+    classes = sorted(classes, key=lambda entry: -entry.num_detections)
+    total = sum(entry.num_detections for entry in classes)
+    most = ", ".join(f"{short_name(entry.name)} {entry.num_detections}" for entry in classes[:5])
+    return (
+        f"{counted(total, 'detection')} of {counted(len(classes), 'class', 'classes')} without a "
+        f"true object: {most}{', ...' if len(classes) > 5 else ''}"
+    )
 
 
-def _number(value: float) -> str:
+def short_name(name: str, limit: int = 30) -> str:
+    """Return a class name on one line, printable and cut to a number of letters."""
+    name = printable(name)
+    return name if len(name) <= limit else f"{name[: limit - 1]}…"
+
+
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """Return "1 image", "2 images"."""
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"
+
+
+def _flat(box: CocoMetrics, mask: CocoMetrics | None) -> dict[str, float]:
+    """Return `box_AP` .. `mask_ARl`."""
+    kinds = {"box": box, **({"mask": mask} if mask else {})}
+    return {
+        f"{kind}_{name}": getattr(metrics, name)
+        for kind, metrics in kinds.items()
+        for name in CocoMetrics.names()
+    }
+
+
+def _without_nan(values: dict[str, float]) -> dict[str, float | None]:
+    """Return the values with None for nan, which JSON lacks."""
+    return {name: None if math.isnan(value) else value for name, value in values.items()}
+
+
+def format_figure(value: float) -> str:
+    """Return a figure with three decimals, "-" for nan."""
     return "-" if math.isnan(value) else f"{value:.3f}"
 
 

@@ -6,7 +6,7 @@ memory, so that work on one of them touches little memory; the order of the axes
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import cv2
@@ -15,7 +15,7 @@ import numpy as np
 from mrcnn.geometry.boxes import extract_bboxes
 from mrcnn.geometry.images import resize
 from mrcnn.geometry.interpolation import Taps, linear_taps, nearest_indices
-from mrcnn.geometry.rle import encode_part
+from mrcnn.geometry.rle import decode_part, encode_part, rle_box
 
 
 def empty_masks(height: int, width: int, count: int, dtype: Any = bool) -> np.ndarray:
@@ -307,6 +307,49 @@ def mask_to_polygons(mask: np.ndarray, tolerance: float = 0.0) -> list[list[floa
         if len(points) >= 3:
             polygons.append([float(value) for value in points.ravel()])
     return polygons
+
+
+def rle_to_polygons(rle: Mapping[str, Any], tolerance: float = 0.0) -> list[list[float]]:
+    """Convert a run-length encoded mask to COCO polygons; only its box is decoded.
+
+    Args:
+        rle: as for `mrcnn.geometry.rle.decode_rle`.
+        tolerance: as for `mask_to_polygons`.
+
+    Returns:
+        As `mask_to_polygons` of the decoded mask.
+
+    Raises:
+        ValueError: the lengths do not add up to the size.
+    """
+    y1, x1, y2, x2 = rle_box(rle)
+    polygons = mask_to_polygons(decode_part(rle, (y1, x1, y2, x2)), tolerance)
+    return [(np.array(one) + np.resize([x1, y1], len(one))).tolist() for one in polygons]
+
+
+def rles_to_masks(rles: Sequence[Mapping[str, Any]], size: tuple[int, int]) -> np.ndarray:
+    """Decode the run lengths of one image.
+
+    Args:
+        rles: N, as for `mrcnn.geometry.rle.decode_rle`; N may be 0.
+        size: (height, width) of the image in pixels.
+
+    Returns:
+        [height, width, N] bool.
+
+    Raises:
+        ValueError: the lengths do not add up to the size, or are of another size.
+    """
+    masks = empty_masks(size[0], size[1], len(rles))
+    for index, rle in enumerate(rles):
+        if tuple(rle["size"]) != tuple(size):
+            raise ValueError(
+                f"rles[{index}] has the size {list(rle['size'])}; it must be {list(size)} "
+                "(height, width)"
+            )
+        y1, x1, y2, x2 = rle_box(rle)
+        masks[y1:y2, x1:x2, index] = decode_part(rle, (y1, x1, y2, x2))
+    return masks
 
 
 def _outer_corners(points: np.ndarray) -> np.ndarray:

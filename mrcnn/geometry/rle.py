@@ -19,6 +19,7 @@ from mrcnn.geometry.boxes import extract_bboxes
 
 __all__ = [
     "RleMasks",
+    "decode_part",
     "decode_rle",
     "encode_masks",
     "encode_part",
@@ -28,6 +29,7 @@ __all__ = [
     "read_polygons",
     "read_size",
     "rle_area",
+    "rle_box",
     "segmentation_to_rle",
 ]
 
@@ -263,6 +265,78 @@ def decode_rle(rle: Any) -> np.ndarray:
     return np.repeat(values, counts).reshape((height, width), order="F")
 
 
+def decode_part(rle: Mapping[str, Any], box: Sequence[int]) -> np.ndarray:
+    """Decode a part of a mask: `decode_rle(rle)[y1:y2, x1:x2]` without an array of its size.
+
+    Args:
+        rle: as for `decode_rle`.
+        box: (y1, x1, y2, x2) in pixels, within the mask.
+
+    Returns:
+        [y2 - y1, x2 - x1] bool.
+
+    Raises:
+        ValueError: the lengths do not add up to the size, or the box reaches out of the mask.
+    """
+    counts, (height, width) = read_counts(rle)
+    y1, x1, y2, x2 = (int(value) for value in box)
+    if not (0 <= y1 <= y2 <= height and 0 <= x1 <= x2 <= width):
+        raise ValueError(
+            f"box is {[y1, x1, y2, x2]}; it must lie within the mask of {height} x {width} pixels"
+        )
+    rows, columns = y2 - y1, x2 - x1
+    column, top, bottom = _column_runs(counts, height, x1, x2)
+    # The same runs in a frame of the size of the part; those above and below it become empty.
+    starts = column * rows + np.clip(top - y1, 0, rows)
+    stops = column * rows + np.clip(bottom - y1, 0, rows)
+    ends = np.stack([starts, stops], axis=1).ravel()
+    lengths = np.diff(ends, prepend=0, append=rows * columns)
+    inside = np.arange(len(lengths)) % 2 == 1
+    return np.repeat(inside, lengths).reshape((rows, columns), order="F")
+
+
+def rle_box(rle: Mapping[str, Any]) -> tuple[int, int, int, int]:
+    """Return the (y1, x1, y2, x2) around the pixels of a mask; zeros where it has none.
+
+    Args:
+        rle: as for `decode_rle`.
+
+    Raises:
+        ValueError: the lengths do not add up to the size.
+    """
+    counts, (height, width) = read_counts(rle)
+    column, top, bottom = _column_runs(counts, height, 0, width)
+    used = top < bottom
+    if not used.any():
+        return 0, 0, 0, 0
+    columns = column[used]
+    y1, y2 = int(top[used].min()), int(bottom[used].max())
+    return y1, int(columns[0]), y2, int(columns[-1]) + 1
+
+
+def _column_runs(
+    counts: np.ndarray, height: int, x1: int, x2: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the runs of ones in the columns x1 to x2, cut at the ends of the columns.
+
+    Returns:
+        The column of each, counted from x1, its first row and the row after its last one, all
+        [runs] int64 in the order of reading.
+    """
+    ends = np.cumsum(counts)
+    starts, stops = ends[:-1:2], ends[1::2]
+    first = np.searchsorted(stops, x1 * height, side="right")
+    last = np.searchsorted(starts, x2 * height, side="left")
+    starts = np.clip(starts[first:last] - x1 * height, 0, None)
+    stops = np.clip(stops[first:last] - x1 * height, None, (x2 - x1) * height)
+    left = starts // height
+    touched = np.maximum((stops - 1) // height - left + 1, 0)
+    run = np.repeat(np.arange(len(starts)), touched)
+    column = left[run] + np.arange(len(run)) - np.repeat(np.cumsum(touched) - touched, touched)
+    top = np.maximum(starts[run] - column * height, 0)
+    return column, top, np.minimum(stops[run] - column * height, height)
+
+
 def rle_area(rles: Sequence[Mapping[str, Any]]) -> np.ndarray:
     """Return the number of pixels of each mask, [instances] int64, without decoding any."""
     return np.array([read_counts(rle)[0][1::2].sum() for rle in rles], np.int64)
@@ -433,10 +507,10 @@ def _clip_below(polygon: np.ndarray, axis: int, limit: float) -> np.ndarray:
 class RleMasks:
     """Run lengths that can be sliced like masks [height, width, N]: `masks[y1:y2, x1:x2, index]`.
 
-    One frame exists at a time, and only while it is sliced.
+    Only the part that is asked for is decoded.
     """
 
-    def __init__(self, rles: list[dict[str, Any]], size: tuple[int, int]) -> None:
+    def __init__(self, rles: list[dict[str, Any]], size: tuple[int, ...]) -> None:
         """Wrap run lengths.
 
         Args:
@@ -448,6 +522,11 @@ class RleMasks:
         self.ndim = 3
 
     def __getitem__(self, where: tuple[slice, slice, int]) -> np.ndarray:
-        """Return [rows, columns] bool of one mask."""
-        rows, columns, index = where
-        return decode_rle(self.rles[index])[rows, columns]
+        """Return [rows, columns] bool of one mask; the slices must have no step."""
+        *slices, index = where
+        if any(one.step not in (None, 1) for one in slices):
+            raise ValueError(f"slices are {slices}; they must have no step")
+        (y1, y2, _), (x1, x2, _) = (
+            one.indices(side) for one, side in zip(slices, self.shape[:2], strict=True)
+        )
+        return decode_part(self.rles[index], (y1, x1, max(y1, y2), max(x1, x2)))

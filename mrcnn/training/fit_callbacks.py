@@ -63,7 +63,8 @@ class Checkpoints(keras.callbacks.Callback):
 
     Args:
         path: weight file whose name has `{epoch:04d}` in it.
-        on_checkpoint: called with the path of each weight file and the number of epochs finished.
+        on_checkpoint: called with the path of each weight file, just before it is written, and the
+            number of epochs finished.
     """
 
     def __init__(self, path: str, on_checkpoint: Callable[[str, int], None]) -> None:
@@ -76,9 +77,9 @@ class Checkpoints(keras.callbacks.Callback):
         finished = epoch + 1
         path = os.path.join(self.folder, self.file_name.format(epoch=finished))
         state.save_state(self.model, self.folder, finished)
+        self.on_checkpoint(path, finished)
         with atomic_path(path, durable=True) as temporary:
             self.model.save_weights(temporary)
-        self.on_checkpoint(path, finished)
         state.remove_older_states(self.folder, finished)
 
 

@@ -6,6 +6,7 @@ the classes then start with random values, except for the classes that both know
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
 
-    from mrcnn.checkpoints import LoadReport
+    from mrcnn.checkpoints import HeldOut, LoadReport
     from mrcnn.config import Config
     from mrcnn.datasets import Dataset
 
@@ -86,6 +87,77 @@ def find_starting_point(
             f"{weights}, or not be given"
         )
     return start
+
+
+def recorded_split(weights: str) -> HeldOut | None:
+    """Return the record of the images that the training of a weight file held out.
+
+    Args:
+        weights: a path. There is no record for a known name, which is not downloaded here.
+
+    Raises:
+        ValueError: the file, or its description, cannot be read.
+    """
+    from mrcnn.checkpoints.description import written_description
+
+    path = Path(weights).expanduser()
+    return written_description(path).held_out if path.is_file() else None
+
+
+def hold_out(
+    data: Dataset,
+    fraction: float,
+    *,
+    dataset: str,
+    format: str | None = None,
+    part: str | None = None,
+    earlier: HeldOut | None = None,
+    resumed: bool = False,
+) -> tuple[Dataset, Dataset, HeldOut | None]:
+    """Hold images out of a dataset, to validate on, and record which.
+
+    The images that the training of the weights held out are held out again if the training is
+    resumed, or if dataset, part and fraction are the same: none of them may be trained on, also
+    where the dataset has gained or lost images since.
+
+    Args:
+        data: the prepared dataset.
+        fraction: share of the images, above 0 and below 1.
+        dataset: its path as the user gave it.
+        format: name of its format; None where it was recognized.
+        part: the part of it that `data` is.
+        earlier: the record of the weights to start from.
+        resumed: whether their training is continued.
+
+    Returns:
+        The images to train on, those held out, and the record; None, with a warning, if it would
+        be too large to be stored.
+    """
+    from mrcnn.checkpoints.held_out import HeldOut, absolute
+    from mrcnn.files.reading import MAX_JSON_BYTES
+    from mrcnn.startup.caller import warn_caller
+
+    numbers: list[int] = []
+    if earlier is not None:
+        same = (absolute(dataset), part, fraction)
+        if resumed or same == (earlier.path, earlier.part, earlier.val_fraction):
+            numbers = earlier.numbers_in(data, dataset)
+    if 0 < len(numbers) < data.num_images:
+        held = set(numbers)
+        rest = [number for number in range(data.num_images) if number not in held]
+        train, val = data.subset(rest), data.subset(numbers)
+    else:
+        train, val = data.split(fraction)
+    record = HeldOut.of_split(
+        data, val, dataset=dataset, format=format, part=part, val_fraction=fraction
+    )
+    if len(json.dumps(record.to_dict())) > MAX_JSON_BYTES // 2:
+        warn_caller(
+            f"{val.num_images:,} images are held out for validation; their list is too long to be "
+            "stored with the weights"
+        )
+        return train, val, None
+    return train, val, record
 
 
 def configure_for_datasets(

@@ -6,8 +6,10 @@ import types
 import pytest
 
 from mrcnn import checkpoints
+from mrcnn.checkpoints import HeldOut, save_weights
 from mrcnn.checkpoints.coco_names import COCO_CLASS_NAMES
 from mrcnn.checkpoints.description import IncompleteWeightsError, describe_weights
+from tests.checkpoints.fakes import small_mask_rcnn
 from tests.fake_model import NAMES, describe
 
 
@@ -68,13 +70,80 @@ def test_shapes_alone_give_coco_names_for_81_classes_and_numbers_otherwise(weigh
     assert describe_weights(str(weights)).class_names == ["BG", "class 1", "class 2"]
 
 
-def test_metadata_inside_the_file(weights, monkeypatch):
-    content = json.loads(weights.with_suffix(".json").read_text())
-    weights.with_suffix(".json").unlink()
-    monkeypatch.setattr(checkpoints, "verify", lambda path: info(str(path), metadata=content))
+def put_inside(path, class_names, **settings):
+    """Write a weight file whose metadata are a description, and return the description."""
+    describe(path.with_name("inside.txt"), class_names, **settings)
+    content = json.loads(path.with_name("inside.txt").read_text())
+    save_weights(small_mask_rcnn(num_classes=len(class_names)), path, metadata=content)
+    return content
+
+
+def test_the_file_itself_knows_best(weights, tmp_path):
+    put_inside(weights, ["BG", "owl", "elk", "emu"], IMAGE_MIN_DIM=128, IMAGE_MAX_DIM=128)
+    # A sidecar of an earlier file of this name, and the config.json of another training.
+    describe(weights.with_name("config.json"), ["BG", "yak"])
     found = describe_weights(str(weights))
-    assert found.class_names == NAMES
+    assert found.class_names == ["BG", "owl", "elk", "emu"]
+    assert found.config.IMAGE_SHAPE.tolist() == [128, 128, 3]
     assert found.source == "settings: in the file"
+    assert (found.guess, found.epoch, found.held_out) == (None, None, None)
+    # What the user states overrules it, one setting at a time.
+    describe(tmp_path / "mine.json", ["BG", "uhu", "elk", "emu"], IMAGE_MAX_DIM=64)
+    stated = describe_weights(str(weights), tmp_path / "mine.json")
+    assert (stated.class_names[1], stated.config.IMAGE_MAX_DIM) == ("uhu", 64)
+
+
+def test_class_names_alone_inside(weights):
+    save_weights(
+        small_mask_rcnn(num_classes=3), weights, metadata={"class_names": ["BG", "a", "b"]}
+    )
+    found = describe_weights(str(weights))
+    assert found.class_names == ["BG", "a", "b"]
+    assert found.source == f"settings: {weights.with_suffix('.json')}"
+
+
+def test_class_names_beside_settings_inside(weights):
+    content = put_inside(weights, NAMES)
+    del content["class_names"]
+    save_weights(small_mask_rcnn(num_classes=3), weights, metadata=content)
+    place = weights.with_suffix(".json")
+    assert describe_weights(str(weights)).source == f"settings: in the file, names: {place}"
+    describe(place, ["BG", "owl"])  # of another number of classes
+    found = describe_weights(str(weights))
+    assert found.class_names == ["BG", "class 1", "class 2"]
+    assert found.guess.startswith(f"{weights} does not contain the class names of its training")
+    describe(weights.with_name("config.json"), ["BG", "owl", "elk"])
+    assert describe_weights(str(weights)).class_names == ["BG", "owl", "elk"]
+
+
+def test_epoch_and_held_out_images_inside(weights):
+    content = put_inside(weights, NAMES)
+    record = HeldOut("data", "/x/data", "coco", None, 0.2, (7, "\udcff\n.jpg"))
+    content |= {"epoch": 12, "held_out": record.to_dict()}
+    save_weights(small_mask_rcnn(num_classes=3), weights, metadata=content)
+    found = describe_weights(str(weights))
+    assert (found.epoch, found.held_out) == (12, record)
+
+
+def test_guesses_are_named(weights, monkeypatch):
+    assert describe_weights(str(weights)).guess is None
+    names = weights.parent / "names.json"
+    names.write_text('{"class_names": ["BG", "cat", "dog"]}')
+    weights.with_suffix(".json").unlink()
+    monkeypatch.setattr(checkpoints, "verify", lambda path: info(str(path), num_classes=3))
+    guess = describe_weights(str(weights)).guess
+    assert f"{weights} does not contain the settings and class names of its training" in guess
+    assert "images of 1024x1024 pixels" in guess and "the class names class 1, class 2." in guess
+    assert "--config FILE" in guess
+    # The example in the message is one that works.
+    example = guess[guess.index('{"config"') :]
+    names.with_name("example.json").write_text(example)
+    stated = describe_weights(str(weights), names.with_name("example.json"))
+    assert (stated.guess, stated.config.IMAGE_MAX_DIM) == (None, 512)
+    assert "class names" not in describe_weights(str(weights), names).guess[:200]
+    names.write_text('{"DETECTION_MIN_CONFIDENCE": 0.5}')
+    guess = describe_weights(str(weights), names).guess
+    assert guess.startswith(f"{weights} does not contain the class names of its training")
 
 
 def test_config_option_overrules(weights, tmp_path):

@@ -1,11 +1,13 @@
 """`mrcnn train` with a fake model: what it starts from, what it is given, what it refuses."""
 
+import json
 import types
 
 import numpy as np
 import pytest
 
 from mrcnn import checkpoints
+from mrcnn.checkpoints import HeldOut
 from mrcnn.checkpoints.description import CLASS_LAYERS
 from mrcnn.cli.train import experiment_name, last_checkpoint, open_parts
 from mrcnn.training.starting import flip_left_right
@@ -38,6 +40,9 @@ def test_from_other_classes_leaves_the_heads_random(run, fake_model, weights):
     ((train, val, rate, epochs, layers, options),) = model.trained
     assert (train.num_images, val.num_images) == (8, 2)
     assert (rate, epochs, layers) == (0.01, 4, "4+")
+    held_out = options.pop("held_out")
+    assert (held_out.dataset, held_out.format, held_out.val_fraction) == ("10", "shapes", 0.2)
+    assert list(held_out.ids) == [info["id"] for info in val.image_info]
     assert options == {
         "augmentation": flip_left_right,
         "custom_callbacks": None,
@@ -144,14 +149,38 @@ def test_open_parts_prefers_the_datasets_own_validation_part(tmp_path):
     from tests.cli.test_check_info import via_folder
 
     data = via_folder.__wrapped__(tmp_path)
-    train, val = open_parts(str(data), None, None, 0.2)
+    train, val, _ = open_parts(str(data), None, None, 0.2)
     assert (train.num_images, val.num_images) == (2, 1)
-    _, other = open_parts(str(data / "train"), None, str(data / "val"), 0.2)
+    _, other, _ = open_parts(str(data / "train"), None, str(data / "val"), 0.2)
     assert other.num_images == 1
-    train, val = open_parts(str(data / "train"), None, None, 0.5)
+    train, val, _ = open_parts(str(data / "train"), None, None, 0.5)
     assert (train.num_images, val.num_images) == (1, 1)
-    train, val = open_parts(str(data / "val"), None, None, 0.5)
+    train, val, _ = open_parts(str(data / "val"), None, None, 0.5)
     assert (train.num_images, val) == (1, None)
+
+
+def test_resume_holds_out_the_same_images_of_a_dataset_that_grew(run, fake_model, tmp_path):
+    path = checkpoint(tmp_path / "logs", "shapes20260101T1200", 1)
+    content = json.loads((path.parent / "config.json").read_text())
+    record = HeldOut("10", "10", "shapes", None, 0.2, (3, 7, 99))
+    content["held_out"] = record.to_dict()
+    (path.parent / "config.json").write_text(json.dumps(content))
+
+    def held_out(*words):
+        code, _, err = run("train", *words, "--format", "shapes", "--name", "shapes")
+        assert code == 0, err
+        train, val, *_, options = fake_model.built[-1].trained[0]
+        ids = [info["id"] for info in val.image_info]
+        assert list(options["held_out"].ids) == ids
+        assert not set(ids) & {info["id"] for info in train.image_info}
+        assert train.num_images + val.num_images == int(words[0])
+        return ids
+
+    assert held_out(15, "--resume") == [3, 7]
+    # The next stage of training starts from the same weights, with the same images or others.
+    assert held_out(10, "--weights", path) == [3, 7]
+    assert len(held_out(10, "--weights", path, "--val-fraction", 0.5)) == 5
+    assert len(held_out(15, "--weights", path)) == 3
 
 
 @pytest.mark.parametrize(

@@ -98,6 +98,19 @@ def test_pycocotools_reads_the_run_lengths():
     np.testing.assert_array_equal(decoded.astype(bool), given["masks"])
 
 
+def test_polygons_are_simplified_to_a_tolerance():
+    mask = np.zeros((40, 40, 1), bool)
+    for row in range(30):
+        mask[row + 5, 5 : 6 + row, 0] = True  # a triangle with steps of one pixel
+    result = {"rois": [[5, 5, 35, 35]], "class_ids": [1], "scores": [0.5], "masks": mask}
+    (exact,) = results.to_coco(result, 1, segmentation="polygon")[0]["segmentation"]
+    (simple,) = results.to_coco(result, 1, segmentation="polygon", tolerance=1)[0]["segmentation"]
+    assert (len(exact) > 100, len(simple) <= 10) == (True, True)
+    for wrong in (-1, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match=r"tolerance is .*; it must be a number of pixels"):
+            results.to_coco(result, 1, tolerance=wrong)
+
+
 def test_segmentation_none_writes_no_outlines():
     assert "segmentation" not in results.to_coco(two_instances(), 1, segmentation="none")[0]
 

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
-from mrcnn.drawing import rendering
-from mrcnn.drawing.rendering import draw_instances, fixed_colors, save_instances, write_image
+from mrcnn.drawing.rendering import _Style, draw_instances, save_instances, write_image
+from mrcnn.geometry import rle
+from mrcnn.geometry.boxes import extract_bboxes
+from mrcnn.geometry.rle import encode_rle
 
 NAMES = ["BG", "cat", "dog"]
 QUIET = {"show_label": False, "show_bbox": False}
@@ -21,15 +23,6 @@ def square_mask(height=60, width=80):
 
 
 BOX = np.array([[20, 30, 40, 50]])
-
-
-def test_fixed_colors_do_not_depend_on_count():
-    assert fixed_colors(5) == fixed_colors(90)[:5]
-    assert len(set(fixed_colors(90))) == 90
-    assert all(0 <= c <= 1 for color in fixed_colors(90) for c in color)
-    assert fixed_colors(0) == []
-    with pytest.raises(ValueError, match="count is -1; it must be at least 0"):
-        fixed_colors(-1)
 
 
 def test_mask_fill_blends_inside_and_leaves_the_outside_alone():
@@ -96,6 +89,86 @@ def test_small_instance_is_drawn_over_a_large_one():
     )
     np.testing.assert_array_equal(out[30, 40], [255, 0, 0])
     np.testing.assert_array_equal(out[10, 10], [0, 0, 255])
+
+
+def run_length_scene(height, width, count):
+    generator = np.random.default_rng(0)
+    masks = np.zeros((height, width, count), bool)
+    rows, columns = np.mgrid[:height, :width]
+    for i in range(count):
+        y, x = generator.integers(0, height), generator.integers(0, width)
+        a, b = generator.integers(2, height // 2), generator.integers(2, width // 2)
+        masks[..., i] = ((rows - y) / a) ** 2 + ((columns - x) / b) ** 2 < 1
+    return {
+        "rois": extract_bboxes(masks),
+        "masks": masks,
+        "class_ids": 1 + np.arange(count) % 2,
+        "scores": np.linspace(0.5, 1, count),
+    }
+
+
+@pytest.mark.parametrize("size", [(60, 80), (300, 50), (2, 9)])
+def test_run_lengths_are_drawn_as_masks_are(size):
+    dense = (
+        run_length_scene(*size, 12)
+        if min(size) > 2
+        else {
+            "rois": [[0, 0, 2, 9]],
+            "masks": np.ones((2, 9, 1), bool),
+            "class_ids": [1],
+            "scores": [1],
+        }
+    )
+    rles = {key: value for key, value in dense.items() if key != "masks"}
+    rles["rles"] = encode_rle(dense["masks"])
+    image = np.random.default_rng(1).integers(0, 255, (*size, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(
+        draw_instances(image, rles, class_names=NAMES),
+        draw_instances(image, dense, class_names=NAMES),
+    )
+
+
+def test_only_the_boxes_of_run_lengths_are_decoded(monkeypatch):
+    asked = []
+    decode = rle.decode_part
+    monkeypatch.setattr(rle, "decode_part", lambda one, box: asked.append(box) or decode(one, box))
+    dense = run_length_scene(60, 80, 4)
+    draw_instances(
+        plain_image(),
+        {"rois": dense["rois"], "rles": encode_rle(dense["masks"])},
+    )
+    assert sorted(asked) == sorted(tuple(box) for box in dense["rois"].tolist())
+
+
+def widths(image, box):
+    """Return the height in pixels of the upper line of a box drawn into a plain image."""
+    drawn = draw_instances(image, np.array([box]), show_label=False)
+    column = (drawn[:, (box[1] + box[3]) // 2] != image[0, 0]).any(axis=1)
+    return int(np.argmin(column[np.argmax(column) :]))
+
+
+@pytest.mark.parametrize(
+    ("side", "extent", "expected"),
+    [(100, 50, 1), (1000, 500, 2), (4000, 2000, 6), (4000, 100, 1), (4000, 300, 4)],
+)
+def test_lines_follow_the_image_and_the_objects(side, extent, expected):
+    box = [side // 4, side // 4, side // 4 + extent, side // 4 + extent]
+    assert abs(widths(plain_image(side, side), box) - expected) <= 1
+
+
+@pytest.mark.parametrize(
+    ("side", "extents", "letters"),
+    [
+        (600, [200], [13, 10, 9]),  # as in a photograph
+        (600, [30] * 50, [9]),
+        (10000, [9000], [210, 158, 105]),
+        (10000, [300] * 100, [48, 36, 24]),  # aerial photographs
+        (10000, [20] * 100, [9]),
+    ],
+)
+def test_letters_follow_the_image_and_the_objects(side, extents, letters):
+    boxes = np.array([[0, 0, extent, extent] for extent in extents])
+    assert _Style.of((side, side, 3), boxes).letters_for(boxes[0]) == letters
 
 
 def test_box_only():
@@ -208,27 +281,6 @@ def test_unknown_image_formats_are_refused(tmp_path, name):
     with pytest.raises(ValueError, match="it must end in an image format"):
         write_image(tmp_path / name, plain_image())
     assert list(tmp_path.iterdir()) == []
-
-
-def test_letters_that_the_label_face_lacks_come_from_another():
-    # A script g that matplotlib's STIX faces have and its DejaVu Sans Bold has not.
-    found = rendering._letters("\u210a", 20)
-    assert found.shape[0] == rendering._letters("g", 20).shape[0]
-    assert found.max() > 0.5
-    face = rendering._face_with(frozenset([0x210A]))
-    assert face != rendering._plain_face() and 0x210A in rendering._glyphs_of(face)
-
-
-def test_a_script_without_a_face_is_told_once(monkeypatch):
-    from matplotlib import font_manager
-
-    rendering._face_with.cache_clear()
-    monkeypatch.setattr(font_manager.fontManager, "ttflist", [])
-    with pytest.warns(UserWarning, match="no installed font has '\u732b'.*fonts-noto-cjk") as told:
-        for score in ("0.93", "0.94"):
-            assert rendering._letters(f"\u732b {score}", 12).any()
-    assert len(told) == 1
-    rendering._face_with.cache_clear()
 
 
 def test_names_and_captions_with_control_characters_are_drawn(tmp_path):

@@ -320,3 +320,88 @@ def test_perfect_results_on_coco(shared_dir):
     report = evaluator.summarize()
     assert report.box.AP == report.mask.AP == pytest.approx(1.0)
     assert report.num_objects == len(entries) == 168
+
+
+def test_classes_that_are_not_evaluated_are_left_out_of_everything():
+    pictures = [[(1, BOX), (2, OTHER), (-3, BOX)]]
+    evaluator = CocoEvaluator(Rectangles(pictures), class_ids=[1])
+    evaluator.add(0, result((1, 0.9, BOX), (2, 0.8, BOX)))
+    report = evaluator.summarize()
+    assert report.mask.AP == ONE
+    assert (report.num_objects, report.num_crowds, report.num_detections) == (1, 0, 1)
+    assert [entry.name for entry in report.classes] == ["cat"]
+    assert evaluator.class_names == {1: "cat"}
+    assert [entry["category_id"] for entry in evaluator.to_coco()] == [10]
+    read = CocoEvaluator(Rectangles(pictures), class_ids=[2])
+    read.add_coco_results([*evaluator.to_coco(), {**evaluator.to_coco()[0], "category_id": 20}])
+    assert read.detections(0).class_ids.tolist() == [2]
+    with pytest.raises(ValueError, match="class_ids has 4; it must hold classes of the dataset"):
+        CocoEvaluator(Rectangles(pictures), class_ids=[1, 4])
+
+
+def test_figures_of_a_class_alone_are_those_of_the_report():
+    pictures = [[(1, BOX), (1, (0, 0, 40, 60)), (2, OTHER)]]
+    found = {0: result((1, 0.9, (0, 0, 20, 16)), (1, 0.8, (0, 0, 40, 50)), (2, 0.7, BOX))}
+    cat, dog = report_of(pictures, found).classes
+    for entry, class_id in ((cat, 1), (dog, 2)):
+        alone = report_of(pictures, found, class_ids=[class_id])
+        for kind in ("box", "mask"):
+            for name in CocoMetrics.names():
+                value = getattr(getattr(entry, kind), name)
+                assert value == pytest.approx(alone[f"{kind}_{name}"], nan_ok=True), (kind, name)
+    assert cat.mask_AP == cat.mask.AP and dog.box_AP50 == dog.box.AP50 == 0.0
+
+
+class Broken(Rectangles):
+    """The image 1 cannot be read, and the annotations of 2 are for another size."""
+
+    def load_image(self, image_id):
+        if image_id == 1:
+            raise OSError("no such file")
+        if image_id == 2:
+            return np.full((10, 10, 3), image_id, np.uint8)
+        return super().load_image(image_id)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 4])
+def test_images_that_cannot_be_read_are_left_out_if_asked_for(batch_size):
+    dataset = Broken([[(1, BOX)]] * 4)
+    small = {**result((1, 0.9, BOX)), "masks": np.ones((10, 10, 1), bool)}
+    model = Detector({0: result((1, 0.9, BOX)), 2: small, 3: result()}, batch_size)
+    evaluator = CocoEvaluator(dataset)
+    done = []
+    report = evaluate_coco(
+        model, dataset, evaluator=evaluator, keep_going=True,
+        progress=lambda *numbers: done.append(numbers),
+    )  # fmt: skip
+    assert (report.num_images, report.num_unreadable, report.num_objects) == (2, 2, 2)
+    assert report.mask.AP == pytest.approx(51 / 101)
+    assert evaluator.unreadable[1] == "no such file"
+    assert "masks of image 2 are of (10, 10)" in evaluator.unreadable[2]
+    assert done == [(n, 4) for n in range(batch_size, 5, batch_size)]
+    with pytest.raises(OSError, match="no such file"):
+        evaluate_coco(model, dataset, progress=False)
+
+
+def test_no_image_can_be_read():
+    dataset = Broken([[(1, BOX)]] * 3)
+    with pytest.raises(ValueError, match="none of the 1 images can be read; the first: no such"):
+        evaluate_coco(Detector({}), dataset, [1], progress=False, keep_going=True)
+
+
+def test_the_progress_bar_is_complete(capsys):
+    dataset = Rectangles([[(1, BOX)]] * 3)
+    evaluate_coco(Detector(dict.fromkeys(range(3), result()), 2), dataset)
+    assert "3/3" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("count", "expected"), [(1, 10.0), (3, 1.0), (5, 1.0)])
+def test_seconds_per_image_are_without_the_first_batch(monkeypatch, count, expected):
+    from mrcnn.evaluation import detection_pass
+
+    # 20 s for the first batch of two, then 2 s for each of two, or of one.
+    times = iter([0, 20 if count > 1 else 10, 20, 22 if count > 3 else 21, 22, 23])
+    monkeypatch.setattr(detection_pass.time, "perf_counter", lambda: next(times))
+    model = Detector(dict.fromkeys(range(count), result()), 2)
+    report = evaluate_coco(model, Rectangles([[(1, BOX)]] * count), progress=False)
+    assert report.seconds_per_image == expected

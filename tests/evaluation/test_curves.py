@@ -9,10 +9,16 @@ from mrcnn.evaluation.coco import CocoEvaluator
 from mrcnn.evaluation.curves import (
     ConfusionMatrix,
     confusion_matrix,
+    overall_curve,
     precision_recall_curves,
     save_curves_csv,
 )
-from mrcnn.evaluation.plots import plot_confusion_matrix, plot_precision_recall_curves
+from mrcnn.evaluation.plots import (
+    plot_confusion_matrix,
+    plot_precision_recall_curves,
+    plot_scores,
+    plot_thresholds,
+)
 from tests.evaluation.toys import Rectangles, result
 
 BOX, OTHER, THIRD = (0, 0, 20, 20), (10, 30, 30, 50), (30, 0, 40, 10)
@@ -75,6 +81,43 @@ def test_class_without_detections():
     assert curve.scores.size == 0 and curve.average_precision == 0.0
     assert (curve.best().recall, curve.best().f1) == (0.0, 0.0)
     plot_precision_recall_curves({1: curve})
+
+
+def test_curve_of_all_classes_by_hand(evaluator):
+    curves = precision_recall_curves(evaluator)
+    overall = overall_curve(curves, evaluator)
+    # Objects: 3 cats, 1 dog. A cow without a true object of its own is a wrong detection.
+    assert (overall.class_id, overall.class_name, overall.num_objects) == (0, "all classes", 4)
+    np.testing.assert_allclose(overall.scores, [0.9, 0.9, 0.9, 0.8, 0.7, 0.7, 0.6, 0.1])
+    assert overall.hits.sum() == 3
+    np.testing.assert_allclose(
+        overall.precision[[2, 3, 5, 6, 7]], [1 / 3, 1 / 4, 2 / 6, 3 / 7, 3 / 8]
+    )
+    assert overall.average_precision == pytest.approx(
+        (curves[1].average_precision + curves[2].average_precision) / 2
+    )
+    best = overall.best()  # 3 of 7 correct, 3 of 4 found
+    assert best.score_threshold == pytest.approx(0.6)
+    assert (best.precision, best.recall, best.f1) == pytest.approx((3 / 7, 3 / 4, 6 / 11))
+
+
+def test_hits_and_the_curve_of_no_class(evaluator):
+    cat = precision_recall_curves(evaluator)[1]
+    assert cat.hits.tolist() == [True, False, True, False, False]
+    assert overall_curve({}, evaluator) is None
+
+
+def test_the_classes_with_the_most_errors():
+    counts = np.diag([0, 50, 50, 50, 50, 50])
+    counts[0, 1] = 30  # class 1 where there is nothing
+    counts[2, 3], counts[3, 2], counts[5, 2] = 4, 1, 2
+    names = ["background", "a", "b", "c", "d", "e"]
+    matrix = ConfusionMatrix(counts, list(range(6)), names, 0.5, 0.5)
+    assert matrix.confusions() == [(2, 3), (5, 2), (3, 2)]
+    assert matrix.most_errors(3).class_names == ["background", "b", "c", "e"]
+    assert matrix.most_errors(3).counts[1].tolist() == [0, 50, 4, 0]
+    assert matrix.most_errors(4).class_names == ["background", "a", "b", "c", "e"]
+    assert matrix.most_errors(9).class_names == names
 
 
 def test_confusion_by_hand(evaluator):
@@ -180,3 +223,31 @@ def test_picture_of_a_confusion_matrix(evaluator, tmp_path):
     names = ["background", *map(str, range(1, 41))]
     big = ConfusionMatrix(np.eye(41, dtype=np.int64), list(range(41)), names, 0.5, 0.5)
     assert len(plot_confusion_matrix(big).texts) == 0
+
+
+def test_plots_of_thresholds_and_scores(evaluator, tmp_path):
+    curves = precision_recall_curves(evaluator)
+    cat = curves[1]
+    ax = plot_thresholds(cat, tmp_path / "thresholds.svg")
+    precision, recall, f1, best = ax.lines
+    np.testing.assert_allclose(precision.get_xdata(), [0.9, 0.8, 0.7, 0.1])  # 0.7 twice
+    np.testing.assert_allclose(precision.get_ydata(), [1, 1 / 2, 1 / 2, 2 / 5])
+    np.testing.assert_allclose(recall.get_ydata(), [1 / 3, 1 / 3, 2 / 3, 2 / 3])
+    np.testing.assert_allclose(f1.get_ydata(), [1 / 2, 2 / 5, 4 / 7, 1 / 2])
+    np.testing.assert_allclose(best.get_xdata(), [0.7, 0.7], rtol=1e-6)
+    ax = plot_scores(cat, tmp_path / "scores.svg")
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert labels == ["2 correct", "3 wrong"]
+    assert (tmp_path / "scores.svg").stat().st_size > 5000
+
+
+@pytest.mark.parametrize("name", ["_hidden", r"$\frac{", "a\nb", "x" * 300])
+def test_plots_of_odd_class_names(evaluator, tmp_path, name):
+    curve = precision_recall_curves(evaluator)[1]
+    odd = type(curve)(**{**vars(curve), "class_name": name})
+    ax = plot_precision_recall_curves({1: odd}, tmp_path / "curve.png")
+    (label,) = ax.get_legend().get_texts()
+    assert label.get_text().strip().startswith(name.split("\n")[0][:7])
+    assert len(label.get_text()) < 40
+    matrix = ConfusionMatrix(np.eye(2, dtype=np.int64), [0, 1], ["background", name], 0.5, 0.5)
+    plot_confusion_matrix(matrix, tmp_path / "matrix.png")

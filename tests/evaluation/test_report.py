@@ -6,18 +6,20 @@ import pytest
 
 from mrcnn.evaluation.report import ClassReport, CocoMetrics, CocoReport
 
-NAN = float("nan")
 REPORT = CocoReport(
     box=CocoMetrics(AP=0.5, AP50=0.75),
     mask=CocoMetrics(AP=0.25),
     classes=[
-        ClassReport(1, "cat", 3, 4, 0.5, 0.75, 0.25, NAN),
-        ClassReport(2, "wild dog", 0, 1),
+        ClassReport(
+            1, "wild\x1b[2J cat", 3, 4, CocoMetrics(AP=0.5, AP50=0.75), CocoMetrics(AP=0.25)
+        ),
+        ClassReport(2, "dog", 0, 1),
+        ClassReport(3, "owl", 0, 2),
     ],
     num_images=2,
     num_objects=3,
-    num_crowds=0,
-    num_detections=5,
+    num_crowds=1,
+    num_detections=7,
     seconds_per_image=0.1234,
 )
 
@@ -36,20 +38,28 @@ def test_json_holds_no_nan(tmp_path):
     assert content == REPORT.to_dict()
     assert (content["box_AP"], content["box_AP75"], content["num_images"]) == (0.5, None, 2)
     assert content["classes"][0]["mask_AP50"] is None
+    assert content["classes"][0]["box_AP50"] == 0.75
+    assert len(content["classes"][1]) == 4 + 12  # no masks
 
 
 def test_printed_table():
     assert str(REPORT).splitlines() == [
-        "COCO evaluation: 2 images, 3 objects, 0 crowds, 5 detections, 0.123 s/image",
+        "COCO evaluation: 2 images, 3 objects, 1 crowd, 7 detections, 0.123 s/image",
         "",
         "         AP   AP50  AP75  APs  APm  APl  AR1  AR10  AR100  ARs  ARm  ARl",
         "box   0.500  0.750     -    -    -    -    -     -      -    -    -    -",
         "mask  0.250      -     -    -    -    -    -     -      -    -    -    -",
         "",
-        "class     objects  detections  box AP  box AP50  mask AP  mask AP50",
-        "cat             3           4   0.500     0.750    0.250          -",
-        "wild dog        0           1       -         -        -          -",
+        "class            objects  detections  box AP  box AP50  mask AP  mask AP50",
+        r"wild\x1b[2J cat        3           4   0.500     0.750    0.250          -",
+        "",
+        "3 detections of 2 classes without a true object: owl 2, dog 1",
     ]
+
+
+def test_long_names_are_cut():
+    report = CocoReport(CocoMetrics(), None, [ClassReport(1, "x" * 99, 1, 0)])
+    assert str(report).splitlines()[-1].split() == ["x" * 29 + "…", "1", "0", "-", "-"]
 
 
 def test_printed_table_of_boxes_without_classes():

@@ -12,8 +12,10 @@ from mrcnn.geometry.masks import (
     minimize_mask,
     paste_masks,
     resize_mask,
+    rle_to_polygons,
     unmold_mask,
 )
+from mrcnn.geometry.rle import encode_rle
 
 
 def blobs(height, width, count, seed=0):
@@ -192,6 +194,15 @@ def test_polygons_draw_the_mask_again(seed):
     drawn = coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(simple, 60, 80)))
     overlap = compute_overlaps_masks(drawn[..., None].astype(bool), filled[..., None])
     assert overlap[0, 0] > 0.85
+
+
+@pytest.mark.parametrize("tolerance", [0, 1.5])
+def test_polygons_of_run_lengths_are_those_of_the_mask(tolerance):
+    masks = np.pad(blobs(60, 80, 3), ((7, 0), (0, 11), (0, 1)))
+    for i in range(masks.shape[2]):
+        polygons = mask_to_polygons(masks[..., i], tolerance)
+        assert rle_to_polygons(encode_rle(masks[..., i]), tolerance) == polygons
+    assert polygons == []
 
 
 def test_polygons_want_one_mask():

@@ -7,13 +7,17 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
+from mrcnn.geometry.boxes import extract_bboxes
 from mrcnn.geometry.masks import empty_masks, paste_masks, paste_rles
 from mrcnn.geometry.rle import (
+    RleMasks,
+    decode_part,
     decode_rle,
     encode_masks,
     encode_part,
     encode_rle,
     rle_area,
+    rle_box,
     segmentation_to_rle,
 )
 from tests.geometry.test_masks import blobs
@@ -214,3 +218,41 @@ def test_an_outline_that_is_too_long():
     zigzag = np.tile([0.0, 0.0, 9000.0, 9000.0], 400).tolist()
     with pytest.raises(ValueError, match=r"outline of a polygon is .* it must be at most 2000000"):
         segmentation_to_rle([zigzag], 9000, 9000)
+
+
+def test_a_part_is_decoded_without_the_rest():
+    generator = np.random.default_rng(0)
+    for case in range(300):
+        height, width = generator.integers(1, 9, 2)
+        mask = generator.random((height, width)) < generator.choice([0, 0.1, 0.5, 0.9, 1])
+        y1, y2 = sorted(generator.integers(0, height + 1, 2))
+        x1, x2 = sorted(generator.integers(0, width + 1, 2))
+        encoded = encode_rle(mask, compressed=bool(case % 2))
+        part = decode_part(encoded, (y1, x1, y2, x2))
+        np.testing.assert_array_equal(part, mask[y1:y2, x1:x2])
+        assert rle_box(encoded) == tuple(extract_bboxes(mask[..., None])[0].tolist())
+
+
+def test_a_part_of_lengths_with_zeros_among_them():
+    encoded = {"size": [3, 2], "counts": [0, 0, 1, 0, 0, 2, 3]}
+    np.testing.assert_array_equal(decode_part(encoded, (0, 0, 3, 2)), decode_rle(encoded))
+    assert rle_box(encoded) == (1, 0, 3, 1)
+    assert rle_box({"size": [3, 2], "counts": [3, 0, 3]}) == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize("box", [(0, 0, 4, 2), (-1, 0, 2, 2), (2, 0, 1, 2), (0, 1, 1, 3)])
+def test_a_part_outside_the_mask_is_refused(box):
+    with pytest.raises(ValueError, match=r"box is .*; it must lie within the mask of 3 x 2"):
+        decode_part({"size": [3, 2], "counts": [6]}, box)
+
+
+def test_run_lengths_are_sliced_like_masks():
+    masks = np.random.default_rng(1).random((5, 7, 2)) < 0.5
+    sliced = RleMasks(encode_rle(masks), (5, 7))
+    assert sliced.shape == (5, 7, 2)
+    for rows, columns in ((slice(None), slice(None)), (slice(1, 3), slice(-2, 9))):
+        np.testing.assert_array_equal(sliced[rows, columns, 1], masks[rows, columns, 1])
+    assert sliced[4:1, :, 0].shape == (0, 7)
+    with pytest.raises(ValueError, match="they must have no step"):
+        _ = sliced[::2, :, 0]
+    assert RleMasks([], (5, 7)).shape == (5, 7, 0)

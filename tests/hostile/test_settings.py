@@ -13,16 +13,19 @@ import warnings
 
 import pytest
 
-from mrcnn.checkpoints import save_weights
+from mrcnn.checkpoints import HeldOut, save_weights
 from mrcnn.checkpoints.description import describe_weights, read_description
 from mrcnn.config import Config
 from mrcnn.config_rules import find_problems
 from tests.checkpoints.fakes import small_mask_rcnn
 from tests.counts import num_mutations
+from tests.weight_files import write_weight_file
 
 COUNT = num_mutations(300)
 MAX_SECONDS = 2.0
 MAX_BYTES = 2**26
+
+RECORD = HeldOut("data", "/x/data", "coco", "train", 0.2, (1, "b")).to_dict()
 
 ODD_VALUES = [
     None, True, False, 0, -1, 1, 3.5, 1e9, 10**9, 10**18, 10**400, -(10**30), float("nan"),
@@ -35,9 +38,7 @@ ODD_VALUES = [
 
 @pytest.fixture
 def path(tmp_path):
-    path = tmp_path / "w.h5"
-    path.write_bytes(b"not read")
-    return path
+    return write_weight_file(tmp_path / "w.h5")
 
 
 def sound():
@@ -192,3 +193,26 @@ def test_metadata_inside_the_file_obeys_the_same_rules(tmp_path, metadata, messa
     save_weights(small_mask_rcnn(num_classes=3), path, metadata=metadata)
     with pytest.raises(ValueError, match=f"(?s){message}"):
         describe_weights(str(path))
+
+
+ODD_RECORDS = {
+    "epoch": [-1, 1.5, "3", True, 10**30, [1]],
+    "held_out": [
+        5, [], "x", {}, {"ids": [1]},
+        *({**RECORD, "ids": ids} for ids in (None, "ab", [None], [True], [1.5], [["a"]], {"a": 1})),
+        *({**RECORD, "val_fraction": value} for value in (None, "1", -0.1, 2, True, float("nan"))),
+        *({**RECORD, "path": value} for value in (None, 5, ["x"])),
+        *({**RECORD, name: 5} for name in ("dataset", "format", "part", "identified_by")),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name, values in ODD_RECORDS.items() for value in values]
+)
+def test_an_odd_record_of_the_training_is_ignored_with_a_warning(path, name, value):
+    path.with_suffix(".json").write_text(json.dumps({**sound(), name: value}))
+    with pytest.warns(UserWarning, match=rf"w\.json: {name}.* is .*; it must be .* ignored"):
+        described = describe_weights(str(path))
+    assert (described.epoch, described.held_out) == (None, None)
+    assert described.class_names == ["BG", "a", "b"]

@@ -22,7 +22,9 @@ from mrcnn.checkpoints import (
     save_weights,
     verify,
 )
+from mrcnn.checkpoints.description import describe_weights
 from mrcnn.checkpoints.hdf5 import open_hdf5
+from mrcnn.checkpoints.weight_file import read_metadata
 from tests.checkpoints.fakes import FakeModel, conv, norm, variables
 from tests.counts import num_mutations
 
@@ -45,8 +47,11 @@ def tiny(fill=0.0):
     )
 
 
+METADATA = {"class_names": ["BG", "a", "b"]}
+
+
 def tiny_file(path, **kwargs):
-    save_weights(tiny(1.0), path, metadata={"class_names": ["BG", "a", "b"]}, **kwargs)
+    save_weights(tiny(1.0), path, **{"metadata": METADATA, **kwargs})
     return path
 
 
@@ -203,7 +208,10 @@ def test_mutated_weight_files(tmp_path, recwarn):
         path = make(tmp_path / name)
         mutation = rng.choice(MUTATIONS)
         mutation(rng, path)
-        for function in (verify, is_keras3_weights_file, non_finite_layers, read_squeezenet):
+        for function in (
+            *(verify, is_keras3_weights_file, non_finite_layers, read_squeezenet),
+            *(read_metadata, describe_weights),
+        ):
             outcome(function, path)
         model = tiny()
         model.load_weights = lambda *_, **__: None
@@ -278,8 +286,12 @@ def with_attribute(value, name="weight_names", group="conv1"):
 
 
 def sequence_instead_of_text(path):
-    """Change the type of a text of variable length, so that h5py ends the process reading it."""
+    """Change the type of a text of variable length, so that h5py ends the process reading it.
+
+    The text is the attribute that earlier versions wrote.
+    """
     text = b"\x19\x01\x01\0\x10\0\0\0"  # class and version, kind of sequence, UTF-8, 16 bytes
+    with_attribute('{"class_names": ["BG"]}', "mrcnn_metadata", "/")(path)
     content = path.read_bytes()
     assert content.count(text) == 1
     path.write_bytes(content.replace(text, b"\x19\x0c" + text[2:]))
@@ -323,11 +335,53 @@ SHAPE = (3, 3, 3, 2)
 )
 def test_what_is_refused_by_name(tmp_path, change, message):
     path = tiny_file(tmp_path / "w.h5")
+    if "mrcnn_metadata" in message:  # the attribute of earlier versions
+        tiny_file(path, metadata={})
     change(path)
     model = tiny()
     with pytest.raises(ValueError, match=message):
         load_weights(model, path)
     assert all(variable.assigned == 0 for variable in variables(model).values())
+
+
+METADATA_ARRAYS = {
+    "no-json": (np.frombuffer(b'{"config": {', "u1"), {}, "mrcnn_metadata of .* is not JSON"),
+    "nested": (np.full(10**6, ord("["), "u1"), {}, "mrcnn_metadata of .* is not JSON"),
+    "digits": (np.full(10**5, ord("9"), "u1"), {}, "mrcnn_metadata of .* is not JSON"),
+    "utf-16": (np.frombuffer(b"\xff\xfe{", "u1"), {}, "mrcnn_metadata of .* is not JSON"),
+    "list": (np.frombuffer(b"[1]", "u1"), {}, "is a JSON list; it must be an object"),
+    "floats": (
+        np.ones(5, "f4"),
+        {},
+        r"of type float32 and shape \(5,\); it must be a row",
+    ),
+    "matrix": (np.ones((2, 2), "u1"), {}, "it must be a row of bytes"),
+    "number": (np.uint8(7), {}, "it must be a row of bytes"),
+    "empty": (h5py.Empty("u1"), {}, "mrcnn_metadata of .* is empty"),
+    "text": ("{}", {}, "mrcnn_metadata of .* is of type object"),
+    "large": (np.zeros(2**24 + 1, "u1"), {"compression": "gzip"}, "must have at most 16,777,216"),
+    "claimed": (None, {"shape": (2**40,), "dtype": "u1"}, "mrcnn_metadata of .* has the shape"),
+    "hollow": (None, {"shape": (9,), "dtype": "u1"}, "mrcnn_metadata of .* is not JSON"),
+}
+
+
+@pytest.mark.parametrize("case", METADATA_ARRAYS)
+def test_metadata_that_are_refused(tmp_path, case):
+    data, arguments, message = METADATA_ARRAYS[case]
+    path = tiny_file(tmp_path / "w.h5", metadata={})
+    with h5py.File(path, "r+") as file:
+        file.create_dataset("mrcnn_metadata", data=data, **arguments)
+    for read in (verify, read_metadata, describe_weights):
+        with pytest.raises(ValueError, match=message):
+            read(str(path))
+
+
+def test_metadata_that_are_a_group(tmp_path):
+    path = tiny_file(tmp_path / "w.h5", metadata={})
+    with h5py.File(path, "r+") as file:
+        file.create_group("mrcnn_metadata")
+    with pytest.raises(ValueError, match=r"mrcnn_metadata of .* is a group"):
+        describe_weights(str(path))
 
 
 def test_soft_links_inside_the_file_are_followed(tmp_path):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import sysconfig
 import venv
+import zipfile
 from importlib.metadata import version
 from pathlib import Path
 
@@ -81,6 +82,14 @@ def offline(tmp_path):
         "http_proxy": nowhere,
         "https_proxy": nowhere,
     }
+
+
+def test_the_wheel_holds_the_files_that_are_no_code(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    templates = ROOT / "mrcnn" / "evaluation" / "templates"
+    files = {f"mrcnn/evaluation/templates/{path.name}" for path in templates.iterdir()}
+    assert {"mrcnn/py.typed", "mrcnn/evaluation/templates/page.html", *files} <= names
 
 
 def test_the_wheel_is_what_is_imported(environment, offline, tmp_path):

@@ -287,7 +287,8 @@ def test_coco_evaluate_boxes_and_masks_of_all_images(
     report = coco.evaluate_coco(built.model, coco.load_validation(str(tiny_coco)), limit=images)
     assert report.num_images == images
     assert (report.box.AP, report.mask.AP) == pytest.approx((1, 1))
-    assert f"COCO evaluation: {images} images, {images} objects" in out
+    plural = "s" if images > 1 else ""
+    assert f"COCO evaluation: {images} image{plural}, {images} object{plural}" in out
     assert all(f"\n{kind} " in out for kind in ("box", "mask"))
 
 

@@ -1,0 +1,137 @@
+"""Predictions beside the ground truth of the same image, as one image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mrcnn.drawing.rendering import draw_instances
+
+TITLES = ("Prediction", "Ground truth")
+# Pixels: the strip of the titles, the space between the images, the height of the letters.
+_TITLE_HEIGHT = 26
+_GAP = 8
+_LETTERS = 16
+_BACKGROUND = 255
+_INK = 40
+
+
+def side_by_side(
+    image: np.ndarray,
+    prediction: Mapping[str, Any],
+    ground_truth: Mapping[str, Any],
+    class_names: Sequence[str],
+    *,
+    max_side: int = 640,
+) -> np.ndarray:
+    """Draw predicted instances at the left and the true ones at the right, with a title each.
+
+    Args:
+        image: [H, W, channels], as for `draw_instances`; of more than 4 channels the first 3 are
+            drawn.
+        prediction: a result of `MaskRCNN.detect`: `rois` [N, (y1, x1, y2, x2)] in pixels,
+            `class_ids` [N], `scores` [N], and `masks` [H, W, N] bool or `rles`, or neither.
+        ground_truth: the same without `scores`; `rois` may be missing where there are `masks`. A
+            negative class id marks a crowd of its class, as in Matterport's datasets.
+        class_names: names by class id, the background first.
+        max_side: a larger image is shrunk to this side in pixels before the instances are drawn,
+            so that lines and labels stay legible.
+
+    Returns:
+        [height, width, 3] uint8 RGB: both drawings, a strip above them for the titles, and a gap
+        between them.
+
+    Raises:
+        ValueError: `max_side` is below 32, or the instances do not fit the image.
+
+    Example:
+        >>> image = np.zeros((64, 96, 3), np.uint8)
+        >>> truth = {"rois": np.array([[20, 30, 40, 60]]), "class_ids": np.array([1])}
+        >>> found = {**truth, "scores": np.array([0.9])}
+        >>> side_by_side(image, found, truth, ["BG", "cat"]).shape
+        (90, 200, 3)
+    """
+    import cv2
+
+    if max_side < 32:
+        raise ValueError(f"max_side is {max_side}; it must be at least 32 pixels")
+    image = np.asarray(image)
+    if image.ndim == 3 and image.shape[2] > 4:
+        image = image[..., :3]
+    height, width = image.shape[:2]
+    scale = min(1.0, max_side / max(height, width))
+    size = (max(1, round(height * scale)), max(1, round(width * scale)))
+    instances = [_with_boxes(one, (height, width)) for one in (prediction, ground_truth)]
+    if size != (height, width):
+        image = cv2.resize(_drawable(image), size[::-1], interpolation=cv2.INTER_AREA)
+        instances = [_shrink(one, (height, width), size) for one in instances]
+    strip = np.full((_TITLE_HEIGHT, size[1], 3), _BACKGROUND, np.uint8)
+    columns = []
+    for title, one in zip(TITLES, instances, strict=True):
+        drawn = draw_instances(image, one, class_names=class_names)
+        columns.append(np.vstack([_write(strip, title), drawn]))
+    gap = np.full((len(columns[0]), _GAP, 3), _BACKGROUND, np.uint8)
+    return np.hstack([columns[0], gap, columns[1]])
+
+
+def _drawable(image: np.ndarray) -> np.ndarray:
+    """Return an image of any common kind as [H, W, 3] uint8."""
+    from mrcnn.geometry.images import as_rgb
+
+    return as_rgb(image)
+
+
+def _with_boxes(instances: Mapping[str, Any], size: tuple[int, int]) -> dict[str, Any]:
+    """Return the instances in the form that `draw_instances` takes."""
+    from mrcnn.geometry.boxes import extract_bboxes
+
+    class_ids = np.abs(np.asarray(instances["class_ids"], np.int64))
+    complete = {**instances, "class_ids": class_ids}
+    if "rois" not in instances:
+        masks = instances.get("masks")
+        if masks is None:
+            raise ValueError(
+                f"ground_truth has the keys {sorted(instances)}; it must have 'rois' or 'masks'"
+            )
+        # A dataset gives an image without objects masks of any size.
+        complete["rois"] = extract_bboxes(np.asarray(masks)) if len(class_ids) else []
+    if not len(class_ids):
+        complete["masks"] = np.zeros((*size, 0), bool)
+        complete.pop("rles", None)
+    return complete
+
+
+def _shrink(
+    instances: Mapping[str, Any], size: tuple[int, int], new_size: tuple[int, int]
+) -> dict[str, Any]:
+    """Return the boxes and masks of instances in an image of `size` for one of `new_size`."""
+    from mrcnn.geometry.rle import RleMasks
+
+    scale = np.array(new_size) / size
+    boxes = np.asarray(instances["rois"], float).reshape(-1, 4) * np.tile(scale, 2)
+    low, high = np.floor(boxes[:, :2]), np.ceil(boxes[:, 2:])
+    shrunk = {**instances, "rois": np.concatenate([low, high], axis=1)}
+    rles = shrunk.pop("rles", None)
+    masks = shrunk.get("masks") if rles is None else RleMasks(list(rles), size)
+    if masks is not None:
+        rows, columns = (
+            ((np.arange(new) + 0.5) * old / new).astype(np.int64)
+            for new, old in zip(new_size, size, strict=True)
+        )
+        every = slice(None)
+        parts = [masks[every, every, i][rows][:, columns] for i in range(masks.shape[2])]
+        shrunk["masks"] = np.dstack(parts) if parts else np.zeros((*new_size, 0), bool)
+    return shrunk
+
+
+def _write(strip: np.ndarray, text: str) -> np.ndarray:
+    """Return a copy of an image with dark letters at its left."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    canvas = Image.fromarray(strip)
+    font = ImageFont.load_default(_LETTERS)
+    place = (4, strip.shape[0] // 2)
+    ImageDraw.Draw(canvas).text(place, text, fill=(_INK,) * 3, font=font, anchor="lm")
+    return np.asarray(canvas)
