@@ -41,6 +41,10 @@ ALLOWED = {
         "checkpoints detection detection.results files geometry graphs layers loading startup "
         "training utils"
     ),
+    "family": (
+        "__init__ checkpoints config detection detection.results files geometry layers loading "
+        "startup"
+    ),
     "cli": (
         "__init__ checkpoints config datasets detection detection.results drawing evaluation files "
         "loading model refinement startup training"

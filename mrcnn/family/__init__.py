@@ -1,0 +1,1 @@
+"""Systems that stand beside Mask R-CNN, each with its own pipeline."""

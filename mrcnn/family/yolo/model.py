@@ -1,0 +1,276 @@
+"""`Yolo`: build, load, train and run a YOLO network."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import keras
+import numpy as np
+
+from mrcnn import checkpoints
+from mrcnn.checkpoints.coco_names import COCO_CLASS_NAMES
+from mrcnn.checkpoints.hdf5 import why_not_hdf5
+from mrcnn.config import Config
+from mrcnn.detection.results import Detections
+from mrcnn.family.yolo import decoding
+from mrcnn.family.yolo.batches import YoloBatches
+from mrcnn.family.yolo.darknet_weights import load_darknet_weights
+from mrcnn.family.yolo.descriptions import find_network
+from mrcnn.family.yolo.images import fit_image, to_image_boxes
+from mrcnn.family.yolo.losses import AnchorLoss, CellLoss
+from mrcnn.family.yolo.networks import build_network
+from mrcnn.geometry.boxes import non_max_suppression
+from mrcnn.geometry.images import as_rgb
+
+__all__ = ["Yolo", "YoloConfig"]
+
+
+class YoloConfig(Config):
+    """Settings of a YOLO network; by default those of the published YOLOv3 for COCO."""
+
+    NAME = "yolo"
+    NUM_CLASSES = 1 + 80
+    # Side of the input in pixels: a multiple of 32; 448 for YOLOv1.
+    IMAGE_MIN_DIM = 416
+    IMAGE_MAX_DIM = 416
+    IMAGES_PER_GPU = 8
+    DETECTION_MIN_CONFIDENCE = 0.5
+    DETECTION_NMS_THRESHOLD = 0.45
+    # The losses are sums over the boxes of an image, so their gradients are larger than Mask
+    # R-CNN's.
+    GRADIENT_CLIP_NORM = 10.0
+
+
+class Yolo:
+    """A YOLO detector.
+
+    Args:
+        name: "yolov1", "yolov2", "yolov3" or "yolov3-tiny".
+        config: a `YoloConfig`; None takes the published settings. NUM_CLASSES (the background
+            included), IMAGE_MAX_DIM, the DETECTION settings and those of the optimizer are read.
+        class_names: names by class id, the background first; None takes COCO's for 80 classes.
+
+    Attributes:
+        keras_model: the network: images in 0..1 to raw outputs.
+
+    Raises:
+        ValueError: there is no such network, or a setting does not suit it.
+
+    Example:
+        yolo = Yolo("yolov3")
+        yolo.load_weights("yolov3.weights")
+        result = yolo.detect([image])[0]  # rois, class_ids, scores
+    """
+
+    def __init__(
+        self,
+        name: str = "yolov3",
+        config: Config | None = None,
+        class_names: Sequence[str] | None = None,
+    ) -> None:
+        self.network = find_network(name)
+        if config is None:
+            config = YoloConfig()
+            config.IMAGE_MAX_DIM = config.IMAGE_MIN_DIM = self.network.image_size
+        self.config = config
+        self.num_classes = config.NUM_CLASSES - 1
+        self.size = int(config.IMAGE_MAX_DIM)
+        if class_names is None:
+            names = (
+                COCO_CLASS_NAMES if self.num_classes == 80 else map(str, range(config.NUM_CLASSES))
+            )
+            class_names = list(names)
+        if len(class_names) != config.NUM_CLASSES:
+            raise ValueError(
+                f"class_names has {len(class_names)} entries; it must have NUM_CLASSES = "
+                f"{config.NUM_CLASSES}, the background included"
+            )
+        self.class_names = list(class_names)
+        self.keras_model = build_network(self.network, self.num_classes, self.size)
+        # YOLOv1 stretches images to its input, later versions keep their shape.
+        self._keep_shape = self.network.version > 1
+        self._grids = (
+            None if self.network.anchors is None else decoding.make_grids(self.network, self.size)
+        )
+
+    def load_weights(self, path: str | os.PathLike[str], num_classes: int | None = None) -> None:
+        """Load a Darknet `.weights` file or an `.h5` file of `save_weights`.
+
+        Args:
+            path: the file.
+            num_classes: for a Darknet file, its number of classes where it is another than the
+                model's: all layers but the output layers are loaded, to start a training from. 0
+                stands for a file of the first layers alone, such as `darknet53.conv.74`.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: the file is of another network.
+        """
+        if not os.path.isfile(path):
+            raise FileNotFoundError(f"weights is {path}; it must be an existing file")
+        if why_not_hdf5(Path(path)) is None:
+            checkpoints.load_weights(self.keras_model, path)
+        elif num_classes is None or num_classes == self.num_classes:
+            load_darknet_weights(self.keras_model, path)
+        elif num_classes == 0:
+            load_darknet_weights(self.keras_model, path, partial=True)
+        else:
+            source = build_network(self.network, num_classes, self.size)
+            load_darknet_weights(source, path)
+            for ours, theirs in zip(self.keras_model.layers, source.layers):
+                if [w.shape for w in ours.weights] == [w.shape for w in theirs.weights]:
+                    ours.set_weights(theirs.get_weights())
+
+    def save_weights(self, path: str | os.PathLike[str]) -> None:
+        """Write the weights as an `.h5` file, whole or not at all."""
+        checkpoints.save_weights(
+            self.keras_model,
+            path,
+            metadata={"model": self.network.name, "class_names": self.class_names},
+        )
+
+    def detect(self, images: Sequence[Any], verbose: int = 0) -> list[dict[str, Any]]:
+        """Find the objects in images.
+
+        Args:
+            images: images of any size: gray, RGB or RGBA.
+            verbose: 1 prints Keras's progress bar.
+
+        Returns:
+            A dict for each image: `rois` [N, (y1, x1, y2, x2)] int32 in pixels, `class_ids` [N]
+            int32 and `scores` [N] float32 in 0..1, best first. There are no masks.
+        """
+        results = []
+        for start in range(0, len(images), self.config.BATCH_SIZE):
+            pixels = [as_rgb(image) for image in images[start : start + self.config.BATCH_SIZE]]
+            fitted = [fit_image(image, self.size, self._keep_shape) for image in pixels]
+            raw = self.keras_model.predict(
+                np.stack([image for image, _ in fitted]), verbose=verbose
+            )
+            boxes, scores = self._decode(raw)
+            results += [
+                self._select(to_image_boxes(box, content, self.size, image.shape[:2]), score, image)
+                for box, score, image, (_, content) in zip(boxes, scores, pixels, fitted)
+            ]
+        return results
+
+    def train(
+        self,
+        train_dataset: Any,
+        val_dataset: Any = None,
+        learning_rate: float | None = None,
+        epochs: int = 10,
+        layers: Literal["heads", "all"] = "all",
+        augmentation: Any = None,
+        *,
+        seed: int = 0,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+        verbose: int = 1,
+    ) -> keras.callbacks.History:
+        """Train on a dataset; masks serve for their boxes alone.
+
+        Args:
+            train_dataset: a prepared Dataset with the classes of the model.
+            val_dataset: a Dataset whose loss is computed after each epoch, or None.
+            learning_rate: of SGD with momentum; None takes `config.LEARNING_RATE`.
+            epochs: passes over the dataset.
+            layers: "heads" trains the output layers alone.
+            augmentation: as for `MaskRCNN.train`.
+            seed: of order and augmentation.
+            callbacks: further Keras callbacks.
+            verbose: as for Keras's `fit`.
+
+        Returns:
+            Keras's history of the losses.
+
+        Raises:
+            ValueError: the dataset's classes are not those of the model, or an argument breaks its
+                rule.
+        """
+        if layers not in ("heads", "all"):
+            raise ValueError(f"layers is {layers!r}; it must be heads or all")
+        if train_dataset.num_classes != self.config.NUM_CLASSES:
+            raise ValueError(
+                f"train_dataset has {train_dataset.num_classes} classes; it must have "
+                f"NUM_CLASSES = {self.config.NUM_CLASSES}, the background included"
+            )
+        outputs = self._output_layers()
+        for layer in self.keras_model.layers:
+            layer.trainable = layers == "all" or layer.name in outputs
+        rate = self.config.LEARNING_RATE if learning_rate is None else learning_rate
+        self.keras_model.compile(
+            keras.optimizers.SGD(
+                rate,
+                momentum=self.config.LEARNING_MOMENTUM,
+                weight_decay=self.config.WEIGHT_DECAY,
+                global_clipnorm=self.config.GRADIENT_CLIP_NORM or None,
+            ),
+            loss=self._make_loss(),
+        )
+        make = partial(
+            YoloBatches,
+            size=self.size,
+            batch_size=self.config.BATCH_SIZE,
+            keep_shape=self._keep_shape,
+            seed=seed,
+        )
+        self.class_names = list(train_dataset.class_names)
+        return self.keras_model.fit(
+            make(train_dataset, augmentation=augmentation),
+            validation_data=None if val_dataset is None else make(val_dataset),
+            epochs=epochs,
+            callbacks=list(callbacks),
+            shuffle=False,
+            verbose=verbose,
+        )
+
+    def _output_layers(self) -> set[str]:
+        """Return the names of the layers whose shape depends on the number of classes."""
+        other = build_network(self.network, self.num_classes + 1, self.size)
+        return {
+            ours.name
+            for ours, theirs in zip(self.keras_model.layers, other.layers)
+            if [w.shape for w in ours.weights] != [w.shape for w in theirs.weights]
+        }
+
+    def _make_loss(self) -> keras.losses.Loss:
+        if self._grids is None:
+            side = self.size // self.network.strides[0]
+            return CellLoss(self.num_classes, self.network.num_boxes, side)
+        return AnchorLoss(self.network.version, self._grids)
+
+    def _decode(self, raw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return boxes `[B, N, (x, y, w, h)]` and scores `[B, N, C]`."""
+        if self._grids is None:
+            side = self.size // self.network.strides[0]
+            boxes, scores = decoding.decode_v1(raw, self.num_classes, self.network.num_boxes, side)
+        else:
+            boxes = decoding.decode_boxes(raw, self._grids)
+            scores = decoding.decode_scores(raw, self.network.version)
+        return keras.ops.convert_to_numpy(boxes), keras.ops.convert_to_numpy(scores)
+
+    def _select(self, boxes: np.ndarray, scores: np.ndarray, image: np.ndarray) -> dict[str, Any]:
+        """Suppress within each class and return the best detections as a result."""
+        config = self.config
+        found = []
+        for class_id in np.flatnonzero((scores > config.DETECTION_MIN_CONFIDENCE).any(axis=0)):
+            rows = np.flatnonzero(scores[:, class_id] > config.DETECTION_MIN_CONFIDENCE)
+            threshold = config.DETECTION_NMS_THRESHOLD
+            kept = rows[non_max_suppression(boxes[rows], scores[rows, class_id], threshold)]
+            found += [(scores[row, class_id], class_id + 1, row) for row in kept]
+        found.sort(key=lambda entry: -entry[0])
+        found = found[: config.DETECTION_MAX_INSTANCES]
+        height, width = image.shape[:2]
+        chosen = boxes[[row for *_, row in found]].reshape(-1, 4)
+        corners = np.rint(np.clip(chosen, 0, [height, width, height, width])).astype(np.int32)
+        detections = Detections(
+            corners,
+            np.array([class_id for _, class_id, _ in found], np.int32),
+            np.array([score for score, *_ in found], np.float32),
+        )
+        is_visible = (corners[:, 2:] > corners[:, :2]).all(axis=1)
+        return detections[is_visible].to_result()
