@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from mrcnn.datasets import open_dataset
-from mrcnn.family.selective_search import STRATEGIES, selective_search
+from mrcnn.family.regions import STRATEGIES, selective_search
 from mrcnn.geometry.boxes import compute_overlaps, extract_bboxes
 
 

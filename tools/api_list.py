@@ -26,6 +26,8 @@ PACKAGES = (
     "mrcnn.training",
     "mrcnn.evaluation",
     "mrcnn.refinement",
+    "mrcnn.family",
+    "mrcnn.family.yolo",
     "mrcnn.checkpoints",
     "mrcnn.engines",
     "mrcnn.layers",

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import skimage.data
 
-from mrcnn.family import selective_search as module
-from mrcnn.family.selective_search import (
+from mrcnn.family import regions as module
+from mrcnn.family.regions import (
     COLOR_SPACES,
     STRATEGIES,
     draw_regions,
