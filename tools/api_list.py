@@ -31,6 +31,7 @@ PACKAGES = (
     "mrcnn.checkpoints",
     "mrcnn.engines",
     "mrcnn.layers",
+    "mrcnn.layers.backbones",
     "mrcnn.geometry",
     "mrcnn.files",
     "mrcnn.startup",
