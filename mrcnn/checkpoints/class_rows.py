@@ -3,6 +3,9 @@
 Three layers have numbers of their own for every class. A model that shares classes with the file
 takes those over, at any position, and only its other classes start from initial values: a model
 for motorcycles alone detects them with COCO's weights before any training.
+
+Where the file's masks are the same for all classes (`CLASS_AGNOSTIC_MASK`), every class of the
+model takes that mask over.
 """
 
 from __future__ import annotations
@@ -28,7 +31,8 @@ def load_class_rows(
 ) -> list[str]:
     """Set those parts of the class layers that belong to classes of the same name.
 
-    The other classes keep the values they have. Letter case is ignored.
+    The other classes keep the values they have, except that they take over the masks of a file in
+    which all classes have the same. Letter case is ignored.
 
     Args:
         model: a Keras model with Matterport's layer names.
@@ -38,7 +42,7 @@ def load_class_rows(
 
     Returns:
         The names that both have, as the model spells them, without the background. If there is
-        none, no row is set.
+        none, no row is set but those of masks.
 
     Raises:
         ValueError: the names are not as many as the classes of the file or of the model, the
@@ -46,11 +50,9 @@ def load_class_rows(
     """
     places = {name.lower(): i for i, name in enumerate(stored_names)}
     shared = [i for i, name in enumerate(names) if i and places.get(name.lower(), 0)]
-    if not shared:
-        return []
     # The background is class 0 of every model, under any name.
-    to = np.array([0, *shared])
-    of = np.array([0, *(places[names[i].lower()] for i in shared)])
+    to = np.array([0, *shared] if shared else [], int)
+    of = np.array([0, *(places[names[i].lower()] for i in shared)] if shared else [], int)
     layers = model_weights(model)
     new = []
     with open_weights(path) as file:
@@ -59,9 +61,10 @@ def load_class_rows(
                 _check_shapes(file.path, layer, weight, source, per_class, stored_names, names)
                 value, found = weight.numpy().copy(), read_value(file.path, layer, weight, source)
                 by_class = value.reshape(*value.shape[:-1], len(names), per_class)
-                by_class[..., to, :] = found.reshape(
-                    *found.shape[:-1], len(stored_names), per_class
-                )[..., of, :]
+                rows = found.reshape(*found.shape[:-1], len(stored_names), per_class)
+                if layer == "mrcnn_mask" and (rows == rows[..., :1, :]).all():
+                    by_class[:] = rows[..., :1, :]
+                by_class[..., to, :] = rows[..., of, :]
                 new.append((weight.variable, by_class.reshape(value.shape)))
     for variable, value in new:
         variable.assign(value)
