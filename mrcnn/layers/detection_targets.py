@@ -70,7 +70,8 @@ class DetectionTargetLayer(keras.layers.Layer):
     `[batch, N, (y1, x1, y2, x2)]` normalized, `gt_class_ids` `[batch, G]` int (0 is padding, below
     0 a crowd), `gt_boxes` `[batch, G, 4]` normalized, `gt_masks` `[batch, h, w, G]` bool, either
     mini masks or whole frames. With weights as a fifth tensor, `[batch, G, 2]` (of a label, and of
-    its mask besides), the two last results are returned as well.
+    its mask besides), the two last results are returned as well, and positives of objects with a
+    mask are chosen before the others.
 
     Returns, with T = `rois_per_image`:
         rois: `[batch, T, (y1, x1, y2, x2)]` normalized.
@@ -119,7 +120,8 @@ class DetectionTargetLayer(keras.layers.Layer):
         positive, negative, overlaps = _match(
             proposals, gt_class_ids, gt_boxes, self._settings["partial_labels"]
         )
-        chosen, is_positive = self._sample(positive, negative)
+        preferred = _has_mask(gt_weights[0], overlaps) if gt_weights else None
+        chosen, is_positive = self._sample(positive, negative, preferred)
 
         rois = gather_rows(proposals, chosen)
         overlaps = gather_rows(overlaps, ops.where(is_positive, chosen, -1))
@@ -139,8 +141,15 @@ class DetectionTargetLayer(keras.layers.Layer):
         targets = (ops.stop_gradient(rois), class_ids, deltas, ops.stop_gradient(masks))
         return (*targets, *_weights_of(gt_weights[0], assigned)) if gt_weights else targets
 
-    def _sample(self, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
+    def _sample(
+        self, positive: Tensor, negative: Tensor, preferred: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         """Choose random positives, then random negatives in proportion.
+
+        Args:
+            positive: `[batch, N]` bool.
+            negative: `[batch, N]` bool.
+            preferred: `[batch, N]` bool, positives to choose before the others; None for none.
 
         Returns:
             chosen: `[batch, T]` int32 rows of the proposals, -1 for padding.
@@ -154,7 +163,8 @@ class DetectionTargetLayer(keras.layers.Layer):
             return keras.random.uniform((num_images, num_candidates), seed=self.seed_generator)
 
         noise = rows_of_replica(make_noise, ops.shape(positive)[0])
-        priority, positive_rows = ops.top_k(ops.where(positive, noise, -1.0), limit)
+        first = noise if preferred is None else noise + ops.cast(preferred, "float32")
+        priority, positive_rows = ops.top_k(ops.where(positive, first, -1.0), limit)
         take_positive = priority >= 0
         num_positive = ops.sum(ops.cast(take_positive, "float32"), axis=1, keepdims=True)
         # The float32 product, cut off, is the original's count.
@@ -231,6 +241,16 @@ class DetectionTargetLayer(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "seed": self.seed, **self._settings}
+
+
+def _has_mask(gt_weights: Tensor, overlaps: Tensor) -> Tensor:
+    """Return `[batch, N]` bool: whether the object that a proposal overlaps most has a mask.
+
+    Such positives come first, so that the mask head is not applied to objects without a mask
+    instead.
+    """
+    nearest = ops.cast(ops.argmax(overlaps, axis=-1), "int32")
+    return gather_rows(ops.cast(gt_weights, "float32"), nearest)[..., 1] > 0
 
 
 def _weights_of(gt_weights: Tensor, assigned: Tensor) -> tuple[Tensor, Tensor]:

@@ -194,3 +194,12 @@ def test_partial_labels_of_weight_1_give_the_same_targets():
     np.testing.assert_array_equal(rois, plain[0])
     assert class_ids == plain[1].tolist()
     assert weights == mask_weights == [1] * 9
+
+
+def test_objects_with_a_mask_are_chosen_first():
+    found = weighted([ON_CAT] * 9 + [ON_DOG], [1, 2], [CAT, DOG], [[1, 0], [0.5, 1]])
+    class_ids, rois, weights, mask_weights = found
+    # int(9 * 0.33) = 2 positives: the only one with a mask, and one of the nine others.
+    assert class_ids == [2, 1] + [0] * 7
+    np.testing.assert_allclose(rois[:2], [ON_DOG, ON_CAT])
+    assert weights[:2] == [0.5, 1] and mask_weights[:2] == [0.5, 0]
