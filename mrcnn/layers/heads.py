@@ -150,7 +150,8 @@ class RoiMasks(layers.Conv2D):
     def build(self, input_shape: Shape) -> None:
         super().build((None, *input_shape[2:]))
         if self.class_agnostic:
-            self.kernel.assign(ops.zeros_like(self.kernel) + self.kernel[..., :1])
+            kernel = ops.convert_to_tensor(self.kernel)
+            self.kernel.assign(ops.broadcast_to(kernel[..., :1], kernel.shape))
 
     def call(self, x: Tensor) -> Tensor:
         flat = ops.reshape(x, (-1, *x.shape[2:]))
