@@ -14,7 +14,7 @@ from mrcnn.files.names import printable, shown
 if TYPE_CHECKING:
     from mrcnn.config import Config
 
-BACKBONES = ("resnet50", "resnet101", "squeezenet")
+BACKBONES = ("resnet50", "resnet101", "squeezenet", "nanodet", "nanodet_pan")
 RESIZE_MODES = ("none", "square", "pad64", "crop")
 PRECISIONS = ("float32", "bfloat16", "float16")
 # The pyramid halves the image six times (P6), so its sides must divide by this.

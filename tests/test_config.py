@@ -219,7 +219,7 @@ WRONG = [
     ("IMAGES_PER_GPU", None, "at least 1"),
     ("BATCH_SIZE", 0, "at least 1"),
     ("STEPS_PER_EPOCH", 0, "above 0"),
-    ("BACKBONE", "resnet18", "'resnet50', 'resnet101', 'squeezenet' or a function"),
+    ("BACKBONE", "resnet18", "'nanodet', 'nanodet_pan' or a function"),
     ("BACKBONE_STRIDES", [4, 8, 16, 32], "must have 5 values"),
     ("BACKBONE_STRIDES", [8, 16, 32, 64, 128], "must be [4, 8, 16, 32, 64] with BACKBONE"),
     ("RPN_TRAIN_ANCHORS_PER_IMAGE", 1, "at least 2"),

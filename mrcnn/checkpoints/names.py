@@ -19,6 +19,7 @@ _WEIGHTED = re.compile(
     r"|mrcnn_class_(conv|bn)[12]|mrcnn_class_logits|mrcnn_bbox_fc"
     r"|mrcnn_mask_(conv|bn)[1-4]|mrcnn_mask_deconv|mrcnn_mask"
     r"|squeeze_conv1|fire[2-9]_(squeeze1x1|expand1x1|expand3x3)"
+    r"|nano1_conv|nano[2-5]_(entry|exit|block[1-3]_conv[12])|nano_(pan[3-5]|head[3-5]_(conv|out))"
 )
 _APPLICATIONS_BLOCK = re.compile(r"conv([2-5])_block(\d+)_([0-3])_(conv|bn)")
 _SQUEEZENET_FIRE = re.compile(r"(fire[2-9])[/_](squeeze1x1|expand1x1|expand3x3)")
@@ -26,6 +27,9 @@ _SQUEEZENET_FIRE = re.compile(r"(fire[2-9])[/_](squeeze1x1|expand1x1|expand3x3)"
 # The original SqueezeNet sees pixels of -128..151 and its features reach several hundred, too much
 # for layers that start from random weights. Ours sees the pixels divided by this.
 SQUEEZENET_INPUT_SCALE = 32.0
+# The original NanoDet divides the pixels by a deviation of about 57, and the features of its stages
+# have deviations of 0.1 only. Ours sees the pixels divided by this.
+NANODET_INPUT_SCALE = 16.0
 
 
 def matterport_layer_names(backbone: str, mode: str, stage5: bool = True) -> list[str]:

@@ -6,14 +6,15 @@ import re
 
 import keras
 
-# From a stage of the backbone up. The second alternative of each names SqueezeNet's stages.
+# From a stage of the backbone up. After Matterport's names follow those of SqueezeNet's and
+# NanoDet's stages; NanoDet's own neck and head (nano_pan3, nano_head3_conv) come after its stages.
 LAYER_PATTERNS = {
     "heads": r"(mrcnn\_.*)|(rpn\_.*)|(fpn\_.*)|(fire1[01]\_.*)",
     "3+": r"(res3.*)|(bn3.*)|(res4.*)|(bn4.*)|(res5.*)|(bn5.*)|(fire[4-9]\_.*)|(fire1[01]\_.*)"
-    r"|(mrcnn\_.*)|(rpn\_.*)|(fpn\_.*)",
+    r"|(nano[3-5]?\_.*)|(mrcnn\_.*)|(rpn\_.*)|(fpn\_.*)",
     "4+": r"(res4.*)|(bn4.*)|(res5.*)|(bn5.*)|(fire[6-9]\_.*)|(fire1[01]\_.*)"
-    r"|(mrcnn\_.*)|(rpn\_.*)|(fpn\_.*)",
-    "5+": r"(res5.*)|(bn5.*)|(fire1[01]\_.*)|(mrcnn\_.*)|(rpn\_.*)|(fpn\_.*)",
+    r"|(nano[45]?\_.*)|(mrcnn\_.*)|(rpn\_.*)|(fpn\_.*)",
+    "5+": r"(res5.*)|(bn5.*)|(fire1[01]\_.*)|(nano5?\_.*)|(mrcnn\_.*)|(rpn\_.*)|(fpn\_.*)",
     "all": ".*",
 }
 
