@@ -24,6 +24,7 @@ from mrcnn.files.names import printable
 
 # Layer -> numbers of a class in the last axis of its weights, class after class.
 ROWS = {"mrcnn_class_logits": 1, "mrcnn_bbox_fc": 4, "mrcnn_mask": 1}
+_MASK = "mrcnn_mask"
 
 
 def load_class_rows(
@@ -57,12 +58,14 @@ def load_class_rows(
     new = []
     with open_weights(path) as file:
         for layer, per_class in ROWS.items():
+            if not shared and not (layer == _MASK and layers.get(layer) and _MASK in file.layers):
+                continue
             for weight, source in _class_weights(file, layers, layer):
                 _check_shapes(file.path, layer, weight, source, per_class, stored_names, names)
                 value, found = weight.numpy().copy(), read_value(file.path, layer, weight, source)
                 by_class = value.reshape(*value.shape[:-1], len(names), per_class)
                 rows = found.reshape(*found.shape[:-1], len(stored_names), per_class)
-                if layer == "mrcnn_mask" and (rows == rows[..., :1, :]).all():
+                if layer == _MASK and (rows == rows[..., :1, :]).all():
                     by_class[:] = rows[..., :1, :]
                 by_class[..., to, :] = rows[..., of, :]
                 new.append((weight.variable, by_class.reshape(value.shape)))
