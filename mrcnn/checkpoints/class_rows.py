@@ -4,8 +4,8 @@ Three layers have numbers of their own for every class. A model that shares clas
 takes those over, at any position, and only its other classes start from initial values: a model
 for motorcycles alone detects them with COCO's weights before any training.
 
-Where the file's masks are the same for all classes (`CLASS_AGNOSTIC_MASK`), every class of the
-model takes that mask over.
+Where the masks are the same for all classes (`CLASS_AGNOSTIC_MASK`), every class of the model
+takes them over.
 """
 
 from __future__ import annotations
@@ -28,22 +28,27 @@ _MASK = "mrcnn_mask"
 
 
 def load_class_rows(
-    model: Any, path: str | os.PathLike[str], stored_names: Sequence[str], names: Sequence[str]
+    model: Any,
+    path: str | os.PathLike[str],
+    stored_names: Sequence[str],
+    names: Sequence[str],
+    class_agnostic_mask: bool = False,
 ) -> list[str]:
     """Set those parts of the class layers that belong to classes of the same name.
 
-    The other classes keep the values they have, except that they take over the masks of a file in
-    which all classes have the same. Letter case is ignored.
+    The other classes keep the values they have. Letter case is ignored.
 
     Args:
         model: a Keras model with Matterport's layer names.
         path: the weight file; its class layers have the inputs of the model's.
         stored_names: its class names, the background first.
         names: the model's class names, the background first.
+        class_agnostic_mask: `CLASS_AGNOSTIC_MASK` of the file: all classes of the model take over
+            its masks.
 
     Returns:
         The names that both have, as the model spells them, without the background. If there is
-        none, no row is set but those of masks.
+        none, no row is set, except for masks that do not depend on the class.
 
     Raises:
         ValueError: the names are not as many as the classes of the file or of the model, the
@@ -51,6 +56,8 @@ def load_class_rows(
     """
     places = {name.lower(): i for i, name in enumerate(stored_names)}
     shared = [i for i, name in enumerate(names) if i and places.get(name.lower(), 0)]
+    if not shared and not class_agnostic_mask:
+        return []
     # The background is class 0 of every model, under any name.
     to = np.array([0, *shared] if shared else [], int)
     of = np.array([0, *(places[names[i].lower()] for i in shared)] if shared else [], int)
@@ -58,14 +65,12 @@ def load_class_rows(
     new = []
     with open_weights(path) as file:
         for layer, per_class in ROWS.items():
-            if not shared and not (layer == _MASK and layers.get(layer) and _MASK in file.layers):
-                continue
             for weight, source in _class_weights(file, layers, layer):
                 _check_shapes(file.path, layer, weight, source, per_class, stored_names, names)
                 value, found = weight.numpy().copy(), read_value(file.path, layer, weight, source)
                 by_class = value.reshape(*value.shape[:-1], len(names), per_class)
                 rows = found.reshape(*found.shape[:-1], len(stored_names), per_class)
-                if layer == _MASK and (rows == rows[..., :1, :]).all():
+                if class_agnostic_mask and layer == _MASK:
                     by_class[:] = rows[..., :1, :]
                 by_class[..., to, :] = rows[..., of, :]
                 new.append((weight.variable, by_class.reshape(value.shape)))

@@ -167,7 +167,13 @@ def load_starting_weights(
     report = model.load_weights(start.weights, by_name=True, exclude=None if same else CLASS_LAYERS)
     known: list[str] = []
     if not same:
-        known = load_class_rows(model.keras_model, start.weights, start.class_names, class_names)
+        known = load_class_rows(
+            model.keras_model,
+            start.weights,
+            start.class_names,
+            class_names,
+            class_agnostic_mask=start.config.CLASS_AGNOSTIC_MASK,
+        )
     if not start.resumed:
         # The name of a checkpoint makes the model continue its folder and epoch.
         model.set_log_dir()

@@ -87,7 +87,7 @@ def test_every_class_takes_over_masks_that_are_the_same_for_all(tmp_path, names,
         variable.value = np.full(variable.shape, 7, np.float32)
     save_weights(stored, tmp_path / "w.h5")
     model = small_mask_rcnn(num_classes=len(names), fill=-1)
-    assert load_class_rows(model, tmp_path / "w.h5", STORED, names) == shared
+    assert load_class_rows(model, tmp_path / "w.h5", STORED, names, True) == shared
     assert (model.value("mrcnn_mask", "kernel") == 7).all()
     assert (model.value("mrcnn_mask", "bias") == 7).all()
     assert model.value("mrcnn_class_logits", "bias")[-1] == -1
