@@ -122,7 +122,13 @@ def _load_weights(
     if report is not None:
         print(report.summary())
     if class_names is not None and other_classes and names:
-        known = load_class_rows(model.keras_model, resolve_weights(weights), class_names, names)
+        known = load_class_rows(
+            model.keras_model,
+            resolve_weights(weights),
+            class_names,
+            names,
+            class_agnostic_mask=model.config.CLASS_AGNOSTIC_MASK,
+        )
         if known:
             print("Classes known to the weights:", printable(", ".join(known)))
     if model.mode == "inference" and report is not None and report.missing_in_file:
