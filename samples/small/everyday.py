@@ -51,6 +51,7 @@ from samples.small.everyday_data import (
 from samples.small.small import cpu_seconds, make_optimizer
 
 STEPS_PER_EPOCH = 250
+NUM_COCO_CLASSES = 80
 # How often the images with masks occur for each time that those with pseudo labels do.
 MASKED_TIMES, SINGLE_TIMES = 4, 2
 CACHE_BYTES = 6 << 30
@@ -98,7 +99,7 @@ class EverydayConfig(Config):
     IMAGE_MAX_DIM = 384
     MEAN_PIXEL = np.array([123.675, 116.28, 103.53])
     CANONICAL_BOX_SIZE = 160
-    TOP_DOWN_PYRAMID_SIZE = 128
+    TOP_DOWN_PYRAMID_SIZE = 144
     RPN_CHANNELS = 128
     MASK_CHANNELS = 128
     FPN_CLASSIF_FC_LAYERS_SIZE = 256
@@ -177,7 +178,7 @@ def train(args, config):
             keras.utils.set_random_seed(args.seed)
             config.LOSS_WEIGHTS = {**Config.LOSS_WEIGHTS, "mrcnn_mask_loss": stage.mask_weight}
             model = MaskRCNN("training", config, os.path.join(args.output, stage.name))
-            run_stage(model, dataset, stage, weights, args.seed)
+            run_stage(model, dataset, stage, weights, args.backbone, args.seed)
             with atomic_path(finished) as temporary:
                 model.keras_model.save_weights(temporary)
         weights = finished
@@ -196,10 +197,10 @@ def chosen_stages(args):
     return stages
 
 
-def run_stage(model, dataset, stage, weights, seed):
+def run_stage(model, dataset, stage, weights, backbone, seed):
     """Train one stage, from its last checkpoint or else from `weights`.
 
-    The weights at the end are an exponential moving average.
+    If these are the file `backbone`, the class head starts from the detector's scores. The weights at the end are an exponential moving average.
     """
     try:
         weights = model.find_last()
@@ -207,6 +208,8 @@ def run_stage(model, dataset, stage, weights, seed):
     except FileNotFoundError:
         print(f"{stage.name}: starts from {weights}", flush=True)
     model.load_weights(weights, by_name=True)
+    if weights == backbone and model.config.BACKBONE == "nanodet_pan":
+        start_from_detector(model.keras_model)
     model.config.STEPS_PER_EPOCH = min(STEPS_PER_EPOCH, stage.steps)
     epochs = math.ceil(stage.steps / model.config.STEPS_PER_EPOCH)
     started, cpu = time.time(), cpu_seconds()
@@ -235,6 +238,48 @@ def run_stage(model, dataset, stage, weights, seed):
         f"({core_minutes:.1f} core minutes)",
         flush=True,
     )
+
+
+def start_from_detector(model):
+    """Set initial weights by which the class head reads the scores of the backbone's detector.
+
+    The first 80 channels of the pyramid are the evidence for each class, that of the coarser levels
+    added. The first 80 units of the class head are its mean in the middle of a box. All other
+    weights stay random. From random weights alone, training has to find the evidence among 340 to
+    724 channels: after 750 steps the box AP was 0.01.
+
+    Args:
+        model: a Keras model with the backbone `nanodet_pan`, for COCO's classes in their order.
+    """
+    classes = np.arange(NUM_COCO_CLASSES)
+
+    def set_kernel(layer, change):
+        kernel = model.get_layer(layer).kernel
+        value = kernel.numpy()
+        value[..., :NUM_COCO_CLASSES] = 0
+        change(value)
+        kernel.assign(value)
+
+    def pass_evidence(value):
+        if value.shape[2] > 4 + NUM_COCO_CLASSES:  # C2 has none
+            value[0, 0, value.shape[2] - 4 - NUM_COCO_CLASSES + classes, classes] = 1
+
+    def pass_middle(value):
+        value[value.shape[0] // 2, value.shape[1] // 2, classes, classes] = 1
+
+    def average(value):
+        value[2:5, 2:5, classes, classes] = 1 / 9
+
+    for level in (2, 3, 4, 5):
+        set_kernel(f"fpn_c{level}p{level}", pass_evidence)
+        set_kernel(f"fpn_p{level}", pass_middle)
+    set_kernel("mrcnn_class_conv1", average)
+    set_kernel("mrcnn_class_conv2", pass_middle)
+    logits = model.get_layer("mrcnn_class_logits")
+    kernel, bias = (weight.numpy() for weight in logits.weights)
+    # Evidence of 4 is a score of 0.5. In the middle of a box it is less on the average.
+    kernel[classes, 1 + classes], bias[0] = 2.0, 4.0
+    logits.set_weights([kernel, bias])
 
 
 def evaluate(args, config):

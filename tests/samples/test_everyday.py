@@ -4,10 +4,22 @@ import json
 import types
 
 import cv2
+import keras
 import numpy as np
 import pytest
 
+from mrcnn.graphs import SharedLayers, training_graph
 from samples.small import everyday, everyday_data
+
+
+@pytest.fixture(scope="module")
+def started():
+    """The training graph and its class head, as the training starts."""
+    shared = SharedLayers(everyday.EverydayConfig())
+    model = training_graph(shared)
+    everyday.start_from_detector(model)
+    pooled = keras.Input((None, 7, 7, 144))
+    return model, keras.Model(pooled, shared.classifier.classify(pooled)[1])
 
 
 def detection(bbox, score, category_id=1):
@@ -101,3 +113,26 @@ def test_settings_and_stages():
     options.update(stage="all", steps=7, learning_rate=0.5)
     (stage,) = everyday.chosen_stages(types.SimpleNamespace(**options))
     assert (stage.name, stage.steps, stage.peak, stage.mask_weight) == ("all", 7, 0.5, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("label", "evidence", "expected"), [(0, 4, 1), (79, 4, 80), (5, 3, 6), (5, 0.5, 0), (5, 0, 0)]
+)
+def test_the_class_head_starts_from_the_detector(started, label, evidence, expected):
+    _, classify = started
+    pooled = np.zeros((1, 1, 7, 7, 144), np.float32)
+    pooled[..., label] = evidence
+    assert classify.predict(pooled, verbose=0)[0, 0].argmax() == expected
+
+
+def test_the_pyramid_passes_the_evidence_on(started):
+    model, _ = started
+    for level, channels in ((2, 64), (3, 340), (4, 468), (5, 724)):
+        kernel = model.get_layer(f"fpn_c{level}p{level}").kernel.numpy()[0, 0]
+        assert kernel.shape == (channels, 144)
+        passed = np.argwhere(kernel[:, :80])
+        expected = [] if level == 2 else [[channels - 84 + k, k] for k in range(80)]
+        assert passed.tolist() == expected
+        assert kernel[:, 80:].all()  # the others stay random
+        kernel = model.get_layer(f"fpn_p{level}").kernel.numpy()
+        assert np.argwhere(kernel[..., :80]).tolist() == [[1, 1, k, k] for k in range(80)]
