@@ -200,7 +200,8 @@ def chosen_stages(args):
 def run_stage(model, dataset, stage, weights, backbone, seed):
     """Train one stage, from its last checkpoint or else from `weights`.
 
-    If these are the file `backbone`, the class head starts from the detector's scores. The weights at the end are an exponential moving average.
+    If these are those of the backbone, the class head starts from the scores of its detector. The
+    weights at the end are an exponential moving average.
     """
     try:
         weights = model.find_last()
