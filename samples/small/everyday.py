@@ -79,8 +79,8 @@ class Stage:
 
 
 STAGES = (
-    Stage("heads", "heads", 3000, 1e-3),
-    Stage("all", "3+", 5000, 4e-4, mask_weight=2.0),
+    Stage("heads", "heads", 3000, 2e-4),
+    Stage("all", "3+", 5000, 1e-4, mask_weight=2.0),
 )
 
 
