@@ -8,8 +8,8 @@ Subclass `Config` and override what differs:
         IMAGES_PER_GPU = 2
 
 Names, defaults and derived values are those of Matterport's package; `PRECISION`,
-`RPN_CHANNELS`, `MASK_CHANNELS`, `CANONICAL_BOX_SIZE`, `MASK_ROIS_PER_IMAGE` and
-`ACCUMULATE_STEPS` are ours.
+`RPN_CHANNELS`, `MASK_CHANNELS`, `CANONICAL_BOX_SIZE`, `MASK_ROIS_PER_IMAGE`, `PARTIAL_LABELS`,
+`CLASS_AGNOSTIC_MASK` and `ACCUMULATE_STEPS` are ours.
 """
 
 from __future__ import annotations
@@ -174,6 +174,14 @@ class Config:
     MASK_POOL_SIZE = 14
     # Height and width of a predicted mask: twice MASK_POOL_SIZE.
     MASK_SHAPE = [28, 28]  # noqa: RUF012
+    # Ours: the labels are incomplete. Instances may have a weight or no mask (see
+    # `Dataset.load_label_weights`), and images objects that are not annotated (`add_image` with
+    # exhaustive=False). The training model then has a further input. A box with a negative class id
+    # is ignored: what lies inside by half of its area is no background.
+    PARTIAL_LABELS = False
+    # Ours: one mask for all classes. Every class learns from every mask, which is better where a
+    # class has few. The weights keep a row for each class, and all rows are equal.
+    CLASS_AGNOSTIC_MASK = False
     # Largest number of ground truth instances of an image; others are left out at random.
     MAX_GT_INSTANCES = 100
     # Standard deviation of the box deltas (dy, dx, log dh, log dw): RPN and box head.

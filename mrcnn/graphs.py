@@ -121,6 +121,7 @@ class SharedLayers:
                 config.TRAIN_BN,
                 config.MASK_CHANNELS,
                 config.CANONICAL_BOX_SIZE,
+                class_agnostic=config.CLASS_AGNOSTIC_MASK,
             )
 
     def proposals(self, anchors: Tensor, count: int) -> Tensor:
@@ -266,8 +267,9 @@ def training_graph(
 ) -> NamedWeightsModel:
     """Build Matterport's training model.
 
-    Inputs: the seven of Matterport's model, eight without `USE_RPN_ROIS`. Outputs: 14, of which the
-    last five are the losses in the order of `LOSS_NAMES`, unweighted.
+    Inputs: the seven of Matterport's model, the weights of the labels with `PARTIAL_LABELS`, and
+    the ROIs without `USE_RPN_ROIS`. Outputs: 14, of which the last five are the losses in the
+    order of `LOSS_NAMES`, unweighted.
 
     Args:
         shared: the layers.
@@ -280,17 +282,22 @@ def training_graph(
     with precision_policy(config.PRECISION):
         normalized_gt_boxes = NormBoxes(name="gt_boxes_normalized")([gt_boxes, image])
         proposals = _training_proposals(shared, inputs)
-        rois, target_class_ids, target_bbox, target_mask = DetectionTargetLayer(
+        gt_weights = inputs[7:8] if config.PARTIAL_LABELS else []
+        rois, target_class_ids, target_bbox, target_mask, *weights = DetectionTargetLayer(
             config, name="proposal_targets"
-        )([proposals, gt_class_ids, normalized_gt_boxes, gt_masks])
+        )([proposals, gt_class_ids, normalized_gt_boxes, gt_masks, *gt_weights])
         logits, probs, deltas = shared.classifier(rois, shared.pyramid, image_meta)
-        masks, mask_loss = _training_masks(shared, rois, image_meta, target_mask, target_class_ids)
+        masks, mask_loss = _training_masks(
+            shared, rois, image_meta, [target_mask, target_class_ids, *weights[1:]]
+        )
         active_class_ids = ActiveClassIds(dtype="float32")(image_meta)
         losses = [
             LossLayer("rpn_class_loss")([rpn_match, shared.rpn_class_logits]),
             LossLayer("rpn_bbox_loss")([rpn_bbox_target, rpn_match, shared.rpn_bbox]),
-            LossLayer("mrcnn_class_loss")([target_class_ids, logits, active_class_ids]),
-            LossLayer("mrcnn_bbox_loss")([target_bbox, target_class_ids, deltas]),
+            LossLayer("mrcnn_class_loss")(
+                [target_class_ids, logits, active_class_ids, *weights[:1]]
+            ),
+            LossLayer("mrcnn_bbox_loss")([target_bbox, target_class_ids, deltas, *weights[:1]]),
             mask_loss,
         ]
     rpn_outputs = [shared.rpn_class_logits, shared.rpn_class, shared.rpn_bbox]
@@ -300,7 +307,7 @@ def training_graph(
 
 
 def _ground_truth_inputs(config: Config) -> list[Tensor]:
-    """Make the inputs that follow the image, in Matterport's order."""
+    """Make the inputs that follow the image, in Matterport's order with the weights as the 8th."""
     height, width = config.MINI_MASK_SHAPE if config.USE_MINI_MASK else config.IMAGE_SHAPE[:2]
     num_objects = config.MAX_GT_INSTANCES
     inputs = [
@@ -311,6 +318,8 @@ def _ground_truth_inputs(config: Config) -> list[Tensor]:
         keras.Input((num_objects, 4), name="input_gt_boxes"),
         keras.Input((int(height), int(width), num_objects), dtype="bool", name="input_gt_masks"),
     ]
+    if config.PARTIAL_LABELS:
+        inputs.append(keras.Input((num_objects, 2), name="input_gt_weights"))
     if not config.USE_RPN_ROIS:
         inputs.append(keras.Input((config.POST_NMS_ROIS_TRAINING, 4), name="input_roi"))
     return inputs
@@ -332,31 +341,28 @@ def _training_masks(
     shared: SharedLayers,
     rois: Tensor,
     image_meta: Tensor,
-    target_mask: Tensor,
-    target_class_ids: Tensor,
+    targets: Sequence[Tensor],
 ) -> tuple[Tensor, Tensor]:
     """Build the masks `[batch, T, h, w, num_classes]` and their loss.
 
     Only positives enter the loss, and positives come first, so the head (a GFLOP per box) runs on
-    the rows that can be positive and zeros fill the rest.
+    the rows that can be positive and zeros fill the rest. `targets` are the masks, the class ids
+    and, with `PARTIAL_LABELS`, the weights of the masks.
     """
     config = shared.config
     loss = LossLayer("mrcnn_mask_loss")
     limit = _mask_rois_per_image(config)
     if limit >= config.TRAIN_ROIS_PER_IMAGE:
         masks = shared.mask(rois, shared.pyramid, image_meta)
-        return masks, loss([target_mask, target_class_ids, masks])
-    first_rois, first_masks, first_class_ids = (
+        return masks, loss([*targets[:2], masks, *targets[2:]])
+    names = ("rois", "target_mask", "target_class_ids", "target_mask_weights")
+    first_rois, *first = (
         FirstRois(limit, name=f"{name}_positive")(tensor)
-        for name, tensor in (
-            ("rois", rois),
-            ("target_mask", target_mask),
-            ("target_class_ids", target_class_ids),
-        )
+        for name, tensor in zip(names, (rois, *targets))
     )
     masks = shared.mask(first_rois, shared.pyramid, image_meta)
     padded = PadRois(config.TRAIN_ROIS_PER_IMAGE, name="mrcnn_mask_padded")(masks)
-    return padded, loss([first_masks, first_class_ids, masks])
+    return padded, loss([*first[:2], masks, *first[2:]])
 
 
 def _mask_rois_per_image(config: Config) -> int:

@@ -34,6 +34,8 @@ def test_values_equal_matterports():
         "MASK_CHANNELS",
         "CANONICAL_BOX_SIZE",
         "MASK_ROIS_PER_IMAGE",
+        "PARTIAL_LABELS",
+        "CLASS_AGNOSTIC_MASK",
         "ACCUMULATE_STEPS",
     }
     assert set(recorded) <= set(ours)
@@ -253,6 +255,8 @@ WRONG = [
     ("LEARNING_RATE", -1e-3, "at least 0"),
     ("LEARNING_MOMENTUM", 1, "below 1"),
     ("GRADIENT_CLIP_NORM", 0, "above 0"),
+    ("PARTIAL_LABELS", "yes", "True or False"),
+    ("CLASS_AGNOSTIC_MASK", None, "True or False"),
     ("MASK_ROIS_PER_IMAGE", 0, "at least 1 and at most 1000000, or be None"),
     ("ACCUMULATE_STEPS", 0, "whole number of at least 1"),
     ("LOSS_WEIGHTS", {"rpn_class_loss": -1}, "numbers of at least 0"),

@@ -7,8 +7,9 @@ import pytest
 from mrcnn import graphs
 from mrcnn.config_rules import LOSS_NAMES
 from mrcnn.geometry.boxes import denorm_boxes
+from mrcnn.loading.batches import TrainingBatches
 from tests.layers.arrays import numpy
-from tests.tiny import randomize, tiny_config, tiny_shapes
+from tests.tiny import Squares, randomize, tiny_config, tiny_shapes
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +74,47 @@ def test_training_on_given_rois_and_whole_masks():
     assert model.inputs[-1].name == "input_roi"
     assert tuple(model.inputs[-1].shape) == (None, 24, 4)
     assert tuple(model.inputs[6].shape) == (None, 64, 64, 4)
+
+
+@pytest.mark.parametrize("use_rpn_rois", [True, False])
+def test_training_on_partial_labels_has_weights_as_the_eighth_input(use_rpn_rois):
+    config = tiny_config(PARTIAL_LABELS=True, USE_RPN_ROIS=use_rpn_rois)
+    model = graphs.training_graph(graphs.SharedLayers(config))
+    assert [x.name for x in model.inputs[6:8]] == ["input_gt_masks", "input_gt_weights"]
+    assert tuple(model.inputs[7].shape) == (None, 4, 2)
+    assert [x.name for x in model.inputs[8:]] == ([] if use_rpn_rois else ["input_roi"])
+    assert len(model.outputs) == 14
+
+
+@pytest.mark.parametrize(
+    "weights, boxes, masks",
+    [(None, 1, 1), ([1, 1], 1, 1), ([1, 0], 1, 0), ([0.5, 1], 0.5, 0.5), ([0, 1], 0, 0)],
+)
+def test_losses_of_weighted_labels(weights, boxes, masks):
+    """Losses relative to those without weights, of a batch with objects of one weight."""
+    keras.utils.set_random_seed(0)
+    plain = tiny_config(USE_RPN_ROIS=False)
+    partial = tiny_config(USE_RPN_ROIS=False, PARTIAL_LABELS=True)
+
+    class Weighted(Squares):
+        def load_label_weights(self, image_id):
+            return None if weights is None else [weights] * 2
+
+    losses = []
+    shared = graphs.SharedLayers(plain)
+    for config in (plain, partial):
+        shared.config = config
+        model = graphs.training_graph(shared)
+        layer = model.get_layer("proposal_targets")
+        layer.seed_generator.state.assign(np.array([0, 1], "uint32"))
+        (batch,) = TrainingBatches(Weighted(), config, seed=0, random_rois=24)[0]
+        batch[-1][:, :2] = batch[5][:, :2]  # two ROIs on the objects
+        losses.append([float(numpy(x)) for x in model(list(batch))[-5:]])
+    (_, _, _, box, mask), (_, _, _, found_box, found_mask) = losses
+    assert losses[0][:2] == pytest.approx(losses[1][:2])
+    assert box > 0 and mask > 0
+    assert found_box == pytest.approx(box * boxes, rel=1e-4)
+    assert found_mask == pytest.approx(mask * masks, rel=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,9 @@ class CocoDataset(DatasetReader):
     """COCO's instances, and files of the same form.
 
     Masks are polygons, compressed and uncompressed run lengths, drawn as pycocotools does. An
-    annotation without a segmentation gets its box as mask. Crowds have negative class ids.
+    annotation without a segmentation gets its box as mask. Crowds have negative class ids. A
+    "score", as in results of a model that serve as annotations, is the weight of the label in
+    training with `Config.PARTIAL_LABELS`.
 
     All parts of one dataset ("train", "val") have the same classes in the same order: categories
     are brought together by name, equal names are one class, and a category 0 without instances,
@@ -319,6 +321,10 @@ class CocoDataset(DatasetReader):
     ) -> np.ndarray | None:
         """See `DatasetReader.draw_instance`."""
         return self.annToMask(annotation, height, width)
+
+    def has_mask(self, annotation: dict[str, Any]) -> bool:
+        """Return whether there is a segmentation; see `DatasetReader.has_mask`."""
+        return bool(annotation.get("segmentation"))
 
     def annToRLE(self, ann: dict[str, Any], height: int, width: int) -> dict[str, Any] | None:
         """Return the annotation's segmentation as compressed run lengths, None without one.

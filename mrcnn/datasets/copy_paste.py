@@ -78,15 +78,20 @@ class CopyPasteDataset(DatasetView):
 
     @staticmethod
     def _find_donors(dataset: Dataset) -> dict[int, list[tuple[int, int]]]:
-        """Map each class number to (image, instance) of each object, without crowds."""
-        donors: dict[int, list[tuple[int, int]]] = {}
-        for number in dataset.image_ids:
-            for instance, class_id in enumerate(dataset.image_class_ids(number)):
-                if class_id > 0:
-                    donors.setdefault(int(class_id), []).append((int(number), instance))
-        if not donors:
-            raise ValueError("the dataset has no objects: there is nothing to paste")
-        return donors
+        """Map each class number to (image, instance) of each object, without crowds.
+
+        Labels of a weight below 1 and instances with a box alone are left out, unless there are
+        no others.
+        """
+        for class_ids_of in (_certain_class_ids, _all_class_ids):
+            donors: dict[int, list[tuple[int, int]]] = {}
+            for number in dataset.image_ids:
+                for instance, class_id in enumerate(class_ids_of(dataset, number)):
+                    if class_id > 0:
+                        donors.setdefault(int(class_id), []).append((int(number), instance))
+            if donors:
+                return donors
+        raise ValueError("the dataset has no objects: there is nothing to paste")
 
     def load_image(self, image_id: int) -> np.ndarray:
         """Return the scene, [height, width, channels] uint8."""
@@ -94,8 +99,12 @@ class CopyPasteDataset(DatasetView):
 
     def load_mask(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the visible parts, [height, width, instances] bool, and class ids."""
-        _, masks, class_ids = self._scene(image_id)
+        _, masks, class_ids, _ = self._scene(image_id)
         return masks.copy(), class_ids.copy()
+
+    def load_label_weights(self, image_id: int) -> np.ndarray:
+        """Return the weights of the background's labels, and 1 for pasted objects."""
+        return self._scene(image_id)[3].copy()
 
     def image_size(self, image_id: int) -> tuple[int, int]:
         """See `Dataset.image_size`."""
@@ -116,10 +125,12 @@ class CopyPasteDataset(DatasetView):
         self.__dict__.update(state)
         self._scene = functools.lru_cache(_CACHED_SCENES)(self._compose)
 
-    def _compose(self, image_id: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _compose(self, image_id: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         dataset, number = self.origins[image_id]
         rng = np.random.default_rng([self._seed, 1, image_id])
         image, masks, class_ids = dataset.load_image(number), *dataset.load_mask(number)
+        weights = dataset.load_label_weights(number)
+        weights = np.ones((len(class_ids), 2), np.float32) if weights is None else weights
         image, masks = _shrink(image, masks, self._max_side)
         # Only classes that the source labels: its own objects of others are not annotated.
         active = dataset.source_class_ids[dataset.image_info[number]["source"]]
@@ -135,9 +146,23 @@ class CopyPasteDataset(DatasetView):
             masks = np.dstack([masks & ~placed[..., None], placed])
             class_ids = np.append(class_ids, np.int32(class_id))
             whole = np.append(whole, placed.sum())
+            weights = np.append(weights, np.ones((1, 2), np.float32), axis=0)
         left = masks.sum((0, 1))
         keep = (left >= np.maximum(LEAST_LEFT * whole, LEAST_PIXELS)) | (class_ids < 0)
-        return image, masks[..., keep], class_ids[keep].astype(np.int32)
+        return image, masks[..., keep], class_ids[keep].astype(np.int32), weights[keep]
+
+
+def _all_class_ids(dataset: Dataset, image_id: int) -> np.ndarray:
+    return dataset.image_class_ids(image_id)
+
+
+def _certain_class_ids(dataset: Dataset, image_id: int) -> np.ndarray:
+    """Return the class numbers of `load_mask`'s instances, 0 for those not to be pasted."""
+    weights = dataset.load_label_weights(image_id)
+    if weights is None:
+        return dataset.image_class_ids(image_id)
+    _, class_ids = dataset.load_mask(image_id)
+    return np.where((weights >= 1).all(axis=1), class_ids, 0)
 
 
 def _shrink(image: np.ndarray, masks: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:

@@ -120,7 +120,9 @@ class Dataset:
             image_id: its id there.
             path: its file, or None when `load_image` makes it.
             **kwargs: stored in the image's entry of `image_info`. "height" and "width" are
-                understood as the size in pixels.
+                understood as the size in pixels. `exhaustive=False` states that the image has
+                objects that are not annotated: with `Config.PARTIAL_LABELS` nothing in it is
+                learned as background.
         """
         self.image_info.append({"id": image_id, "source": source, "path": path, **kwargs})
 
@@ -311,6 +313,19 @@ class Dataset:
             "%s has no load_mask(): image %s has no instances", type(self).__name__, image_id
         )
         return np.empty([0, 0, 0], bool), np.empty([0], np.int32)
+
+    def load_label_weights(self, image_id: int) -> np.ndarray | None:
+        """Return how much each instance counts in training with `Config.PARTIAL_LABELS`.
+
+        Override it for labels that are uncertain, such as those that another model has found, and
+        for instances with a box but no mask: `load_mask` gives the filled box as their mask.
+
+        Returns:
+            [instances, (label, mask)] float32 of at least 0, in the order of `load_mask`: the
+            factor of the class, box and mask loss of the instance, and a further one of its mask
+            loss. 0 leaves it out. None, as here, where every instance counts 1.
+        """
+        return None
 
     def image_class_ids(self, image_id: int) -> np.ndarray:
         """Return class numbers of the image's annotated instances, [instances] int32.

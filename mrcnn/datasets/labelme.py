@@ -155,6 +155,12 @@ class LabelmeDataset(FolderReader):
         ]
         return np.logical_or.reduce(masks)
 
+    def has_mask(self, annotation: dict[str, Any]) -> bool:
+        """Return whether a part is no rectangle; see `DatasetReader.has_mask`."""
+        shapes = zip(annotation["numbers"], annotation["shapes"], strict=True)
+        kinds = {_kind(Entry(shape, f"shape {number}")) for number, shape in shapes}
+        return kinds != {"rectangle"}
+
 
 def _draw_shape(shape: Entry, height: int, width: int) -> np.ndarray:
     points = _points(shape)

@@ -60,7 +60,8 @@ class DatasetReader(Dataset):
 
     A reader's `load_...` method adds classes, and images whose "annotations" entry is a list of
     dicts with "class_id" (the id in their source), the entries that `draw_instance` needs, and
-    optionally "iscrowd".
+    optionally "iscrowd" and "score", the weight of the label in training with
+    `Config.PARTIAL_LABELS`.
 
     Attributes:
         format_name: the name for `open_dataset(format=...)`.
@@ -68,6 +69,7 @@ class DatasetReader(Dataset):
         loader: name of the format's `load_...` method.
         keep_going: whether a broken annotation file is recorded in `findings` and passed over,
             instead of raised; `check` reads datasets that way.
+        ignore_below: annotations with a lower "score" are ignored in training, as crowds are.
         findings: what was left out or broken while loading; `check` reports it.
     """
 
@@ -78,6 +80,7 @@ class DatasetReader(Dataset):
     cut_names = False
 
     keep_going: bool = False
+    ignore_below: float = 0.0
     findings: list[Problem]
 
     def __init__(self, class_map: Any = None):
@@ -179,6 +182,10 @@ class DatasetReader(Dataset):
         """
         raise NotImplementedError(f"{type(self).__name__} draws no annotation by itself")
 
+    def has_mask(self, annotation: dict[str, Any]) -> bool:
+        """Return whether an annotation has a mask, and not only a box; readers override it."""
+        return True
+
     def load_mask(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
         """Draw the instance masks of an image.
 
@@ -196,12 +203,35 @@ class DatasetReader(Dataset):
             return super().load_mask(image_id)
         height, width = self.image_size(image_id)
         class_ids = self.image_class_ids(image_id)
+        masks = self._draw_instances(image_id)
+        return self._stack_nonempty(image_id, masks, class_ids, height, width)
+
+    def _draw_instances(self, image_id: int) -> Sequence[np.ndarray | None]:
+        """Return the mask of each annotation of an image; None for those without a pixel."""
+        info = self.image_info[image_id]
+        height, width = self.image_size(image_id)
         try:
-            masks = [self.draw_instance(a, height, width) for a in info["annotations"]]
+            return [self.draw_instance(a, height, width) for a in info["annotations"]]
         except ValueError as error:
             place = info.get("annotation_file") or info["path"] or info["id"]
             raise AnnotationError(f"{printable(place)}, {error}") from error
-        return self._stack_nonempty(image_id, masks, class_ids, height, width)
+
+    def load_label_weights(self, image_id: int) -> np.ndarray | None:
+        """Return scores as the weights of labels, and 0 as that of masks that are boxes.
+
+        See `Dataset.load_label_weights`.
+
+        Raises:
+            AnnotationError: a score is not a number of at least 0.
+        """
+        info = self.image_info[image_id]
+        weights = [(_score(a, info), float(self.has_mask(a))) for a in info.get("annotations", [])]
+        if all(weight == (1, 1) for weight in weights):
+            return None
+        # `load_mask` leaves out instances without a pixel.
+        masks = self._draw_instances(image_id)
+        drawn = [mask is not None and bool(mask.any()) for mask in masks]
+        return np.array(weights, np.float32)[drawn]
 
     def image_class_ids(self, image_id: int) -> np.ndarray:
         """Return class numbers of the image's annotations; see `Dataset.image_class_ids`."""
@@ -210,7 +240,7 @@ class DatasetReader(Dataset):
             return super().image_class_ids(image_id)
         numbers = [
             self.map_source_class_id(f"{info['source']}.{a['class_id']}")
-            * (-1 if a.get("iscrowd") else 1)
+            * (-1 if a.get("iscrowd") or _score(a, info) < self.ignore_below else 1)
             for a in info["annotations"]
         ]
         return np.array(numbers, np.int32)
@@ -242,6 +272,15 @@ class DatasetReader(Dataset):
             )
         stacked = stack_masks([mask for _, mask in found], height, width)
         return stacked, np.asarray(class_ids, np.int32)[[n for n, _ in found]]
+
+
+def _score(annotation: dict[str, Any], info: dict[str, Any]) -> float:
+    """Return the "score" of an annotation of an image, 1 without one."""
+    if "score" not in annotation:
+        return 1.0
+    place = info.get("annotation_file") or info["path"] or info["id"]
+    entry = Entry(annotation, f"{place}, annotation {annotation.get('id')}")
+    return entry.number("score", 0, 1e6)
 
 
 class FolderReader(DatasetReader):

@@ -190,6 +190,10 @@ class ViaDataset(FolderReader):
         angle = shape.number("theta", default=0.0)  # radians; version 1 has none
         return ellipse_mask(shape.number("cx"), shape.number("cy"), rx, ry, height, width, angle)
 
+    def has_mask(self, annotation: dict[str, Any]) -> bool:
+        """Return whether the shape is no rectangle; see `DatasetReader.has_mask`."""
+        return annotation["shape"].get("name") != "rect"
+
 
 def _is_short(shape: Mapping[str, Any]) -> bool:
     xs, ys = shape.get("all_points_x"), shape.get("all_points_y")

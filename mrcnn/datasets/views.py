@@ -77,6 +77,11 @@ class DatasetView(Dataset):
         masks, class_ids = dataset.load_mask(number)
         return masks, self._renumber(dataset, class_ids)
 
+    def load_label_weights(self, image_id: int) -> np.ndarray | None:
+        """See `Dataset.load_label_weights`."""
+        dataset, number = self.origins[image_id]
+        return dataset.load_label_weights(number)
+
     def image_class_ids(self, image_id: int) -> np.ndarray:
         """See `Dataset.image_class_ids`; class numbers are this view's."""
         dataset, number = self.origins[image_id]

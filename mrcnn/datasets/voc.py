@@ -126,7 +126,7 @@ class VocDataset(DatasetReader):
                         "box": _box(item.box, shift),
                         "polygons": item.polygons,
                         "one_based": shift,
-                        "index": number,
+                        "index": number if has_mask else 0,
                     }
                 )
             extra = {"mask_path": str(mask_path)} if has_mask else {}
@@ -171,7 +171,11 @@ class VocDataset(DatasetReader):
         """Return the lists in ImageSets, or the sub-folders with annotations."""
         return sorted(list_files(path)) or sorted(_parts(path))
 
-    def load_mask(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
+    def has_mask(self, annotation: dict[str, Any]) -> bool:
+        """Return whether there is more than a box; see `DatasetReader.has_mask`."""
+        return annotation["index"] > 0 or bool(annotation["polygons"])
+
+    def _draw_instances(self, image_id: int) -> Sequence[np.ndarray | None]:
         """Return the masks of SegmentationObject where there are any, else polygons and boxes.
 
         Raises:
@@ -179,7 +183,7 @@ class VocDataset(DatasetReader):
         """
         info = self.image_info[image_id]
         if "mask_path" not in info:
-            return super().load_mask(image_id)
+            return super()._draw_instances(image_id)
         height, width = self.image_size(image_id)
         indices = palette_indices(image_files.read_indices(info["mask_path"]), info["mask_path"])
         if indices.shape != (height, width):
@@ -187,8 +191,7 @@ class VocDataset(DatasetReader):
                 f"{info['mask_path']}: its shape is {indices.shape}; it must be that of the image, "
                 f"{(height, width)}"
             )
-        masks = [indices == a["index"] for a in info["annotations"]]
-        return self._stack_nonempty(image_id, masks, self.image_class_ids(image_id), height, width)
+        return [indices == a["index"] for a in info["annotations"]]
 
     def draw_instance(
         self, annotation: dict[str, Any], height: int, width: int

@@ -149,6 +149,10 @@ class YoloDataset(DatasetReader):
             return box_mask(left, top, left + box_width, top + box_height, height, width)
         return polygon_mask(numbers[0::2] * width, numbers[1::2] * height, height, width, 0.5)
 
+    def has_mask(self, annotation: dict[str, Any]) -> bool:
+        """Return whether the line is a polygon; see `DatasetReader.has_mask`."""
+        return len(annotation["numbers"]) > 4
+
 
 @dataclass(frozen=True)
 class _Layout:

@@ -21,6 +21,9 @@ from mrcnn.layers.types import Shape, Tensor
 
 POSITIVE_IOU = 0.5
 CROWD_IOU = 0.001
+# With `PARTIAL_LABELS`: share of a proposal's area inside of an ignored box from which on it is not
+# background.
+IGNORED_SHARE = 0.5
 
 
 def max_positives(rois_per_image: int, positive_ratio: float) -> int:
@@ -36,6 +39,7 @@ def _target_settings(config: Any) -> dict[str, Any]:
         "bbox_std_dev": tuple(float(v) for v in config.BBOX_STD_DEV),
         "mask_shape": tuple(int(side) for side in config.MASK_SHAPE),
         "use_mini_mask": bool(config.USE_MINI_MASK),
+        "partial_labels": bool(getattr(config, "PARTIAL_LABELS", False)),
     }
 
 
@@ -48,26 +52,36 @@ class DetectionTargetLayer(keras.layers.Layer):
     `rois_per_image` are positive, and negatives keep that ratio: an image without positives gets
     no negatives either, as in Matterport's package.
 
+    With `partial_labels` a negative class id marks any box to be ignored, and a proposal lies on it
+    when half of the proposal's area does.
+
     Args:
-        config: `Config`, read for the five last arguments; they are ignored then.
+        config: `Config`, read for the six last arguments; they are ignored then.
         seed: of the random choice; None for another one each time.
         rois_per_image: `TRAIN_ROIS_PER_IMAGE`, ROIs to choose for each image.
         positive_ratio: `ROI_POSITIVE_RATIO`, above 0 and at most 1.
         bbox_std_dev: `BBOX_STD_DEV`, four standard deviations of the deltas.
         mask_shape: `MASK_SHAPE`, (height, width) of a target mask.
         use_mini_mask: `USE_MINI_MASK`, whether masks are cropped to their objects' boxes.
+        partial_labels: `PARTIAL_LABELS`.
         **kwargs: as for `keras.layers.Layer`.
 
     Call with `[proposals, gt_class_ids, gt_boxes, gt_masks]`: proposals
     `[batch, N, (y1, x1, y2, x2)]` normalized, `gt_class_ids` `[batch, G]` int (0 is padding, below
     0 a crowd), `gt_boxes` `[batch, G, 4]` normalized, `gt_masks` `[batch, h, w, G]` bool, either
-    mini masks or whole frames.
+    mini masks or whole frames. With weights as a fifth tensor, `[batch, G, 2]` (of a label, and of
+    its mask besides), the two last results are returned as well, and positives of objects with a
+    mask are chosen before the others.
 
     Returns, with T = `rois_per_image`:
         rois: `[batch, T, (y1, x1, y2, x2)]` normalized.
         target_class_ids: `[batch, T]` int32, 0 for negatives and padding.
         target_bbox: `[batch, T, (dy, dx, log(dh), log(dw))]` in standard deviations.
         target_mask: `[batch, T, mask height, mask width]` float32, 0 or 1.
+        target_weights: `[batch, T]` float32, the weight of the label of a positive's object; 1
+            for negatives and padding.
+        target_mask_weights: `[batch, T]` float32, that weight times the weight of the mask;
+            likewise.
     """
 
     def __init__(
@@ -80,6 +94,7 @@ class DetectionTargetLayer(keras.layers.Layer):
         bbox_std_dev: Sequence[float] = (0.1, 0.1, 0.2, 0.2),
         mask_shape: Sequence[int] = (28, 28),
         use_mini_mask: bool = True,
+        partial_labels: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**{"dtype": "float32", **kwargs})
@@ -92,17 +107,21 @@ class DetectionTargetLayer(keras.layers.Layer):
                 "bbox_std_dev": tuple(bbox_std_dev),
                 "mask_shape": tuple(mask_shape),
                 "use_mini_mask": use_mini_mask,
+                "partial_labels": partial_labels,
             }
         self.rois_per_image = self._settings["rois_per_image"]
         self.max_positives = max_positives(self.rois_per_image, self._settings["positive_ratio"])
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
 
-    def call(self, inputs: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        proposals, gt_class_ids, gt_boxes, gt_masks = inputs
+    def call(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        proposals, gt_class_ids, gt_boxes, gt_masks, *gt_weights = inputs
         gt_class_ids = ops.cast(gt_class_ids, "int32")
-        positive, negative, overlaps = _match(proposals, gt_class_ids, gt_boxes)
-        chosen, is_positive = self._sample(positive, negative)
+        positive, negative, overlaps = _match(
+            proposals, gt_class_ids, gt_boxes, self._settings["partial_labels"]
+        )
+        preferred = _has_mask(gt_weights[0], overlaps) if gt_weights else None
+        chosen, is_positive = self._sample(positive, negative, preferred)
 
         rois = gather_rows(proposals, chosen)
         overlaps = gather_rows(overlaps, ops.where(is_positive, chosen, -1))
@@ -119,10 +138,18 @@ class DetectionTargetLayer(keras.layers.Layer):
         )
         # The deltas keep their gradient: in Matterport's training the box loss reaches the RPN
         # through the proposals in its targets, and so it does here.
-        return ops.stop_gradient(rois), class_ids, deltas, ops.stop_gradient(masks)
+        targets = (ops.stop_gradient(rois), class_ids, deltas, ops.stop_gradient(masks))
+        return (*targets, *_weights_of(gt_weights[0], assigned)) if gt_weights else targets
 
-    def _sample(self, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
+    def _sample(
+        self, positive: Tensor, negative: Tensor, preferred: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         """Choose random positives, then random negatives in proportion.
+
+        Args:
+            positive: `[batch, N]` bool.
+            negative: `[batch, N]` bool.
+            preferred: `[batch, N]` bool, positives to choose before the others; None for none.
 
         Returns:
             chosen: `[batch, T]` int32 rows of the proposals, -1 for padding.
@@ -136,7 +163,8 @@ class DetectionTargetLayer(keras.layers.Layer):
             return keras.random.uniform((num_images, num_candidates), seed=self.seed_generator)
 
         noise = rows_of_replica(make_noise, ops.shape(positive)[0])
-        priority, positive_rows = ops.top_k(ops.where(positive, noise, -1.0), limit)
+        first = noise if preferred is None else noise + ops.cast(preferred, "float32")
+        priority, positive_rows = ops.top_k(ops.where(positive, first, -1.0), limit)
         take_positive = priority >= 0
         num_positive = ops.sum(ops.cast(take_positive, "float32"), axis=1, keepdims=True)
         # The float32 product, cut off, is the original's count.
@@ -203,19 +231,42 @@ class DetectionTargetLayer(keras.layers.Layer):
             (batch_size, num_rois),
             (batch_size, num_rois, 4),
             (batch_size, num_rois, *self._settings["mask_shape"]),
+            *([(batch_size, num_rois)] * 2 if len(input_shape) > 4 else []),
         )
 
     def compute_output_spec(self, inputs: Sequence[Tensor]) -> tuple[keras.KerasTensor, ...]:
         shapes = self.compute_output_shape([x.shape for x in inputs])
-        dtypes = ("float32", "int32", "float32", "float32")
+        dtypes = ("float32", "int32", *["float32"] * (len(shapes) - 2))
         return tuple(keras.KerasTensor(s, dtype=d) for s, d in zip(shapes, dtypes))
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "seed": self.seed, **self._settings}
 
 
+def _has_mask(gt_weights: Tensor, overlaps: Tensor) -> Tensor:
+    """Return `[batch, N]` bool: whether the object that a proposal overlaps most has a mask.
+
+    Such positives come first, so that the mask head is not applied to objects without a mask
+    instead.
+    """
+    nearest = ops.cast(ops.argmax(overlaps, axis=-1), "int32")
+    return gather_rows(ops.cast(gt_weights, "float32"), nearest)[..., 1] > 0
+
+
+def _weights_of(gt_weights: Tensor, assigned: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the weights of the label and of the mask of the assigned objects, `[batch, T]` each.
+
+    Args:
+        gt_weights: `[batch, G, (label, mask)]`.
+        assigned: `[batch, T]` int32, the object of each positive; -1 elsewhere, where both are 1.
+    """
+    weights = gather_rows(ops.cast(gt_weights, "float32"), assigned)
+    weights = ops.where(ops.expand_dims(assigned >= 0, -1), weights, 1.0)
+    return weights[..., 0], weights[..., 0] * weights[..., 1]
+
+
 def _match(
-    proposals: Tensor, gt_class_ids: Tensor, gt_boxes: Tensor
+    proposals: Tensor, gt_class_ids: Tensor, gt_boxes: Tensor, partial_labels: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Compare proposals and objects.
 
@@ -229,12 +280,23 @@ def _match(
     is_crowd = ops.expand_dims(ops.logical_and(real_gt, gt_class_ids < 0), 1)
     overlaps_objects = ops.where(is_object, overlaps, -1.0)
     best = ops.max(overlaps_objects, axis=-1)
-    on_crowd = ops.max(ops.where(is_crowd, overlaps, 0.0), axis=-1) >= CROWD_IOU
+    limit = CROWD_IOU
+    if partial_labels:
+        # intersection = IoU * union and union = areas / (1 + IoU)
+        areas = ops.expand_dims(_areas(proposals), -1)
+        overlaps = overlaps / (1.0 + overlaps) * (areas + ops.expand_dims(_areas(gt_boxes), 1))
+        overlaps = overlaps / ops.where(areas > 0.0, areas, 1.0)
+        limit = IGNORED_SHARE
+    on_crowd = ops.max(ops.where(is_crowd, overlaps, 0.0), axis=-1) >= limit
     real = is_real_box(proposals)
     positive = ops.logical_and(real, best >= POSITIVE_IOU)
     negative = ops.logical_and(real, best < POSITIVE_IOU)
     negative = ops.logical_and(negative, ops.logical_not(on_crowd))
     return positive, negative, overlaps_objects
+
+
+def _areas(boxes: Tensor) -> Tensor:
+    return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
 
 
 def _relative_boxes(rois: Tensor, gt_boxes: Tensor) -> Tensor:

@@ -135,15 +135,38 @@ class RoiMasks(layers.Conv2D):
     From `[batch, rois, h, w, channels]` to `[batch, rois, h, w, filters]` float32 probabilities.
     The sigmoid is computed in float32: the values of bfloat16 near 1 are 0.004 apart, and the loss
     needs smaller differences.
+
+    Args:
+        *args: as for `Conv2D`.
+        class_agnostic: whether all filters predict the same mask, that of the mean of their
+            weights. The filters are equal initially, and training changes all in the same way.
+        **kwargs: as for `Conv2D`.
     """
+
+    def __init__(self, *args: Any, class_agnostic: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.class_agnostic = class_agnostic
 
     def build(self, input_shape: Shape) -> None:
         super().build((None, *input_shape[2:]))
+        if self.class_agnostic:
+            kernel = ops.convert_to_tensor(self.kernel)
+            self.kernel.assign(ops.broadcast_to(kernel[..., :1], kernel.shape))
 
     def call(self, x: Tensor) -> Tensor:
-        logits = super().call(ops.reshape(x, (-1, *x.shape[2:])))
+        flat = ops.reshape(x, (-1, *x.shape[2:]))
+        if self.class_agnostic:
+            logits = ops.matmul(flat, ops.mean(self.kernel[0, 0], axis=-1, keepdims=True))
+            logits = logits + ops.mean(self.bias)
+        else:
+            logits = super().call(flat)
         masks = ops.sigmoid(ops.cast(logits, "float32"))
+        if self.class_agnostic:
+            masks = ops.repeat(masks, self.filters, axis=-1)
         return ops.reshape(masks, (*ops.shape(x)[:2], *masks.shape[1:]))
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "class_agnostic": self.class_agnostic}
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (*input_shape[:-1], self.filters)
@@ -237,6 +260,7 @@ class MaskHead:
         train_bn: mode of the batch normalization, see `BatchNorm`.
         channels: width of the convolutions.
         canonical_box_size: see `mrcnn.layers.roi_align.roi_levels`.
+        class_agnostic: whether the masks of all classes are the same, `CLASS_AGNOSTIC_MASK`.
     """
 
     def __init__(
@@ -246,6 +270,7 @@ class MaskHead:
         train_bn: bool | None = True,
         channels: int = 256,
         canonical_box_size: float = 224,
+        class_agnostic: bool = False,
     ) -> None:
         self.train_bn = train_bn
         self.align = PyramidROIAlign(
@@ -259,7 +284,7 @@ class MaskHead:
         ]
         self.bns = [BatchNorm(name=f"mrcnn_mask_bn{i}") for i in range(1, 5)]
         self.deconv = TiledConv2DTranspose(channels, 2, activation="relu", name="mrcnn_mask_deconv")
-        self.masks = RoiMasks(num_classes, 1, name="mrcnn_mask")
+        self.masks = RoiMasks(num_classes, 1, class_agnostic=class_agnostic, name="mrcnn_mask")
 
     def __call__(self, rois: Tensor, feature_maps: Sequence[Tensor], image_meta: Tensor) -> Tensor:
         """Pool the features of the ROIs and predict masks; see `build_fpn_mask_graph`."""

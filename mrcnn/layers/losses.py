@@ -20,13 +20,22 @@ from mrcnn.layers.types import Shape, Tensor
 _EPSILON = 1e-7
 
 
-def _mean_where(values: Tensor, wanted: Tensor) -> Tensor:
+def _mean_where(values: Tensor, wanted: Tensor, weights: Tensor | None = None) -> Tensor:
     """Average the values where `wanted` is 1 and not 0; 0 when there are none.
+
+    `weights`, of the first axes of `values`, are factors of the values. Values of weight 0 do not
+    count; those of a small weight count as one value each, so that they lower the mean.
 
     When several devices share a batch, the sum is divided by the number wanted on all of them: the
     average of their results is then the mean over the batch, also where one has few and another
     many.
     """
+    if weights is not None:
+        (weights,) = _float32(weights)
+        missing = len(values.shape) - len(weights.shape)
+        weights = ops.reshape(weights, (*ops.shape(weights), *([1] * missing)))
+        wanted = wanted * ops.cast(weights > 0, "float32")
+        values = values * weights
     count = ops.maximum(sum_over_replicas(ops.sum(wanted)), 1.0)
     return ops.sum(values * wanted) / (count / num_replicas())
 
@@ -96,7 +105,10 @@ def rpn_bbox_loss_graph(
 
 
 def mrcnn_class_loss_graph(
-    target_class_ids: Tensor, pred_class_logits: Tensor, active_class_ids: Tensor
+    target_class_ids: Tensor,
+    pred_class_logits: Tensor,
+    active_class_ids: Tensor,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """Compute the classification loss of the ROIs.
 
@@ -108,13 +120,14 @@ def mrcnn_class_loss_graph(
         pred_class_logits: `[batch, N, num_classes]`.
         active_class_ids: `[batch, num_classes]` of 0 and 1. Matterport's package used the first
             image's row for the whole batch; here each image has its own.
+        weights: `[batch, N]`, factor of each ROI's loss; 0 leaves it out. None for 1.
     """
     (logits,) = _float32(pred_class_logits)
     labels = ops.cast(target_class_ids, "int32")
     active = ops.cast(active_class_ids, "float32")
     predicted = ops.cast(ops.argmax(logits, axis=-1), "int32")
     predicted_active = take_along_axis(active, predicted, axis=1)
-    return _mean_where(_sparse_cross_entropy(labels, logits), predicted_active)
+    return _mean_where(_sparse_cross_entropy(labels, logits), predicted_active, weights)
 
 
 def _of_target_class(predictions: Tensor, target_class_ids: Tensor) -> Tensor:
@@ -125,7 +138,10 @@ def _of_target_class(predictions: Tensor, target_class_ids: Tensor) -> Tensor:
 
 
 def mrcnn_bbox_loss_graph(
-    target_bbox: Tensor, target_class_ids: Tensor, pred_bbox: Tensor
+    target_bbox: Tensor,
+    target_class_ids: Tensor,
+    pred_bbox: Tensor,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """Compute the loss of the box deltas of the positive ROIs.
 
@@ -133,16 +149,20 @@ def mrcnn_bbox_loss_graph(
         target_bbox: `[batch, N, (dy, dx, log(dh), log(dw))]`.
         target_class_ids: `[batch, N]`; above 0 is positive.
         pred_bbox: `[batch, N, num_classes, 4]`.
+        weights: `[batch, N]`, factor of each ROI's loss; 0 leaves it out. None for 1.
     """
     target_bbox, pred_bbox = _float32(target_bbox, pred_bbox)
     class_ids = ops.maximum(ops.cast(target_class_ids, "int32"), 0)
     loss = smooth_l1_loss(target_bbox, _of_target_class(pred_bbox, class_ids))
     positive = ops.cast(ops.expand_dims(target_class_ids > 0, -1), "float32")
-    return _mean_where(loss, positive * ops.ones_like(loss))
+    return _mean_where(loss, positive * ops.ones_like(loss), weights)
 
 
 def mrcnn_mask_loss_graph(
-    target_masks: Tensor, target_class_ids: Tensor, pred_masks: Tensor
+    target_masks: Tensor,
+    target_class_ids: Tensor,
+    pred_masks: Tensor,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """Compute the binary cross-entropy of the positive ROIs' masks, on their own class's channel.
 
@@ -150,6 +170,8 @@ def mrcnn_mask_loss_graph(
         target_masks: `[batch, N, height, width]` of 0 and 1.
         target_class_ids: `[batch, N]`; above 0 is positive.
         pred_masks: `[batch, N, height, width, num_classes]` probabilities.
+        weights: `[batch, N]`, factor of each ROI's loss; 0 leaves it out, as for an object
+            without a mask. None for 1.
     """
     target_masks, pred_masks = _float32(target_masks, pred_masks)
     class_ids = ops.maximum(ops.cast(target_class_ids, "int32"), 0)
@@ -159,7 +181,7 @@ def mrcnn_mask_loss_graph(
     loss = -(target_masks * ops.log(masks) + (1.0 - target_masks) * ops.log(1.0 - masks))
     positive = ops.cast(target_class_ids > 0, "float32")
     positive = ops.reshape(positive, (*ops.shape(positive), 1, 1))
-    return _mean_where(loss, positive * ops.ones_like(loss))
+    return _mean_where(loss, positive * ops.ones_like(loss), weights)
 
 
 # The functions of the five losses, by the names of their layers.
@@ -180,8 +202,8 @@ class LossLayer(keras.layers.Layer):
         loss: name of the loss in `LOSS_FUNCTIONS`; also the layer's name, unless `name` is given.
         **kwargs: as for `keras.layers.Layer`.
 
-    Call with the list of the function's tensors (`rpn_bbox_loss`: without the config). Returns a
-    float32 scalar.
+    Call with the list of the function's tensors (`rpn_bbox_loss`: without the config; the three
+    losses of the heads also with weights). Returns a float32 scalar.
 
     Raises:
         ValueError: `loss` is not the name of a loss.

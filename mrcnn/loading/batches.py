@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import math
 import queue
 import threading
@@ -30,6 +31,8 @@ from mrcnn.loading.image_gt import describe_image
 from mrcnn.loading.named_augmentation import find_augmentation
 
 __all__ = ["BrokenImageError", "TrainingBatches", "data_generator", "make_batches"]
+
+logger = logging.getLogger("mrcnn.loading")
 
 # Purposes of streams of random numbers: no two streams are the same.
 _ORDER, _IMAGE = 0, 1
@@ -144,7 +147,8 @@ class TrainingBatches(keras.utils.PyDataset):
             `(inputs,)`, `inputs` a tuple: images [B, H, W, C] float32, molded; image_metas
             [B, META] float32; rpn_match [B, A, 1] int32; rpn_bbox [B, R, 4] float32;
             gt_class_ids [B, G] int32; gt_boxes [B, G, 4] int32 pixels; gt_masks
-            [B, mask height, mask width, G] bool. With `random_rois` also those, and with
+            [B, mask height, mask width, G] bool. With `PARTIAL_LABELS` also gt_weights [B, G, 2]
+            float32. With `random_rois` also those, and with
             `detection_targets` `(inputs, outputs)`; see `stack_examples`.
 
         Raises:
@@ -281,6 +285,7 @@ def make_batches(
         ValueError: an argument or a dataset cannot work.
     """
     check_trainable(train_dataset, config, "train_dataset")
+    _warn_of_partial_labels(train_dataset, config)
     if val_dataset is not None:
         _check_same_classes(train_dataset, val_dataset)
     common: dict[str, Any] = {
@@ -331,6 +336,18 @@ def check_trainable(dataset: Any, config: Config, name: str = "dataset") -> None
         raise ValueError(
             f"NUM_CLASSES is {config.NUM_CLASSES}; it must be {dataset.num_classes}, the number of "
             f"classes of {name}, the background included"
+        )
+
+
+def _warn_of_partial_labels(dataset: Any, config: Config) -> None:
+    """Warn of images that are not exhaustively annotated where the setting for them is not set."""
+    count = sum(not info.get("exhaustive", True) for info in dataset.image_info)
+    if count and not config.PARTIAL_LABELS:
+        logger.warning(
+            "%d of %d images are marked as not exhaustively annotated, but PARTIAL_LABELS is "
+            "False: their objects without annotation are learned as background",
+            count,
+            len(dataset.image_info),
         )
 
 

@@ -27,6 +27,7 @@ class CachedDataset:
         self._limit = limit
         self._images: dict[int, np.ndarray] = {}
         self._masks: dict[int, tuple[np.ndarray, tuple[int, ...], np.ndarray]] = {}
+        self._weights: dict[int, np.ndarray | None] = {}
         self._lock = threading.Lock()
         self.num_bytes = 0
 
@@ -59,6 +60,12 @@ class CachedDataset:
         if self._reserve(bits.nbytes + class_ids.nbytes):
             self._masks[image_id] = bits, mask.shape, class_ids
         return mask, class_ids.copy()
+
+    def load_label_weights(self, image_id: int) -> np.ndarray | None:
+        """Return the weights [instances, 2], or None; they are few and do not count as memory."""
+        if image_id not in self._weights:
+            self._weights[image_id] = self._dataset.load_label_weights(image_id)
+        return self._weights[image_id]
 
     def _reserve(self, num_bytes: int) -> bool:
         with self._lock:

@@ -16,7 +16,7 @@ import numpy as np
 from mrcnn.geometry.anchors import anchors_for_image
 from mrcnn.geometry.images import mold_image
 from mrcnn.loading.detection_targets import build_detection_targets, generate_random_rois
-from mrcnn.loading.image_gt import load_image_gt
+from mrcnn.loading.image_gt import load_ground_truth
 from mrcnn.loading.randomness import RandomSource, sample
 from mrcnn.loading.rpn_targets import build_rpn_targets
 
@@ -59,6 +59,7 @@ class Example:
         class_ids: [N] int32.
         boxes: [N, (y1, x1, y2, x2)] int32 pixels.
         masks: [mask height, mask width, N] bool.
+        weights: [N, (label, mask)] float32.
         rpn_rois: [random_rois, 4] int32 pixels, or None.
         detection: (rois, class ids, deltas, masks) of `build_detection_targets`, or None.
     """
@@ -70,6 +71,7 @@ class Example:
     class_ids: np.ndarray
     boxes: np.ndarray
     masks: np.ndarray
+    weights: np.ndarray
     rpn_rois: np.ndarray | None = None
     detection: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None = None
 
@@ -103,8 +105,9 @@ def make_example(
     Raises:
         ValueError: the image does not fit the configuration, see also `load_image_gt`.
     """
-    is_augmented = settings.is_augmented(dataset.image_info[image_id]["source"])
-    image, image_meta, class_ids, boxes, masks = load_image_gt(
+    info = dataset.image_info[image_id]
+    is_augmented = settings.is_augmented(info["source"])
+    image, image_meta, class_ids, boxes, masks, weights = load_ground_truth(
         dataset,
         config,
         image_id,
@@ -119,6 +122,12 @@ def make_example(
             f"IMAGE_SHAPE, {tuple(int(side) for side in config.IMAGE_SHAPE)}. IMAGE_RESIZE_MODE is "
             f"{config.IMAGE_RESIZE_MODE!r}; 'square' and 'crop' give every image the same size"
         )
+    num_ignored = 0
+    if config.PARTIAL_LABELS and not info.get("exhaustive", True):
+        class_ids, boxes, masks, weights = _ignore_whole_image(
+            image.shape, class_ids, boxes, masks, weights
+        )
+        num_ignored = 1
     rpn_match, rpn_bbox = build_rpn_targets(image.shape, anchors, class_ids, boxes, config, rng)
     rpn_rois = detection = None
     if settings.random_rois:
@@ -127,10 +136,44 @@ def make_example(
             detection = build_detection_targets(rpn_rois, class_ids, boxes, masks, config, rng)
     if len(class_ids) > config.MAX_GT_INSTANCES:
         _warn_of_left_out(config.MAX_GT_INSTANCES)
-        keep = sample(rng, np.arange(len(class_ids)), config.MAX_GT_INSTANCES)
+        others = np.arange(num_ignored, len(class_ids))
+        keep = sample(rng, others, config.MAX_GT_INSTANCES - num_ignored)
+        keep = np.concatenate([np.arange(num_ignored), keep])
         class_ids, boxes, masks = class_ids[keep], boxes[keep], masks[:, :, keep]
+        weights = weights[keep]
     return Example(
-        image, image_meta, rpn_match, rpn_bbox, class_ids, boxes, masks, rpn_rois, detection
+        image,
+        image_meta,
+        rpn_match,
+        rpn_bbox,
+        class_ids,
+        boxes,
+        masks,
+        weights,
+        rpn_rois,
+        detection,
+    )
+
+
+def _ignore_whole_image(
+    image_shape: Sequence[int],
+    class_ids: np.ndarray,
+    boxes: np.ndarray,
+    masks: np.ndarray,
+    weights: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Put a box to be ignored before the instances of an image that is not exhaustively annotated.
+
+    It is three times as large as the image, so that it holds the anchors that reach beyond.
+    """
+    height, width = image_shape[:2]
+    box = np.array([[-height, -width, 2 * height, 2 * width]], boxes.dtype)
+    no_mask = np.zeros((*masks.shape[:2], 1), masks.dtype)
+    return (
+        np.concatenate([np.array([-1], class_ids.dtype), class_ids]),
+        np.concatenate([box, boxes]),
+        np.concatenate([no_mask, masks], axis=2),
+        np.concatenate([np.ones((1, 2), weights.dtype), weights]),
     )
 
 
@@ -150,13 +193,14 @@ def stack_examples(
 
     Args:
         examples: b examples.
-        config: MAX_GT_INSTANCES and MEAN_PIXEL are read.
+        config: MAX_GT_INSTANCES, MEAN_PIXEL and PARTIAL_LABELS are read.
 
     Returns:
         inputs: images [B, H, W, C] float32, molded; image_metas [B, META]; rpn_match
             [B, A, 1] int32; rpn_bbox [B, RPN_TRAIN_ANCHORS_PER_IMAGE, 4]; gt_class_ids
             [B, MAX_GT_INSTANCES] int32; gt_boxes [B, MAX_GT_INSTANCES, 4] int32 pixels;
             gt_masks [B, mask height, mask width, MAX_GT_INSTANCES] bool; all zero padded.
+            With PARTIAL_LABELS, also gt_weights [B, MAX_GT_INSTANCES, (label, mask)] float32.
             With random ROIs, also rpn_rois [B, count, 4] int32, and with detection
             targets rois [B, TRAIN_ROIS_PER_IMAGE, 4].
         outputs: with detection targets class ids [B, TRAIN_ROIS_PER_IMAGE, 1], deltas
@@ -170,16 +214,20 @@ def stack_examples(
     class_ids = np.zeros((count, num_gt), np.int32)
     boxes = np.zeros((count, num_gt, 4), np.int32)
     masks = np.zeros((count, *first.masks.shape[:2], num_gt), first.masks.dtype)
+    weights = np.zeros((count, num_gt, 2), np.float32)
     for index, example in enumerate(examples):
         mold_image(example.image, config, out=images[index])
         size = len(example.class_ids)
         class_ids[index, :size] = example.class_ids
         boxes[index, :size] = example.boxes
         masks[index, :, :, :size] = example.masks
+        weights[index, :size] = example.weights
     metas = np.stack([example.image_meta for example in examples])
     rpn_match = np.stack([example.rpn_match[:, np.newaxis] for example in examples])
     rpn_bbox = np.stack([example.rpn_bbox for example in examples])
     inputs = [images, metas, rpn_match, rpn_bbox, class_ids, boxes, masks]
+    if config.PARTIAL_LABELS:
+        inputs.append(weights)
     outputs: list[np.ndarray] = []
     if first.rpn_rois is not None:
         inputs.append(np.stack([np.asarray(example.rpn_rois) for example in examples]))

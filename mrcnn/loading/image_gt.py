@@ -59,8 +59,41 @@ def load_image_gt(
         ValueError: what the dataset gives does not fit together (sizes, counts, channels,
             class ids); the message names the image.
     """
+    return load_ground_truth(dataset, config, image_id, augment, augmentation, use_mini_mask, rng)[
+        :5
+    ]
+
+
+def load_ground_truth(
+    dataset: Any,
+    config: Any,
+    image_id: int,
+    augment: bool = False,
+    augmentation: Any = None,
+    use_mini_mask: bool = False,
+    rng: RandomSource = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Load an image and its instances with their weights.
+
+    Args:
+        dataset: a prepared Dataset.
+        config: as for `load_image_gt`; with `PARTIAL_LABELS` the dataset's `load_label_weights` is
+            called.
+        image_id: number of the image.
+        augment: as for `load_image_gt`.
+        augmentation: as for `load_image_gt`.
+        use_mini_mask: as for `load_image_gt`.
+        rng: as for `load_image_gt`.
+
+    Returns:
+        The five results of `load_image_gt`, and weights [N, (label, mask)] float32.
+
+    Raises:
+        ValueError: as for `load_image_gt`, or a weight is negative or not finite.
+    """
     check_rng(rng)
     loaded, mask, class_ids = _read(dataset, image_id, config)
+    weights = _read_weights(dataset, image_id, config, len(class_ids))
     image, window, scale, padding, crop = _resize(loaded, config, rng)
     flip = augment and _draw_flip(rng)
     if augment:
@@ -92,7 +125,7 @@ def load_image_gt(
     image_meta = compose_image_meta(
         image_id, loaded.shape, image.shape, window, scale, active_class_ids.tolist()
     )
-    return image, image_meta, class_ids, boxes, mask
+    return image, image_meta, class_ids, boxes, mask, weights[visible]
 
 
 def describe_image(dataset: Any, image_id: int) -> str:
@@ -125,6 +158,28 @@ def _read(dataset: Any, image_id: int, config: Any) -> tuple[np.ndarray, np.ndar
             f"class ids of the shape {class_ids.shape}; there must be one for each mask"
         )
     return image, mask.astype(bool, copy=False), class_ids.astype(np.int32)
+
+
+def _read_weights(dataset: Any, image_id: int, config: Any, count: int) -> np.ndarray:
+    """Return the weights [count, (label, mask)] float32 of the instances, checked; 1 for all."""
+    weights = None
+    if getattr(config, "PARTIAL_LABELS", False):
+        weights = dataset.load_label_weights(image_id)
+    if weights is None:
+        return np.ones((count, 2), np.float32)
+    weights = np.asarray(weights, np.float32)
+    if weights.shape != (count, 2):
+        raise ValueError(
+            f"{describe_image(dataset, image_id)}: load_label_weights gave the shape "
+            f"{weights.shape}; it must be {(count, 2)}, a weight of the label and one of the mask "
+            "for each instance of load_mask"
+        )
+    if not (np.isfinite(weights).all() and (weights >= 0).all()):
+        raise ValueError(
+            f"{describe_image(dataset, image_id)}: load_label_weights gave "
+            f"{weights.min():g} to {weights.max():g}; weights must be finite numbers of at least 0"
+        )
+    return weights
 
 
 def _with_channels(image: np.ndarray, channels: int, dataset: Any, image_id: int) -> np.ndarray:

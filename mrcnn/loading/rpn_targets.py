@@ -18,6 +18,9 @@ POSITIVE_IOU = 0.7
 NEGATIVE_IOU = 0.3
 # An anchor that overlaps a crowd by this much is never negative.
 CROWD_IOU = 0.001
+# With `PARTIAL_LABELS`: share of an anchor's area inside of an ignored box from which on it is
+# never negative.
+IGNORED_SHARE = 0.5
 
 
 def build_rpn_targets(
@@ -32,8 +35,10 @@ def build_rpn_targets(
 
     An anchor is positive when its IoU with an object is at least 0.7, or is the largest
     any anchor has with that object (all anchors that share it). It is negative when its
-    IoU with every object is below 0.3 and with every crowd below 0.001. At most half of
-    `RPN_TRAIN_ANCHORS_PER_IMAGE` stay positive; negatives fill up to that number.
+    IoU with every object is below 0.3 and with every crowd below 0.001. With `PARTIAL_LABELS` a
+    negative class id marks any box to be ignored: an anchor is not negative when half of its area
+    lies inside. At most half of `RPN_TRAIN_ANCHORS_PER_IMAGE` stay positive; negatives fill up to
+    that number.
 
     Boxes without area and boxes that no anchor touches make no anchor positive: there is no
     delta for them. Without objects, all sampled anchors are negative.
@@ -43,7 +48,7 @@ def build_rpn_targets(
         anchors: [A, (y1, x1, y2, x2)] pixels.
         gt_class_ids: [N] int. Negative for a crowd.
         gt_boxes: [N, (y1, x1, y2, x2)] pixels.
-        config: `RPN_TRAIN_ANCHORS_PER_IMAGE` and `RPN_BBOX_STD_DEV` are read.
+        config: `RPN_TRAIN_ANCHORS_PER_IMAGE`, `RPN_BBOX_STD_DEV` and `PARTIAL_LABELS` are read.
         rng: source of the draws: None (`np.random`), a RandomState or a Generator.
 
     Returns:
@@ -65,7 +70,7 @@ def build_rpn_targets(
             "there must be one class id for each box"
         )
     objects, crowds = _objects_and_crowds(gt_class_ids, gt_boxes)
-    rpn_match = _match(anchors, objects, crowds)
+    rpn_match = _match(anchors, objects, crowds, bool(getattr(config, "PARTIAL_LABELS", False)))
     _subsample(rpn_match, config.RPN_TRAIN_ANCHORS_PER_IMAGE, rng)
 
     rpn_bbox = np.zeros((config.RPN_TRAIN_ANCHORS_PER_IMAGE, 4))
@@ -94,7 +99,9 @@ def _objects_and_crowds(class_ids: np.ndarray, boxes: np.ndarray) -> tuple[np.nd
     return boxes[is_object & has_area], boxes[is_crowd & has_area]
 
 
-def _match(anchors: np.ndarray, objects: np.ndarray, crowds: np.ndarray) -> np.ndarray:
+def _match(
+    anchors: np.ndarray, objects: np.ndarray, crowds: np.ndarray, partial_labels: bool
+) -> np.ndarray:
     """Return the match [A] int32 before sampling."""
     rpn_match = np.full(len(anchors), -1, np.int32)
     if len(anchors) == 0 or len(objects) + len(crowds) == 0:
@@ -102,7 +109,13 @@ def _match(anchors: np.ndarray, objects: np.ndarray, crowds: np.ndarray) -> np.n
     search = search_of(anchors)
     for crowd in crowds:
         ids, iou = search.overlapping(crowd)
-        rpn_match[ids[iou >= CROWD_IOU]] = 0
+        if partial_labels:
+            # intersection = IoU * union and union = areas / (1 + IoU)
+            areas = _areas(anchors[ids])
+            share = iou / (1 + iou) * (areas + _areas(crowd)) / areas
+            rpn_match[ids[share >= IGNORED_SHARE]] = 0
+        else:
+            rpn_match[ids[iou >= CROWD_IOU]] = 0
     positive = []
     for box in objects:
         ids, iou = search.overlapping(box, NEGATIVE_IOU)
@@ -117,6 +130,10 @@ def _match(anchors: np.ndarray, objects: np.ndarray, crowds: np.ndarray) -> np.n
     for ids in positive:
         rpn_match[ids] = 1
     return rpn_match
+
+
+def _areas(boxes: np.ndarray) -> np.ndarray:
+    return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
 
 
 def _subsample(rpn_match: np.ndarray, num_anchors: int, rng: RandomSource) -> None:

@@ -48,8 +48,8 @@ from mrcnn.evaluation.instances import evaluate_single_object
 from mrcnn.files.atomic import write_json
 
 CLASSES = ("balloon", "motorcycle", "person")
-# Layers of SqueezeNet with ImageNet weights: fire10 and fire11 are additions of this package.
-PRETRAINED = re.compile(r"squeeze_conv1|fire[2-9]_")
+# Pretrained layers of SqueezeNet (fire10 and fire11 are additions of this package) and NanoDet.
+PRETRAINED = re.compile(r"squeeze_conv1|fire[2-9]_|nano")
 DEFAULT_LOGS_DIR = os.path.join(ROOT_DIR, "logs")
 
 
@@ -193,7 +193,7 @@ def augment(image, mask):
     return image, mask
 
 
-def make_optimizer(config, peak, steps, backbone_rate=0.1):
+def make_optimizer(config, peak, steps, backbone_rate=0.1, **options):
     """Return AdamW with a warm-up of up to 200 steps to `peak` and a cosine decay to zero.
 
     AdamW is by Loshchilov and Hutter (2019). The mask head gains most: after 600 steps its loss was
@@ -218,12 +218,14 @@ def make_optimizer(config, peak, steps, backbone_rate=0.1):
     schedule = keras.optimizers.schedules.CosineDecay(
         peak / 20, steps - warmup, warmup_target=peak, warmup_steps=warmup, alpha=0.001
     )
-    return SlowBackbone(schedule, weight_decay=0.01, global_clipnorm=config.GRADIENT_CLIP_NORM)
+    return SlowBackbone(
+        schedule, weight_decay=0.01, global_clipnorm=config.GRADIENT_CLIP_NORM, **options
+    )
 
 
 def train(model, data, args):
     """Train the layers of --layers; the first layers, from ImageNet, stay as they are."""
-    started, cpu = time.time(), _cpu_seconds()
+    started, cpu = time.time(), cpu_seconds()
     model.config.STEPS_PER_EPOCH = min(model.config.STEPS_PER_EPOCH, args.steps)
     epochs = args.steps // model.config.STEPS_PER_EPOCH
     model.train(
@@ -238,11 +240,12 @@ def train(model, data, args):
         seed=args.seed,
         verbose=2,
     )
-    minutes, core_minutes = (time.time() - started) / 60, (_cpu_seconds() - cpu) / 60
+    minutes, core_minutes = (time.time() - started) / 60, (cpu_seconds() - cpu) / 60
     print(f"{args.steps} steps in {minutes:.1f} minutes ({core_minutes:.1f} core minutes)")
 
 
-def _cpu_seconds():
+def cpu_seconds():
+    """Return the time that all threads of this process have computed."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return usage.ru_utime + usage.ru_stime
 

@@ -143,3 +143,19 @@ def test_another_width(path):
     with pytest.raises(ValueError, match="only the last axis may differ"):
         load_class_rows(model, path, STORED, ["BG", "cat"])
     assert all(variable.assigned == 0 for variable in variables(model).values())
+
+
+@pytest.mark.parametrize(
+    ("names", "shared"), [(["BG", "person", "kangaroo"], ["person"]), (["BG", "kangaroo"], [])]
+)
+def test_every_class_takes_over_masks_that_are_the_same_for_all(tmp_path, names, shared):
+    stored = numbered(5)
+    for name in ("kernel", "bias"):
+        variable = variables(stored)[f"mrcnn_mask/{name}"]
+        variable.value = np.full(variable.shape, 7, np.float32)
+    save_weights(stored, tmp_path / "w.h5")
+    model = small_mask_rcnn(num_classes=len(names), fill=-1)
+    assert list(load_class_rows(model, tmp_path / "w.h5", STORED, names)) == shared
+    assert (model.value("mrcnn_mask", "kernel") == 7).all()
+    assert (model.value("mrcnn_mask", "bias") == 7).all()
+    assert model.value("mrcnn_class_logits", "bias")[-1] == -1

@@ -136,3 +136,70 @@ def test_images_of_a_batch_do_not_mix():
     assert numpy(class_ids)[:, 0].tolist() == [2, 1]
     np.testing.assert_allclose(numpy(rois)[:, 0], [ON_DOG, ON_CAT])
     assert not numpy(masks)[0].any() and numpy(masks)[1, 0].all()
+
+
+def weighted(proposals, gt_class_ids, gt_boxes, gt_weights, **settings):
+    """The class ids, ROIs and two weights that the layer gives for one image."""
+    config = tiny_config(TRAIN_ROIS_PER_IMAGE=9, PARTIAL_LABELS=True, **settings)
+    layer = DetectionTargetLayer(config, seed=0)
+    inputs = [
+        tensor([proposals]),
+        tensor([gt_class_ids], "int32"),
+        tensor([gt_boxes]),
+        tensor([np.ones((*config.MINI_MASK_SHAPE, len(gt_boxes)))], bool),
+        tensor([gt_weights]),
+    ]
+    found = layer(inputs)
+    shapes = layer.compute_output_shape([x.shape for x in inputs])
+    assert [tuple(x.shape) for x in found] == [tuple(shape) for shape in shapes]
+    rois, class_ids, _, _, weights, mask_weights = (numpy(x)[0] for x in found)
+    return class_ids.tolist(), rois, weights.tolist(), mask_weights.tolist()
+
+
+def test_weights_are_those_of_the_matched_object():
+    found = weighted([ON_DOG, FAR], [1, 2], [CAT, DOG], [[0.25, 1], [0.75, 0.5]])
+    class_ids, rois, weights, mask_weights = found
+    assert class_ids == [2] + [0] * 8
+    np.testing.assert_allclose(rois[1], FAR)
+    assert weights == [0.75] + [1] * 8  # negatives and padding count fully
+    assert mask_weights == [0.375] + [1] * 8
+
+
+def test_an_object_with_a_box_alone_has_no_mask_weight():
+    _, _, weights, mask_weights = weighted([ON_CAT], [1], [CAT], [[1, 0]])
+    assert (weights[0], mask_weights[0]) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    "proposal, taken",
+    [
+        ([0.6, 0.6, 0.9, 0.75], False),  # inside of the ignored box
+        ([0.6, 0.45, 0.9, 0.76], False),  # by 16 of 31
+        ([0.6, 0.44, 0.9, 0.75], True),  # by 15 of 31: Matterport's rule leaves it out
+        ([0.0, 0.7, 0.1, 0.8], True),
+    ],
+)
+def test_proposals_on_an_ignored_box(proposal, taken):
+    gt = [1, -2], [CAT, DOG]
+    _, rois, *_ = weighted([ON_CAT, proposal], *gt, np.ones((2, 2)))
+    assert rois[1].any() == taken
+
+
+def test_partial_labels_of_weight_1_give_the_same_targets():
+    proposals = [FAR, ON_DOG, ZEROS, ON_CAT, FAR, FAR]
+    plain = targets(proposals, [1, 2], [CAT, DOG])
+    class_ids, rois, weights, mask_weights = weighted(
+        proposals, [1, 2], [CAT, DOG], np.ones((2, 2))
+    )
+    np.testing.assert_array_equal(rois, plain[0])
+    assert class_ids == plain[1].tolist()
+    assert weights == mask_weights == [1] * 9
+
+
+def test_objects_with_a_mask_are_chosen_first():
+    found = weighted([ON_CAT] * 9 + [ON_DOG], [1, 2], [CAT, DOG], [[1, 0], [0.5, 1]])
+    class_ids, rois, weights, mask_weights = found
+    # int(9 * 0.33) = 2 positives: the only one with a mask, and one of the nine others.
+    assert class_ids == [2, 1] + [0] * 7
+    np.testing.assert_allclose(rois[:2], [ON_DOG, ON_CAT])
+    assert weights[:2] == [0.5, 1] and mask_weights[:2] == [0.5, 0]

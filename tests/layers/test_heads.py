@@ -138,3 +138,52 @@ def test_the_bias_of_a_tiled_transposed_convolution_learns_in_16_bits():
         total = tf.reduce_sum(tf.cast(tiled(tf.ones((100, 3, 4, 5))), tf.float32))
     gradient = tape.gradient(total, tiled.bias.value)
     np.testing.assert_allclose(gradient.numpy(), 100 * 6 * 8, rtol=0.01)
+
+
+def agnostic_masks(**options):
+    layer = heads.RoiMasks(3, 1, class_agnostic=True, **options)
+    x = tensor(np.random.RandomState(0).randn(2, 2, 3, 3, 4).astype(np.float32))
+    layer.build(x.shape)
+    return layer, x
+
+
+def test_class_agnostic_masks_are_those_of_the_mean_filter():
+    layer, x = agnostic_masks()
+    assert [w.name for w in layer.weights] == ["kernel", "bias"]
+    kernel = numpy(layer.kernel)
+    assert kernel.shape == (1, 1, 4, 3) and (kernel == kernel[..., :1]).all() and kernel.any()
+    plain = heads.RoiMasks(3, 1)
+    plain.build(x.shape)
+    plain.set_weights(layer.get_weights())
+    np.testing.assert_allclose(numpy(layer(x)), numpy(plain(x)), rtol=1e-5)
+
+    kernel = np.arange(12, dtype=np.float32).reshape(1, 1, 4, 3) / 9
+    layer.set_weights([kernel, np.array([0, 0.5, 1], np.float32)])
+    plain.set_weights([np.repeat(kernel[..., 1:2], 3, axis=3), np.full(3, 0.5, np.float32)])
+    masks = numpy(layer(x))
+    assert masks.shape == (2, 2, 3, 3, 3) and (masks == masks[..., :1]).all()
+    np.testing.assert_allclose(masks, numpy(plain(x)), rtol=1e-5)
+
+
+def test_class_agnostic_masks_from_their_config():
+    layer, x = agnostic_masks(name="mrcnn_mask")
+    copy = heads.RoiMasks.from_config(layer.get_config())
+    copy.build(x.shape)
+    copy.set_weights(layer.get_weights())
+    np.testing.assert_array_equal(numpy(copy(x)), numpy(layer(x)))
+    assert not heads.RoiMasks.from_config(heads.RoiMasks(3, 1).get_config()).class_agnostic
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="its gradients")
+def test_training_keeps_class_agnostic_filters_equal():
+    import tensorflow as tf
+
+    layer, x = agnostic_masks()
+    optimizer = keras.optimizers.AdamW(0.1)
+    before = numpy(layer.kernel).copy()
+    for step in range(3):
+        with tf.GradientTape() as tape:  # a loss on another class in each step
+            loss = tf.reduce_mean(layer(x)[..., step])
+        optimizer.apply(tape.gradient(loss, layer.trainable_variables), layer.trainable_variables)
+    kernel = numpy(layer.kernel)
+    assert (kernel != before).all() and (kernel == kernel[..., :1]).all()

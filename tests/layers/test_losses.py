@@ -155,3 +155,42 @@ def test_loss_layer_is_a_named_scalar_in_a_graph():
     layer = losses.LossLayer("rpn_class_loss")
     output = layer([match, logits])
     assert (layer.name, tuple(output.shape), output.dtype) == ("rpn_class_loss", (), "float32")
+
+
+def head_losses(weights):
+    """Class, box and mask loss of two positives of class 1 and a negative, with known parts."""
+    labels = tensor([[1, 1, 0]], "int32")
+    # -log p of the label: log 2, log 4, log 2
+    logits = tensor([[[0, 0], [LOG3, 0], [0, 0]]])
+    active = tensor([[1, 1]])
+    deltas = np.zeros((1, 3, 2, 4), np.float32)
+    deltas[0, :, 1] = [[1] * 4, [2] * 4, [9] * 4]  # losses 0.5, 1.5, and one that never counts
+    masks = np.full((1, 3, 1, 1, 2), 0.25, np.float32)
+    masks[0, 1] = 0.5
+    truth = tensor(np.ones((1, 3, 1, 1)))  # losses log 4 and log 2
+    last = [] if weights is None else [tensor([weights])]
+    found = [
+        losses.mrcnn_class_loss_graph(labels, logits, active, *last),
+        losses.mrcnn_bbox_loss_graph(tensor(np.zeros((1, 3, 4))), labels, tensor(deltas), *last),
+        losses.mrcnn_mask_loss_graph(truth, labels, tensor(masks), *last),
+    ]
+    return [float(numpy(loss)) for loss in found]
+
+
+@pytest.mark.parametrize(
+    "weights, expected",
+    [
+        (None, [(LOG2 + 2 * LOG2 + LOG2) / 3, 1.0, 1.5 * LOG2]),
+        ([1, 1, 1], [(LOG2 + 2 * LOG2 + LOG2) / 3, 1.0, 1.5 * LOG2]),
+        ([0.5, 1, 1], [(0.5 * LOG2 + 2 * LOG2 + LOG2) / 3, (0.25 + 1.5) / 2, (LOG2 + LOG2) / 2]),
+        # Weight 0 does not count among those that are averaged, ...
+        ([0, 1, 1], [(2 * LOG2 + LOG2) / 2, 1.5, LOG2]),
+        ([0, 0, 1], [LOG2, 0, 0]),
+        ([0, 0, 0], [0, 0, 0]),
+        # ... and a small one does: labels of a low score teach little.
+        ([0.5, 0.5, 0.5], [2 / 3 * LOG2, 0.5, 0.75 * LOG2]),
+        ([2, 0, 0], [2 * LOG2, 1.0, 4 * LOG2]),
+    ],
+)
+def test_weights_of_the_losses_of_the_heads(weights, expected):
+    assert head_losses(weights) == pytest.approx(expected, rel=1e-6)

@@ -212,6 +212,10 @@ class OpenImagesDataset(DatasetReader):
         y1, x1, y2, x2 = annotation["box"]
         return box_mask(x1 * width, y1 * height, x2 * width, y2 * height, height, width)
 
+    def has_mask(self, annotation: dict[str, Any]) -> bool:
+        """Return whether there is a mask file; see `DatasetReader.has_mask`."""
+        return "mask" in annotation
+
     def load_credits(self, dataset_dir: str | os.PathLike[str]) -> None:
         """Read authors and licenses into `image_info`, for the credit that CC BY requires.
 

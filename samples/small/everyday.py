@@ -1,0 +1,388 @@
+"""Train the everyday model of the package: the 80 classes of COCO, and balloons.
+
+It learns from 167 images with masks of all classes, 118 with masks of one class, and 2,360 with
+boxes that a small detector found, see `everyday_data.py`. Masks do not depend on the class: every
+class learns from every mask.
+
+Run it from the command line:
+
+    # Train. A training that was interrupted continues when the same command is run again
+    python3 everyday.py train --data=/path/to/data --backbone=/path/to/nanodet_pan.h5 \
+        --output=/path/to/folder
+
+    # Measure on images that were not trained on
+    python3 everyday.py evaluate --data=... --weights=/path/to/folder/everyday.h5
+
+    # Write the file of the package, in half precision, with its settings beside it
+    python3 everyday.py export --weights=... --output=weights/mask_rcnn_small.h5
+
+The data folder holds `everyday/`, `coco_tiny/`, `coco_mini/`, `coco128_seg/`, `balloon/`,
+`motorcycles/val/` and `penn_fudan/`.
+"""
+
+import argparse
+import json
+import math
+import os
+import sys
+import time
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+
+ROOT_DIR = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
+sys.path.append(ROOT_DIR)  # To find a local version of the library
+
+from mrcnn import checkpoints
+from mrcnn.config import Config
+from mrcnn.config_rules import PRECISIONS
+from mrcnn.datasets import CopyPasteDataset
+from mrcnn.evaluation.coco import evaluate_coco
+from mrcnn.evaluation.instances import evaluate_single_object
+from mrcnn.files.atomic import atomic_path, write_json
+from samples.small.everyday_data import (
+    choose_measuring,
+    is_val2017,
+    join,
+    measuring_parts,
+    training_parts,
+)
+from samples.small.small import cpu_seconds, make_optimizer
+
+STEPS_PER_EPOCH = 250
+NUM_COCO_CLASSES = 80
+# How often the images with masks occur for each time that those with pseudo labels do.
+MASKED_TIMES, SINGLE_TIMES = 4, 2
+CACHE_BYTES = 6 << 30
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of the training.
+
+    Attributes:
+        name: of its folder and its file of weights.
+        layers: to train, see `MaskRCNN.train`.
+        steps: number of steps.
+        peak: largest learning rate.
+        trunk_rate: factor for the layers of the pretrained backbone.
+        mask_weight: factor of the mask loss.
+    """
+
+    name: str
+    layers: str
+    steps: int
+    peak: float
+    trunk_rate: float = 0.1
+    mask_weight: float = 1.0
+
+
+STAGES = (
+    Stage("heads", "heads", 3000, 2e-4),
+    Stage("all", "3+", 5000, 1e-4, mask_weight=2.0),
+)
+
+
+class EverydayConfig(Config):
+    """Settings of the everyday model. Images are 384 x 384.
+
+    The backbone looks for objects of about 40, 80 and 160 pixels at strides of 8, 16 and 32. Boxes
+    are pooled from one level finer than that, about 10 cells wide, for the sake of the masks.
+    """
+
+    NAME = "everyday"
+    BACKBONE = "nanodet_pan"
+    NUM_CLASSES = 1 + 80 + 1
+    IMAGES_PER_GPU = 4
+    IMAGE_MIN_DIM = 384
+    IMAGE_MAX_DIM = 384
+    MEAN_PIXEL = np.array([123.675, 116.28, 103.53])
+    CANONICAL_BOX_SIZE = 160
+    TOP_DOWN_PYRAMID_SIZE = 144
+    RPN_CHANNELS = 128
+    MASK_CHANNELS = 128
+    FPN_CLASSIF_FC_LAYERS_SIZE = 256
+    RPN_ANCHOR_SCALES = (20, 40, 80, 160, 320)
+    RPN_TRAIN_ANCHORS_PER_IMAGE = 128
+    PRE_NMS_LIMIT = 2000
+    POST_NMS_ROIS_TRAINING = 500
+    POST_NMS_ROIS_INFERENCE = 300
+    TRAIN_ROIS_PER_IMAGE = 96
+    MASK_ROIS_PER_IMAGE = 12
+    MAX_GT_INSTANCES = 100
+    PARTIAL_LABELS = True
+    CLASS_AGNOSTIC_MASK = True
+    DETECTION_MIN_CONFIDENCE = 0.5
+    DETECTION_NMS_THRESHOLD = 0.5
+    STEPS_PER_EPOCH = STEPS_PER_EPOCH
+    VALIDATION_STEPS = 0
+
+
+def augment(image, mask, rng):
+    """Mirror, scale, shift and recolor an image and its masks at random.
+
+    There is no rotation: most masks are filled boxes, and those of the rotated boxes would be
+    too large.
+
+    Args:
+        image: [H, W, 3] uint8.
+        mask: [H, W, N].
+        rng: a NumPy generator.
+    """
+    height, width = image.shape[:2]
+    zoom = math.exp(rng.uniform(math.log(0.6), math.log(1.5)))
+    stretch = math.exp(rng.uniform(-0.1, 0.1))
+    flip = -1.0 if rng.random() < 0.5 else 1.0
+    center = np.array([(width - 1) / 2, (height - 1) / 2])
+    shift = rng.uniform(-0.15, 0.15, 2) * (width, height)
+    linear = np.diag([flip * zoom * stretch, zoom / stretch])
+    matrix = np.hstack([linear, (center + shift - linear @ center)[:, None]])
+    image = cv2.warpAffine(
+        image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderValue=(124, 117, 104)
+    )
+    if mask.shape[2]:
+        planes = np.ascontiguousarray(mask.transpose(2, 0, 1), np.uint8)
+        moved = [
+            cv2.warpAffine(p, matrix, (width, height), flags=cv2.INTER_NEAREST) for p in planes
+        ]
+        mask = np.stack(moved, axis=-1).astype(bool)
+    gain = rng.uniform(0.7, 1.3) * rng.uniform(0.9, 1.1, 3)
+    image = np.clip(image * gain + rng.uniform(-20, 20), 0, 255).astype(np.uint8)
+    return image, mask
+
+
+def training_dataset(args):
+    """Return what is trained on, prepared."""
+    parts = training_parts(args.data, args.fold, args.folds, args.leave_out)
+    pseudo, masked, single = parts["pseudo"], parts["masked"], parts["single"]
+    pieces = [pseudo, *[masked] * MASKED_TIMES, *[single] * SINGLE_TIMES]
+    if args.scenes:
+        donors = join([pseudo, masked, single])
+        pieces.append(CopyPasteDataset(donors, args.scenes, max_side=448, seed=args.seed))
+    return join(pieces)
+
+
+def train(args, config):
+    """Run the stages that are not finished; a stage continues from its last checkpoint."""
+    from mrcnn.model import MaskRCNN
+
+    dataset = training_dataset(args)
+    print(f"{dataset.num_images} images, {dataset.num_classes - 1} classes", flush=True)
+    weights = args.weights or args.backbone
+    for stage in chosen_stages(args):
+        finished = os.path.join(args.output, stage.name + ".h5")
+        if not os.path.exists(finished):
+            import keras
+
+            keras.utils.set_random_seed(args.seed)
+            config.LOSS_WEIGHTS = {**Config.LOSS_WEIGHTS, "mrcnn_mask_loss": stage.mask_weight}
+            model = MaskRCNN("training", config, os.path.join(args.output, stage.name))
+            run_stage(model, dataset, stage, weights, args.backbone, args.seed)
+            with atomic_path(finished) as temporary:
+                model.keras_model.save_weights(temporary)
+        weights = finished
+    with atomic_path(os.path.join(args.output, "everyday.h5")) as temporary:
+        with open(weights, "rb") as source, open(temporary, "wb") as target:
+            target.write(source.read())
+
+
+def chosen_stages(args):
+    """Return the stages of the command line."""
+    stages = [stage for stage in STAGES if args.stage in (None, stage.name)]
+    if args.steps:
+        stages = [replace(stage, steps=args.steps) for stage in stages]
+    if args.learning_rate:
+        stages = [replace(stage, peak=args.learning_rate) for stage in stages]
+    return stages
+
+
+def run_stage(model, dataset, stage, weights, backbone, seed):
+    """Train one stage, from its last checkpoint or else from `weights`.
+
+    If these are those of the backbone, the class head starts from the scores of its detector. The
+    weights at the end are an exponential moving average.
+    """
+    try:
+        weights = model.find_last()
+        print(f"{stage.name}: continues from {weights}", flush=True)
+    except FileNotFoundError:
+        print(f"{stage.name}: starts from {weights}", flush=True)
+    model.load_weights(weights, by_name=True)
+    if weights == backbone and model.config.BACKBONE == "nanodet_pan":
+        start_from_detector(model.keras_model)
+    model.config.STEPS_PER_EPOCH = min(STEPS_PER_EPOCH, stage.steps)
+    epochs = math.ceil(stage.steps / model.config.STEPS_PER_EPOCH)
+    started, cpu = time.time(), cpu_seconds()
+    model.train(
+        dataset,
+        None,
+        learning_rate=stage.peak,
+        optimizer=make_optimizer(
+            model.config,
+            stage.peak,
+            epochs * model.config.STEPS_PER_EPOCH,
+            stage.trunk_rate,
+            use_ema=True,
+            ema_momentum=0.999,
+        ),
+        epochs=epochs,
+        layers=stage.layers,
+        augmentation=augment,
+        cache=CACHE_BYTES,
+        seed=seed,
+        verbose=2,
+    )
+    minutes, core_minutes = (time.time() - started) / 60, (cpu_seconds() - cpu) / 60
+    print(
+        f"{stage.name}: {stage.steps} steps, in this run {minutes:.1f} minutes "
+        f"({core_minutes:.1f} core minutes)",
+        flush=True,
+    )
+
+
+def start_from_detector(model):
+    """Set initial weights by which the class head reads the scores of the backbone's detector.
+
+    The first 80 channels of the pyramid are the evidence for each class, that of the coarser levels
+    added. The first 80 units of the class head are its mean in the middle of a box. All other
+    weights stay random. From random weights alone, training has to find the evidence among 340 to
+    724 channels: after 750 steps the box AP was 0.01.
+
+    Args:
+        model: a Keras model with the backbone `nanodet_pan`, for COCO's classes in their order.
+    """
+    classes = np.arange(NUM_COCO_CLASSES)
+
+    def set_kernel(layer, change):
+        kernel = model.get_layer(layer).kernel
+        value = kernel.numpy()
+        value[..., :NUM_COCO_CLASSES] = 0
+        change(value)
+        kernel.assign(value)
+
+    def pass_evidence(value):
+        if value.shape[2] > 4 + NUM_COCO_CLASSES:  # C2 has none
+            value[0, 0, value.shape[2] - 4 - NUM_COCO_CLASSES + classes, classes] = 1
+
+    def pass_middle(value):
+        value[value.shape[0] // 2, value.shape[1] // 2, classes, classes] = 1
+
+    def average(value):
+        value[2:5, 2:5, classes, classes] = 1 / 9
+
+    for level in (2, 3, 4, 5):
+        set_kernel(f"fpn_c{level}p{level}", pass_evidence)
+        set_kernel(f"fpn_p{level}", pass_middle)
+    set_kernel("mrcnn_class_conv1", average)
+    set_kernel("mrcnn_class_conv2", pass_middle)
+    logits = model.get_layer("mrcnn_class_logits")
+    kernel, bias = (weight.numpy() for weight in logits.weights)
+    # Evidence of 4 is a score of 0.5. In the middle of a box it is less on the average.
+    kernel[classes, 1 + classes], bias[0] = 2.0, 4.0
+    logits.set_weights([kernel, bias])
+
+
+def evaluate(args, config):
+    """Measure on images that were not trained on: COCO's figures for each set."""
+    from mrcnn.model import MaskRCNN
+
+    # Average precision also counts detections of a low score.
+    config.DETECTION_MIN_CONFIDENCE = 0.05
+    model = MaskRCNN("inference", config, args.output or ".")
+    model.load_weights(args.weights, by_name=True)
+    parts = measuring_parts(args.data, args.fold, args.folds)
+    if args.sets:
+        parts = {name: parts[name] for name in args.sets}
+    figures = {}
+    for name, dataset in parts.items():
+        figures[name] = coco_figures(model, dataset)
+        if name == "everyday":
+            val = [i for i, info in enumerate(dataset.image_info) if is_val2017(info)]
+            figures["everyday, val2017"] = coco_figures(model, dataset.subset(val))
+        if name == "motorcycle":
+            single = evaluate_single_object(
+                model, dataset, class_id=dataset.class_names.index("motorcycle"), progress=False
+            )
+            figures[name]["mean_iou"] = round(single.mean("iou"), 4)
+        print(name, json.dumps(figures[name]), flush=True)
+    if args.output:
+        write_json(os.path.join(args.output, "figures.json"), figures)
+    return figures
+
+
+def coco_figures(model, dataset):
+    """Return the number of images, AP, AP50 and AP75 of boxes and masks, and AP of persons."""
+    report = evaluate_coco(model, dataset, progress=False)
+    figures = {"images": int(dataset.num_images)}
+    for kind in ("box", "mask"):
+        for key in ("AP", "AP50", "AP75"):
+            figures[f"{kind}_{key}"] = round(float(getattr(getattr(report, kind), key)), 4)
+    for one in report.classes:
+        if one.name == "person" and one.num_objects:
+            figures["person"] = [round(one.box_AP, 4), round(one.mask_AP, 4)]
+    return figures
+
+
+def export(args, config):
+    """Write the weights in half precision, and the settings and classes beside them."""
+    from mrcnn.model import MaskRCNN
+
+    model = MaskRCNN("inference", config, ".")
+    model.load_weights(args.weights, by_name=True)
+    config.PARTIAL_LABELS = False
+    class_names = measuring_parts(args.data)["everyday"].class_names
+    checkpoints.save_weights(model.keras_model, args.output, dtype="float16")
+    write_json(
+        os.path.splitext(args.output)[0] + ".json",
+        {"config": config.to_dict(), "class_names": class_names},
+    )
+    print(f"Wrote {args.output}, {os.path.getsize(args.output) / 1e6:.1f} MB")
+
+
+def parse_arguments():
+    """Return the arguments of the command line."""
+    parser = argparse.ArgumentParser(description="Train the everyday model of the package.")
+    parser.add_argument("command", choices=("train", "evaluate", "export", "split"))
+    parser.add_argument("--data", required=True, help="folder of the datasets")
+    parser.add_argument("--backbone", help="weights of the backbone (.h5)")
+    parser.add_argument("--trunk", default=EverydayConfig.BACKBONE, help="BACKBONE of the model")
+    parser.add_argument("--weights", help="weight file to start from, to measure or to export")
+    parser.add_argument("--output", help="folder of the training or the figures; file of export")
+    parser.add_argument("--stage", choices=[s.name for s in STAGES], help="run only this stage")
+    parser.add_argument("--steps", type=int, help="number of steps of a stage")
+    parser.add_argument("--learning-rate", type=float, help="peak of the learning rate")
+    parser.add_argument("--scenes", type=int, default=1200, help="scenes with pasted objects")
+    parser.add_argument("--sets", nargs="+", help="for evaluate: only these sets")
+    parser.add_argument(
+        "--leave-out", nargs="+", default=(), help="sets of one class that are not trained on"
+    )
+    parser.add_argument("--fold", type=int, default=0)
+    parser.add_argument("--folds", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--precision", choices=PRECISIONS, default="bfloat16", help="of training")
+    parser.add_argument(
+        "--set", nargs="+", default=(), metavar="NAME=VALUE", help="settings to try, as JSON"
+    )
+    return parser.parse_args()
+
+
+def main():
+    """Run the command line."""
+    args = parse_arguments()
+    config = EverydayConfig()
+    config.BACKBONE = args.trunk
+    for setting in args.set:
+        name, value = setting.split("=", 1)
+        setattr(config, name, json.loads(value))
+    if args.command == "split":
+        print("\n".join(choose_measuring(args.data)))
+    elif args.command == "train":
+        config.PRECISION = args.precision
+        train(args, config)
+    else:
+        {"evaluate": evaluate, "export": export}[args.command](args, config)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""The datasets and the settings of the everyday recipe."""
+
+import json
+import types
+
+import cv2
+import keras
+import numpy as np
+import pytest
+
+from mrcnn.graphs import SharedLayers, training_graph
+from samples.small import everyday, everyday_data
+
+
+@pytest.fixture(scope="module")
+def started():
+    """The training graph and its class head, as the training starts."""
+    shared = SharedLayers(everyday.EverydayConfig())
+    model = training_graph(shared)
+    everyday.start_from_detector(model)
+    pooled = keras.Input((None, 7, 7, 144))
+    return model, keras.Model(pooled, shared.classifier.classify(pooled)[1])
+
+
+def detection(bbox, score, category_id=1):
+    return {"bbox": bbox, "score": score, "category_id": category_id}
+
+
+PERSON = {"bbox": [10, 10, 20, 40], "category_id": 1}
+
+
+@pytest.mark.parametrize(
+    "found, persons, scores",
+    [
+        ([detection([0, 0, 10, 10], 0.25)], [], [0.4]),
+        ([detection([0, 0, 10, 10], 0.5), detection([50, 0, 10, 10], 0.9)], [], [1.0, 0.8]),
+        # A worse box of the same object, also of another class, is left out.
+        ([detection([0, 0, 10, 10], 0.5), detection([0, 0, 10, 9], 0.3, 3)], [], [0.8]),
+        ([detection([0, 0, 10, 10], 0.5), detection([0, 0, 10, 5], 0.3)], [], [0.8, 0.48]),
+        # A detected person is replaced by the true one; IoU 0.5 suffices.
+        ([detection([10, 10, 20, 20], 0.5)], [PERSON], []),
+        ([detection([10, 10, 20, 20], 0.5, 3)], [PERSON], [0.8]),
+        ([detection([10, 10, 20, 17], 0.5)], [PERSON], [0.8]),
+    ],
+)
+def test_boxes_to_learn_from(found, persons, scores):
+    kept = everyday_data.choose_boxes(found, persons)
+    assert [box["score"] for box in kept] == pytest.approx(scores)
+
+
+def test_pseudo_labels(tmp_path):
+    (tmp_path / "images").mkdir()
+    cv2.imwrite(str(tmp_path / "images" / "5.jpg"), np.full((60, 80, 3), 90, np.uint8))
+    content = {
+        "images": {
+            "images": [{"id": 5, "file_name": "5.jpg", "height": 60, "width": 80}],
+            "categories": [{"id": 3, "name": "car"}, {"id": 1, "name": "person"}],
+        },
+        "nanodet_boxes": [
+            {"image_id": 5, **detection([10, 10, 20, 38], 0.9)},
+            {"image_id": 5, **detection([40, 10, 20, 20], 0.5, 3)},
+            {"image_id": 5, **detection([60, 40, 10, 10], 0.3, 3)},
+        ],
+        "persons": {
+            "annotations": [
+                {**PERSON, "image_id": 5, "segmentation": [[10, 10, 30, 10, 30, 50, 10, 50]]}
+            ]
+        },
+    }
+    for name, value in content.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(value))
+    dataset = everyday_data.PseudoLabels()
+    dataset.load_everyday(tmp_path)
+    dataset.prepare()
+    assert dataset.class_names == ["BG", "person", "car"]
+    assert dataset.load_mask(0)[1].tolist() == [1, 2, -2]  # the last one scores below 0.35
+    np.testing.assert_allclose(dataset.load_label_weights(0), [[1, 1], [0.8, 0], [0.48, 0]])
+
+
+def test_the_images_to_measure_on():
+    names = everyday_data.read_measuring()
+    sets = [name.rsplit("/", 1)[0] for name in names]
+    assert len(names) == everyday_data.NUM_MEASURING
+    assert {name: sets.count(name) for name in sorted(set(sets))} == {
+        "coco128_seg": 16,
+        "coco_mini": 17,
+        "coco_tiny/train": 10,
+        "coco_tiny/val": 17,
+    }
+
+
+def test_augmented_boxes_stay_boxes():
+    mask = np.zeros((40, 60, 2), bool)
+    mask[10:25, 15:40, 0] = True
+    image = np.full((40, 60, 3), 100, np.uint8)
+    for seed in range(10):
+        new_image, new_mask = everyday.augment(image, mask, np.random.default_rng(seed))
+        assert new_image.shape == image.shape and new_image.dtype == np.uint8
+        rows, columns = new_mask[..., 0].any(axis=1), new_mask[..., 0].any(axis=0)
+        np.testing.assert_array_equal(new_mask[..., 0], rows[:, None] & columns)
+        assert rows.any() and not new_mask[..., 1].any()
+    no_mask = np.zeros((40, 60, 0), bool)
+    assert everyday.augment(image, no_mask, np.random.default_rng(0))[1].shape == (40, 60, 0)
+
+
+def test_settings_and_stages():
+    config = everyday.EverydayConfig()
+    config.validate()
+    assert config.NUM_CLASSES == 82
+    options = {"stage": None, "steps": None, "learning_rate": None}
+    stages = everyday.chosen_stages(types.SimpleNamespace(**options))
+    assert [stage.name for stage in stages] == ["heads", "all"]
+    options.update(stage="all", steps=7, learning_rate=0.5)
+    (stage,) = everyday.chosen_stages(types.SimpleNamespace(**options))
+    assert (stage.name, stage.steps, stage.peak, stage.mask_weight) == ("all", 7, 0.5, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("label", "evidence", "expected"), [(0, 4, 1), (79, 4, 80), (5, 3, 6), (5, 0.5, 0), (5, 0, 0)]
+)
+def test_the_class_head_starts_from_the_detector(started, label, evidence, expected):
+    _, classify = started
+    pooled = np.zeros((1, 1, 7, 7, 144), np.float32)
+    pooled[..., label] = evidence
+    assert classify.predict(pooled, verbose=0)[0, 0].argmax() == expected
+
+
+def test_the_pyramid_passes_the_evidence_on(started):
+    model, _ = started
+    for level, channels in ((2, 64), (3, 340), (4, 468), (5, 724)):
+        kernel = model.get_layer(f"fpn_c{level}p{level}").kernel.numpy()[0, 0]
+        assert kernel.shape == (channels, 144)
+        passed = np.argwhere(kernel[:, :80])
+        expected = [] if level == 2 else [[channels - 84 + k, k] for k in range(80)]
+        assert passed.tolist() == expected
+        assert kernel[:, 80:].all()  # the others stay random
+        kernel = model.get_layer(f"fpn_p{level}").kernel.numpy()
+        assert np.argwhere(kernel[..., :80]).tolist() == [[1, 1, k, k] for k in range(80)]
