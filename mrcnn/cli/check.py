@@ -76,7 +76,7 @@ def check(
     dataset cannot be opened.
     """
     from mrcnn.cli.data import parse_options, split_names, subsets_of
-    from mrcnn.cli.image_paths import prepare_folder
+    from mrcnn.cli.output_folder import prepare_folder
     from mrcnn.datasets.between_parts import parts_in_order
     from mrcnn.datasets.reader import choose_subset
     from mrcnn.datasets.registry import find_dataset

@@ -126,7 +126,7 @@ def detect(
     Example: mrcnn detect photos --recursive --save image,coco,masks --output found
     """
     from mrcnn.checkpoints.description import describe_weights
-    from mrcnn.cli.image_paths import prepare_folder
+    from mrcnn.cli.output_folder import prepare_folder
     from mrcnn.detection.files import class_numbers
     from mrcnn.detection.run_options import RunOptions
     from mrcnn.detection.runs import DetectionRun

@@ -163,7 +163,7 @@ def run(
         output: the folder of log folders.
         quiet: whether to print nothing.
     """
-    from mrcnn.cli.image_paths import prepare_folder
+    from mrcnn.cli.output_folder import prepare_folder
     from mrcnn.cli.terminal import echo
     from mrcnn.loading import find_augmentation
     from mrcnn.training.starting import configure_for_datasets
