@@ -13,6 +13,7 @@ import pytest
 from mrcnn.cli import signals
 from mrcnn.detection.files import class_numbers
 from mrcnn.detection.video import VideoWriter
+from tests.weight_files import write_weight_file
 
 # What every run writes, beside the files of single images.
 FILES = ["detections.json", "detections.jsonl", "images.json"]
@@ -292,7 +293,7 @@ def test_other_weights_and_options_are_not_mixed(run, fake_model, weights, photo
     ):
         code, _, err = run(*words, "--weights", weights, *more)
         assert code == 2 and message in err and "without skipping existing results" in err
-    weights.write_bytes(b"trained further")
+    write_weight_file(weights, value=2.0)  # trained further
     code, _, err = run(*words, "--weights", weights)
     assert code == 2 and "weights was" in err
     assert len(fake_model.built) == 1
