@@ -16,7 +16,7 @@ from mrcnn.cli.options import Classes, DatasetPath, Format, ReaderOptions
 from mrcnn.cli.train_options import TrainOptions
 
 if TYPE_CHECKING:
-    from mrcnn.checkpoints import HeldOut
+    from mrcnn.checkpoints import HeldOut, LoadReport
     from mrcnn.config import Config
     from mrcnn.datasets import Dataset
     from mrcnn.training.starting import StartingPoint
@@ -172,9 +172,9 @@ def run(
     configure_for_datasets(settings, *data[:2], options.steps)
     prepare_folder(output, "--output")
     train_data, val_data, held_out = data
-    echo(describe_training(settings, train_data, val_data))
-    model = build_model(start, train_data.class_names, output, renamed)
     rate = options.learning_rate_of(settings)
+    echo(describe_training(settings, options, train_data, val_data))
+    model = build_model(start, train_data.class_names, output, renamed)
     own_optimizer = None
     if options.optimizer != "sgd":
         from mrcnn.training import make_optimizer
@@ -193,6 +193,7 @@ def run(
         seed=options.seed,
         held_out=held_out,
         verbose=0 if quiet else 1,
+        heading=False,
     )
     echo(describe_results(model.log_dir))
 
@@ -227,8 +228,10 @@ def describe_results(log_dir: str) -> str:
     return "\n".join(lines)
 
 
-def describe_training(settings: Config, train_data: Dataset, val_data: Dataset | None) -> str:
-    """Return the lines about datasets and model that open a training."""
+def describe_training(
+    settings: Config, options: TrainOptions, train_data: Dataset, val_data: Dataset | None
+) -> str:
+    """Return the lines about datasets, model and options that open a training."""
     from mrcnn.files.names import counted, printable
 
     num_val = 0 if val_data is None else val_data.num_images
@@ -238,7 +241,8 @@ def describe_training(settings: Config, train_data: Dataset, val_data: Dataset |
         f"Dataset   {counted(train_data.num_images, 'image')} to train on, {num_val} to validate "
         f"on, classes: {classes}\n"
         f"Model     {settings.BACKBONE}, {size}, batches of {settings.BATCH_SIZE}, "
-        f"{counted(settings.STEPS_PER_EPOCH, 'step')} per epoch"
+        f"{counted(settings.STEPS_PER_EPOCH, 'step')} per epoch\n"
+        f"Training  {printable(options.describe())}"
     )
 
 
@@ -277,12 +281,29 @@ def build_model(
 
     model = MaskRCNN(mode="training", config=start.config, model_dir=str(output))
     report, known = load_starting_weights(model, start, class_names, renamed)
-    if report is not None:
-        echo(f"Weights   {report.summary()}")
+    if start.weights is None:
+        echo("Weights   none: random values")
+    elif report is not None:
+        echo(f"Weights   {describe_loaded(report)}")
     if known is not None:
         for line in describe_class_match(class_names, known):
             echo(f"Classes   {line}")
     return model
+
+
+def describe_loaded(report: LoadReport) -> str:
+    """Return what was loaded: file, number of layers, and what the others start from.
+
+    Layers that depend on the classes count as loaded: they are taken over class by class.
+    """
+    from mrcnn.files.names import counted, printable
+
+    num_loaded = len(report.loaded) + len(report.excluded)
+    text = f"{printable(report.path)}: "
+    if not report.missing_in_file:
+        return f"{text}all {counted(num_loaded, 'layer')}"
+    rest = "start from random values"
+    return f"{text}{counted(num_loaded, 'layer')}; the other {len(report.missing_in_file)} {rest}"
 
 
 def last_checkpoint(folder: Path, name: str) -> Path:

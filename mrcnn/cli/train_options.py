@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mrcnn.cli.options import existing_settings
 from mrcnn.files.names import printable, shown
 
 if TYPE_CHECKING:
@@ -52,7 +53,10 @@ Backbone = Annotated[str | None, _option(MODEL, "resnet50, resnet101 or squeezen
 ImageSize = Annotated[
     int | None, _option(MODEL, "Side of the input in pixels, a multiple of 64.", min=64)
 ]
-ConfigFile = Annotated[Path | None, _option(MODEL, "JSON file with further settings.")]
+ConfigFile = Annotated[
+    Path | None,
+    _option(MODEL, "JSON file with further settings.", callback=existing_settings),
+]
 Layers = Annotated[str, _option(STEPS, "heads, 5+, 4+, 3+, all, or a pattern of layer names.")]
 Epochs = Annotated[int, _option(STEPS, "Number of the last epoch.", min=1)]
 Steps = Annotated[
@@ -237,6 +241,16 @@ class TrainOptions:
         if self.augment.endswith(".py"):
             saved["augment"] = str(Path(self.augment).resolve())
         write_json(Path(folder) / OPTIONS_FILE, saved)
+
+    def describe(self) -> str:
+        """Return a line about layers, learning rate and augmentation, after `learning_rate_of`."""
+        changes = [] if self.schedule == "constant" else [self.schedule]
+        if self.warmup:
+            changes.append(f"warm-up of {self.warmup:g} epoch{'s' * (self.warmup != 1)}")
+        rate = f"learning rate {self.learning_rate:g}"
+        if changes:
+            rate += f" ({', '.join(changes)})"
+        return f"layers {self.layers}, {self.optimizer}, {rate}, augmentation {self.augment}"
 
     def learning_rate_of(self, config: Config) -> Any:
         """Return the learning rate: a number, or a schedule over all epochs of `STEPS_PER_EPOCH`.

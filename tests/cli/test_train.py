@@ -2,12 +2,11 @@
 
 import json
 import re
-import types
 
 import pytest
 
 from mrcnn import checkpoints
-from mrcnn.checkpoints import HeldOut
+from mrcnn.checkpoints import HeldOut, LoadReport
 from mrcnn.checkpoints.description import CLASS_LAYERS
 from mrcnn.cli.train import describe_results, experiment_name, last_checkpoint, open_parts
 from mrcnn.cli.train_options import TrainOptions
@@ -53,6 +52,7 @@ def test_from_other_classes_leaves_the_heads_random(run, fake_model, weights):
         "keep": 1,
         "seed": 5,
         "verbose": 1,
+        "heading": False,
     }
     assert [type(one).__name__ for one in callbacks] == ["LambdaCallback", "ValidationAP", "str"]
     assert callbacks[1].image_ids == [0, 1] and callbacks[2] == "best"
@@ -96,10 +96,43 @@ def test_from_a_backbone(run, fake_model, weights, monkeypatch):
     assert "backbone is resnet101; it must be resnet50, that of the weights" in err
 
 
-def test_load_report_is_shown(run, fake_model, weights, monkeypatch):
-    report = types.SimpleNamespace(summary=lambda: "12 layers loaded")
-    monkeypatch.setattr(fake_model, "report", report)
-    assert "Weights   12 layers loaded" in run(*SHAPES, "--weights", weights)[1]
+@pytest.mark.parametrize(
+    ("report", "text"),
+    [
+        ({"loaded": ("a", "b")}, "all 2 layers"),
+        ({"loaded": ("a",)}, "all 1 layer"),
+        # Those are taken over class by class, which other lines are about.
+        ({"loaded": ("a",), "excluded": ("mrcnn_mask", "mrcnn_bbox_fc")}, "all 3 layers"),
+        (
+            {"loaded": ("a", "b"), "missing_in_file": ("c",), "unused_in_file": ("d",)},
+            "2 layers; the other 1 start from random values",
+        ),
+    ],
+)
+def test_load_report_is_shown(run, fake_model, weights, monkeypatch, report, text):
+    monkeypatch.setattr(fake_model, "report", LoadReport("pets.h5", **report))
+    lines = run(*SHAPES, "--weights", weights)[1].splitlines()
+    assert f"Weights   pets.h5: {text}" in lines
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        ((), "layers heads, sgd, learning rate 0.001, augmentation flips"),
+        (
+            ("--schedule", "cosine", "--warmup", "1", "--optimizer", "adam", "--augment", "none"),
+            "layers heads, adam, learning rate 0.0001 (cosine, warm-up of 1 epoch), augmentation "
+            "none",
+        ),
+        (
+            ("--warmup", "2.5", "--learning-rate", "0.5", "--layers", "4+"),
+            "layers 4+, sgd, learning rate 0.5 (warm-up of 2.5 epochs), augmentation flips",
+        ),
+    ],
+)
+def test_the_options_are_shown_in_plain_words(run, fake_model, words, text):
+    lines = run(*SHAPES, "--weights", "none", *words)[1].splitlines()
+    assert f"Training  {text}" in lines and "Weights   none: random values" in lines
 
 
 def checkpoint(folder, run_name, epoch, classes=("square", "circle", "triangle")):
