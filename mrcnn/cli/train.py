@@ -13,7 +13,7 @@ import typer
 
 from mrcnn.cli import train_options as options_of
 from mrcnn.cli.options import Classes, DatasetPath, Format, ReaderOptions
-from mrcnn.cli.train_options import TrainOptions
+from mrcnn.cli.train_options import TrainOptions, has_kept_last
 
 if TYPE_CHECKING:
     from mrcnn.checkpoints import HeldOut, LoadReport
@@ -187,7 +187,7 @@ def run(
         epochs=options.epochs,
         layers=options.layers,
         augmentation=find_augmentation(options.augment),
-        custom_callbacks=make_callbacks(model, val_data, options),
+        custom_callbacks=make_callbacks(model, val_data, options, start.resumed),
         optimizer=own_optimizer,
         keep=options.num_kept,
         seed=options.seed,
@@ -198,14 +198,25 @@ def run(
     echo(describe_results(model.log_dir))
 
 
-def make_callbacks(model: Any, val_data: Dataset | None, options: TrainOptions) -> list[Any]:
+def make_callbacks(
+    model: Any, val_data: Dataset | None, options: TrainOptions, resumed: bool = False
+) -> list[Any]:
     """Return the callbacks of `MaskRCNN.train`: AP, the best weights, and the saved options."""
     from keras.callbacks import LambdaCallback
 
     from mrcnn.training import ValidationAP
+    from mrcnn.training.log_folders import remove_older_checkpoints
 
     # The log folder is known when the training begins.
     callbacks: list[Any] = [LambdaCallback(on_train_begin=lambda logs: options.save(model.log_dir))]
+    keep = options.num_kept
+    if resumed and keep is not None and has_kept_last(Path(model.log_dir)):
+        # The training itself removes only weights that it has written since it was resumed.
+        callbacks.append(
+            LambdaCallback(
+                on_epoch_end=lambda epoch, logs: remove_older_checkpoints(model.log_dir, keep)
+            )
+        )
     if val_data is not None and options.ap:
         callbacks.append(ValidationAP(model, val_data, max_images=options.ap_images, verbose=0))
         callbacks += ["best", *(["early_stopping"] if options.early_stopping else [])]
@@ -219,7 +230,8 @@ def describe_results(log_dir: str) -> str:
 
     lines = [f"Weights and logs are in {printable(log_dir)}"]
     note = Path(log_dir) / "best.h5.json"
-    if note.is_file():
+    # A damaged note of an earlier training is no reason to fail after this one.
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
         content = read_json(note)
         lines.append(
             f"The best weights, best.h5, are those of epoch {content['epoch']}: AP "

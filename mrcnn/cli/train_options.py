@@ -231,6 +231,8 @@ class TrainOptions:
                     f"{field.name} in {printable(path)} is {shown(value)}; it must be {field.type}"
                 )
             changes[field.name] = value
+        if "optimizer" in given and self.optimizer != saved.get("optimizer", self.optimizer):
+            changes.pop("learning_rate", None)  # that of another optimizer
         return dataclasses.replace(self, **changes)
 
     def save(self, folder: str | Path) -> None:
@@ -269,6 +271,14 @@ class TrainOptions:
             total_steps=self.epochs * config.STEPS_PER_EPOCH,
             warmup_steps=round(self.warmup * config.STEPS_PER_EPOCH),
         )
+
+
+def has_kept_last(folder: Path) -> bool:
+    """Return whether an earlier training kept only its last weights in its log folder."""
+    from mrcnn.files.reading import read_json_object
+
+    path = folder / OPTIONS_FILE
+    return path.is_file() and read_json_object(path, "file of options").get("keep", "all") != "all"
 
 
 def _has_type(value: Any, type_name: str) -> bool:

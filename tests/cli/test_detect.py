@@ -203,6 +203,8 @@ def test_class_numbers():
     assert class_numbers("hot dog, cat", names) == [2, 1]
     assert class_numbers(None, names) is None
     assert class_numbers(["CAT"], names) == [1]
+    assert class_numbers("cat,Cat,CAT", ["BG", "Cat", "cat"]) == [2, 1, 1]
+    assert class_numbers("1, bg", ["BG", "bg", "1"]) == [2, 1]
     for words in ("", "BG", "bird", []):
         with pytest.raises(ValueError, match="classes of the weights: Cat, hot dog"):
             class_numbers(words, names)

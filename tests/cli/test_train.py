@@ -398,3 +398,71 @@ def test_the_best_epoch_is_named_in_the_end(tmp_path):
         f"Weights and logs are in {tmp_path}\n"
         "The best weights, best.h5, are those of epoch 3: AP 0.312"
     )
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ((), 0.02),
+        (("--optimizer", "sgd"), 0.02),
+        (("--optimizer", "adam"), 0.0001),  # 0.02 was that of sgd
+        (("--optimizer", "adam", "--learning-rate", 0.5), 0.5),
+    ],
+)
+def test_another_optimizer_has_its_own_learning_rate(run, fake_model, tmp_path, words, expected):
+    path = checkpoint(tmp_path / "logs", "shapes20260101T1200", 2)
+    saved_options(path.parent, schedule="constant", warmup=0.0)
+    assert run(*SHAPES, "--resume", *words)[0] == 0
+    assert fake_model.built[0].trained[0][2] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("saved", "words", "epochs"),
+    [
+        ("1", (), [5]),
+        ("2", (), [4, 5]),
+        ("2", ("--keep", 1), [5]),
+        ("1", ("--keep", 3), [3, 4, 5]),
+        ("1", ("--keep", "all"), [2, 3, 4, 5]),
+        ("all", (), [2, 3, 4, 5]),
+        ("all", ("--keep", 1), [2, 3, 4, 5]),  # the earlier ones were to be kept
+    ],
+)
+def test_a_training_resumed_often_keeps_no_more(
+    run, fake_model, tmp_path, monkeypatch, saved, words, epochs
+):
+    folder = tmp_path / "logs" / "shapes20260101T1200"
+    for epoch in (2, 3, 4):
+        checkpoint(tmp_path / "logs", folder.name, epoch)
+    saved_options(folder, keep=saved)
+    monkeypatch.setattr(
+        fake_model, "log_dir", property(lambda model: str(folder), lambda *_: None), raising=False
+    )
+    assert run(*SHAPES, "--resume", *words)[0] == 0
+    write_weight_file(folder / "mask_rcnn_other.h5")
+    write_weight_file(folder / "mask_rcnn_shapes_0005.h5")
+    for callback in fake_model.built[0].trained[0][-1]["custom_callbacks"]:
+        if type(callback).__name__ == "LambdaCallback":
+            callback.on_epoch_end(4, {})
+    files = sorted(path.name for path in folder.glob("*.h5"))
+    assert files == ["mask_rcnn_other.h5", *(f"mask_rcnn_shapes_000{e}.h5" for e in epochs)]
+
+
+@pytest.mark.parametrize(
+    "content",
+    ['{"epoch": 3', "[]", "{}", '{"epoch": 3, "value": null}', '{"epoch": 3, "value": "x"}'],
+)
+def test_a_damaged_note_about_the_best_weights_ends_no_training(tmp_path, content):
+    (tmp_path / "best.h5.json").write_text(content)
+    assert describe_results(str(tmp_path)) == f"Weights and logs are in {tmp_path}"
+
+
+def test_a_missing_settings_file_names_the_option(run, fake_model, weights, tmp_path):
+    words = ("--config", tmp_path / "none.json")
+    for command in (SHAPES, ("check", tmp_path), ("evaluate", tmp_path), ("detect", tmp_path)):
+        more = ("--weights", weights) if command[0] in ("evaluate", "detect") else ()
+        code, _, err = run(*command, *more, *words)
+        assert code == 2
+        assert err == f"mrcnn: error: --config: settings file not found: {tmp_path}/none.json\n"
+    code, _, err = run(*SHAPES, "--config", tmp_path)
+    assert code == 2 and f"--config: {tmp_path} is a folder; it must be a settings file" in err
