@@ -190,9 +190,10 @@ def process(
             written = run.join() if heading == "Results" or run.num_done else []
             if heading == "Results":
                 say(report(run, time.perf_counter() - started))
-            if written:
+            if written or run.num_done:
                 names = ", ".join(path.name for path in written)
-                say(printable(f"{heading}  {run.options.output}  ({names})"))
+                joined = f"  ({names})" if names else ""
+                say(printable(f"{heading}  {run.options.output}{joined}"))
 
 
 def _messages(as_json: bool, quiet: bool) -> Say:

@@ -86,6 +86,7 @@ def train(
             weights = str(checkpoint)
             echo(f"Continuing from {weights}")
         options.check()
+        renamed = parse_renames(rename)
         data = open_parts(
             *(dataset, format, options.val, options.val_fraction, split_names(classes), option),
             earlier=recorded_split(weights),
@@ -93,7 +94,6 @@ def train(
         )
         check_validation(options, best, data[1])
         start = find_starting_point(weights, backbone=backbone, config_path=config, resumed=resume)
-        renamed = parse_renames(rename)
         match_classes(start, data[0].class_names, renamed)  # an error before the model is built
         change_settings(start.config, name, batch_size, image_size, accumulate, precision)
         run(start, data, renamed, options, output, quiet)
@@ -116,13 +116,30 @@ def given_options(ctx: typer.Context) -> set[str]:
 
 
 def check_validation(options: TrainOptions, best: bool, val_data: Dataset | None) -> None:
-    """Raise ValueError for options that need AP where it cannot be measured."""
+    """Check that AP can be measured where options need it; say so where it cannot.
+
+    Raises:
+        ValueError: an option needs AP, and it cannot be measured.
+    """
+    from mrcnn.cli.terminal import echo
+    from mrcnn.datasets.report import require_learnable
+    from mrcnn.files.names import counted
+
     wanted = [name for name, on in (("--best", best), ("--early-stopping", options.early_stopping))
               if on]  # fmt: skip
     if wanted and val_data is None:
         raise ValueError(f"{wanted[0]} needs images to validate on; there are none")
     if wanted and not options.ap:
         raise ValueError(f"{wanted[0]} needs AP; it must not be given with --no-ap")
+    if val_data is None or not options.ap:
+        return
+    try:
+        require_learnable(val_data)
+    except ValueError as error:
+        reason = f"no object in {counted(val_data.num_images, 'validation image')}"
+        if wanted:
+            raise ValueError(f"{wanted[0]} needs AP; it cannot be measured: {reason}") from error
+        echo(f"Note      AP cannot be measured: {reason}")
 
 
 def change_settings(

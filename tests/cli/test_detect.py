@@ -198,6 +198,14 @@ def test_a_refiner_reaches_the_model(run, fake_model, weights, photos, tmp_path,
     assert fake_model.built[1].refiner is None
 
 
+@pytest.mark.parametrize("save", ["image", "masks", "image,polygons", "coco", "csv,masks"])
+def test_the_folder_of_the_results_is_said(run, fake_model, weights, photos, tmp_path, save):
+    words = ("--weights", weights, "--output", tmp_path / "out", "--save", save)
+    last = run("detect", photos / "a.jpg", *words)[1].splitlines()[-1]
+    files = {"coco": "  (detections.json, images.json)", "csv,masks": "  (detections.csv)"}
+    assert last == f"Results  {tmp_path / 'out'}{files.get(save, '')}"
+
+
 def test_class_numbers():
     names = ["BG", "Cat", "hot dog"]
     assert class_numbers("hot dog, cat", names) == [2, 1]

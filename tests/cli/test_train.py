@@ -3,6 +3,8 @@
 import json
 import re
 
+import cv2
+import numpy as np
 import pytest
 
 from mrcnn import checkpoints
@@ -190,6 +192,37 @@ def test_wrong_settings_stop_before_a_model_is_built(run, fake_model, words, mes
     assert code == 2
     assert message in err
     assert fake_model.built == []
+
+
+def test_a_wrong_word_is_found_before_weights_are_fetched(run, fake_model, monkeypatch):
+    monkeypatch.setattr("mrcnn.checkpoints.known._download", None)
+    code, _, err = run(*SHAPES, "--weights", "coco", "--rename", "cat")
+    assert code == 2 and err.startswith("mrcnn: error: --rename is 'cat'; it must be NEW=OLD")
+
+
+@pytest.mark.parametrize("option", [None, "--early-stopping", "--best", "--no-ap"])
+def test_validation_images_without_objects(run, fake_model, tmp_path, option):
+    for part, images in (("train", ["a"]), ("val", ["b", "c"])):
+        folder = tmp_path / "data" / part
+        folder.mkdir(parents=True)
+        points = [[2, 2], [20, 2], [20, 20]]
+        for name in images:
+            cv2.imwrite(str(folder / f"{name}.png"), np.full((32, 32, 3), 90, np.uint8))
+            shapes = [{"label": "cat", "points": points, "shape_type": "polygon"}]
+            content = {
+                "shapes": shapes if part == "train" else [],
+                "imagePath": f"{name}.png",
+                "imageHeight": 32,
+                "imageWidth": 32,
+            }
+            (folder / f"{name}.json").write_text(json.dumps(content))
+    words = ("train", tmp_path / "data", "--weights", "none", *([option] if option else []))
+    code, out, err = run(*words)
+    reason = "cannot be measured: no object in 2 validation images\n"
+    if option in ("--early-stopping", "--best"):
+        assert (code, err) == (2, f"mrcnn: error: {option} needs AP; it {reason}")
+    else:
+        assert code == 0 and (f"Note      AP {reason}" in out) == (option is None)
 
 
 def test_open_parts_prefers_the_datasets_own_validation_part(tmp_path):
