@@ -412,6 +412,7 @@ class MaskRCNN(Detector):
         held_out: HeldOut | None = None,
         keep: int | None = None,
         verbose: int = 1,
+        heading: bool = True,
     ) -> keras.callbacks.History:
         """Train, and write weights and the optimizer's state to `log_dir` after every epoch.
 
@@ -445,6 +446,8 @@ class MaskRCNN(Detector):
                 every epoch. Only files that this call has written are removed.
             verbose: 0 silent; 1 a progress line, where the output is a terminal or a notebook;
                 2 only a line for each epoch.
+            heading: print Matterport's lines about epoch, learning rate and checkpoints first,
+                unless `verbose` is 0.
 
         Returns:
             The Keras `History`.
@@ -480,10 +483,11 @@ class MaskRCNN(Detector):
         self.class_names, self.held_out = list(train_dataset.class_names), held_out
         # Nothing is written before this.
         self._open_log_dir(train_dataset.class_names)
-        if verbose:
+        if verbose and heading:
             rate = trainer.describe_learning_rate(learning_rate, optimizer)
             log(f"\nStarting at epoch {self.epoch}. LR={rate}\n")
             log(f"Checkpoint Path: {self.checkpoint_path}")
+        if verbose:
             log("The first step takes much longer than the others: the network is compiled.")
 
         def on_checkpoint(path: str, epoch: int) -> None:

@@ -1,5 +1,9 @@
 """The class names of COCO, for weights trained on it and used without the dataset."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 # Index = class id of an 81-class model; entry 0 is the background.
 # fmt: off
 COCO_CLASS_NAMES: tuple[str, ...] = (
@@ -23,3 +27,8 @@ COCO_CATEGORY_IDS: tuple[int, ...] = (
     81, 82, 84, 85, 86, 87, 88, 89, 90,
 )
 # fmt: on
+
+
+def coco_category_ids(class_names: Sequence[str]) -> tuple[int, ...] | None:
+    """Return COCO's category ids by class id; None where the classes are not all those of COCO."""
+    return COCO_CATEGORY_IDS if tuple(class_names) == COCO_CLASS_NAMES else None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mrcnn.cli.options import Classes, DatasetPath, Format, ReaderOptions
+from mrcnn.cli.options import Classes, DatasetPath, Format, ReaderOptions, existing_settings
 
 if TYPE_CHECKING:
     from mrcnn.config import Config
@@ -46,7 +46,10 @@ def check(
     ] = None,
     config: Annotated[
         Path | None,
-        typer.Option(help="JSON file with settings of anchors and image size to compare with."),
+        typer.Option(
+            help="JSON file with settings of anchors and image size to compare with.",
+            callback=existing_settings,
+        ),
     ] = None,
     image_size: Annotated[
         int | None, typer.Option(min=64, help="Side of the input in pixels to compare with.")
@@ -76,7 +79,7 @@ def check(
     dataset cannot be opened.
     """
     from mrcnn.cli.data import parse_options, split_names, subsets_of
-    from mrcnn.cli.image_paths import prepare_folder
+    from mrcnn.cli.output_folder import prepare_folder
     from mrcnn.datasets.between_parts import parts_in_order
     from mrcnn.datasets.reader import choose_subset
     from mrcnn.datasets.registry import find_dataset
@@ -283,10 +286,12 @@ def anchor_settings(weights: str | None, path: Path | None, image_size: int | No
         path: JSON file with settings, or None.
         image_size: side of the network's input in pixels, or None.
     """
+    from mrcnn.checkpoints.known import weights_manifest
     from mrcnn.training.starting import find_starting_point
 
-    # These have the default settings, and are not worth a download here.
-    if weights is None or weights.lower() in ("coco", "imagenet"):
+    known = None if weights is None else weights_manifest().get(weights.lower())
+    # Published weights have the default settings, and are not worth a download here.
+    if weights is None or (known is not None and known.kind == "model" and known.url is not None):
         weights = "none"
     settings = find_starting_point(weights, config_path=path).config
     if image_size is not None:

@@ -126,7 +126,7 @@ def detect(
     Example: mrcnn detect photos --recursive --save image,coco,masks --output found
     """
     from mrcnn.checkpoints.description import describe_weights
-    from mrcnn.cli.image_paths import prepare_folder
+    from mrcnn.cli.output_folder import prepare_folder
     from mrcnn.detection.files import class_numbers
     from mrcnn.detection.run_options import RunOptions
     from mrcnn.detection.runs import DetectionRun
@@ -190,9 +190,10 @@ def process(
             written = run.join() if heading == "Results" or run.num_done else []
             if heading == "Results":
                 say(report(run, time.perf_counter() - started))
-            if written:
+            if written or run.num_done:
                 names = ", ".join(path.name for path in written)
-                say(printable(f"{heading}  {run.options.output}  ({names})"))
+                joined = f"  ({names})" if names else ""
+                say(printable(f"{heading}  {run.options.output}{joined}"))
 
 
 def _messages(as_json: bool, quiet: bool) -> Say:

@@ -136,7 +136,7 @@ def evaluate(
 
 def prepare_folders(report: Path | None, output: Path | None, results: Path | None) -> None:
     """Make the folders of what will be written: an error now, not after hours of work."""
-    from mrcnn.cli.image_paths import prepare_folder
+    from mrcnn.cli.output_folder import prepare_folder
 
     folders = {
         "--report": report,

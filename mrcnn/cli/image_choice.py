@@ -110,8 +110,13 @@ def choose_images(
     num_held_out = len(held_out.ids)
     same_path = os.path.realpath(path) == os.path.realpath(held_out.path)
     same_name = Path(os.path.abspath(path)).name == Path(held_out.path).name
-    if not same_path and not (same_name and len(numbers) == num_held_out):
-        return ImageChoice(every, part)
+    has_all = len(numbers) == num_held_out
+    if not same_path and not (same_name and has_all):
+        # A dataset of this size, split alike; numbers as ids occur in any.
+        is_as_large = abs(len(every) * held_out.val_fraction - num_held_out) < 1
+        is_copy = has_all and bool(numbers) and is_as_large
+        warnings = (_copy_warning(held_out, len(numbers)),) if is_copy else ()
+        return ImageChoice(every, part, warnings=warnings)
     if not numbers:
         missing = f"the {counted(num_held_out, 'image')} that the training held out"
         warning = f"{missing} are not in this dataset any more; the training may have used all."
@@ -121,11 +126,23 @@ def choose_images(
         warning = f"The training used {used} of these {counted(len(every), 'image')}."
         return ImageChoice(every, part, warnings=(warning,) if used else ())
     reason = f"of {len(every)}, those that the training held out"
-    warnings: tuple[str, ...] = ()
+    warnings = ()
     if len(numbers) < num_held_out:
         gone = num_held_out - len(numbers)
         warnings = (f"{gone} of the {num_held_out} held-out images are not in it any more.",)
     return ImageChoice(numbers, part, reason, warnings)
+
+
+def _copy_warning(held_out: HeldOut, num_held_out: int) -> str:
+    """Return what to consider about a dataset of another name that has all held-out images."""
+    from mrcnn.files.names import counted, printable
+
+    name = printable(Path(held_out.path).name)
+    return (
+        f"The images include all that the training held out of {name} "
+        f"({counted(num_held_out, 'image')}). If this is a copy of {name}, the training used the "
+        f"others; in a folder of the same name, only the held-out ones are measured."
+    )
 
 
 def _has_part(held_out: HeldOut, part: str | None) -> bool:

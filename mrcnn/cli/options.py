@@ -10,6 +10,23 @@ import typer
 if TYPE_CHECKING:
     from mrcnn.checkpoints.description import DescribedWeights
 
+
+def existing_settings(path: Path | None) -> Path | None:
+    """Return the path that --config has, if it is that of a file.
+
+    Raises:
+        ValueError: there is no such file, or it is no ordinary file.
+    """
+    from mrcnn.files.reading import check_regular_file
+
+    if path is not None:
+        try:
+            check_regular_file(path, "settings file")
+        except (OSError, ValueError) as error:
+            raise ValueError(f"--config: {error}") from error
+    return path
+
+
 DatasetPath = Annotated[str, typer.Argument(help="Folder or annotation file of the dataset.")]
 Format = Annotated[
     str | None,
@@ -32,7 +49,11 @@ ReaderOptions = Annotated[
 ]
 Weights = Annotated[str, typer.Option(help="small, coco, balloon, or the path of a weight file.")]
 ConfigFile = Annotated[
-    Path | None, typer.Option(help="JSON file with settings that override those of the weights.")
+    Path | None,
+    typer.Option(
+        help="JSON file with settings that override those of the weights.",
+        callback=existing_settings,
+    ),
 ]
 Refine = Annotated[
     str | None,

@@ -13,10 +13,10 @@ import typer
 
 from mrcnn.cli import train_options as options_of
 from mrcnn.cli.options import Classes, DatasetPath, Format, ReaderOptions
-from mrcnn.cli.train_options import TrainOptions
+from mrcnn.cli.train_options import TrainOptions, has_kept_last
 
 if TYPE_CHECKING:
-    from mrcnn.checkpoints import HeldOut
+    from mrcnn.checkpoints import HeldOut, LoadReport
     from mrcnn.config import Config
     from mrcnn.datasets import Dataset
     from mrcnn.training.starting import StartingPoint
@@ -86,6 +86,7 @@ def train(
             weights = str(checkpoint)
             echo(f"Continuing from {weights}")
         options.check()
+        renamed = parse_renames(rename)
         data = open_parts(
             *(dataset, format, options.val, options.val_fraction, split_names(classes), option),
             earlier=recorded_split(weights),
@@ -93,7 +94,6 @@ def train(
         )
         check_validation(options, best, data[1])
         start = find_starting_point(weights, backbone=backbone, config_path=config, resumed=resume)
-        renamed = parse_renames(rename)
         match_classes(start, data[0].class_names, renamed)  # an error before the model is built
         change_settings(start.config, name, batch_size, image_size, accumulate, precision)
         run(start, data, renamed, options, output, quiet)
@@ -116,13 +116,30 @@ def given_options(ctx: typer.Context) -> set[str]:
 
 
 def check_validation(options: TrainOptions, best: bool, val_data: Dataset | None) -> None:
-    """Raise ValueError for options that need AP where it cannot be measured."""
+    """Check that AP can be measured where options need it; say so where it cannot.
+
+    Raises:
+        ValueError: an option needs AP, and it cannot be measured.
+    """
+    from mrcnn.cli.terminal import echo
+    from mrcnn.datasets.report import require_learnable
+    from mrcnn.files.names import counted
+
     wanted = [name for name, on in (("--best", best), ("--early-stopping", options.early_stopping))
               if on]  # fmt: skip
     if wanted and val_data is None:
         raise ValueError(f"{wanted[0]} needs images to validate on; there are none")
     if wanted and not options.ap:
         raise ValueError(f"{wanted[0]} needs AP; it must not be given with --no-ap")
+    if val_data is None or not options.ap:
+        return
+    try:
+        require_learnable(val_data)
+    except ValueError as error:
+        reason = f"no object in {counted(val_data.num_images, 'validation image')}"
+        if wanted:
+            raise ValueError(f"{wanted[0]} needs AP; it cannot be measured: {reason}") from error
+        echo(f"Note      AP cannot be measured: {reason}")
 
 
 def change_settings(
@@ -163,7 +180,7 @@ def run(
         output: the folder of log folders.
         quiet: whether to print nothing.
     """
-    from mrcnn.cli.image_paths import prepare_folder
+    from mrcnn.cli.output_folder import prepare_folder
     from mrcnn.cli.terminal import echo
     from mrcnn.loading import find_augmentation
     from mrcnn.training.starting import configure_for_datasets
@@ -172,9 +189,9 @@ def run(
     configure_for_datasets(settings, *data[:2], options.steps)
     prepare_folder(output, "--output")
     train_data, val_data, held_out = data
-    echo(describe_training(settings, train_data, val_data))
-    model = build_model(start, train_data.class_names, output, renamed)
     rate = options.learning_rate_of(settings)
+    echo(describe_training(settings, options, train_data, val_data))
+    model = build_model(start, train_data.class_names, output, renamed)
     own_optimizer = None
     if options.optimizer != "sgd":
         from mrcnn.training import make_optimizer
@@ -187,24 +204,36 @@ def run(
         epochs=options.epochs,
         layers=options.layers,
         augmentation=find_augmentation(options.augment),
-        custom_callbacks=make_callbacks(model, val_data, options),
+        custom_callbacks=make_callbacks(model, val_data, options, start.resumed),
         optimizer=own_optimizer,
         keep=options.num_kept,
         seed=options.seed,
         held_out=held_out,
         verbose=0 if quiet else 1,
+        heading=False,
     )
     echo(describe_results(model.log_dir))
 
 
-def make_callbacks(model: Any, val_data: Dataset | None, options: TrainOptions) -> list[Any]:
+def make_callbacks(
+    model: Any, val_data: Dataset | None, options: TrainOptions, resumed: bool = False
+) -> list[Any]:
     """Return the callbacks of `MaskRCNN.train`: AP, the best weights, and the saved options."""
     from keras.callbacks import LambdaCallback
 
     from mrcnn.training import ValidationAP
+    from mrcnn.training.log_folders import remove_older_checkpoints
 
     # The log folder is known when the training begins.
     callbacks: list[Any] = [LambdaCallback(on_train_begin=lambda logs: options.save(model.log_dir))]
+    keep = options.num_kept
+    if resumed and keep is not None and has_kept_last(Path(model.log_dir)):
+        # The training itself removes only weights that it has written since it was resumed.
+        callbacks.append(
+            LambdaCallback(
+                on_epoch_end=lambda epoch, logs: remove_older_checkpoints(model.log_dir, keep)
+            )
+        )
     if val_data is not None and options.ap:
         callbacks.append(ValidationAP(model, val_data, max_images=options.ap_images, verbose=0))
         callbacks += ["best", *(["early_stopping"] if options.early_stopping else [])]
@@ -218,7 +247,8 @@ def describe_results(log_dir: str) -> str:
 
     lines = [f"Weights and logs are in {printable(log_dir)}"]
     note = Path(log_dir) / "best.h5.json"
-    if note.is_file():
+    # A damaged note of an earlier training is no reason to fail after this one.
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
         content = read_json(note)
         lines.append(
             f"The best weights, best.h5, are those of epoch {content['epoch']}: AP "
@@ -227,8 +257,10 @@ def describe_results(log_dir: str) -> str:
     return "\n".join(lines)
 
 
-def describe_training(settings: Config, train_data: Dataset, val_data: Dataset | None) -> str:
-    """Return the lines about datasets and model that open a training."""
+def describe_training(
+    settings: Config, options: TrainOptions, train_data: Dataset, val_data: Dataset | None
+) -> str:
+    """Return the lines about datasets, model and options that open a training."""
     from mrcnn.files.names import counted, printable
 
     num_val = 0 if val_data is None else val_data.num_images
@@ -238,7 +270,8 @@ def describe_training(settings: Config, train_data: Dataset, val_data: Dataset |
         f"Dataset   {counted(train_data.num_images, 'image')} to train on, {num_val} to validate "
         f"on, classes: {classes}\n"
         f"Model     {settings.BACKBONE}, {size}, batches of {settings.BATCH_SIZE}, "
-        f"{counted(settings.STEPS_PER_EPOCH, 'step')} per epoch"
+        f"{counted(settings.STEPS_PER_EPOCH, 'step')} per epoch\n"
+        f"Training  {printable(options.describe())}"
     )
 
 
@@ -277,12 +310,29 @@ def build_model(
 
     model = MaskRCNN(mode="training", config=start.config, model_dir=str(output))
     report, known = load_starting_weights(model, start, class_names, renamed)
-    if report is not None:
-        echo(f"Weights   {report.summary()}")
+    if start.weights is None:
+        echo("Weights   none: random values")
+    elif report is not None:
+        echo(f"Weights   {describe_loaded(report)}")
     if known is not None:
         for line in describe_class_match(class_names, known):
             echo(f"Classes   {line}")
     return model
+
+
+def describe_loaded(report: LoadReport) -> str:
+    """Return what was loaded: file, number of layers, and what the others start from.
+
+    Layers that depend on the classes count as loaded: they are taken over class by class.
+    """
+    from mrcnn.files.names import counted, printable
+
+    num_loaded = len(report.loaded) + len(report.excluded)
+    text = f"{printable(report.path)}: "
+    if not report.missing_in_file:
+        return f"{text}all {counted(num_loaded, 'layer')}"
+    rest = "start from random values"
+    return f"{text}{counted(num_loaded, 'layer')}; the other {len(report.missing_in_file)} {rest}"
 
 
 def last_checkpoint(folder: Path, name: str) -> Path:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mrcnn.cli.options import existing_settings
 from mrcnn.files.names import printable, shown
 
 if TYPE_CHECKING:
@@ -55,7 +56,10 @@ Backbone = Annotated[
 ImageSize = Annotated[
     int | None, _option(MODEL, "Side of the input in pixels, a multiple of 64.", min=64)
 ]
-ConfigFile = Annotated[Path | None, _option(MODEL, "JSON file with further settings.")]
+ConfigFile = Annotated[
+    Path | None,
+    _option(MODEL, "JSON file with further settings.", callback=existing_settings),
+]
 Layers = Annotated[str, _option(STEPS, "heads, 5+, 4+, 3+, all, or a pattern of layer names.")]
 Epochs = Annotated[int, _option(STEPS, "Number of the last epoch.", min=1)]
 Steps = Annotated[
@@ -230,6 +234,8 @@ class TrainOptions:
                     f"{field.name} in {printable(path)} is {shown(value)}; it must be {field.type}"
                 )
             changes[field.name] = value
+        if "optimizer" in given and self.optimizer != saved.get("optimizer", self.optimizer):
+            changes.pop("learning_rate", None)  # that of another optimizer
         return dataclasses.replace(self, **changes)
 
     def save(self, folder: str | Path) -> None:
@@ -240,6 +246,16 @@ class TrainOptions:
         if self.augment.endswith(".py"):
             saved["augment"] = str(Path(self.augment).resolve())
         write_json(Path(folder) / OPTIONS_FILE, saved)
+
+    def describe(self) -> str:
+        """Return a line about layers, learning rate and augmentation, after `learning_rate_of`."""
+        changes = [] if self.schedule == "constant" else [self.schedule]
+        if self.warmup:
+            changes.append(f"warm-up of {self.warmup:g} epoch{'s' * (self.warmup != 1)}")
+        rate = f"learning rate {self.learning_rate:g}"
+        if changes:
+            rate += f" ({', '.join(changes)})"
+        return f"layers {self.layers}, {self.optimizer}, {rate}, augmentation {self.augment}"
 
     def learning_rate_of(self, config: Config) -> Any:
         """Return the learning rate: a number, or a schedule over all epochs of `STEPS_PER_EPOCH`.
@@ -258,6 +274,14 @@ class TrainOptions:
             total_steps=self.epochs * config.STEPS_PER_EPOCH,
             warmup_steps=round(self.warmup * config.STEPS_PER_EPOCH),
         )
+
+
+def has_kept_last(folder: Path) -> bool:
+    """Return whether an earlier training kept only its last weights in its log folder."""
+    from mrcnn.files.reading import read_json_object
+
+    path = folder / OPTIONS_FILE
+    return path.is_file() and read_json_object(path, "file of options").get("keep", "all") != "all"
 
 
 def _has_type(value: Any, type_name: str) -> bool:

@@ -274,7 +274,8 @@ def _check_tables(dataset: Dataset, report: DatasetReport) -> None:
         severity = "note" if difference == "one letter" else "warning"
         message = f"the classes {name!r} and {other!r} may be one: they differ by {difference}"
         add(Problem(severity, "similar_classes", message))
-    for source in sorted({i["source"] for i in dataset.image_info} - set(dataset.sources)):
+    without = {i["source"] for i in dataset.image_info} - set(dataset.sources)
+    for source in sorted(without) if dataset.num_classes > 1 else ():
         message = f"images have the source {source!r}, for which no class was added"
         add(Problem("error", "source_without_classes", message))
     keys = Counter((i["source"], i["id"]) for i in dataset.image_info)

@@ -95,6 +95,8 @@ def class_numbers(
 ) -> list[int] | None:
     """Return the class ids of names, in any letter case; None for all.
 
+    Letter case counts only where two classes differ in nothing else.
+
     Args:
         names: the names, or a text that separates them by commas.
         class_names: names by class id, the background first.
@@ -107,13 +109,15 @@ def class_numbers(
         return None
     words = names.split(",") if isinstance(names, str) else list(names)
     wanted = [word.strip() for word in words if word.strip()]
-    known = {name.lower(): number for number, name in enumerate(class_names) if number}
-    if not wanted or any(name.lower() not in known for name in wanted):
+    exact = {name: number for number, name in enumerate(class_names) if number}
+    known = {name.casefold(): number for name, number in reversed(exact.items())}
+    numbers = [exact.get(name, known.get(name.casefold())) for name in wanted]
+    if not wanted or None in numbers:
         raise ValueError(
             f"{option} is {','.join(words)!r}; it must name classes of the weights: "
             f"{', '.join(class_names[1:])}"
         )
-    return [known[name.lower()] for name in wanted]
+    return [number for number in numbers if number is not None]
 
 
 def changed_settings(config: Any) -> dict[str, Any]:

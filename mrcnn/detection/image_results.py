@@ -20,19 +20,14 @@ _TRACK_COLORS = 60
 
 def categories(class_names: Sequence[str]) -> list[dict[str, Any]]:
     """Return `id` and `name` of every class, with COCO's own ids for the classes of COCO."""
-    ids = category_ids(class_names)
+    from mrcnn.checkpoints.coco_names import coco_category_ids
+
+    ids = coco_category_ids(class_names)
     return [
         {"id": number if ids is None else ids[number], "name": name}
         for number, name in enumerate(class_names)
         if number
     ]
-
-
-def category_ids(class_names: Sequence[str]) -> Sequence[int] | None:
-    """Return the category ids by class id; None where they are the same."""
-    from mrcnn.checkpoints.coco_names import COCO_CATEGORY_IDS, COCO_CLASS_NAMES
-
-    return COCO_CATEGORY_IDS if tuple(class_names) == COCO_CLASS_NAMES else None
 
 
 class ImageResults:
@@ -44,9 +39,11 @@ class ImageResults:
     """
 
     def __init__(self, class_names: Sequence[str], options: RunOptions) -> None:
+        from mrcnn.checkpoints.coco_names import coco_category_ids
+
         self.class_names = class_names
         self.options = options
-        self._category_ids = category_ids(class_names)
+        self._category_ids = coco_category_ids(class_names)
 
     def entries(
         self,

@@ -217,10 +217,10 @@ class DetectionResult(dict[str, Any]):
             ValueError: a class id has no name or category, an option is invalid, or an entry does
                 not fit the others.
         """
-        from mrcnn.checkpoints.coco_names import COCO_CATEGORY_IDS, COCO_CLASS_NAMES
+        from mrcnn.checkpoints.coco_names import coco_category_ids
 
-        if category_ids is None and tuple(self.class_names or ()) == COCO_CLASS_NAMES:
-            category_ids = COCO_CATEGORY_IDS
+        if category_ids is None:
+            category_ids = coco_category_ids(self.class_names or ())
         return self.detections.to_coco(
             image_id, file_name, self.class_names, category_ids, segmentation, tolerance
         )

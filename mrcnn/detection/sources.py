@@ -228,8 +228,14 @@ def _from_address(address: str) -> Source:
 
 
 def _match(pattern: Path) -> list[Source]:
-    """Return the images and videos among the files that a pattern names."""
-    paths = sorted(Path(name) for name in glob.glob(str(pattern), recursive=True))
+    """Return the images and videos among the files that a pattern names.
+
+    A folder whose name has characters of patterns, such as `[1]`, counts as that folder.
+    """
+    folder = next((parent for parent in pattern.parents if parent.is_dir()), Path())
+    begin, rest = glob.escape(str(folder)), str(pattern.relative_to(folder))
+    names = glob.glob(os.path.join(begin, rest), recursive=True)
+    paths = sorted(Path(name) for name in names)
     found = ((path, _kind_of(path)) for path in paths if _is_wanted(path))
     return [Source(kind, str(path), path.name) for path, kind in found if kind is not None]
 

@@ -107,23 +107,38 @@ def _shrink(
     instances: Mapping[str, Any], size: tuple[int, int], new_size: tuple[int, int]
 ) -> dict[str, Any]:
     """Return the boxes and masks of instances in an image of `size` for one of `new_size`."""
-    from mrcnn.geometry.rle import RleMasks
-
     scale = np.array(new_size) / size
     boxes = np.asarray(instances["rois"], float).reshape(-1, 4) * np.tile(scale, 2)
     low, high = np.floor(boxes[:, :2]), np.ceil(boxes[:, 2:])
     shrunk = {**instances, "rois": np.concatenate([low, high], axis=1)}
+    rows, columns = (
+        ((np.arange(new) + 0.5) * old / new).astype(np.int64)
+        for new, old in zip(new_size, size, strict=True)
+    )
     rles = shrunk.pop("rles", None)
-    masks = shrunk.get("masks") if rles is None else RleMasks(list(rles), size)
-    if masks is not None:
-        rows, columns = (
-            ((np.arange(new) + 0.5) * old / new).astype(np.int64)
-            for new, old in zip(new_size, size, strict=True)
-        )
-        every = slice(None)
-        parts = [masks[every, every, i][rows][:, columns] for i in range(masks.shape[2])]
-        shrunk["masks"] = np.dstack(parts) if parts else np.zeros((*new_size, 0), bool)
+    if rles is not None:
+        masks = np.zeros((*new_size, len(rles)), bool)
+        for index, rle in enumerate(rles):
+            _sample_rle(rle, rows, columns, masks[..., index])
+        shrunk["masks"] = masks
+    elif shrunk.get("masks") is not None:
+        shrunk["masks"] = np.asarray(shrunk["masks"])[np.ix_(rows, columns)]
     return shrunk
+
+
+def _sample_rle(
+    rle: Mapping[str, Any], rows: np.ndarray, columns: np.ndarray, out: np.ndarray
+) -> None:
+    """Write the pixels of a mask at some rows and columns to `out`; only its box is decoded."""
+    from mrcnn.geometry.rle import decode_part, rle_box
+
+    y1, x1, y2, x2 = rle_box(rle)
+    of_rows, of_columns = (
+        slice(*np.searchsorted(places, limits))
+        for places, limits in ((rows, (y1, y2)), (columns, (x1, x2)))
+    )
+    part = decode_part(rle, (y1, x1, y2, x2))
+    out[of_rows, of_columns] = part[np.ix_(rows[of_rows] - y1, columns[of_columns] - x1)]
 
 
 def _write(strip: np.ndarray, text: str) -> np.ndarray:

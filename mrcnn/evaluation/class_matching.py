@@ -143,8 +143,8 @@ def _is_nameless(model: list[str], data: list[str]) -> bool:
 def _no_match(model: list[str], data: list[str]) -> str:
     """Return the message that both sides have no class in common."""
     text = (
-        f"the classes of the model are {listed_names(model)}; those of the dataset are "
-        f"{listed_names(data)}; they must have a name in common"
+        f"the classes of the model are {listed_names(model) or 'none'}; those of the dataset are "
+        f"{listed_names(data) or 'none'}; they must have a name in common"
     )
     if data == [NAMELESS]:
         return (

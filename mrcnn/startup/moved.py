@@ -12,6 +12,7 @@ from types import ModuleType
 MOVED = {
     "mrcnn.allocation": "mrcnn.startup.allocation",
     "mrcnn.checkpoints.files": "mrcnn.checkpoints.weight_file",
+    "mrcnn.cli.image_paths": "mrcnn.cli.output_folder",
     "mrcnn.cli.lean_start": "mrcnn.startup.lean_start",
     "mrcnn.cli.weights": "mrcnn.checkpoints.description",
     "mrcnn.datasets.coco_names": "mrcnn.checkpoints.coco_names",

@@ -111,6 +111,19 @@ def _checkpoints_in(folder: str) -> list[str]:
     return [os.path.join(folder, f) for f in sorted(files, key=epoch, reverse=True)]
 
 
+def remove_older_checkpoints(folder: str, keep: int) -> None:
+    """Remove the checkpoints of a log folder but those of the last epochs; others stay.
+
+    Args:
+        folder: the log folder.
+        keep: number of checkpoints that stay, at least 1.
+    """
+    numbered = [path for path in _checkpoints_in(folder) if _EPOCH.search(path)]
+    for path in numbered[keep:]:
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+
+
 def is_complete(path: str | os.PathLike[str]) -> bool:
     """Return whether a file is an HDF5 file that can be read to its end and holds something.
 

@@ -53,6 +53,14 @@ def test_check_fails_on_errors(run, via_folder):
     assert "(val)" not in out
 
 
+@pytest.mark.parametrize("name", ["coco", "imagenet", "Balloon"])
+def test_check_downloads_no_weights(run, via_folder, monkeypatch, name):
+    monkeypatch.setattr("mrcnn.checkpoints.known._download", None)
+    code, out, err = run("check", via_folder, "--weights", name)
+    assert (code, err) == (0, "")
+    assert out == run("check", via_folder)[1]
+
+
 def test_check_refuses_an_unknown_part(run, via_folder):
     code, _, err = run("check", via_folder, "--subset", "test")
     assert code == 2

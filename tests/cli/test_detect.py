@@ -7,13 +7,13 @@ import os
 import signal
 
 import cv2
-import h5py
 import numpy as np
 import pytest
 
 from mrcnn.cli import signals
 from mrcnn.detection.files import class_numbers
 from mrcnn.detection.video import VideoWriter
+from tests.weight_files import write_weight_file
 
 # What every run writes, beside the files of single images.
 FILES = ["detections.json", "detections.jsonl", "images.json"]
@@ -198,11 +198,21 @@ def test_a_refiner_reaches_the_model(run, fake_model, weights, photos, tmp_path,
     assert fake_model.built[1].refiner is None
 
 
+@pytest.mark.parametrize("save", ["image", "masks", "image,polygons", "coco", "csv,masks"])
+def test_the_folder_of_the_results_is_said(run, fake_model, weights, photos, tmp_path, save):
+    words = ("--weights", weights, "--output", tmp_path / "out", "--save", save)
+    last = run("detect", photos / "a.jpg", *words)[1].splitlines()[-1]
+    files = {"coco": "  (detections.json, images.json)", "csv,masks": "  (detections.csv)"}
+    assert last == f"Results  {tmp_path / 'out'}{files.get(save, '')}"
+
+
 def test_class_numbers():
     names = ["BG", "Cat", "hot dog"]
     assert class_numbers("hot dog, cat", names) == [2, 1]
     assert class_numbers(None, names) is None
     assert class_numbers(["CAT"], names) == [1]
+    assert class_numbers("cat,Cat,CAT", ["BG", "Cat", "cat"]) == [2, 1, 1]
+    assert class_numbers("1, bg", ["BG", "bg", "1"]) == [2, 1]
     for words in ("", "BG", "bird", []):
         with pytest.raises(ValueError, match="classes of the weights: Cat, hot dog"):
             class_numbers(words, names)
@@ -293,8 +303,7 @@ def test_other_weights_and_options_are_not_mixed(run, fake_model, weights, photo
     ):
         code, _, err = run(*words, "--weights", weights, *more)
         assert code == 2 and message in err and "without skipping existing results" in err
-    with h5py.File(weights, "a") as file:
-        file["trained_further"] = 1
+    write_weight_file(weights, value=2.0)  # trained further
     code, _, err = run(*words, "--weights", weights)
     assert code == 2 and "weights was" in err
     assert len(fake_model.built) == 1

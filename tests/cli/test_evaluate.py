@@ -189,6 +189,11 @@ def test_the_record_of_a_training_applies_to_its_own_dataset(trained, tmp_path):
         return open_images(str(folder), None, subset, None, None, held_out)[1]
 
     assert choose(data).image_ids == [2, 7]
+    assert choose(other).image_ids == list(range(10))
+    (warning,) = choose(other).warnings  # it may be a copy
+    assert warning.startswith("The images include all that the training held out of pets (2 images")
+    (other / "annotations.json").unlink()
+    coco_folder(other, count=20)  # has images of these ids, too
     assert choose(other) == every_image(other)
     assert choose(moved).image_ids == [2, 7]
     (moved / "annotations.json").unlink()

@@ -2,12 +2,13 @@
 
 import json
 import re
-import types
 
+import cv2
+import numpy as np
 import pytest
 
 from mrcnn import checkpoints
-from mrcnn.checkpoints import HeldOut
+from mrcnn.checkpoints import HeldOut, LoadReport
 from mrcnn.checkpoints.description import CLASS_LAYERS
 from mrcnn.cli.train import describe_results, experiment_name, last_checkpoint, open_parts
 from mrcnn.cli.train_options import TrainOptions
@@ -53,6 +54,7 @@ def test_from_other_classes_leaves_the_heads_random(run, fake_model, weights):
         "keep": 1,
         "seed": 5,
         "verbose": 1,
+        "heading": False,
     }
     assert [type(one).__name__ for one in callbacks] == ["LambdaCallback", "ValidationAP", "str"]
     assert callbacks[1].image_ids == [0, 1] and callbacks[2] == "best"
@@ -96,10 +98,43 @@ def test_from_a_backbone(run, fake_model, weights, monkeypatch):
     assert "backbone is resnet101; it must be resnet50, that of the weights" in err
 
 
-def test_load_report_is_shown(run, fake_model, weights, monkeypatch):
-    report = types.SimpleNamespace(summary=lambda: "12 layers loaded")
-    monkeypatch.setattr(fake_model, "report", report)
-    assert "Weights   12 layers loaded" in run(*SHAPES, "--weights", weights)[1]
+@pytest.mark.parametrize(
+    ("report", "text"),
+    [
+        ({"loaded": ("a", "b")}, "all 2 layers"),
+        ({"loaded": ("a",)}, "all 1 layer"),
+        # Those are taken over class by class, which other lines are about.
+        ({"loaded": ("a",), "excluded": ("mrcnn_mask", "mrcnn_bbox_fc")}, "all 3 layers"),
+        (
+            {"loaded": ("a", "b"), "missing_in_file": ("c",), "unused_in_file": ("d",)},
+            "2 layers; the other 1 start from random values",
+        ),
+    ],
+)
+def test_load_report_is_shown(run, fake_model, weights, monkeypatch, report, text):
+    monkeypatch.setattr(fake_model, "report", LoadReport("pets.h5", **report))
+    lines = run(*SHAPES, "--weights", weights)[1].splitlines()
+    assert f"Weights   pets.h5: {text}" in lines
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        ((), "layers heads, sgd, learning rate 0.001, augmentation flips"),
+        (
+            ("--schedule", "cosine", "--warmup", "1", "--optimizer", "adam", "--augment", "none"),
+            "layers heads, adam, learning rate 0.0001 (cosine, warm-up of 1 epoch), augmentation "
+            "none",
+        ),
+        (
+            ("--warmup", "2.5", "--learning-rate", "0.5", "--layers", "4+"),
+            "layers 4+, sgd, learning rate 0.5 (warm-up of 2.5 epochs), augmentation flips",
+        ),
+    ],
+)
+def test_the_options_are_shown_in_plain_words(run, fake_model, words, text):
+    lines = run(*SHAPES, "--weights", "none", *words)[1].splitlines()
+    assert f"Training  {text}" in lines and "Weights   none: random values" in lines
 
 
 def checkpoint(folder, run_name, epoch, classes=("square", "circle", "triangle")):
@@ -157,6 +192,37 @@ def test_wrong_settings_stop_before_a_model_is_built(run, fake_model, words, mes
     assert code == 2
     assert message in err
     assert fake_model.built == []
+
+
+def test_a_wrong_word_is_found_before_weights_are_fetched(run, fake_model, monkeypatch):
+    monkeypatch.setattr("mrcnn.checkpoints.known._download", None)
+    code, _, err = run(*SHAPES, "--weights", "coco", "--rename", "cat")
+    assert code == 2 and err.startswith("mrcnn: error: --rename is 'cat'; it must be NEW=OLD")
+
+
+@pytest.mark.parametrize("option", [None, "--early-stopping", "--best", "--no-ap"])
+def test_validation_images_without_objects(run, fake_model, tmp_path, option):
+    for part, images in (("train", ["a"]), ("val", ["b", "c"])):
+        folder = tmp_path / "data" / part
+        folder.mkdir(parents=True)
+        points = [[2, 2], [20, 2], [20, 20]]
+        for name in images:
+            cv2.imwrite(str(folder / f"{name}.png"), np.full((32, 32, 3), 90, np.uint8))
+            shapes = [{"label": "cat", "points": points, "shape_type": "polygon"}]
+            content = {
+                "shapes": shapes if part == "train" else [],
+                "imagePath": f"{name}.png",
+                "imageHeight": 32,
+                "imageWidth": 32,
+            }
+            (folder / f"{name}.json").write_text(json.dumps(content))
+    words = ("train", tmp_path / "data", "--weights", "none", *([option] if option else []))
+    code, out, err = run(*words)
+    reason = "cannot be measured: no object in 2 validation images\n"
+    if option in ("--early-stopping", "--best"):
+        assert (code, err) == (2, f"mrcnn: error: {option} needs AP; it {reason}")
+    else:
+        assert code == 0 and (f"Note      AP {reason}" in out) == (option is None)
 
 
 def test_open_parts_prefers_the_datasets_own_validation_part(tmp_path):
@@ -365,3 +431,71 @@ def test_the_best_epoch_is_named_in_the_end(tmp_path):
         f"Weights and logs are in {tmp_path}\n"
         "The best weights, best.h5, are those of epoch 3: AP 0.312"
     )
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ((), 0.02),
+        (("--optimizer", "sgd"), 0.02),
+        (("--optimizer", "adam"), 0.0001),  # 0.02 was that of sgd
+        (("--optimizer", "adam", "--learning-rate", 0.5), 0.5),
+    ],
+)
+def test_another_optimizer_has_its_own_learning_rate(run, fake_model, tmp_path, words, expected):
+    path = checkpoint(tmp_path / "logs", "shapes20260101T1200", 2)
+    saved_options(path.parent, schedule="constant", warmup=0.0)
+    assert run(*SHAPES, "--resume", *words)[0] == 0
+    assert fake_model.built[0].trained[0][2] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("saved", "words", "epochs"),
+    [
+        ("1", (), [5]),
+        ("2", (), [4, 5]),
+        ("2", ("--keep", 1), [5]),
+        ("1", ("--keep", 3), [3, 4, 5]),
+        ("1", ("--keep", "all"), [2, 3, 4, 5]),
+        ("all", (), [2, 3, 4, 5]),
+        ("all", ("--keep", 1), [2, 3, 4, 5]),  # the earlier ones were to be kept
+    ],
+)
+def test_a_training_resumed_often_keeps_no_more(
+    run, fake_model, tmp_path, monkeypatch, saved, words, epochs
+):
+    folder = tmp_path / "logs" / "shapes20260101T1200"
+    for epoch in (2, 3, 4):
+        checkpoint(tmp_path / "logs", folder.name, epoch)
+    saved_options(folder, keep=saved)
+    monkeypatch.setattr(
+        fake_model, "log_dir", property(lambda model: str(folder), lambda *_: None), raising=False
+    )
+    assert run(*SHAPES, "--resume", *words)[0] == 0
+    write_weight_file(folder / "mask_rcnn_other.h5")
+    write_weight_file(folder / "mask_rcnn_shapes_0005.h5")
+    for callback in fake_model.built[0].trained[0][-1]["custom_callbacks"]:
+        if type(callback).__name__ == "LambdaCallback":
+            callback.on_epoch_end(4, {})
+    files = sorted(path.name for path in folder.glob("*.h5"))
+    assert files == ["mask_rcnn_other.h5", *(f"mask_rcnn_shapes_000{e}.h5" for e in epochs)]
+
+
+@pytest.mark.parametrize(
+    "content",
+    ['{"epoch": 3', "[]", "{}", '{"epoch": 3, "value": null}', '{"epoch": 3, "value": "x"}'],
+)
+def test_a_damaged_note_about_the_best_weights_ends_no_training(tmp_path, content):
+    (tmp_path / "best.h5.json").write_text(content)
+    assert describe_results(str(tmp_path)) == f"Weights and logs are in {tmp_path}"
+
+
+def test_a_missing_settings_file_names_the_option(run, fake_model, weights, tmp_path):
+    words = ("--config", tmp_path / "none.json")
+    for command in (SHAPES, ("check", tmp_path), ("evaluate", tmp_path), ("detect", tmp_path)):
+        more = ("--weights", weights) if command[0] in ("evaluate", "detect") else ()
+        code, _, err = run(*command, *more, *words)
+        assert code == 2
+        assert err == f"mrcnn: error: --config: settings file not found: {tmp_path}/none.json\n"
+    code, _, err = run(*SHAPES, "--config", tmp_path)
+    assert code == 2 and f"--config: {tmp_path} is a folder; it must be a settings file" in err

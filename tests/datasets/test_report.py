@@ -98,6 +98,13 @@ def test_nothing_at_all():
     assert not report.ok and report.num_checked == 0
 
 
+def test_without_any_class_that_is_the_only_error(dataset):
+    empty = Dataset()
+    empty.add_image("toy", 1, str(dataset.folder / "a.png"))
+    empty.prepare()
+    assert [p.kind for p in empty.check().problems if p.severity == "error"] == ["no_classes"]
+
+
 def test_orientation_is_reported_unless_followed(dataset):
     exif = Image.Exif()
     exif[0x0112] = 6

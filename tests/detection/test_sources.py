@@ -45,6 +45,18 @@ def test_find_sources(folder, words, expected):
     assert found(*(folder / w for w in words)) == [folder / name for name in expected]
 
 
+@pytest.mark.parametrize("name", ["set [1]", "[red]", "a*b", "what?"])
+def test_patterns_in_a_folder_whose_name_looks_like_one(tmp_path, monkeypatch, name):
+    path = tmp_path / name / "sub" / "c.jpg"
+    path.parent.mkdir(parents=True)
+    path.touch()
+    assert found(tmp_path / name / "**/*.jpg") == found(tmp_path / name / "s?b/[cd].jpg") == [path]
+    (tmp_path / "list.txt").write_text(f"{name}/sub/*.jpg\n")
+    assert found(tmp_path / "list.txt") == [path]
+    monkeypatch.chdir(tmp_path / name)
+    assert found("sub/*.jpg") == found("*/*.jpg") == [Path("sub/c.jpg")]
+
+
 def test_folders_of_a_folder(folder):
     sources = find_sources([str(folder)], recursive=True)
     assert [s.file_name for s in sources] == ["a.png", "b.JPG", "sub/c.jpg", "sub/deep/d.jpg"]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mrcnn.drawing.comparison import side_by_side
+from mrcnn.drawing.comparison import _shrink, side_by_side
 from mrcnn.geometry.rle import encode_masks
 
 NAMES = ["BG", "cat", "dog"]
@@ -64,6 +64,24 @@ def test_a_large_image_is_shrunk_with_its_instances(rle):
     ys, xs = np.nonzero(inside[40:])  # below the label
     assert (ys.max() + 40, xs.min(), xs.max()) == pytest.approx((74, 160, 239), abs=1)
     assert (right == 90).all()
+
+
+@pytest.mark.parametrize("new_size", [(3, 5), (1, 1), (40, 61), (7, 60)])
+def test_run_lengths_are_shrunk_as_arrays_are(new_size):
+    size = (41, 61)
+    masks = np.random.default_rng(0).random((*size, 4)) < 0.3
+    masks[..., 1] = False
+    masks[..., 2] = True
+    masks[..., 3] = False
+    masks[20, 30, 3] = True
+    found = {"class_ids": np.ones(4, int), "rois": np.zeros((4, 4))}
+    dense = _shrink({**found, "masks": masks}, size, new_size)
+    packed = _shrink({**found, "rles": encode_masks(masks)}, size, new_size)
+    assert packed["masks"].shape == (*new_size, 4) and "rles" not in packed
+    np.testing.assert_array_equal(packed["masks"], dense["masks"])
+    rows, columns = ((np.arange(n) + 0.5) * s / n for n, s in zip(new_size, size))
+    expected = masks[rows.astype(int)][:, columns.astype(int)]
+    np.testing.assert_array_equal(dense["masks"], expected)
 
 
 @pytest.mark.parametrize(

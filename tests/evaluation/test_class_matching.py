@@ -85,6 +85,8 @@ def test_the_error_lists_both_sides_and_the_nearest_names():
         "the classes of the model are balloon, person\\x1b[2J; those of the dataset are persons, "
         "kangaroo; they must have a name in common (the nearest: persons and person\\x1b[2J)"
     )
+    with pytest.raises(ValueError, match="model are cat; those of the dataset are none; they must"):
+        match_classes(["BG", "cat"], ["BG"])
     many = [f"class {number}" for number in range(1, 1001)]
     with pytest.raises(ValueError, match="class 7, class 8 and 992 more; those of"):
         match_classes(["BG", *many], ["BG", "dog"])

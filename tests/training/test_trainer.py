@@ -486,3 +486,6 @@ def test_verbose_says_where_it_goes(build, capsys):
     assert "Starting at epoch 1. LR=0.01" in out
     assert f"Checkpoint Path: {model.checkpoint_path}" in out
     assert "Continuing from epoch 1 with the optimizer's state." in out
+    train(model, epochs=3, verbose=2, heading=False)
+    out = capsys.readouterr().out
+    assert "Epoch 3/3" in out and "LR=" not in out and "Checkpoint Path" not in out
