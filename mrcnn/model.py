@@ -453,7 +453,8 @@ class MaskRCNN(Detector):
             The Keras `History`.
 
         Raises:
-            ValueError: an argument, a dataset or a setting that cannot work; nothing is written.
+            ValueError: an argument, a dataset or a setting that cannot work, or another training is
+                running in the log folder; nothing is written.
             BrokenImageError: an image, or too many, cannot be loaded; names image and cause.
             NonFiniteLossError: a loss became nan or infinite; names the images of the batch.
         """
@@ -494,24 +495,25 @@ class MaskRCNN(Detector):
             self.epoch = epoch
             self.write_description(path, train_dataset.class_names)
 
-        return trainer.fit(
-            self.keras_model,
-            self.config,
-            train_batches,
-            val_batches,
-            learning_rate=learning_rate,
-            optimizer=optimizer,
-            first_epoch=self.epoch,
-            last_epoch=epochs,
-            checkpoint_path=self.checkpoint_path,
-            callbacks=named_callbacks.resolve_callbacks(
-                custom_callbacks, self, val_dataset, verbose
-            ),
-            on_checkpoint=on_checkpoint,
-            keep=keep,
-            seed=seed,
-            verbose=verbose,
-        )
+        with log_folders.reserved(self.log_dir):
+            return trainer.fit(
+                self.keras_model,
+                self.config,
+                train_batches,
+                val_batches,
+                learning_rate=learning_rate,
+                optimizer=optimizer,
+                first_epoch=self.epoch,
+                last_epoch=epochs,
+                checkpoint_path=self.checkpoint_path,
+                callbacks=named_callbacks.resolve_callbacks(
+                    custom_callbacks, self, val_dataset, verbose
+                ),
+                on_checkpoint=on_checkpoint,
+                keep=keep,
+                seed=seed,
+                verbose=verbose,
+            )
 
     def write_description(
         self, weights_path: str | os.PathLike[str], class_names: Sequence[str]

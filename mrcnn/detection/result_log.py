@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from mrcnn.files.atomic import atomic_path
+from mrcnn.files.locking import try_to_lock
 from mrcnn.files.names import printable, shown
 
 LOG_NAME = "detections.jsonl"
@@ -113,18 +114,10 @@ class ResultLog:
 
     def _lock(self, file: IO[bytes]) -> None:
         """Lock the file until it is closed; refuse one that another process has locked."""
-        try:
-            import fcntl
-        except ImportError:  # Windows
-            return
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        if not try_to_lock(file):
             raise ValueError(
                 f"{printable(self.path)} is being written by another process, which must end first"
-            ) from error
-        except OSError:  # a file system without locks
-            pass
+            )
 
     def _kept(self, options: dict[str, Any]) -> list[_Line] | None:
         """Return the header and the records to keep; None if the file has no whole line."""

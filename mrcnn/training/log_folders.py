@@ -13,8 +13,10 @@ import re
 import secrets
 import time
 import warnings
+from collections.abc import Iterator
 
 from mrcnn.files.atomic import remove_stale, write_text
+from mrcnn.files.locking import try_to_lock
 from mrcnn.files.names import printable
 
 TIME_FORMAT = "%Y%m%dT%H%M"
@@ -208,6 +210,30 @@ def _create(path: str, text: str) -> None:
     finally:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
+
+
+@contextlib.contextmanager
+def reserved(folder: str) -> Iterator[None]:
+    """Reserve a log folder for the block: two trainings would replace each other's files.
+
+    Raises:
+        ValueError: another training is running there.
+    """
+    os.makedirs(folder, exist_ok=True)
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:  # Windows opens no folders
+        yield
+        return
+    try:
+        if not try_to_lock(handle):
+            raise ValueError(
+                f"{printable(folder)} is the log folder of a training that is running; it must end "
+                "first"
+            )
+        yield
+    finally:
+        os.close(handle)
 
 
 def remove_leftovers(folder: str) -> None:

@@ -128,3 +128,42 @@ def test_leftovers_of_a_killed_training_go(tmp_path):
     os.utime(tmp_path / "config.json", (1e9, 1e9))
     log_folders.remove_leftovers(str(tmp_path))
     assert sorted(os.listdir(tmp_path)) == [".tmp-now.h5", "config.json"]
+
+
+def test_a_folder_is_reserved_for_one_training(tmp_path):
+    pytest.importorskip("fcntl")
+    folder = str(tmp_path / "cat20260101T1200")
+    with log_folders.reserved(folder):
+        with pytest.raises(ValueError, match=r"T1200 is the log folder of a training that is run"):
+            with log_folders.reserved(folder):
+                pass
+        with log_folders.reserved(str(tmp_path / "cat20260101T1201")):
+            pass
+    with pytest.raises(KeyError), log_folders.reserved(folder):
+        raise KeyError
+    with log_folders.reserved(folder):
+        assert os.listdir(folder) == []
+
+
+def test_folders_that_cannot_be_locked_are_used_without(tmp_path, monkeypatch):
+    def refuse(*arguments):
+        raise OSError("no locks")
+
+    with log_folders.reserved(str(tmp_path)):
+        monkeypatch.setattr("fcntl.flock", refuse)
+        with log_folders.reserved(str(tmp_path)):
+            pass
+        monkeypatch.setattr(os, "open", refuse)  # as on Windows
+        with log_folders.reserved(str(tmp_path)):
+            pass
+
+
+def test_older_checkpoints_are_removed_by_their_epoch(tmp_path):
+    names = ["mask_rcnn_cat_0009.h5", "mask_rcnn_cat_0010.h5", "mask_rcnn_cat_10000.h5"]
+    others = ["best.h5", "mask_rcnn_coco.h5", "training_state_0001.npz", "cat_0001.h5"]
+    for name in names + others:
+        (tmp_path / name).touch()
+    log_folders.remove_older_checkpoints(str(tmp_path), 2)
+    assert sorted(os.listdir(tmp_path)) == sorted(names[1:] + others)
+    log_folders.remove_older_checkpoints(str(tmp_path), 9)
+    assert sorted(os.listdir(tmp_path)) == sorted(names[1:] + others)
