@@ -302,7 +302,7 @@ def load_label_map(dataset: Dataset, image_id: int) -> np.ndarray:
     if isinstance(dataset, DatasetView):
         origin, number = dataset.origins[image_id]
         table = np.full(VOID + 1, VOID, np.uint8)
-        numbers = dataset._renumber(origin, np.arange(origin.num_classes))
+        numbers = dataset._class_numbers[id(origin)]
         table[: len(numbers)] = numbers
         return table[load_label_map(origin, number)]
     if dataset.num_classes > MAX_CLASSES:

@@ -77,7 +77,7 @@ def test_pooling_layers_are_saved_with_their_arguments_and_take_sizes_unknown_be
 @pytest.mark.parametrize("layer", [MaxPoolWithIndices, MaxUnpool])
 @pytest.mark.parametrize("size", [0, 1.5, "2"])
 def test_pool_size_must_be_a_whole_number(layer, size):
-    with pytest.raises(ValueError, match="pool_size is .* whole number of at least 1"):
+    with pytest.raises(ValueError, match=r"pool_size is .* whole number of at least 1"):
         layer(size)
 
 
@@ -105,7 +105,7 @@ def test_bilinear_upsampling_keeps_constants_and_ramps_away_from_the_border(stri
 
 @pytest.mark.parametrize("shape", [(4, 3, 2, 2), (4, 4, 2, 3)])
 def test_bilinear_kernels_are_square_and_keep_the_channels(shape):
-    with pytest.raises(ValueError, match="must be .side, side, channels, channels"):
+    with pytest.raises(ValueError, match=r"must be .side, side, channels, channels"):
         Bilinear()(shape)
 
 
@@ -200,12 +200,14 @@ def test_images_are_filled_up_with_zeros_or_continued_by_their_mirror_image():
     assert mirrored.shape == (8, 12)
 
 
-def test_tiles_cover_the_output():
+@pytest.mark.parametrize("side, expected", [(1, 20), (20, 20), (21, 36), (100, 36)])
+def test_tiles_cover_the_output_and_begin_where_poolings_begin(side, expected):
     frame = Frame(16, 92, 4)
     covered = np.zeros((52, 36), int)
-    tiles = frame.tiles(52, 36, 20)
-    for rows, columns in tiles:
-        assert (rows.stop - rows.start, columns.stop - columns.start) == (20, 20)
+    for rows, columns in frame.tiles(52, 36, side):
+        assert columns.stop - columns.start == min(expected, 36)
+        assert rows.start % 16 == 0 and columns.start % 16 == 0
+        assert frame.output_side(rows.stop - rows.start) == rows.stop - rows.start
         covered[rows, columns] += 1
-    assert covered.min() == 1 and len(tiles) == 6
-    assert frame.tiles(4, 4, 20) == [(slice(0, 4), slice(0, 4))]
+    assert covered.min() == 1
+    assert frame.tiles(4, 4, side) == [(slice(0, 4), slice(0, 4))]

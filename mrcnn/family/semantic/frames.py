@@ -53,23 +53,24 @@ class Frame:
         return np.pad(image, extra, mode="reflect" if self.margin else "constant")
 
     def tiles(self, height: int, width: int, side: int) -> list[tuple[slice, slice]]:
-        """Cut an output into tiles that cover it, of sides that the network gives.
+        """Cut an output into overlapping tiles that cover it.
+
+        The network gives the same values for a tile as for the whole: tiles begin at multiples of
+        `multiple`, where its poolings begin as well.
 
         Args:
-            height: of the output in pixels, a side of an output.
+            height: of the output in pixels, a side that the network gives.
             width: likewise.
-            side: largest side of a tile in pixels, a side of an output.
+            side: wanted side of a tile in pixels; the next one that the network gives is taken.
 
         Returns:
-            (rows, columns) of each tile. The last ones overlap those before them.
+            (rows, columns) of each tile.
         """
-        starts = [_starts(length, min(length, side)) for length in (height, width)]
-        return [
-            (slice(y, y + min(height, side)), slice(x, x + min(width, side)))
-            for y in starts[0]
-            for x in starts[1]
-        ]
-
-
-def _starts(length: int, side: int) -> list[int]:
-    return sorted({min(start, length - side) for start in range(0, length, side)})
+        side = max(self.output_side(side), self.offset + self.multiple)
+        ranges = []
+        for length in (height, width):
+            extent = min(length, side)
+            step = side // self.multiple * self.multiple
+            starts = {min(start, length - extent) for start in range(0, length, step)}
+            ranges.append([slice(start, start + extent) for start in sorted(starts)])
+        return [(rows, columns) for rows in ranges[0] for columns in ranges[1]]

@@ -71,7 +71,7 @@ class SemanticLoss(keras.losses.Loss):
         return losses
 
     def _cross_entropy(self, truth: Tensor, logits: Tensor) -> Tensor:
-        weighted = truth * self.class_weights
+        weighted = truth * ops.convert_to_tensor(self.class_weights)
         total = ops.sum(weighted, axis=(1, 2, 3))
         return -ops.sum(weighted * ops.log_softmax(logits), axis=(1, 2, 3)) / (total + _EPSILON)
 
@@ -80,7 +80,8 @@ class SemanticLoss(keras.losses.Loss):
         common = ops.sum(truth * probabilities, axis=(1, 2))
         of_truth = ops.sum(truth, axis=(1, 2))
         dice = 2 * common / (of_truth + ops.sum(valid * probabilities, axis=(1, 2)) + _EPSILON)
-        weights = ops.cast(of_truth > 0, "float32") * self.class_weights
+        occurs = ops.cast(of_truth > 0, "float32")
+        weights = occurs * ops.convert_to_tensor(self.class_weights)
         return ops.sum(weights * (1 - dice), axis=-1) / (ops.sum(weights, axis=-1) + _EPSILON)
 
     def get_config(self) -> dict[str, Any]:
