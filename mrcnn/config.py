@@ -90,8 +90,9 @@ class Config:
     VALIDATION_STEPS = 50
 
     # --- Backbone and pyramid -----------------------------------------------------------
-    # "resnet50", "resnet101", "squeezenet" (ours, small and fast), or a function
-    # (input_image, stage5, train_bn) -> [C1, C2, C3, C4, C5].
+    # "resnet50", "resnet101", or ours: "squeezenet", "nanodet", "nanodet_pan" and
+    # "efficientnet_lite0" (small and fast), a network of keras.applications such as
+    # "mobilenet_v2", or a function (input_image, stage5, train_bn) -> [C1, C2, C3, C4, C5].
     BACKBONE: Any = "resnet101"
     # Needed with a BACKBONE function: image_shape -> [levels, (height, width)] of P2 .. P6.
     COMPUTE_BACKBONE_SHAPE: Any = None
@@ -355,10 +356,15 @@ _SOURCES = {
 }
 
 
-def nearest_setting(name: str) -> str | None:
-    """Return the setting whose name is closest to an unknown name; None if none is close."""
+def nearest_setting(name: str, cutoff: float = 0.8) -> str | None:
+    """Return the setting whose name is closest to an unknown name; None if none is close.
+
+    Args:
+        name: the unknown name, in any case.
+        cutoff: how similar it must be, 0..1, as `difflib` measures it.
+    """
     settings = [known for known in vars(Config) if known.isupper()]
-    near = difflib.get_close_matches(name.upper(), settings, n=1, cutoff=0.8)
+    near = difflib.get_close_matches(name.upper(), settings, n=1, cutoff=cutoff)
     return near[0] if near else None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Callable, Mapping
 from numbers import Integral, Real
@@ -14,7 +15,34 @@ from mrcnn.files.names import printable, shown
 if TYPE_CHECKING:
     from mrcnn.config import Config
 
-BACKBONES = ("resnet50", "resnet101", "squeezenet")
+BACKBONES = (
+    "resnet50",
+    "resnet101",
+    "squeezenet",
+    "nanodet",
+    "nanodet_pan",
+    "efficientnet_lite0",
+)
+# Backbones out of keras.applications, and Keras' names for them. Left out are those whose maps are
+# not exactly a quarter to a thirty-second of the image (Inception, Xception, NASNet), and those
+# whose weights are for BGR pixels (VGG, ResNet-152; for ResNet-50 and ResNet-101 see `BACKBONES`).
+APPLICATIONS = {
+    "mobilenet": "MobileNet",
+    "mobilenet_v2": "MobileNetV2",
+    "mobilenet_v3_small": "MobileNetV3Small",
+    "mobilenet_v3_large": "MobileNetV3Large",
+    **{f"efficientnet_b{i}": f"EfficientNetB{i}" for i in range(8)},
+    **{
+        f"efficientnet_v2_{size.lower()}": f"EfficientNetV2{size}"
+        for size in ("B0", "B1", "B2", "B3", "S", "M", "L")
+    },
+    **{f"resnet{i}v2": f"ResNet{i}V2" for i in (50, 101, 152)},
+    **{f"densenet{i}": f"DenseNet{i}" for i in (121, 169, 201)},
+    **{
+        f"convnext_{size.lower()}": f"ConvNeXt{size}"
+        for size in ("Tiny", "Small", "Base", "Large", "XLarge")
+    },
+}
 RESIZE_MODES = ("none", "square", "pad64", "crop")
 PRECISIONS = ("float32", "bfloat16", "float16")
 # The pyramid halves the image six times (P6), so its sides must divide by this.
@@ -37,6 +65,12 @@ MAX_CHANNELS = 2**12
 MAX_BOXES = 10**6
 MAX_PARAMETERS = 2**30
 MAX_NAME_LENGTH = 100
+
+
+def application_mark(name: str) -> str:
+    """Return the name of the layer by which a model or file with this backbone is recognized."""
+    return f"{name}_pixels"
+
 
 Rule = tuple[Callable[[Any], bool], str]
 
@@ -230,8 +264,24 @@ def _backbone(config: Config) -> list[str]:
         return [_problem(config, "COMPUTE_BACKBONE_SHAPE", text)]
     if isinstance(backbone, str) and backbone in BACKBONES:
         return []
+    if isinstance(backbone, str) and backbone in APPLICATIONS:
+        if config.IMAGE_CHANNEL_COUNT == 3:
+            return []
+        return [_problem(config, "IMAGE_CHANNEL_COUNT", f"must be 3 with BACKBONE {backbone!r}")]
     names = ", ".join(repr(name) for name in BACKBONES)
-    return [_problem(config, "BACKBONE", f"must be one of {names} or a function")]
+    text = (
+        f"must be one of {names}, a network of keras.applications such as 'mobilenet_v2', or a "
+        f"function{_nearest_backbones(backbone)}"
+    )
+    return [_problem(config, "BACKBONE", text)]
+
+
+def _nearest_backbones(name: Any) -> str:
+    """Return the end of a sentence with the known names that are closest; empty without any."""
+    if not isinstance(name, str) or len(name) > MAX_NAME_LENGTH:
+        return ""
+    near = difflib.get_close_matches(name.lower(), (*BACKBONES, *APPLICATIONS), n=3)
+    return f"; nearest are {', '.join(map(repr, near))}" if near else ""
 
 
 def _anchors(config: Config) -> list[str]:

@@ -87,6 +87,7 @@ from mrcnn.startup.caller import warn_caller
 from mrcnn.startup.matterport_names import find_import
 from mrcnn.training import callbacks as named_callbacks
 from mrcnn.training import devices, layer_selection, log_folders, trainer
+from mrcnn.training.starting import imagenet_weights
 from mrcnn.training.training_model import build_training_model
 
 if TYPE_CHECKING:
@@ -296,8 +297,11 @@ class MaskRCNN(Detector):
             self.class_names = list(written.class_names)
 
     def get_imagenet_weights(self) -> str:
-        """Download ResNet-50's ImageNet weights unless they are cached, and return the path."""
-        return known.get_imagenet_weights()
+        """Download ImageNet weights unless they are cached, and return the path.
+
+        They are those of ResNet-50, or of the `BACKBONE` if that is of keras.applications.
+        """
+        return imagenet_weights(self.config.BACKBONE)
 
     def find_last(self) -> str:
         """Return the path of the newest complete checkpoint of this `NAME` in `model_dir`.
@@ -406,9 +410,14 @@ class MaskRCNN(Detector):
         cache: bool = False,
         on_error: str = "skip",
         held_out: HeldOut | None = None,
+        keep: int | None = None,
         verbose: int = 1,
     ) -> keras.callbacks.History:
         """Train, and write weights and the optimizer's state to `log_dir` after every epoch.
+
+        The folder also gets `history.csv` (all figures of each epoch; continued where a training
+        is resumed), `curves.png` and, if TensorBoard is installed, its event files; with the
+        callback `ap` also `validation_0001.jpg` and so on, predictions beside the ground truth.
 
         Args:
             train_dataset: a prepared `Dataset`.
@@ -418,8 +427,9 @@ class MaskRCNN(Detector):
             epochs: number of the last epoch, counted over all calls: a second call with the same
                 number trains nothing and warns, one with a higher number continues.
             layers: `heads`, `3+`, `4+`, `5+`, `all`, or a regular expression over layer names.
-            augmentation: an imgaug augmenter, an Albumentations transform, or a callable
-                `(image, mask) -> (image, mask)`.
+            augmentation: `flips`, `light`, `strong` or the path of a Python file (see
+                `mrcnn.loading.find_augmentation`); an imgaug augmenter; an Albumentations
+                transform; or a callable `(image, mask) -> (image, mask)`.
             custom_callbacks: Keras callbacks, or the names `ap`, `best` and `early_stopping`.
             no_augmentation_sources: dataset sources whose images are not augmented.
             optimizer: a Keras optimizer instead of SGD with `learning_rate` and momentum.
@@ -431,7 +441,10 @@ class MaskRCNN(Detector):
             on_error: "skip" logs an image that cannot be loaded, once, and takes the next one; too
                 many of them end the training (see `TrainingBatches`). "raise" ends it at the first.
             held_out: record of the images that are not trained on, to be stored with the weights.
-            verbose: 0 silent, 1 progress bar, 2 a line for each epoch.
+            keep: number of weight files to keep besides `best.h5`, the newest; None for one of
+                every epoch. Only files that this call has written are removed.
+            verbose: 0 silent; 1 a progress line, where the output is a terminal or a notebook;
+                2 only a line for each epoch.
 
         Returns:
             The Keras `History`.
@@ -455,11 +468,13 @@ class MaskRCNN(Detector):
             on_error=on_error,
         )
         named_callbacks.check_callbacks(custom_callbacks, val_dataset)
+        if keep is not None and keep < 1:
+            raise ValueError(f"keep is {keep}; it must be at least 1, or None for all")
         self.set_trainable(layers, verbose=0)
         if epochs <= self.epoch:
             warn_caller(
-                f"epochs is {epochs}; it must be above {self.epoch}, the number of epochs finished "
-                "already: nothing is trained"
+                f"already at epoch {self.epoch} of {epochs}: nothing to do (epochs is {epochs}; it "
+                f"must be above {self.epoch} to train further)"
             )
             return trainer.empty_history()
         self.class_names, self.held_out = list(train_dataset.class_names), held_out
@@ -485,8 +500,11 @@ class MaskRCNN(Detector):
             first_epoch=self.epoch,
             last_epoch=epochs,
             checkpoint_path=self.checkpoint_path,
-            callbacks=named_callbacks.resolve_callbacks(custom_callbacks, self, val_dataset),
+            callbacks=named_callbacks.resolve_callbacks(
+                custom_callbacks, self, val_dataset, verbose
+            ),
             on_checkpoint=on_checkpoint,
+            keep=keep,
             seed=seed,
             verbose=verbose,
         )
@@ -603,6 +621,8 @@ def _described(weights: Any, config: Any) -> DescribedWeights:
     path = config if isinstance(config, str | os.PathLike) else None
     if not isinstance(weights, DescribedWeights):
         weights = describe_weights(os.fspath(weights), None if path is None else Path(path))
+        if weights.guess and config is None:
+            warn_caller(weights.guess)
     elif path is not None:
         raise ValueError(
             f"config is {os.fspath(path)!r}; it must be None or a mapping where weights have been "

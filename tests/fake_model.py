@@ -60,7 +60,9 @@ class FakeMaskRCNN:
         self.refiner = refiner
         return [self._detect(image) for image in images]
 
-    def detect_stream(self, images, batch_size=1, *, errors, with_images, refiner, rle):
+    def detect_stream(
+        self, images, batch_size=1, *, errors, with_images, refiner, rle, on_stage=None
+    ):
         assert with_images and rle
         self.batch_size, self.refiner = batch_size, refiner
         return stream(
@@ -71,6 +73,7 @@ class FakeMaskRCNN:
             batch_size=batch_size,
             ahead=2,
             errors=errors,
+            on_stage=on_stage,
         )
 
     def detect_tiled(self, image, tile, *, batch_size, refiner, rle):
@@ -106,6 +109,8 @@ def fake_model(monkeypatch):
     monkeypatch.setitem(sys.modules, "mrcnn.model", fake_module())
     monkeypatch.setattr("mrcnn.startup.lean_start.start_backend", lambda: None)
     monkeypatch.setattr(FakeMaskRCNN, "built", [])
+    # The fake has no layers.
+    monkeypatch.setattr("mrcnn.checkpoints.load_class_rows", lambda *arguments: None)
     return FakeMaskRCNN
 
 

@@ -217,7 +217,10 @@ WRONG = [
     ("IMAGES_PER_GPU", None, "at least 1"),
     ("BATCH_SIZE", 0, "at least 1"),
     ("STEPS_PER_EPOCH", 0, "above 0"),
-    ("BACKBONE", "resnet18", "'resnet50', 'resnet101', 'squeezenet' or a function"),
+    ("BACKBONE", "vgg", "'squeezenet', 'nanodet', 'nanodet_pan', 'efficientnet_lite0', a network"),
+    ("BACKBONE", "resnet18", "or a function; nearest are 'resnet101', 'resnet50'"),
+    ("BACKBONE", "MobileNetV2", "or a function; nearest are 'mobilenet_v2', 'mobilenet'"),
+    ("BACKBONE", "nanodet" * 1000, "or a function."),
     ("BACKBONE_STRIDES", [4, 8, 16, 32], "must have 5 values"),
     ("BACKBONE_STRIDES", [8, 16, 32, 64, 128], "must be [4, 8, 16, 32, 64] with BACKBONE"),
     ("RPN_TRAIN_ANCHORS_PER_IMAGE", 1, "at least 2"),
@@ -290,6 +293,18 @@ def test_weight_of_a_loss_that_does_not_exist():
     config.LOSS_WEIGHTS = {"mrcnn_masks_loss": 2.0, "rpn_class_loss": 1.0}
     with pytest.warns(UserWarning, match=r"\['mrcnn_masks_loss'\].*mrcnn_mask_loss"):
         config.validate()
+
+
+def test_keras_applications_need_color():
+    config = Config()
+    config.NUM_CLASSES, config.BACKBONE, config.IMAGE_CHANNEL_COUNT = 2, "mobilenet_v2", 4
+    config.MEAN_PIXEL = [0.0] * 4
+    with pytest.raises(
+        ValueError, match="IMAGE_CHANNEL_COUNT is 4; it must be 3 with BACKBONE 'mo"
+    ):
+        config.validate()
+    config.IMAGE_CHANNEL_COUNT, config.MEAN_PIXEL = 3, [0.0] * 3
+    config.validate()
 
 
 def test_strides_are_free_with_a_backbone_function():

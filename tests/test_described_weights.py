@@ -15,6 +15,7 @@ from mrcnn.checkpoints.weight_file import read_metadata
 from mrcnn.config import Config
 from mrcnn.model import MaskRCNN
 from mrcnn.parallel_model import ParallelModel
+from tests.checkpoints import keras2_reader
 from tests.tiny import Squares, randomize, tiny_config
 from tests.training.runs import train
 
@@ -156,3 +157,25 @@ def test_a_model_with_a_function_as_its_backbone_loads_its_own_file(tmp_path):
     assert other.class_names == NAMES
     with h5py.File(tmp_path / "w.h5") as file:
         assert file["mrcnn_metadata"].dtype == np.uint8
+
+
+def test_keras_2_reads_the_weights_and_nothing_else(trained, tmp_path):
+    path = tmp_path / "w.h5"
+    model = trained.keras_model
+    model.save_weights(path)
+    with h5py.File(path) as file:
+        listed = keras2_reader.stored_names(file, "layer_names")
+        assert set(file) - set(listed) == {"mrcnn_metadata"}
+    parts = {layer.name: layer for layer in model.layers if layer.weights}
+    # The nested region proposal network is one layer to Keras 2.
+    shapes = {
+        name: [tuple(weight.shape) for weight in parts[name].weights]
+        for name in listed
+        if name in parts
+    }
+    for load in (keras2_reader.load_by_name, keras2_reader.load_in_order):
+        loaded = load(path, shapes)
+        assert loaded.keys() == parts.keys()
+        for name, values in loaded.items():
+            for value, weight in zip(values, parts[name].weights, strict=True):
+                np.testing.assert_array_equal(value, np.asarray(weight.numpy()), err_msg=name)

@@ -16,8 +16,8 @@ ALLOWED = {
     "geometry": "startup",
     "config_rules": "files",
     "config": "config_rules files geometry startup",
-    "checkpoints": "config files startup",
-    "layers": "checkpoints geometry startup",
+    "checkpoints": "config config_rules files startup",
+    "layers": "checkpoints config_rules geometry startup",
     "graphs": "checkpoints config config_rules geometry layers",
     "engines": "__init__ files geometry graphs layers startup",
     "datasets": "files geometry startup",
@@ -27,12 +27,12 @@ ALLOWED = {
     "refinement": "checkpoints files geometry startup",
     "drawing": "files geometry startup",
     "detection": (
-        "checkpoints config_rules datasets detection.results drawing engines files geometry graphs "
-        "layers refinement startup"
+        "checkpoints config config_rules datasets detection.results drawing engines files geometry "
+        "graphs layers refinement startup"
     ),
     "training": (
-        "checkpoints config config_rules datasets evaluation files geometry graphs layers loading "
-        "startup"
+        "checkpoints config config_rules datasets drawing evaluation files geometry graphs layers "
+        "loading startup"
     ),
     "utils": "evaluation geometry startup",
     "visualize": "drawing evaluation geometry",
@@ -47,7 +47,7 @@ ALLOWED = {
     ),
     "cli": (
         "__init__ checkpoints config datasets detection detection.results drawing evaluation files "
-        "model refinement startup training"
+        "loading model refinement startup training"
     ),
     "__init__": "loading startup",
     "__main__": "cli",

@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mrcnn.checkpoints.held_out import HeldOut
-from mrcnn.files.names import printable, shown
+from mrcnn.files.names import counted, printable, shown
 from mrcnn.files.reading import read_json_object
 from mrcnn.startup.caller import warn_caller
 
@@ -114,7 +114,8 @@ class DescribedWeights:
         config = self.config
         size = "x".join(str(side) for side in config.IMAGE_SHAPE[:2])
         return (
-            f"{printable(self.name)}: {config.BACKBONE}, {config.NUM_CLASSES - 1} classes, "
+            f"{printable(self.name)}: {config.BACKBONE}, "
+            f"{counted(config.NUM_CLASSES - 1, 'class', 'classes')}, "
             f"{size} ({printable(self.source)})"
         )
 
@@ -125,38 +126,42 @@ def describe_weights(name_or_path: str, config_path: Path | None = None) -> Desc
     Args:
         name_or_path: `small`, `coco` or another known name (downloaded where needed), or a path.
         config_path: a JSON file whose settings overrule those found: a description as above,
-            or settings alone. A warning names those that are no settings.
+            or settings alone. Each must have the name of a setting.
 
     Raises:
         FileNotFoundError: there is no such file.
         IncompleteWeightsError: the file holds a backbone alone, for example.
-        ValueError: a file cannot be read as what it should be, a setting breaks a rule, or class
-            names and number of classes disagree.
+        ValueError: a file cannot be read as what it should be, a setting breaks a rule, an entry of
+            `config_path` is no setting, or class names and number of classes disagree.
     """
     from mrcnn.checkpoints.known import resolve_weights, weights_manifest
 
     path = Path(resolve_weights(name_or_path))
     found = find_description(path)
     settings, class_names, source = found.settings, found.class_names, found.source
-    is_stated = found.is_stated or str(name_or_path).lower() in weights_manifest()
+    known = weights_manifest().get(str(name_or_path).lower())
+    if class_names is None and known is not None and known.class_names is not None:
+        class_names = list(known.class_names)
+    is_stated = found.is_stated or known is not None
     if config_path is not None:
         overruling = read_description(config_path)
-        _warn_of_unknown_settings(overruling["config"], config_path)
+        check_names_of_settings(overruling["config"], config_path)
         settings = {**settings, **overruling["config"]}
         class_names = overruling.get("class_names", class_names)
         source = f"{source}, {config_path}"
-        is_stated = is_stated or bool(overruling["config"])
+        is_stated = is_stated or not set(INPUT).isdisjoint(overruling["config"])
     # Names and number may come from different places; either alone is enough.
     if class_names is not None and "NUM_CLASSES" not in settings:
         settings = {**settings, "NUM_CLASSES": len(class_names)}
-    config = _checked_config(settings, source)
-    names_are_stated = class_names is not None or str(name_or_path).lower() in weights_manifest()
+    origin = f"{printable(path)}, {printable(source)}"
+    config = _checked_config(settings, origin)
+    names_are_stated = class_names is not None or known is not None
     if class_names is None:
         class_names = default_class_names(config.NUM_CLASSES)
     if len(class_names) != config.NUM_CLASSES:
         raise ValueError(
-            f"class_names has {len(class_names)} entries; it must have NUM_CLASSES = "
-            f"{config.NUM_CLASSES}, the background included ({printable(source)})"
+            f"{origin}: class_names has {len(class_names)} entries; it must have NUM_CLASSES = "
+            f"{config.NUM_CLASSES}, the background included"
         )
     guess = describe_guess(path, config, class_names, is_stated, names_are_stated)
     if not config.NAME:
@@ -181,7 +186,7 @@ def describe_guess(
     if not settings_are_stated:
         size = "x".join(str(side) for side in config.IMAGE_SHAPE[:2])
         lacking.append("settings")
-        guessed.append(f"the default settings (images of {size} pixels, anchors, mean pixel)")
+        guessed.append(f"the default settings ({size} pixels, usual anchors and mean pixel)")
     if not names_are_stated:
         names = ", ".join(class_names[1:4]) + (", ..." if len(class_names) > 4 else "")
         lacking.append("class names")
@@ -189,10 +194,10 @@ def describe_guess(
     if not guessed:
         return None
     return (
-        f"{printable(path)} does not contain the {' and '.join(lacking)} of its training; "
-        f"guessed: {' and '.join(guessed)}. If the guess is wrong, so are the detections: state "
-        'what is right with --config FILE, a JSON file such as {"config": {"IMAGE_MIN_DIM": 512, '
-        '"IMAGE_MAX_DIM": 512}, "class_names": ["BG", "cat", "dog"]}'
+        f"{printable(path)} does not say which {' and '.join(lacking)} it was trained with. "
+        f"Guessed: {' and '.join(guessed)}. If that is wrong, so are the detections; state what is "
+        'right with --config FILE, for example {"config": {"IMAGE_MIN_DIM": 512, "IMAGE_MAX_DIM": '
+        '512}, "class_names": ["BG", "cat", "dog"]}'
     )
 
 
@@ -278,7 +283,7 @@ class FoundDescription:
     Attributes:
         settings: names and values, not checked.
         class_names: names by class id; None where none are written.
-        source: where the settings come from, as text.
+        source: where the settings come from, as text; empty where there are none.
         is_stated: whether they are written somewhere.
         epoch: see `DescribedWeights`.
         held_out: see `DescribedWeights`.
@@ -306,7 +311,9 @@ def find_description(path: Path) -> FoundDescription:
     if written.settings:
         return written
     settings = settings_from_shapes(checkpoints.verify(path))
-    return replace(written, settings=settings, source="settings: from the weights", is_stated=False)
+    return replace(
+        written, settings=settings, source="settings: guessed from the weights", is_stated=False
+    )
 
 
 def written_description(path: Path) -> FoundDescription:
@@ -322,20 +329,54 @@ def written_description(path: Path) -> FoundDescription:
     names = inside.get("class_names")
     if "NUM_CLASSES" in inside["config"]:
         found = _found(inside, names, "settings: in the file")
+        _warn_of_other_settings(path, found)
         return found if names else _with_names_beside(path, found)
     for place, content in _descriptions_beside(path):
         return _found(content, names or content.get("class_names"), f"settings: {place}")
-    return FoundDescription({}, names, "nothing is written")
+    return FoundDescription({}, names, "")
 
 
 def _descriptions_beside(path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Yield the JSON files beside a weight file that have settings, and their content."""
     for place in (path.with_suffix(".json"), path.with_name("config.json")):
-        # What a killed process of earlier versions left: an empty file describes nothing.
-        if place.is_file() and place.stat().st_size:
-            content = read_description(place)
-            if "NUM_CLASSES" in content["config"]:
-                yield place, content
+        content = _read_beside(place)
+        if content is not None:
+            yield place, content
+
+
+def _read_beside(place: Path) -> dict[str, Any] | None:
+    """Return the content of a JSON file that has settings; None if it has none or is absent."""
+    # What a killed process of earlier versions left: an empty file describes nothing.
+    if not place.is_file() or not place.stat().st_size:
+        return None
+    content = read_description(place)
+    return content if "NUM_CLASSES" in content["config"] else None
+
+
+def _warn_of_other_settings(path: Path, found: FoundDescription) -> None:
+    """Warn of a JSON file with the name of the weights that disagrees with what is inside them.
+
+    A user may have edited it to change the settings, as was possible in earlier versions.
+    """
+    place = path.with_suffix(".json")
+    try:
+        beside = _read_beside(place)
+    except ValueError as error:
+        warn_caller(f"{error}; it is ignored, as {printable(path)} has settings itself")
+        return
+    if beside is None:
+        return
+    inside, settings = found.settings, beside["config"]
+    differ = [name for name in inside if name in settings and settings[name] != inside[name]]
+    names = beside.get("class_names")
+    if names is not None and found.class_names is not None and names != found.class_names:
+        differ.append("class_names")
+    if differ:
+        warn_caller(
+            f"{printable(place)} and {printable(path)} disagree about "
+            f"{printable(', '.join(differ[:3]))}{', ...' if len(differ) > 3 else ''}; the weight "
+            "file itself counts. To overrule it, state the settings with --config"
+        )
 
 
 def _with_names_beside(path: Path, found: FoundDescription) -> FoundDescription:
@@ -399,32 +440,29 @@ def _check_record(content: dict[str, Any], source: str) -> None:
             content["held_out"] = None
 
 
-def _checked_config(settings: Mapping[str, Any], source: str) -> Config:
-    """Return the settings as a `Config` that keeps all rules."""
+def _checked_config(settings: Mapping[str, Any], origin: str) -> Config:
+    """Return the settings as a `Config` that keeps all rules; `origin` is for the message."""
     from mrcnn.config import Config
 
     config = Config.from_dict(settings)
     try:
         config.validate()
     except ValueError as error:
-        raise ValueError(f"{printable(source)}: {error}") from error
+        raise ValueError(f"{origin}: {error}") from error
     return config
 
 
-def _warn_of_unknown_settings(settings: Mapping[str, Any], path: str | Path) -> None:
-    """Warn of entries of a file of settings that no setting has the name of.
-
-    `Config.from_dict` itself warns of those that look like a misspelled setting.
-    """
+def check_names_of_settings(settings: Mapping[str, Any], path: str | Path) -> None:
+    """Raise ValueError for an entry of a file of settings that is no setting's name."""
     from mrcnn.config import Config, nearest_setting
 
-    unknown = [
-        printable(name)
-        for name in settings
-        if not hasattr(Config, str(name)) and nearest_setting(str(name)) is None
-    ]
-    if unknown:
-        warn_caller(f"{printable(path)} has entries that are no settings: {', '.join(unknown[:8])}")
+    for name in settings:
+        if not hasattr(Config, str(name)):
+            near = nearest_setting(str(name), cutoff=0.5)
+            raise ValueError(
+                f"{printable(path)} has the entry {printable(name)!r}; it must be the name of a "
+                f"setting{f', such as {near}' if near else ''}"
+            )
 
 
 def settings_from_shapes(info: WeightsInfo) -> dict[str, Any]:

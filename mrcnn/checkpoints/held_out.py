@@ -6,10 +6,9 @@ import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from mrcnn.files.names import printable, shown
 
@@ -129,7 +128,7 @@ def absolute(dataset: str) -> str:
 def _ids(dataset: Any) -> list[ImageKey]:
     """Return the id of each image, as JSON can hold it."""
     ids = (info["id"] for info in dataset.image_info)
-    return [int(i) if isinstance(i, int | np.integer) else str(i) for i in ids]
+    return [int(i) if isinstance(i, Integral) else str(i) for i in ids]
 
 
 def _paths(dataset: Any, place: str) -> list[ImageKey]:

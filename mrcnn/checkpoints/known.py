@@ -14,7 +14,7 @@ import contextlib
 import functools
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,8 @@ class KnownWeights:
         md5: published MD5, None where there is none.
         sha256: published SHA-256, None where there is none.
         expect: attributes that `checkpoints.verify` must find.
+        class_names: names by class id, the background first, of a file that does not hold them;
+            None for COCO's and for files that do.
     """
 
     name: str
@@ -59,6 +61,7 @@ class KnownWeights:
     sha256: str | None = None
     kind: str = "model"
     expect: Mapping[str, Any] = field(default_factory=dict)
+    class_names: Sequence[str] | None = None
 
 
 def resolve_weights(
@@ -86,8 +89,9 @@ def resolve_weights(
         if path.exists():
             return str(path)
         file = "weight file" if kind == "model" else kind
+        hint = _other_kind_hint(text.lower())
         raise FileNotFoundError(
-            f"{file} not found: {path} (known names instead of a path: {', '.join(names)})"
+            f"{file} not found: {path} (known names instead of a path: {', '.join(names)}){hint}"
         )
     if known.name == "imagenet":
         return get_imagenet_weights(verbose)
@@ -97,6 +101,19 @@ def resolve_weights(
     if not path.exists():
         _download(known, path, verbose)
     return str(path)
+
+
+def _other_kind_hint(name: str) -> str:
+    """Return how a name is used that is known, but of the other kind; "" for other names."""
+    entry = weights_manifest().get(name)
+    if entry is None:
+        return ""
+    if entry.kind == "model":
+        return f"; {name} is the name of a model: use it as --weights {name}"
+    return (
+        f"; {name} is the name of a mask refiner, which sharpens the masks of a model: use it as "
+        f"--refine {name}, together with --weights small, for example"
+    )
 
 
 def download_trained_weights(coco_model_path: str | os.PathLike[str], verbose: int = 1) -> None:

@@ -7,6 +7,7 @@ their paths are the same in both.
 """
 
 import re
+from collections.abc import Collection
 
 # Residual blocks in the stages 2 to 5 (He et al. 2015, "Deep Residual Learning", table 1).
 RESNET_BLOCKS = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
@@ -19,6 +20,8 @@ _WEIGHTED = re.compile(
     r"|mrcnn_class_(conv|bn)[12]|mrcnn_class_logits|mrcnn_bbox_fc"
     r"|mrcnn_mask_(conv|bn)[1-4]|mrcnn_mask_deconv|mrcnn_mask"
     r"|squeeze_conv1|fire[2-9]_(squeeze1x1|expand1x1|expand3x3)"
+    r"|nano1_conv|nano[2-5]_(entry|exit|block[1-3]_conv[12])|nano_(pan[3-5]|head[3-5]_(conv|out))"
+    r"|lite1_stem_(conv|bn)|lite[1-5]_block[1-6]_(expand|depthwise|project)_(conv|bn)"
 )
 _APPLICATIONS_BLOCK = re.compile(r"conv([2-5])_block(\d+)_([0-3])_(conv|bn)")
 _SQUEEZENET_FIRE = re.compile(r"(fire[2-9])[/_](squeeze1x1|expand1x1|expand3x3)")
@@ -66,7 +69,7 @@ def expects_weights(name: str) -> bool:
 
 
 def from_keras_applications(name: str) -> str:
-    """Translate a layer name of keras.applications' ResNet; others are returned unchanged.
+    """Translate a layer name of ResNet-50 or 101 of keras.applications; others are kept.
 
     Example:
         >>> from_keras_applications("conv4_block6_2_bn")
@@ -80,6 +83,14 @@ def from_keras_applications(name: str) -> str:
     stage, block, position, kind = found.groups()
     branch = ("1", "2a", "2b", "2c")[int(position)]
     return f"{'res' if kind == 'conv' else 'bn'}{stage}{chr(96 + int(block))}_branch{branch}"
+
+
+def is_keras_resnet(names: Collection[str]) -> bool:
+    """Return whether these are the layer names of ResNet-50 or ResNet-101 of keras.applications.
+
+    ResNetV2 and DenseNet have names of the same form for other layers.
+    """
+    return "conv1_conv" in names and not {"conv2_block1_preact_bn", "pool2_bn"} & set(names)
 
 
 def from_keras_squeezenet(name: str) -> str:

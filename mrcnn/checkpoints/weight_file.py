@@ -36,6 +36,7 @@ from mrcnn.checkpoints.names import (
     expects_weights,
     from_keras_applications,
     from_keras_squeezenet,
+    is_keras_resnet,
     is_keras_squeezenet,
 )
 from mrcnn.checkpoints.weights_info import Shape, WeightsInfo, describe_layers
@@ -176,7 +177,7 @@ def _read_structure(path: Path, file: h5py.File) -> WeightsFile:
     layers = {name: _read_group(path, root, name) for name in names}
     if is_keras_squeezenet(names):
         return WeightsFile(path, "keras-squeezenet", _as_squeezenet(layers), metadata)
-    if "conv1_conv" in layers:
+    if is_keras_resnet(names):
         renamed = {from_keras_applications(name): weights for name, weights in layers.items()}
         return WeightsFile(path, "keras-applications", renamed, metadata)
     return WeightsFile(path, "keras", layers, metadata)

@@ -8,9 +8,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mrcnn.checkpoints.names import RESNET_BLOCKS
+from mrcnn.config_rules import APPLICATIONS, application_mark
 from mrcnn.files.names import printable
 
 Shape = tuple[int, ...]
+# Layers that only one backbone has, the first that is found decides.
+_SIGNS = {
+    "fire2_squeeze1x1": "squeezenet",
+    "nano_pan3": "nanodet_pan",
+    "nano5_entry": "nanodet",
+    "lite5_block5_project_conv": "efficientnet_lite0",
+}
+# The first convolutions of the backbones, whose inputs are the channels of the image.
+_FIRST = ("squeeze_conv1", "nano1_conv", "lite1_stem_conv", "conv1")
 HEADS = ("mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_mask")
 
 
@@ -23,7 +33,7 @@ class WeightsInfo:
     Attributes:
         path: the file, or "the model".
         file_format: see `WeightsFile`.
-        backbone: "resnet50", "resnet101", "squeezenet" or "other".
+        backbone: the name of `Config.BACKBONE`, or "other".
         num_classes: NUM_CLASSES, background included.
         top_down_pyramid_size: TOP_DOWN_PYRAMID_SIZE, channels of P2 to P6.
         fpn_classif_fc_layers_size: FPN_CLASSIF_FC_LAYERS_SIZE, width of the class head.
@@ -107,7 +117,7 @@ def describe_layers(
     logits = size("rpn_model", -1, "rpn_class_raw/kernel")
     laterals = [size(f"fpn_c{level}p{level}", 2) for level in (2, 3, 4, 5)]
     known = tuple(channels for channels in laterals if channels is not None)
-    first = "squeeze_conv1" if layers.get("squeeze_conv1") else "conv1"
+    first = next((name for name in _FIRST if layers.get(name)), "")
     weighted = tuple((name, tuple(weights)) for name, weights in layers.items() if weights)
     return WeightsInfo(
         path=path,
@@ -138,8 +148,12 @@ def _kernel_size(weights: Sequence[tuple[str, Shape]], axis: int, kernel: str) -
 
 
 def _guess_backbone(layers: Mapping[str, Sequence[Any]]) -> str:
-    if layers.get("fire2_squeeze1x1"):
-        return "squeezenet"
+    for layer, backbone in _SIGNS.items():
+        if layers.get(layer):
+            return backbone
+    for backbone in APPLICATIONS:
+        if application_mark(backbone) in layers:  # a layer without weights
+            return backbone
     # The shallow and the deep ResNet differ in the number of blocks in stage 4 alone.
     num_blocks = sum(bool(layers.get(f"res4{chr(97 + i)}_branch2a")) for i in range(26))
     for name, blocks in RESNET_BLOCKS.items():

@@ -46,6 +46,7 @@ app.command("demo")(demo.demo)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("check")(check.check)
+app.command("inspect", hidden=True, help="Another name of `check`.")(check.check)
 app.command("info")(info.info)
 app.add_typer(download.app, name="download")
 

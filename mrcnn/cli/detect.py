@@ -1,112 +1,246 @@
-"""`mrcnn detect`: detect objects in image files, draw them and write the results."""
+"""`mrcnn detect`: detect objects in images and videos, draw them and write the results."""
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mrcnn.cli.options import Calibration, ConfigFile, Engine, Precision, Refine, Weights
+from mrcnn.cli import signals
+from mrcnn.cli.options import (
+    Calibration,
+    ConfigFile,
+    Engine,
+    Precision,
+    Refine,
+    Weights,
+    load_model,
+)
+from mrcnn.cli.terminal import echo
+from mrcnn.files.names import counted, printable
 
 if TYPE_CHECKING:
-    from mrcnn.cli.detection_run import DetectionRun, ImageOutcome
+    from mrcnn.checkpoints.description import DescribedWeights
+    from mrcnn.detection.runs import DetectionRun, ImageOutcome
+    from mrcnn.detection.sources import Source
+
+Say = Callable[[str], None]
+
+# Seconds between the lines about the frames of one video.
+_VIDEO_LINE_SECONDS = 5.0
+# An image this many times larger than the input of the network is worth a hint at --tile.
+_LARGE = 3.0
 
 
 def detect(
     images: Annotated[
-        list[str], typer.Argument(help="Image files, folders of images, or patterns.")
+        list[str],
+        typer.Argument(
+            help="Images, folders, patterns, videos, addresses (https://...), a list of these "
+            "(FILE.txt, or - for the standard input, which may also hold an image), or the number "
+            "of a webcam."
+        ),
     ],
     weights: Weights = "small",
     output: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("detections"),
+    recursive: Annotated[
+        bool, typer.Option("--recursive", help="Look in the folders of a folder too.")
+    ] = False,
+    save: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KINDS",
+            help="What to write, separated by commas: image (annotated), video (annotated), coco "
+            "(detections.json), csv, parquet, masks (PNG of instance ids), polygons (LabelMe). "
+            "Default: coco, and image or video.",
+        ),
+    ] = None,
+    skip_existing: Annotated[
+        bool,
+        typer.Option("--skip-existing", help="Continue a run: skip images that have a result."),
+    ] = False,
     min_confidence: Annotated[
         float | None, typer.Option(min=0.0, max=1.0, help="Leave out objects of a lower score.")
     ] = None,
     classes: Annotated[
         str | None, typer.Option(help="Detect these classes only, separated by commas: person,car.")
     ] = None,
-    config: ConfigFile = None,
-    refine: Refine = None,
+    track: Annotated[
+        bool, typer.Option("--track", help="Give the objects of a video numbers that last.")
+    ] = False,
     color_by: Annotated[
-        str, typer.Option(help="What gets a color of its own: class or instance.")
+        str, typer.Option(help="What gets a color of its own: class, instance or track.")
     ] = "class",
     segmentation: Annotated[
-        str, typer.Option(help="How masks are written: rle, polygon or none.")
+        str, typer.Option(help="How detections.json holds masks: rle, polygon or none.")
     ] = "rle",
+    tolerance: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            help="Pixels by which polygons may be off; by default 1 in the files of "
+            "`--save polygons`, 0 in detections.json.",
+        ),
+    ] = None,
     csv: Annotated[bool, typer.Option("--csv", help="Also write detections.csv.")] = False,
-    draw: Annotated[bool, typer.Option(help="Write annotated images.")] = True,
+    draw: Annotated[bool, typer.Option(help="Write annotated images and videos.")] = True,
     batch_size: Annotated[
         int, typer.Option(min=1, help="Number of images that go into the network together.")
     ] = 1,
     tile: Annotated[
         int | None, typer.Option(min=64, help="Detect in tiles of this side in pixels.")
     ] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Number of CPU threads; all cores if not given.")
+    ] = None,
     engine: Engine = "auto",
     precision: Precision = None,
     calibration: Calibration = None,
-    no_pictures: Annotated[bool, typer.Option("--no-pictures", hidden=True)] = False,
+    config: ConfigFile = None,
+    refine: Refine = None,
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json", help="Print one line of JSON for each image; messages go to stderr."
+        ),
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
+    no_pictures: Annotated[bool, typer.Option("--no-pictures", "--no-images", hidden=True)] = False,
 ) -> None:
-    """Detect objects and their masks in images.
+    """Detect objects and their masks in images and videos.
 
     Writes an annotated JPEG for each image and detections.json (COCO's results format) to the
-    output folder. If an image fails, it is reported, the others are processed, and the exit code
-    is 1.
+    output folder. While the command runs, detections.jsonl gets one line for each image, so that
+    `--skip-existing` can continue a run that was interrupted. If an image fails, it is reported,
+    the others are processed, and the exit code is 1.
+
+    Example: mrcnn detect photos --recursive --save image,coco,masks --output found
     """
     from mrcnn.checkpoints.description import describe_weights
-    from mrcnn.cli.detection_run import DetectionRun, RunOptions
-    from mrcnn.cli.image_paths import find_images, prepare_folder
-    from mrcnn.cli.options import load_model
-    from mrcnn.cli.signals import delayed
-    from mrcnn.cli.terminal import echo
-    from mrcnn.files.names import printable
+    from mrcnn.cli.image_paths import prepare_folder
+    from mrcnn.detection.files import class_numbers
+    from mrcnn.detection.run_options import RunOptions
+    from mrcnn.detection.runs import DetectionRun
+    from mrcnn.detection.sources import find_sources
 
     started = time.perf_counter()
-    check_choices(segmentation, color_by)
-    paths = find_images(images)
+    say = _messages(as_json, quiet)
+    kinds = chosen_kinds(save, csv, draw and not no_pictures)
+    options = RunOptions(
+        output, kinds, None, color_by, segmentation, tolerance, batch_size, tile, None, track
+    )
+    sources = find_sources(images, recursive=recursive, leave_out=output)
     described = describe_weights(weights, config)
-    wanted = class_numbers(classes, described.class_names)
+    wanted = class_numbers(classes, described.class_names, "--classes")
     if min_confidence is not None:
         described.config.DETECTION_MIN_CONFIDENCE = min_confidence
-    refiner = find_refiner(refine)
+    if threads is not None:
+        from mrcnn.startup.threads import limit_threads
+
+        limit_threads(threads)
+    options = replace(options, wanted=wanted, refiner=find_refiner(refine))
     prepare_folder(output, "--output")
-    echo(printable(f"Weights  {described}"))
-    if refine is not None:
-        echo(printable(f"Refiner  {refine}"))
-    model = load_model(described, engine, precision, calibration)
-    options = RunOptions(
-        output, wanted, color_by, segmentation, draw and not no_pictures, batch_size, tile, refiner
+    identity = identity_of(described, refine, precision)
+    run = DetectionRun(
+        sources, described.class_names, options, identity=identity, skip_existing=skip_existing
     )
-    run = DetectionRun(model, described.class_names, options)
-    run.seconds["load model"] = time.perf_counter() - started
+    say(printable(f"Weights  {described}"))
+    if refine is not None:
+        say(printable(f"Refiner  {refine}"))
+    if run.num_skipped:
+        say(f"Skipped  {counted(run.num_skipped, 'image')} with a result")
+
+    def load() -> Any:
+        return load_model(described, engine, precision, calibration)
+
+    with quiet_engines() if quiet else contextlib.nullcontext():
+        process(run, load, say, as_json, started)
+    show_failures(run.failures, run.num_seen)
+
+
+def process(
+    run: DetectionRun,
+    load: Callable[[], Any],
+    say: Say,
+    as_json: bool,
+    started: float,
+) -> None:
+    """Detect on what is left, and write the files of all images, also after an error or signal."""
     heading = "Results so far"
     try:
-        show_progress(run, paths)
+        if run.remaining:
+            model = load()
+            getattr(model, "engine", None)  # it prints a line, which goes before the progress bar
+            run.seconds["load model"] = time.perf_counter() - started
+            show_progress(run, model, say, as_json)
         heading = "Results"
     finally:
         # Also after a signal or an error: what was found so far is not lost.
-        with delayed():
+        with signals.delayed():
             run.close()
-            written = write_results(run.entries, output, csv)
+            written = run.join() if heading == "Results" or run.num_done else []
             if heading == "Results":
-                echo(report(run, time.perf_counter() - started))
-            if heading == "Results" or run.num_done:
+                say(report(run, time.perf_counter() - started))
+            if written:
                 names = ", ".join(path.name for path in written)
-                echo(printable(f"{heading}  {output}  ({names})"))
-    show_failures(run.failures, len(paths))
+                say(printable(f"{heading}  {run.options.output}  ({names})"))
 
 
-def check_choices(segmentation: str, color_by: str) -> None:
-    """Refuse unknown words of two options."""
-    from mrcnn.detection.results import SEGMENTATIONS
+def _messages(as_json: bool, quiet: bool) -> Say:
+    """Return the function that prints messages: to stderr beside JSON, not at all if quiet."""
+    return _say_nothing if quiet else partial(echo, err=as_json)
 
-    if segmentation not in SEGMENTATIONS:
-        choices = ", ".join(SEGMENTATIONS)
-        raise ValueError(f"--segmentation is {segmentation!r}; it must be one of {choices}")
-    if color_by not in ("class", "instance"):
-        raise ValueError(f"--color-by is {color_by!r}; it must be class or instance")
+
+def _say_nothing(text: str) -> None:
+    pass
+
+
+@contextlib.contextmanager
+def quiet_engines() -> Iterator[None]:
+    """Let engines print nothing in the block."""
+    before = os.environ.get("MRCNN_QUIET")
+    os.environ["MRCNN_QUIET"] = "1"
+    try:
+        yield
+    finally:
+        del os.environ["MRCNN_QUIET"]
+        if before is not None:
+            os.environ["MRCNN_QUIET"] = before
+
+
+def chosen_kinds(save: str | None, csv: bool, draw: bool) -> list[str]:
+    """Return the kinds of files that `--save`, `--csv` and `--no-draw` ask for."""
+    from mrcnn.detection.run_options import DEFAULT_SAVE
+    from mrcnn.detection.writers import check_save
+
+    kinds = list(DEFAULT_SAVE if save is None else check_save(save, "--save"))
+    if csv:
+        kinds.append("csv")
+    return [kind for kind in kinds if draw or kind not in ("image", "video")] or ["coco"]
+
+
+def identity_of(
+    described: DescribedWeights, refine: str | None, precision: str | None
+) -> dict[str, Any]:
+    """Return what the results depend on besides the options of the run, as JSON holds it."""
+    from mrcnn.detection.files import DIGEST_LENGTH, changed_settings
+    from mrcnn.files.fetch import file_digest
+
+    return {
+        "weights": file_digest(described.path, "sha256")[:DIGEST_LENGTH],
+        "settings": changed_settings(described.config),
+        "refine": refine,
+        "precision": precision,
+    }
 
 
 def find_refiner(name_or_path: str | None) -> Any:
@@ -122,70 +256,108 @@ def find_refiner(name_or_path: str | None) -> Any:
     return open_refiner(name_or_path)
 
 
-def class_numbers(names: str | None, class_names: Sequence[str]) -> list[int] | None:
-    """Return the class ids of comma-separated names, in any letter case; None for all.
+def show_progress(run: DetectionRun, model: Any, say: Say, as_json: bool) -> None:
+    """Process the images and print one line for each, with a progress bar on a terminal.
 
-    Raises:
-        ValueError: the model has no class of that name.
+    Args:
+        run: the run.
+        model: the model.
+        say: prints a message.
+        as_json: print records as JSON instead of lines.
     """
-    from mrcnn.cli.data import split_names
-
-    wanted = split_names(names)
-    if wanted is None:
-        return None
-    known = {name.lower(): number for number, name in enumerate(class_names) if number}
-    unknown = [name for name in wanted if name.lower() not in known]
-    if unknown or not wanted:
-        raise ValueError(
-            f"--classes is {names!r}; it must name classes of the weights: "
-            f"{', '.join(class_names[1:])}"
-        )
-    return [known[name.lower()] for name in wanted]
-
-
-def show_progress(run: DetectionRun, paths: Sequence[Path]) -> None:
-    """Process the images and print one line for each, with a progress bar on a terminal."""
     from tqdm import tqdm
 
-    from mrcnn.cli.signals import stop_if_asked
-    from mrcnn.cli.terminal import echo
-    from mrcnn.files.names import printable
-
-    width = len(str(len(paths)))
+    lines = _Lines(run, len(run.remaining))
+    hint = _tile_hint(model, run.options.tile)
     # disable=None shows the bar on a terminal only; elsewhere the lines replace it.
-    with tqdm(total=len(paths), unit="image", disable=None, leave=False) as bar:
-        for number, outcome in enumerate(run.process(paths), start=1):
-            place = f"[{number:>{width}}/{len(paths)}]"
-            line = f"{place} {outcome.path.name}  {describe_outcome(outcome, run.class_names)}"
-            with tqdm.external_write_mode():  # the bar makes room for the line
-                echo(printable(line))
+    hidden = True if say is _say_nothing else None
+    bar = tqdm(total=run.num_expected, unit="image", disable=hidden, leave=False)
+    with bar, contextlib.closing(run.process(model)) as outcomes:
+        for outcome in outcomes:
+            with tqdm.external_write_mode():  # the bar makes room for the lines
+                if as_json:  # in ASCII, on which no terminal acts
+                    typer.echo(json.dumps(outcome.record))
+                for line in (*(() if as_json else lines.of(outcome)), *hint(outcome)):
+                    say(printable(line))
+            bar.total = run.num_expected
             bar.update()
-            stop_if_asked()
+            signals.stop_if_asked()
+    for line in lines.end():
+        say(printable(line))
+
+
+class _Lines:
+    """The lines about images, and for videos one at intervals."""
+
+    def __init__(self, run: DetectionRun, total: int) -> None:
+        self._class_names = run.class_names
+        self._total = total
+        self._number = 0
+        self._source: Source | None = None
+        self._counts: Counter[int] = Counter()
+        self._frames = 0
+        self._printed = time.monotonic()
+
+    def of(self, outcome: ImageOutcome) -> Iterator[str]:
+        """Yield the lines to print after an outcome."""
+        if outcome.source != self._source:
+            yield from self.end()
+            self._source, self._number, self._frames = outcome.source, self._number + 1, 0
+            self._counts = Counter()
+        text = describe_outcome(outcome, self._class_names)
+        if "frame" not in outcome.record:
+            yield f"{self._place()}  {text}"
+            return
+        self._frames += 1
+        self._counts.update(outcome.class_ids)
+        if outcome.error is not None or time.monotonic() - self._printed > _VIDEO_LINE_SECONDS:
+            self._printed = time.monotonic()
+            yield f"{self._place()}  frame {outcome.record['frame']}  {text}"
+
+    def end(self) -> Iterator[str]:
+        """Yield the line at the end of a video."""
+        if self._frames:
+            found = found_text(self._counts, self._class_names)
+            yield f"{self._place()}  {counted(self._frames, 'frame')}  {found}"
+
+    def _place(self) -> str:
+        name = "" if self._source is None else self._source.file_name
+        return f"[{self._number:>{len(str(self._total))}}/{self._total}] {name}"
 
 
 def describe_outcome(outcome: ImageOutcome, class_names: Sequence[str]) -> str:
-    """Return the line of one image: its size, what was found, and the time."""
-    if outcome.size is None:
+    """Return the line of one image: its size, what was found, and the time in the network."""
+    if outcome.size is None or outcome.error is not None:
         return f"failed: {outcome.error}"
-    counts = Counter(class_names[k] for k in outcome.class_ids)
-    found = ", ".join(f"{name} {count}" for name, count in counts.most_common())
     height, width = outcome.size
-    return f"{width}x{height}  {found or 'nothing'}  {outcome.seconds * 1e3:.0f} ms"
+    found = found_text(Counter(outcome.class_ids), class_names)
+    return f"{width}x{height}  {found}  {outcome.record['milliseconds']:.0f} ms"
 
 
-def write_results(entries: Sequence[dict[str, Any]], output: Path, csv: bool) -> list[Path]:
-    """Write detections.json and, if asked for, detections.csv; return their paths."""
-    from mrcnn.detection import results
+def found_text(counts: Counter[int], class_names: Sequence[str]) -> str:
+    """Return "person 3, car 1"; "nothing" without objects."""
+    return ", ".join(f"{class_names[k]} {n}" for k, n in counts.most_common()) or "nothing"
 
-    writers = {"detections.json": results.save_json}
-    if csv:
-        writers["detections.csv"] = results.save_csv
-    for name, save in writers.items():
-        try:
-            save(output / name, entries)
-        except OSError as error:  # which file it was
-            raise OSError(error.errno, error.strerror, str(output / name)) from error
-    return [output / name for name in writers]
+
+def _tile_hint(model: Any, tile: int | None) -> Callable[[ImageOutcome], Iterator[str]]:
+    """Return what yields a hint at `--tile` for the first image far larger than the input."""
+    side = model.config.IMAGE_MAX_DIM
+    # Objects of half the smallest anchor are rarely found.
+    smallest = min(model.config.RPN_ANCHOR_SCALES) / 2
+    is_due = tile is None
+
+    def hint(outcome: ImageOutcome) -> Iterator[str]:
+        nonlocal is_due
+        scale = max(outcome.size or (0,)) / side
+        if is_due and scale >= _LARGE:
+            is_due = False
+            yield (
+                f"Hint     {outcome.source.file_name} is {scale:.0f} times larger than the "
+                f"network's input: objects of fewer than about {round(smallest * scale)} pixels "
+                f"may be missed. --tile {side} detects them, and takes longer."
+            )
+
+    return hint
 
 
 def report(run: DetectionRun, seconds: float) -> str:
@@ -195,17 +367,14 @@ def report(run: DetectionRun, seconds: float) -> str:
         run: the run.
         seconds: wall time of the whole command.
     """
-    with_objects = len({entry["image_id"] for entry in run.entries})
     summary = counted(run.num_done, "image")
     if run.num_done:
-        summary += f", {counted(len(run.entries), 'object')} in {with_objects} of them"
-    lines = [
-        "",
-        summary,
-        f"{'':14}{'total':>9}{'per image':>13}",
-    ]
-    counts = {"detect": run.num_done - 1, "read": run.num_done, "draw, write": run.num_done}
-    for name in ("load model", "first image", "detect", "read", "draw, write"):
+        objects = counted(run.num_objects, "object")
+        summary += f", {objects} in {run.num_with_objects} of them"
+    lines = ["", summary, f"{'':14}{'total':>9}{'per image':>13}"]
+    counts = {"detect": run.num_timed}
+    counts |= dict.fromkeys(("read", "masks", "draw, write"), run.num_done)
+    for name in ("load model", "first image", "detect", "read", "masks", "draw, write"):
         if run.seconds[name]:
             line = f"{name:14}{run.seconds[name]:>7.2f} s"
             if counts.get(name):
@@ -213,19 +382,17 @@ def report(run: DetectionRun, seconds: float) -> str:
             lines.append(line)
     # Less than the sum: reading and writing run beside the model.
     lines.append(f"{'all':14}{seconds:>7.2f} s")
+    lines += [f"Note  {printable(note)}" for note in dict.fromkeys(run.notes)]
     return "\n".join(lines)
 
 
-def counted(number: int, noun: str) -> str:
-    """Return "1 image", "2 images"."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+def show_failures(failures: Sequence[tuple[str | Path, str]], num_images: int) -> None:
+    """List the images that failed on stderr, and end with exit code 1 if there are any.
 
-
-def show_failures(failures: Sequence[tuple[Path, str]], num_images: int) -> None:
-    """List the images that failed on stderr, and end with exit code 1 if there are any."""
-    from mrcnn.cli.terminal import echo
-    from mrcnn.files.names import printable
-
+    Args:
+        failures: path and reason of each.
+        num_images: how many images there were in all.
+    """
     if not failures:
         return
     echo(f"{len(failures)} of {counted(num_images, 'image')} failed:", err=True)

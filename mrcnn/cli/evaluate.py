@@ -150,8 +150,8 @@ def prepare_folders(report: Path | None, output: Path | None, results: Path | No
 
 def require_objects(evaluator: CocoEvaluator) -> None:
     """Raise ValueError where no image shows an object of the evaluated classes."""
-    from mrcnn.cli.detect import counted
     from mrcnn.evaluation.class_matching import listed_names
+    from mrcnn.files.names import counted
 
     for image_id in evaluator.image_ids:
         try:

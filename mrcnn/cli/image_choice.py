@@ -35,7 +35,7 @@ class ImageChoice:
     limit: int | None = None
 
     def __str__(self) -> str:
-        from mrcnn.cli.detect import counted
+        from mrcnn.files.names import counted
 
         part = f" ({self.part})" if self.part else ""
         reason = f" {self.reason}" if self.reason else ""
@@ -101,7 +101,7 @@ def choose_images(
         held_out: what the training held out; None where it is not known.
         everything: take all images also where some were held out.
     """
-    from mrcnn.cli.detect import counted
+    from mrcnn.files.names import counted
 
     every = [int(image_id) for image_id in data.image_ids]
     if held_out is None or not _has_part(held_out, part):

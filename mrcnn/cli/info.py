@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mrcnn.files.names import counted
+
 if TYPE_CHECKING:
     from mrcnn.checkpoints import WeightsInfo
+    from mrcnn.checkpoints.description import DescribedWeights, FoundDescription
+
+# Held-out images that the table names; --json has all of them.
+MAX_IDS = 4
 
 
 def info(
@@ -19,55 +26,137 @@ def info(
     layers: Annotated[bool, typer.Option("--layers", help="List every layer.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show what a weight file holds and whether it can detect."""
+    """Show what a weight file holds and whether it can detect.
+
+    Settings, class names, the number of epochs and the images that training held out are shown as
+    far as the file contains them. --json has every setting and every held-out image.
+    """
     from mrcnn import checkpoints
     from mrcnn.checkpoints.known import resolve_weights
+    from mrcnn.cli.terminal import echo
     from mrcnn.drawing.tables import display_table
 
     path = Path(resolve_weights(weights))
     found = checkpoints.verify(path)
-    facts = weight_facts(path, found)
+    facts = {**shape_facts(path, found), **described_facts(weights, path, found)}
     if as_json:
-        content = {key.replace(" ", "_"): value for key, value in facts.items()}
         if layers:
-            content["layers"] = {name: dict(weights) for name, weights in found.layers}
-        typer.echo(json.dumps(content, indent=1))
-        return
-    rows = [(key, f"{v:,}" if isinstance(v, int) else v) for key, v in facts.items()]
-    if found.num_classes is not None:  # elsewhere, and to users, the background is no class
-        classes = f"{found.num_classes - 1:,} and the background"
-        rows = [(key, classes if key == "classes" else v) for key, v in rows]
-    display_table([row for row in rows if row[1] is not None])
-    if layers:
-        typer.echo()
-        shapes = [
-            (layer, name, "x".join(map(str, shape)))
-            for layer, stored in found.layers
-            for name, shape in stored
-        ]
-        display_table([("layer", "weight", "shape"), *shapes])
+            facts["layers"] = {name: dict(weights) for name, weights in found.layers}
+        typer.echo(json.dumps(facts, indent=1))
+    else:
+        display_table(readable_rows(facts))
+        if layers:
+            typer.echo()
+            shapes = [
+                (layer, name, "x".join(map(str, shape)))
+                for layer, stored in found.layers
+                for name, shape in stored
+            ]
+            display_table([("layer", "weight", "shape"), *shapes])
+    if facts["guess"]:
+        echo(f"mrcnn: note: {facts['guess']}", err=True)
 
 
-def weight_facts(path: Path, found: WeightsInfo) -> dict[str, Any]:
-    """Return the rows of the table: names and values of facts about a weight file."""
-    from mrcnn.checkpoints.description import describe_weights
-
-    complete = found.has_rpn and found.has_heads
-    facts = {
+def shape_facts(path: Path, found: WeightsInfo) -> dict[str, Any]:
+    """Return what follows from the size of a weight file and the shapes in it."""
+    return {
         "file": str(path),
-        "size": f"{path.stat().st_size / 1e6:.1f} MB",
+        "size_bytes": path.stat().st_size,
         "format": found.file_format,
         "backbone": found.backbone,
         "parameters": found.num_parameters,
-        "classes": found.num_classes,
-        "pyramid channels": found.top_down_pyramid_size,
-        "anchors per location": found.anchors_per_location,
-        "image channels": found.image_channels,
-        "complete": "yes, it can detect" if complete else "no, it can start a training",
+        "num_classes": found.num_classes,  # with the background, as NUM_CLASSES
+        "pyramid_channels": found.top_down_pyramid_size,
+        "anchors_per_location": found.anchors_per_location,
+        "image_channels": found.image_channels,
+        "complete": found.has_rpn and found.has_heads,
     }
-    if complete and found.backbone != "other":
-        described = describe_weights(str(path))
-        facts["image size"] = "x".join(str(side) for side in described.config.IMAGE_SHAPE[:2])
-        facts["settings"] = described.source.removeprefix("settings: ")
-        facts["class names"] = ", ".join(described.class_names[1:])
-    return facts
+
+
+def described_facts(weights: str, path: Path, found: WeightsInfo) -> dict[str, Any]:
+    """Return what is written about a weight file, and what is guessed where nothing is.
+
+    Args:
+        weights: what the user wrote, a known name or a path.
+        path: the file.
+        found: what `verify` found in it.
+
+    Returns:
+        "settings" (the place of the settings), "image_size" (height and width in pixels),
+        "class_names" (by class id, the background first), "epoch", "held_out", "config" and
+        "guess"; the value is None for what is not known.
+    """
+    from mrcnn.checkpoints.description import describe_weights, written_description
+
+    if found.has_rpn and found.has_heads and found.backbone != "other":
+        described = describe_weights(weights)
+        size, config = described.config.IMAGE_SHAPE[:2].tolist(), described.config.to_dict()
+        return {
+            **written_facts(described),
+            "image_size": size,
+            "config": config,
+            "guess": described.guess,
+        }
+    # A backbone alone, or a network that only a script can build.
+    written = written_description(path)
+    return {
+        **written_facts(written),
+        "image_size": None,
+        "config": written.settings or None,
+        "guess": None,
+    }
+
+
+def written_facts(description: DescribedWeights | FoundDescription) -> dict[str, Any]:
+    """Return what both kinds of descriptions have."""
+    held_out = description.held_out
+    return {
+        "settings": description.source.removeprefix("settings: ") or None,
+        "class_names": description.class_names,
+        "epoch": description.epoch,
+        "held_out": None if held_out is None else held_out.to_dict(),
+    }
+
+
+def readable_rows(facts: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Return the facts as rows of a table; the value is None for what is not known."""
+    number, names, config = facts["num_classes"], facts["class_names"], facts["config"] or {}
+    complete = "yes, it can detect" if facts["complete"] else "no, it can start a training"
+    size = "x".join(map(str, facts["image_size"] or ())) or None
+    rows = [
+        ("file", facts["file"]),
+        ("size", f"{facts['size_bytes'] / 1e6:.1f} MB"),
+        ("format", facts["format"]),
+        ("backbone", facts["backbone"]),
+        ("parameters", f"{facts['parameters']:,}"),
+        # Elsewhere, and to users, the background is no class.
+        ("classes", None if number is None else f"{number - 1:,} and the background"),
+        ("class names", None if names is None else ", ".join(names[1:])),
+        ("complete", complete),
+        ("pyramid channels", facts["pyramid_channels"]),
+        ("anchors per location", facts["anchors_per_location"]),
+        ("image channels", facts["image_channels"]),
+        ("image size", size and f"{size} pixels, resize mode {config['IMAGE_RESIZE_MODE']}"),
+        ("anchor sizes", size and f"{_listed(config['RPN_ANCHOR_SCALES'])} pixels"),
+        ("mean pixel", size and _listed(config["MEAN_PIXEL"])),
+        ("minimum confidence", size and f"{config['DETECTION_MIN_CONFIDENCE']:g}"),
+        ("settings", facts["settings"]),
+        ("trained", facts["epoch"] and counted(facts["epoch"], "epoch")),
+        ("held out", facts["held_out"] and held_out_text(facts["held_out"])),
+    ]
+    return [row for row in rows if row[1] is not None]
+
+
+def held_out_text(record: Mapping[str, Any]) -> str:
+    """Return a line about the images that a training held out: how many, of what, and the first."""
+    ids = record["ids"]
+    part = f", part {record['part']}" if record["part"] else ""
+    more = ", ..." if len(ids) > MAX_IDS else ""
+    return (
+        f"{counted(len(ids), 'image')} of {record['dataset']}{part} "
+        f"({record['val_fraction']:.0%}): {_listed(ids[:MAX_IDS])}{more}"
+    )
+
+
+def _listed(values: Sequence[Any]) -> str:
+    return ", ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in values)

@@ -55,9 +55,15 @@ Calibration = Annotated[
 def load_model(
     weights: DescribedWeights, engine: str, precision: str | None, calibration: Path | None
 ) -> Any:
-    """Start the backend and build the model for detection with the options of the command line."""
+    """Start the backend and build the model for detection with the options of the command line.
+
+    What was guessed about the weights is said on stderr.
+    """
+    from mrcnn.cli.terminal import echo
     from mrcnn.startup.lean_start import start_backend
 
+    if weights.guess:
+        echo(f"mrcnn: note: {weights.guess}", err=True)
     start_backend()
     from mrcnn.model import MaskRCNN
 

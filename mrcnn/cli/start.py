@@ -114,6 +114,7 @@ def _load_weights(
 ) -> None:
     """Load weights, without the class layers where these belong to other classes."""
     from mrcnn.checkpoints import load_class_rows
+    from mrcnn.checkpoints.class_rows import describe_class_match
 
     print("Loading weights", printable(weights))
     other_classes = class_names is not None and len(class_names) != model.config.NUM_CLASSES
@@ -123,8 +124,8 @@ def _load_weights(
         print(report.summary())
     if class_names is not None and other_classes and names:
         known = load_class_rows(model.keras_model, resolve_weights(weights), class_names, names)
-        if known:
-            print("Classes known to the weights:", printable(", ".join(known)))
+        for line in describe_class_match(names, known):
+            print("Classes", line)
     if model.mode == "inference" and report is not None and report.missing_in_file:
         raise ValueError(f"weights is {weights}, which lacks layers: {_NOISE}")
 

@@ -22,7 +22,7 @@ _HOMES = {
     "CopyPasteDataset": ".copy_paste",
     "CvatMaskDataset": ".cvat",
     "DatasetReport": ".report",
-    "DatasetSummary": ".report",
+    "DatasetSummary": ".summary",
     "LabelImageDataset": ".semantic",
     "LabelmeDataset": ".labelme",
     "MaskImageDataset": ".mask_png",

@@ -18,7 +18,8 @@ import numpy as np
 from mrcnn.datasets import image_files
 
 if TYPE_CHECKING:
-    from mrcnn.datasets.report import DatasetReport, DatasetSummary
+    from mrcnn.datasets.report import DatasetReport
+    from mrcnn.datasets.summary import DatasetSummary
     from mrcnn.datasets.views import DatasetView
 
 logger = logging.getLogger("mrcnn.datasets")
@@ -328,6 +329,11 @@ class Dataset:
             )
         return info["path"]
 
+    def _image_file(self, image_id: int) -> Any:
+        """Return the file whose pixels `load_image` returns; None where it does something else."""
+        is_inherited = type(self).load_image is Dataset.load_image
+        return self.image_info[image_id]["path"] if is_inherited else None
+
     # Views and reports
 
     def subset(self, image_ids: Iterable[int]) -> DatasetView:
@@ -377,7 +383,7 @@ class Dataset:
 
     def summary(self) -> DatasetSummary:
         """Count images, instances and images without instances, in all and per class."""
-        from mrcnn.datasets.report import summarize_dataset
+        from mrcnn.datasets.summary import summarize_dataset
 
         return summarize_dataset(self)
 

@@ -205,6 +205,37 @@ def read_image_size(
     return (header.width, header.height) if turned else (header.height, header.width)
 
 
+def inspect_image(
+    path: str | os.PathLike, exif_orientation: bool = False, *, max_pixels: int | None = None
+) -> tuple[tuple[int, int], str]:
+    """Read an image file without decoding it where its completeness can be tested otherwise.
+
+    JPEG, PNG and WebP files that are complete are not decoded; others are.
+
+    Returns:
+        size: (height, width) in pixels.
+        digest: the same text for files of the same content.
+
+    Raises:
+        FileNotFoundError, OSError, ValueError: as `read_image`.
+    """
+    import hashlib
+
+    path = _local_path(path)
+    with _opened(path) as stream:
+        if _scientific_format(stream, path) is None:
+            header = _checked_header(stream, max_pixels)
+            data = _content(stream, max_pixels)
+            test = _SOUND.get(header.format)
+            if test is None or not test(data):
+                _decode(data, header, path)
+        else:  # its size needs the pixels
+            stream.seek(0)
+            data = stream.read()
+    size = read_image_size(path, exif_orientation, max_pixels=max_pixels)
+    return size, hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
 def read_orientation(path: str | os.PathLike) -> int:
     """Return the EXIF orientation, 1 (as stored) to 8; 1 where there is none."""
     try:

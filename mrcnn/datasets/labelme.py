@@ -134,6 +134,10 @@ class LabelmeDataset(FolderReader):
         entry = Entry(read_json(info["embedded_in"]), info["embedded_in"])
         return as_rgb(_decode_embedded(entry, "imageData"))
 
+    def _image_file(self, image_id: int) -> Any:
+        info = self.image_info[image_id]
+        return None if "embedded_in" in info else info["path"]
+
     def image_size(self, image_id: int) -> tuple[int, int]:
         """See `Dataset.image_size`."""
         info = self.image_info[image_id]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,9 +19,6 @@ from mrcnn.datasets.layout import visible_folders
 from mrcnn.datasets.problems import Problem
 from mrcnn.datasets.reader import DatasetReader, choose_subset
 from mrcnn.datasets.voc_colors import packed_colors
-
-if TYPE_CHECKING:
-    from mrcnn.datasets.report import DatasetReport
 
 DEFAULT_CLASS = "object"
 IMAGE_FOLDERS = ("images", "PNGImages", "JPEGImages", "imgs", "image", "img")
@@ -186,13 +182,6 @@ class MaskImageDataset(DatasetReader):
             count = len(paths)
         class_id = self.map_source_class_id(f"{info['source']}.{info['class_id']}")
         return np.full(count, class_id, np.int32)
-
-    def check(self, max_images: int | None = None) -> DatasetReport:
-        """Find problems that would spoil training; see `Dataset.check`."""
-        report = super().check(max_images)
-        # Findings about masks are known once the masks have been read.
-        report.problems += [p for p in self.findings if p not in report.problems]
-        return report
 
 
 def split_instances(path: str | Path, mode: str = "auto") -> list[np.ndarray]:

@@ -23,7 +23,7 @@ from mrcnn.datasets.entries import (  # re-exported
 from mrcnn.datasets.layout import ANNOTATION_FOLDERS, visible_folders
 from mrcnn.datasets.problems import Problem
 from mrcnn.datasets.rasterize import stack_masks
-from mrcnn.files.names import printable
+from mrcnn.files.names import counted, printable
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -160,12 +160,13 @@ class DatasetReader(Dataset):
             reason: why, such as "they have no box".
             places: the annotations, such as "a.json shape 2"; nothing happens when it is empty.
             severity: "warning", or "note" if the file requests it.
-            noun: the kind of annotation that is left out.
+            noun: the kind of annotation that is left out, in the plural.
         """
         if not places:
             return
         listed = ", ".join(places[:_NUM_PLACES]) + (", ..." if len(places) > _NUM_PLACES else "")
-        message = printable(f"{len(places)} {noun} left out: {reason} ({listed})")
+        number = counted(len(places), noun.removesuffix("s"), noun)
+        message = printable(f"{number} left out: {reason} ({listed})")
         logger.log(logging.WARNING if severity == "warning" else logging.INFO, "%s", message)
         self.findings.append(Problem(severity, "left_out", message))
 

@@ -62,6 +62,10 @@ class DatasetView(Dataset):
         dataset, number = self.origins[image_id]
         return dataset.load_image(number)
 
+    def _image_file(self, image_id: int) -> Any:
+        dataset, number = self.origins[image_id]
+        return dataset._image_file(number)
+
     def image_size(self, image_id: int) -> tuple[int, int]:
         """See `Dataset.image_size`."""
         dataset, number = self.origins[image_id]

@@ -294,6 +294,7 @@ class Detector:
         mask_probabilities: bool = False,
         refiner: Any = None,
         rle: bool = False,
+        on_stage: streaming.OnStage | None = None,
     ) -> Iterator[Any]:
         """Find the objects in any number of images, one after the other.
 
@@ -312,6 +313,8 @@ class Detector:
             mask_probabilities: as for `detect`.
             refiner: as for `detect`.
             rle: as for `detect`.
+            on_stage: called with the time of each image in each stage, `(index, stage, seconds)`;
+                see `mrcnn.detection.streaming.OnStage`.
 
         Yields:
             A result as `detect` returns, for each image, in their order.
@@ -328,7 +331,7 @@ class Detector:
             raise ValueError(f'errors is {errors!r}; it must be "raise", "return" or a callable')
         refiner = None if refiner is None else open_refiner(refiner)
         options = (mask_probabilities, refiner, rle)
-        results = self._stream(images, batch_size, ahead, errors, options)
+        results = self._stream(images, batch_size, ahead, errors, options, on_stage=on_stage)
         return results if with_images else (result for _, result in results)
 
     def _stream(
@@ -339,6 +342,7 @@ class Detector:
         errors: streaming.ErrorHandling,
         options: tuple[bool, Any, bool],
         name_of: Callable[[int, Any], str] | None = None,
+        on_stage: streaming.OnStage | None = None,
     ) -> Iterator[tuple[Any, Any]]:
         """Return an iterator of `(image, result)`.
 
@@ -369,6 +373,7 @@ class Detector:
                 ahead=ahead,
                 errors=errors,
                 name_of=name_of,
+                on_stage=on_stage,
             )
         )
 

@@ -10,6 +10,7 @@ The iterable is advanced in the caller's thread only, so a generator or a video 
 from __future__ import annotations
 
 import os
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,6 +24,10 @@ READERS = 2
 
 # "raise", "return", or a callable `(index, item, exception)`.
 ErrorHandling = str | Callable[[int, Any, Exception], Any]
+
+# `(index, stage, seconds)`: the time that one image took in "read" (with resizing), "network" (the
+# time of its batch over the number of its images) or "masks". Called in the threads of the stages.
+OnStage = Callable[[int, str, float], Any]
 
 
 class ImageError(ValueError):
@@ -42,6 +47,7 @@ def stream(
     ahead: int,
     errors: ErrorHandling,
     name_of: Callable[[int, Any], str] | None = None,
+    on_stage: OnStage | None = None,
 ) -> Generator[tuple[Any, Any], None, None]:
     """Pass items through the stages; see `Detector.detect_stream`.
 
@@ -57,6 +63,7 @@ def stream(
         ahead: number of batches that may be under way.
         errors: "raise", "return" or a callable `(index, item, exception)`.
         name_of: from `(index, item)` to the name for error messages; `image_name` by default.
+        on_stage: called with the time of each image in each stage; see `OnStage`.
 
     Yields:
         `(image, result)` in the order of the items; with `errors="return"`, `(image or None,
@@ -66,7 +73,7 @@ def stream(
         Exception: with `errors="raise"`, the error of the first image that failed; an error of the
             iterable, after the results of the items before it.
     """
-    pipeline = _Pipeline(mold, infer, finish, batch_size, name_of or image_name)
+    pipeline = _Pipeline(mold, infer, finish, batch_size, name_of or image_name, on_stage)
     try:
         for index, item, future in _ahead(enumerate(items), pipeline, ahead * batch_size):
             image, result = future.result()
@@ -120,10 +127,12 @@ class _Pipeline:
         finish: Callable[[Any, Any], Any],
         batch_size: int,
         name_of: Callable[[int, Any], str],
+        on_stage: OnStage | None,
     ) -> None:
         self.batch_size = batch_size
         self._mold, self._infer, self._finish = mold, infer, finish
         self._name_of = name_of
+        self._on_stage = on_stage or (lambda index, stage, seconds: None)
         self._readers = ThreadPoolExecutor(READERS, "mrcnn-read")
         self._network = ThreadPoolExecutor(1, "mrcnn-network")
         self._pasting = ThreadPoolExecutor(1, "mrcnn-paste")
@@ -133,10 +142,13 @@ class _Pipeline:
         if not batch:
             return []
         names = [self._name_of(index, item) for index, item in batch]
-        read = [self._readers.submit(self._read, item, n) for (_, item), n in zip(batch, names)]
-        outputs = self._network.submit(self._run_network, read)
+        read = [
+            self._readers.submit(self._timed, index, "read", self._read, item, name)
+            for (index, item), name in zip(batch, names)
+        ]
+        outputs = self._network.submit(self._run_network, read, [index for index, _ in batch])
         return [
-            (index, item, self._pasting.submit(self._paste, read[i], outputs, i, names[i]))
+            (index, item, self._pasting.submit(self._paste, read[i], outputs, i, index, names[i]))
             for i, (index, item) in enumerate(batch)
         ]
 
@@ -147,6 +159,14 @@ class _Pipeline:
             executor.shutdown(wait=False, cancel_futures=True)
         for executor in executors:
             executor.shutdown(wait=True)
+
+    def _timed(self, index: int, stage: str, work: Callable[..., Any], *arguments: Any) -> Any:
+        """Return what `work` does, and report the time that it took."""
+        begun = time.perf_counter()
+        try:
+            return work(*arguments)
+        finally:
+            self._on_stage(index, stage, time.perf_counter() - begun)
 
     def _read(self, item: Any, name: str) -> tuple[Any, Any]:
         """Return the image and its molded form, or the exception in place of the latter."""
@@ -160,7 +180,7 @@ class _Pipeline:
         except Exception as error:
             return image, _named(error, name)
 
-    def _run_network(self, read: list[Future[Any]]) -> list[Any]:
+    def _run_network(self, read: list[Future[Any]], indices: list[int]) -> list[Any]:
         """Return the outputs of a batch, None for each image that had failed before.
 
         An exception replaces each that fails in the network.
@@ -168,8 +188,12 @@ class _Pipeline:
         molded = [future.result()[1] for future in read]
         good = [i for i, value in enumerate(molded) if not isinstance(value, Exception)]
         outputs: list[Any] = [None] * len(read)
-        for i, output in zip(good, self._outputs([molded[i] for i in good])):
+        begun = time.perf_counter()
+        found = self._outputs([molded[i] for i in good])
+        seconds = time.perf_counter() - begun
+        for i, output in zip(good, found):
             outputs[i] = output
+            self._on_stage(indices[i], "network", seconds / len(good))
         return outputs
 
     def _outputs(self, molded: list[Any]) -> list[Any]:
@@ -183,7 +207,9 @@ class _Pipeline:
                 return [error]
         return [output for one in molded for output in self._outputs([one])]
 
-    def _paste(self, read: Future[Any], outputs: Future[Any], i: int, name: str) -> tuple[Any, Any]:
+    def _paste(
+        self, read: Future[Any], outputs: Future[Any], i: int, index: int, name: str
+    ) -> tuple[Any, Any]:
         """Return the image and its result, or the exception in place of the latter."""
         output = outputs.result()[i]
         image, molded = read.result()
@@ -195,7 +221,7 @@ class _Pipeline:
                 output.add_note(f"while detecting objects in {name}")
             return image, output
         try:
-            return image, self._finish(molded, output)
+            return image, self._timed(index, "masks", self._finish, molded, output)
         except Exception as error:
             return image, _named(error, name)
 

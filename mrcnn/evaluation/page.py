@@ -32,9 +32,9 @@ from mrcnn.evaluation.curves import (
     precision_recall_curves,
 )
 from mrcnn.evaluation.pairs import ImageScore, image_scores
-from mrcnn.evaluation.report import CocoMetrics, CocoReport, counted, format_figure
+from mrcnn.evaluation.report import CocoMetrics, CocoReport, format_figure
 from mrcnn.files.atomic import write_text
-from mrcnn.files.names import printable
+from mrcnn.files.names import counted, printable
 
 __all__ = ["PAGE_NAME", "save_page"]
 

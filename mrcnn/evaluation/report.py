@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from mrcnn.files.atomic import write_text
-from mrcnn.files.names import printable
+from mrcnn.files.names import counted, printable
 
 __all__ = ["ClassReport", "CocoMetrics", "CocoReport"]
 
@@ -219,11 +219,6 @@ def short_name(name: str, limit: int = 30) -> str:
     """Return a class name on one line, printable and cut to a number of letters."""
     name = printable(name)
     return name if len(name) <= limit else f"{name[: limit - 1]}…"
-
-
-def counted(number: int, noun: str, plural: str | None = None) -> str:
-    """Return "1 image", "2 images"."""
-    return f"{number} {noun if number == 1 else plural or noun + 's'}"
 
 
 def _flat(box: CocoMetrics, mask: CocoMetrics | None) -> dict[str, float]:

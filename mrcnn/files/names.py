@@ -60,3 +60,8 @@ def shown(value: object, limit: int = 200) -> str:
     except Exception:  # a class of the user's own, or a number too long for a text
         text = f"of type {type(value).__name__}"
     return text if len(text) <= limit else f"{text[:limit]}..."
+
+
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """Return "1 image", "2 images"; `plural` where it is not the noun and an s."""
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"

@@ -117,3 +117,38 @@ def generate_pyramid_anchors(
             for scale, shape, stride in levels
         ]
     )
+
+
+def best_anchor_overlaps(
+    config: Config, boxes: np.ndarray, image_shape: Sequence[int] | np.ndarray
+) -> np.ndarray:
+    """Compute the overlap of each box with the anchor that overlaps it most.
+
+    As large as the greatest value of each column of `compute_overlaps(anchors, boxes)`, but without
+    all anchors: of the anchors of one shape, the one with the nearest center is the best.
+
+    Args:
+        config: as for `anchors_for_image`.
+        boxes: [N, (y1, x1, y2, x2)] in pixels of the network's input.
+        image_shape: (height, width, ...) of the network's input in pixels.
+
+    Returns:
+        [N] float64, intersection over union from 0 to 1.
+    """
+    boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
+    sides = boxes[:, 2:] - boxes[:, :2]
+    areas = sides.prod(axis=1)
+    best = np.zeros(len(boxes))
+    shapes = compute_backbone_shapes(config, image_shape)
+    for scale, shape, stride in zip(config.RPN_ANCHOR_SCALES, shapes, config.BACKBONE_STRIDES):
+        step = stride * config.RPN_ANCHOR_STRIDE
+        last = (np.asarray(shape) - 1) // config.RPN_ANCHOR_STRIDE
+        centers = (boxes[:, :2] + boxes[:, 2:]) / 2
+        centers = np.clip(np.rint(centers / step), 0, last) * step
+        for anchor in generate_anchors(scale, config.RPN_ANCHOR_RATIOS, (1, 1), stride, 1):
+            low = np.maximum(boxes[:, :2], centers + anchor[:2])
+            high = np.minimum(boxes[:, 2:], centers + anchor[2:])
+            shared = np.maximum(high - low, 0).prod(axis=1)
+            union = areas + (anchor[2:] - anchor[:2]).prod() - shared
+            np.maximum(best, shared / union, out=best)
+    return best

@@ -130,10 +130,7 @@ def resize_image(
     unpadded: Padding = [(0, 0), (0, 0), (0, 0)]
     if mode == "none":
         return image, (0, 0, height, width), 1, unpadded, None
-    scale = _scale(height, width, min_dim, max_dim if mode == "square" else None, min_scale)
-    if scale != 1:
-        # A side of 5000 x 4 pixels would round to 0.
-        height, width = max(1, round(height * scale)), max(1, round(width * scale))
+    scale, height, width = _scaled(height, width, min_dim, max_dim, min_scale, mode)
     if mode == "crop" and min_dim is not None:
         draw = rng or random
         top, left = draw.randint(0, height - min_dim), draw.randint(0, width - min_dim)
@@ -149,6 +146,39 @@ def resize_image(
     return padded, window, scale, padding, None
 
 
+def resized_window(
+    height: int,
+    width: int,
+    min_dim: int | None = None,
+    max_dim: int | None = None,
+    min_scale: float | None = None,
+    mode: str = "square",
+) -> tuple[tuple[int, int, int, int], tuple[int, int]]:
+    """Return where `resize_image` puts an image of a size; in mode "crop", before the cut.
+
+    Args:
+        height: height of the image in pixels.
+        width: width of the image in pixels.
+        min_dim: as for `resize_image`.
+        max_dim: as for `resize_image`.
+        min_scale: as for `resize_image`.
+        mode: as for `resize_image`.
+
+    Returns:
+        window: (y1, x1, y2, x2), where the image lies within the resized one.
+        shape: (height, width) of the resized image with its padding.
+    """
+    if mode == "none":
+        return (0, 0, height, width), (height, width)
+    _, height, width = _scaled(height, width, min_dim, max_dim, min_scale, mode)
+    if mode == "crop":
+        return (0, 0, height, width), (height, width)
+    padding = _padding(height, width, max_dim if mode == "square" else None)
+    (top, bottom), (left, right) = padding[:2]
+    window = (top, left, top + height, left + width)
+    return window, (top + height + bottom, left + width + right)
+
+
 def _check_resize(image: np.ndarray, min_dim: Any, max_dim: Any, mode: str) -> None:
     if image.ndim not in (2, 3) or 0 in image.shape:
         raise ValueError(
@@ -162,6 +192,22 @@ def _check_resize(image: np.ndarray, min_dim: Any, max_dim: Any, mode: str) -> N
         raise ValueError(f"min_dim is {min_dim!r}; it must be a multiple of 64 in mode 'pad64'")
     if mode == "crop" and not min_dim:
         raise ValueError(f"min_dim is {min_dim!r}; it must be a number of pixels in mode 'crop'")
+
+
+def _scaled(
+    height: int,
+    width: int,
+    min_dim: int | None,
+    max_dim: int | None,
+    min_scale: float | None,
+    mode: str,
+) -> tuple[float, int, int]:
+    """Return the factor by which to scale, and the height and width after it."""
+    scale = _scale(height, width, min_dim, max_dim if mode == "square" else None, min_scale)
+    if scale != 1:
+        # A side of 5000 x 4 pixels would round to 0.
+        height, width = max(1, round(height * scale)), max(1, round(width * scale))
+    return scale, height, width
 
 
 def _scale(

@@ -18,7 +18,10 @@ _HOMES = {
     "WinogradConv2D": ".winograd",
     "backbone_graph": ".backbones",
     "build_rpn_model": ".rpn",
+    "efficientnet_lite0_graph": ".backbones",
     "fpn_graph": ".fpn",
+    "nanodet_graph": ".backbones",
+    "nanodet_pan_graph": ".backbones",
     "resnet_graph": ".backbones",
     "squeezenet_graph": ".backbones",
 }

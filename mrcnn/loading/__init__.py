@@ -16,6 +16,7 @@ _HOMES = {
     "build_detection_targets": "mrcnn.loading.detection_targets",
     "build_rpn_targets": "mrcnn.loading.rpn_targets",
     "data_generator": "mrcnn.loading.generator",
+    "find_augmentation": "mrcnn.loading.named_augmentation",
     "generate_random_rois": "mrcnn.loading.detection_targets",
     "load_image_gt": "mrcnn.loading.image_gt",
 }

@@ -27,6 +27,7 @@ from mrcnn.loading.examples import (
 )
 from mrcnn.loading.generator import data_generator
 from mrcnn.loading.image_gt import describe_image
+from mrcnn.loading.named_augmentation import find_augmentation
 
 __all__ = ["BrokenImageError", "TrainingBatches", "data_generator", "make_batches"]
 
@@ -54,8 +55,8 @@ class TrainingBatches(keras.utils.PyDataset):
         batch_size: number of images in a batch; `config.BATCH_SIZE` when None.
         shuffle: draw a new order of the images for every pass.
         augment: deprecated, use `augmentation`. Mirrors half of the images.
-        augmentation: imgaug augmenter, Albumentations transform or function; see
-            `mrcnn.loading.augmentation.apply_augmentation`.
+        augmentation: a name of `find_augmentation`, an imgaug augmenter, an Albumentations
+            transform or a function; see `mrcnn.loading.augmentation.apply_augmentation`.
         no_augmentation_sources: names of sources whose images are not augmented.
         detection_targets: with `random_rois`, also give the targets of the heads.
         random_rois: number of random ROIs to add for each image; 0 for none.
@@ -106,6 +107,8 @@ class TrainingBatches(keras.utils.PyDataset):
         _check_at_least(1, batch_size=self.batch_size, steps=self.steps)
         _check_at_least(0, random_rois=random_rois, epoch_offset=epoch_offset, seed=seed or 0)
         check_trainable(dataset, config)
+        if isinstance(augmentation, str):
+            augmentation = find_augmentation(augmentation)
         check_augmentation(augmentation)
         self._broken = BrokenImages(dataset, on_error)
         if cache:

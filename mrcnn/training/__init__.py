@@ -7,9 +7,11 @@ from mrcnn.startup.lazy import lazy_names
 _HOMES = {
     "BestCheckpoint": "mrcnn.training.callbacks",
     "EarlyStopping": "mrcnn.training.callbacks",
+    "NamedSchedule": "mrcnn.training.schedules",
     "NonFiniteLossError": "mrcnn.training.fit_callbacks",
     "TrainingModel": "mrcnn.training.training_model",
     "ValidationAP": "mrcnn.training.callbacks",
+    "make_optimizer": "mrcnn.training.schedules",
     "newest_checkpoint": "mrcnn.training.log_folders",
     "select_devices": "mrcnn.training.devices",
     "set_trainable": "mrcnn.training.layer_selection",

@@ -11,21 +11,25 @@ cannot guess a direction for these metrics; give them `mode="max"`.
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import re
+import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
 import numpy as np
 
+from mrcnn.drawing.rendering import write_image
 from mrcnn.evaluation.coco import CocoEvaluator, evaluate_coco
 from mrcnn.evaluation.report import CocoMetrics, CocoReport
 from mrcnn.files.atomic import write_json
 from mrcnn.files.names import printable
 from mrcnn.geometry.spacing import evenly_spaced
+from mrcnn.training.validation_sheet import choose_images, draw_pairs, stack
 
 __all__ = [
     "CALLBACK_NAMES",
@@ -38,6 +42,8 @@ __all__ = [
 
 CALLBACK_NAMES = ("ap", "best", "early_stopping")
 BEST_FILE = "best.h5"
+SHEET_FILE = "validation_{epoch:04d}.jpg"
+logger = logging.getLogger("mrcnn.training")
 
 
 class ValidationAP(keras.callbacks.Callback):
@@ -57,9 +63,15 @@ class ValidationAP(keras.callbacks.Callback):
         metric: a further entry of `CocoReport.metrics`, such as `"mask_AP75"` or
             `"box_APs"`, logged as `val_mask_ap75`.
         verbose: 0 silent, 1 a line of metrics, 2 the table of classes and a progress bar.
+        sheet_images: number of images that are drawn, predictions beside the ground truth, into
+            `validation_0001.jpg` and so on in the model's log folder: the same ones after each
+            measurement. 0 for no such file.
 
     Attributes:
         report: the last `CocoReport`, or None.
+        image_ids: the images measured.
+        seconds: how long the last measurement took.
+        pairs: the images of the last sheet, each [H, W, 3] uint8.
 
     Raises:
         ValueError: an argument is out of range, or the dataset has no images.
@@ -73,12 +85,15 @@ class ValidationAP(keras.callbacks.Callback):
         max_images: int | None = None,
         metric: str = "mask_AP",
         verbose: int = 1,
+        sheet_images: int = 4,
     ) -> None:
         super().__init__()
         if every < 1:
             raise ValueError(f"every is {every}; it must be at least 1 epoch")
         if max_images is not None and max_images < 1:
             raise ValueError(f"max_images is {max_images}; it must be at least 1, or None")
+        if sheet_images < 0:
+            raise ValueError(f"sheet_images is {sheet_images}; it must be at least 0")
         known = [f"{kind}_{name}" for kind in ("box", "mask") for name in CocoMetrics.names()]
         if metric not in known:
             raise ValueError(f"metric is {metric!r}; it must be one of {', '.join(known)}")
@@ -94,19 +109,35 @@ class ValidationAP(keras.callbacks.Callback):
         self.verbose = verbose
         self.metrics = list(dict.fromkeys(["box_AP", "mask_AP", "mask_AP50", metric]))
         self.report: CocoReport | None = None
+        self.image_ids: list[int] = image_ids.tolist()
+        self.seconds = 0.0
+        self.sheet_images = sheet_images
+        self.pairs: list[np.ndarray] = []
         # Kept over all epochs: the ground truth is rasterized only once.
-        self._evaluator = CocoEvaluator(dataset, image_ids.tolist())
+        self._evaluator = CocoEvaluator(dataset, self.image_ids)
+
+    def is_due(self, epoch: int, params: Mapping[str, Any] | None) -> bool:
+        """Return whether AP is measured after an epoch, counted from 0.
+
+        Args:
+            epoch: the epoch.
+            params: those that Keras gives to callbacks, with the number of `epochs`.
+        """
+        is_last = epoch + 1 == (params or {}).get("epochs")
+        return (epoch + 1) % self.every == 0 or is_last
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Compute the metrics if it is due."""
-        is_last = epoch + 1 == (self.params or {}).get("epochs")
-        if (epoch + 1) % self.every and not is_last:
+        if not self.is_due(epoch, self.params):
             return
+        begun = time.perf_counter()
         self.report = evaluate_coco(
             self.mask_rcnn, self.dataset, evaluator=self._evaluator, progress=self.verbose > 1
         )
+        self._write_sheet(epoch + 1)
         # Free its run lengths while the next epoch trains.
         self._evaluator.reset()
+        self.seconds = time.perf_counter() - begun
         metrics = {f"val_{name.lower()}": self.report[name] for name in self.metrics}
         if logs is not None:
             logs.update(metrics)
@@ -115,6 +146,19 @@ class ValidationAP(keras.callbacks.Callback):
         elif self.verbose:
             text = "  ".join(f"{name}: {value:.4f}" for name, value in metrics.items())
             print(f"\nEpoch {epoch + 1} on {self.report.num_images} validation images: {text}")
+
+    def _write_sheet(self, epoch: int) -> None:
+        """Draw the sheet of images of an epoch, counted from 1."""
+        folder = getattr(self.mask_rcnn, "log_dir", None)
+        if not self.sheet_images or folder is None:
+            return
+        path = os.path.join(folder, SHEET_FILE.format(epoch=epoch))
+        try:
+            chosen = choose_images(self._evaluator, self.sheet_images)
+            self.pairs = draw_pairs(self._evaluator, self.dataset, chosen)
+            write_image(path, stack(self.pairs))
+        except Exception as error:  # no reason to end a training
+            logger.warning("%s could not be drawn: %s", printable(path), error)
 
 
 class BestCheckpoint(keras.callbacks.Callback):
@@ -134,6 +178,7 @@ class BestCheckpoint(keras.callbacks.Callback):
 
     Attributes:
         best: the best value so far, or None.
+        has_improved: whether the last epoch is the best one.
 
     Raises:
         ValueError: `mode` is none of the three, or `path` does not end in `.h5`.
@@ -156,6 +201,7 @@ class BestCheckpoint(keras.callbacks.Callback):
         self.mode = _direction(monitor) if mode == "auto" else mode
         self.verbose = verbose
         self.best: float | None = None
+        self.has_improved = False
         # With a placeholder in the path every file has another name; the value has one place.
         self._note_path = re.sub(r"\{(\w+)[^}]*\}", r"\1", self.path) + ".json"
 
@@ -178,6 +224,7 @@ class BestCheckpoint(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Write the weights if the metric has improved."""
+        self.has_improved = False
         value = (logs or {}).get(self.monitor)
         if value is None or math.isnan(float(value)):
             return
@@ -197,6 +244,7 @@ class BestCheckpoint(keras.callbacks.Callback):
             before = "" if self.best is None else f", before {self.best:.4f}"
             print(f"\nEpoch {epoch + 1}: best {self.monitor} {value:.4f}{before}: wrote {path}")
         self.best = value
+        self.has_improved = True
 
 
 class EarlyStopping(keras.callbacks.EarlyStopping):
@@ -250,7 +298,7 @@ def _as_list(callbacks: Any) -> list[Any]:
     return list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
 
 
-def resolve_callbacks(callbacks: Any, model: Any, val_dataset: Any) -> list[Any]:
+def resolve_callbacks(callbacks: Any, model: Any, val_dataset: Any, verbose: int = 1) -> list[Any]:
     """Turn names into callbacks, and put `ValidationAP` ahead of those that need its metrics.
 
     Args:
@@ -260,6 +308,8 @@ def resolve_callbacks(callbacks: Any, model: Any, val_dataset: Any) -> list[Any]
             `val_mask_ap`). The last two imply `"ap"`.
         model: the `MaskRCNN`; its `log_dir` receives `best.h5`.
         val_dataset: validation dataset, needed by the three names.
+        verbose: 0 makes them silent. AP and the best epoch are not printed by them in any case:
+            the line of the epoch has both.
 
     Returns:
         List of callbacks: `ValidationAP` first, then the others as they were given.
@@ -271,10 +321,10 @@ def resolve_callbacks(callbacks: Any, model: Any, val_dataset: Any) -> list[Any]
     given = _as_list(callbacks)
     resolved = [one for one in given if isinstance(one, ValidationAP)]
     if not resolved and any(isinstance(one, str) for one in given):
-        resolved = [ValidationAP(model, val_dataset)]
+        resolved = [ValidationAP(model, val_dataset, verbose=0)]
     makers: dict[str, Callable[[], Any]] = {
-        "best": lambda: BestCheckpoint(os.path.join(model.log_dir, BEST_FILE)),
-        "early_stopping": EarlyStopping,
+        "best": lambda: BestCheckpoint(os.path.join(model.log_dir, BEST_FILE), verbose=0),
+        "early_stopping": lambda: EarlyStopping(verbose=min(verbose, 1)),
     }
     for one in dict.fromkeys(given):
         if isinstance(one, str):

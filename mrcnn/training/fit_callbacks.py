@@ -1,7 +1,8 @@
-"""The callbacks that every training has: finite losses, checkpoints, waiting time, seeds."""
+"""The callbacks that every training has: finite losses, checkpoints, times, seeds."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable
@@ -65,12 +66,18 @@ class Checkpoints(keras.callbacks.Callback):
         path: weight file whose name has `{epoch:04d}` in it.
         on_checkpoint: called with the path of each weight file, just before it is written, and the
             number of epochs finished.
+        keep: number of weight files to keep, the newest; None for all. Only files that this
+            callback has written are removed: none of another training, nor the one resumed from.
     """
 
-    def __init__(self, path: str, on_checkpoint: Callable[[str, int], None]) -> None:
+    def __init__(
+        self, path: str, on_checkpoint: Callable[[str, int], None], keep: int | None = None
+    ) -> None:
         super().__init__()
         self.folder, self.file_name = os.path.split(path)
         self.on_checkpoint = on_checkpoint
+        self.keep = keep
+        self._written: list[str] = []
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Write the files of this epoch."""
@@ -81,6 +88,10 @@ class Checkpoints(keras.callbacks.Callback):
         with atomic_path(path, durable=True) as temporary:
             self.model.save_weights(temporary)
         state.remove_older_states(self.folder, finished)
+        self._written.append(path)
+        while self.keep is not None and len(self._written) > self.keep:
+            with contextlib.suppress(OSError):
+                os.unlink(self._written.pop(0))
 
 
 class EpochNumbers(keras.callbacks.Callback):
@@ -129,12 +140,20 @@ class SeededGenerators(keras.callbacks.Callback):
         state.seed_generators(self.model, self.seed, epoch)
 
 
-class LoaderIdleTime(keras.callbacks.Callback):
-    """Add `wait` to the logs: the share of the epoch that the step waited for data, 0..1.
+class StepTimes(keras.callbacks.Callback):
+    """Measure the steps, and add `wait` and `learning_rate` to the logs of an epoch.
 
-    The step waits from the end of the step before until it has its batch. JAX and torch do not
-    mark that moment; there, the time between two steps counts.
+    `wait` is the share of the epoch that the step waited for data, 0..1. The step waits from the
+    end of the step before until it has its batch. JAX and torch do not mark that moment; there, the
+    time between two steps counts. `learning_rate` is that at the end of the epoch.
+
+    Args:
+        batch_size: number of images of a step.
     """
+
+    def __init__(self, batch_size: int = 1) -> None:
+        super().__init__()
+        self.batch_size = batch_size
 
     def on_train_begin(self, logs: Logs = None) -> None:
         """Forget an earlier training."""
@@ -142,8 +161,9 @@ class LoaderIdleTime(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         """Start the clock."""
-        self._start = self._last = time.time()
+        self._start = self._last = self._counted_from = time.time()
         self._idle = 0.0
+        self._counted = 0
 
     def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
         """Note when the step begins."""
@@ -154,9 +174,32 @@ class LoaderIdleTime(keras.callbacks.Callback):
         # TensorFlow takes the batch inside the step. The first step is compiled before that.
         ready = getattr(self.model, "data_ready_time", None) if self._is_compiled else None
         self._idle += max((ready or self._begun) - self._last, 0.0)
-        self._last, self._is_compiled = time.time(), True
+        self._last = time.time()
+        if self._is_compiled:
+            self._counted += 1
+        else:
+            self._counted_from, self._is_compiled = self._last, True
+
+    @property
+    def wait(self) -> float:
+        """Share of the epoch so far that steps waited for data, 0..1."""
+        return self._idle / max(time.time() - self._start, 1e-9)
+
+    @property
+    def seconds_per_step(self) -> float:
+        """Mean time of the epoch's steps without the first of all, which is compiled; or nan."""
+        return (self._last - self._counted_from) / self._counted if self._counted else np.nan
+
+    @property
+    def images_per_second(self) -> float:
+        """Number of images trained on in a second; nan as long as it is unknown."""
+        return self.batch_size / max(self.seconds_per_step, 1e-9)
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        """Write the share to the logs."""
-        if logs is not None:
-            logs["wait"] = self._idle / max(time.time() - self._start, 1e-9)
+        """Write to the logs."""
+        if logs is None:
+            return
+        logs["wait"] = self.wait
+        optimizer = getattr(self.model, "optimizer", None)
+        if optimizer is not None:
+            logs["learning_rate"] = float(keras.ops.convert_to_numpy(optimizer.learning_rate))

@@ -6,22 +6,31 @@ import re
 
 import keras
 
-# From a stage of the backbone up. The second alternative of each names SqueezeNet's stages.
+from mrcnn.config_rules import APPLICATIONS, application_mark
+
+# From a stage of the backbone up. After Matterport's names follow those of the stages of
+# SqueezeNet, NanoDet, whose own neck and head (nano_pan3) come after them, and EfficientNet-Lite.
 LAYER_PATTERNS = {
     "heads": r"(mrcnn\_.*)|(rpn\_.*)|(fpn\_.*)|(fire1[01]\_.*)",
     "3+": r"(res3.*)|(bn3.*)|(res4.*)|(bn4.*)|(res5.*)|(bn5.*)|(fire[4-9]\_.*)|(fire1[01]\_.*)"
-    r"|(mrcnn\_.*)|(rpn\_.*)|(fpn\_.*)",
+    r"|(nano[3-5]?\_.*)|(lite[3-5]\_.*)|(mrcnn\_.*)|(rpn\_.*)|(fpn\_.*)",
     "4+": r"(res4.*)|(bn4.*)|(res5.*)|(bn5.*)|(fire[6-9]\_.*)|(fire1[01]\_.*)"
+    r"|(nano[45]?\_.*)|(lite[45]\_.*)|(mrcnn\_.*)|(rpn\_.*)|(fpn\_.*)",
+    "5+": r"(res5.*)|(bn5.*)|(fire1[01]\_.*)|(nano5?\_.*)|(lite5\_.*)"
     r"|(mrcnn\_.*)|(rpn\_.*)|(fpn\_.*)",
-    "5+": r"(res5.*)|(bn5.*)|(fire1[01]\_.*)|(mrcnn\_.*)|(rpn\_.*)|(fpn\_.*)",
     "all": ".*",
 }
+
+# The last stage that each keeps as it is.
+_FROZEN_STAGES = {"3+": 2, "4+": 3, "5+": 4}
 
 
 def layer_regex(layers: str) -> re.Pattern[str]:
     """Return the regular expression of a name of layers, or of a regular expression.
 
-    SqueezeNet's last stage (fire10, fire11) has no ImageNet weights and so counts as a head.
+    SqueezeNet's last stage (fire10, fire11) has no ImageNet weights and so counts as a head. The
+    stages of backbones from keras.applications have no names in common; `set_trainable` finds
+    their layers itself.
 
     Args:
         layers: `heads`, `3+`, `4+`, `5+`, `all`, or a regular expression over layer names.
@@ -64,7 +73,10 @@ def set_trainable(model: keras.Model, layers: str) -> list[str]:
     """
     regex = layer_regex(layers)
     candidates = layers_with_weights(model)
-    selected = [layer.name for layer in candidates if regex.fullmatch(layer.name)]
+    unnamed = _application_layers(model, layers) if layers in _FROZEN_STAGES else set()
+    selected = [
+        layer.name for layer in candidates if regex.fullmatch(layer.name) or layer.name in unnamed
+    ]
     if not selected:
         some = ", ".join(layer.name for layer in candidates[:8])
         raise ValueError(
@@ -74,3 +86,16 @@ def set_trainable(model: keras.Model, layers: str) -> list[str]:
     for layer in candidates:
         layer.trainable = layer.name in selected
     return selected
+
+
+def _application_layers(model: keras.Model, layers: str) -> set[str]:
+    """Return the backbone's layers after a stage; none unless it is of keras.applications."""
+    names = {layer.name for layer in model.layers}
+    if not any(application_mark(name) in names for name in APPLICATIONS):
+        return set()
+
+    def until(stage: int) -> set[str]:
+        features = model.get_layer(f"fpn_c{stage}p{stage}").input
+        return {layer.name for layer in keras.Model(model.inputs[0], features).layers}
+
+    return until(5) - until(_FROZEN_STAGES[layers])

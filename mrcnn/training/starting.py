@@ -1,21 +1,19 @@
 """The start of a training: weights, the settings that belong to them, and the datasets.
 
 The weights may be a backbone alone, or have been trained on other classes: layers that depend on
-the classes then start with random values, except for the classes that both know.
+the classes are then taken over class by class (see `mrcnn.checkpoints.class_rows`).
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from mrcnn.checkpoints import HeldOut, LoadReport
     from mrcnn.config import Config
     from mrcnn.datasets import Dataset
@@ -62,20 +60,27 @@ def find_starting_point(
     """
     from mrcnn.checkpoints.description import (
         IncompleteWeightsError,
+        check_names_of_settings,
         describe_weights,
         read_description,
     )
     from mrcnn.config import Config
+    from mrcnn.config_rules import APPLICATIONS
 
     settings = read_description(config_path)["config"] if config_path else {}
+    check_names_of_settings(settings, config_path or "")
     if weights.lower() == "none":
         return StartingPoint(
             Config.from_dict({"BACKBONE": backbone or "resnet50", **settings}), None
         )
+    if weights.lower() == "imagenet" and backbone is not None and backbone in APPLICATIONS:
+        weights = imagenet_weights(backbone)
     try:
         described = describe_weights(weights, config_path)
     except IncompleteWeightsError as error:
         found = error.info.backbone
+        if found == "other" and backbone in APPLICATIONS:
+            found = backbone  # a file of Keras does not say which network it is of
         if found == "other":
             raise
         start = StartingPoint(Config.from_dict({"BACKBONE": found, **settings}), error.info.path)
@@ -160,6 +165,30 @@ def hold_out(
     return train, val, record
 
 
+def imagenet_weights(backbone: Any) -> str:
+    """Return the file of a backbone's ImageNet weights, downloaded unless it is cached.
+
+    Args:
+        backbone: `Config.BACKBONE`. Keras downloads those of its `keras.applications`; of any other
+            the weights are those of ResNet-50, as in Matterport's package.
+
+    Raises:
+        OSError: they cannot be downloaded.
+    """
+    from mrcnn.checkpoints import known
+    from mrcnn.config_rules import APPLICATIONS
+    from mrcnn.files.cache_dir import cache_dir
+
+    if callable(backbone) or backbone not in APPLICATIONS:
+        return known.get_imagenet_weights()
+    from mrcnn.layers.backbones.applications import save_imagenet_weights
+
+    path = cache_dir() / f"{backbone}_imagenet_notop.h5"
+    if not path.is_file():
+        save_imagenet_weights(backbone, path)
+    return str(path)
+
+
 def configure_for_datasets(
     config: Config, train: Dataset, val: Dataset | None = None, steps: int | None = None
 ) -> None:
@@ -208,59 +237,69 @@ def _table(class_names: Sequence[str]) -> str:
     return ", ".join(f"{number} {name}" for number, name in enumerate(class_names) if number)
 
 
+def match_classes(
+    start: StartingPoint, class_names: Sequence[str], rename: Mapping[str, str] | None = None
+) -> dict[str, str] | None:
+    """Find the classes of a dataset that the weights to start from know.
+
+    Args:
+        start: from `find_starting_point`.
+        class_names: the classes to train, the background first.
+        rename: class to train -> class of the weights that it continues.
+
+    Returns:
+        See `mrcnn.checkpoints.class_rows.match_class_names`. None if the weights have the same
+        classes, or none.
+
+    Raises:
+        ValueError: a training is to be resumed with other classes, or `rename` has an unknown one.
+    """
+    from mrcnn.checkpoints.class_rows import match_class_names
+
+    if rename and (start.resumed or start.class_names is None):
+        why = "when a training is resumed" if start.resumed else "with weights without classes"
+        raise ValueError(f"rename is {dict(rename)}; it must not be given {why}")
+    if start.class_names is None or (list(start.class_names) == list(class_names) and not rename):
+        return None
+    if start.resumed:
+        raise ValueError(
+            f"cannot resume: classes of the dataset are {_table(class_names)}; they must be those "
+            f"of {start.weights}: {_table(start.class_names)}"
+        )
+    return match_class_names(start.class_names, class_names, rename)
+
+
 def load_starting_weights(
-    model: Any, start: StartingPoint, class_names: Sequence[str]
-) -> tuple[LoadReport | None, list[str]]:
+    model: Any,
+    start: StartingPoint,
+    class_names: Sequence[str],
+    rename: Mapping[str, str] | None = None,
+) -> tuple[LoadReport | None, dict[str, str] | None]:
     """Load the weights of a starting point into a model for training.
 
     Args:
         model: a `MaskRCNN` of mode "training", built with `start.config`.
         start: from `find_starting_point`.
         class_names: the classes to train, the background first.
+        rename: as for `match_classes`.
 
     Returns:
-        The report of what was loaded, None for random values; and the names of the classes that
-        the weights have, if their classes are others than `class_names`.
+        The report of what was loaded, None for random values; and what `match_classes` returns.
 
     Raises:
-        ValueError: a training is to be resumed with other classes, or the file does not fit.
+        ValueError: as for `match_classes`, or the file does not fit.
     """
     from mrcnn.checkpoints import load_class_rows
     from mrcnn.checkpoints.description import CLASS_LAYERS
 
+    known = match_classes(start, class_names, rename)
     if start.weights is None:
-        return None, []
-    same = start.class_names is None or list(start.class_names) == list(class_names)
-    if start.resumed and not same:
-        raise ValueError(
-            f"cannot resume: classes of the dataset are {_table(class_names)}; they must be those "
-            f"of {start.weights}: {_table(start.class_names or [])}"
-        )
-    report = model.load_weights(start.weights, by_name=True, exclude=None if same else CLASS_LAYERS)
-    known: list[str] = []
-    if not same:
-        known = load_class_rows(model.keras_model, start.weights, start.class_names, class_names)
+        return None, known
+    exclude = None if known is None else CLASS_LAYERS
+    report = model.load_weights(start.weights, by_name=True, exclude=exclude)
+    if known is not None:
+        load_class_rows(model.keras_model, start.weights, start.class_names, class_names, rename)
     if not start.resumed:
         # The name of a checkpoint makes the model continue its folder and epoch.
         model.set_log_dir()
     return report, known
-
-
-def flip_left_right(
-    image: np.ndarray, mask: np.ndarray, rng: Any = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Mirror an image and its masks with a probability of one half.
-
-    Args:
-        image: [height, width, channels].
-        mask: [height, width, instances].
-        rng: a NumPy generator; None makes one.
-
-    Returns:
-        Views of both, mirrored together or not at all.
-    """
-    if rng is None:
-        import numpy as np
-
-        rng = np.random.default_rng()
-    return (image[:, ::-1], mask[:, ::-1]) if rng.random() < 0.5 else (image, mask)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import os
 import re
@@ -16,16 +15,21 @@ from mrcnn.config import Config
 from mrcnn.config_rules import LOSS_NAMES
 from mrcnn.files.names import printable
 from mrcnn.loading.batches import TrainingBatches
-from mrcnn.training import devices, log_folders
+from mrcnn.training import devices, log_folders, tensorboard_logs
+from mrcnn.training.callbacks import BestCheckpoint, ValidationAP
 from mrcnn.training.fit_callbacks import (
     Checkpoints,
     EpochNumbers,
-    LoaderIdleTime,
     NonFiniteLossError,
     SeededGenerators,
+    StepTimes,
     StopOnNonFiniteLoss,
 )
+from mrcnn.training.history import HistoryFile
+from mrcnn.training.progress import EpochLine, LiveLine, ProgressLine, is_live
+from mrcnn.training.schedules import make_optimizer
 from mrcnn.training.state import restore_state, state_file
+from mrcnn.training.tensorboard_logs import TensorBoardLogs
 from mrcnn.training.training_model import TrainingModel
 
 __all__ = ["LOSS_NAMES", "NonFiniteLossError", "compile_model", "describe_learning_rate", "fit"]
@@ -62,15 +66,7 @@ def compile_model(
     if devices.is_mirrored(model.distribution):
         _check_mirrored(config)
     if optimizer is None:
-        optimizer = keras.optimizers.SGD(
-            learning_rate,
-            momentum=momentum,
-            global_clipnorm=config.GRADIENT_CLIP_NORM,
-            # Keras accepts 2 and more; the average is clipped.
-            gradient_accumulation_steps=(
-                config.ACCUMULATE_STEPS if config.ACCUMULATE_STEPS > 1 else None
-            ),
-        )
+        optimizer = make_optimizer("sgd", config, learning_rate, momentum)
     elif optimizer.built:
         optimizer = type(optimizer).from_config(optimizer.get_config())
     if config.PRECISION == "float16":
@@ -112,6 +108,7 @@ def fit(
     checkpoint_path: str,
     callbacks: Sequence[keras.callbacks.Callback],
     on_checkpoint: Callable[[str, int], None],
+    keep: int | None,
     seed: int | None,
     verbose: int,
 ) -> keras.callbacks.History:
@@ -129,8 +126,9 @@ def fit(
         checkpoint_path: weight file in the log folder, with `{epoch:04d}` in its name.
         callbacks: the user's callbacks.
         on_checkpoint: called with the path of each weight file and the number of epochs finished.
+        keep: number of weight files to keep, see `Checkpoints`.
         seed: seed of the random generators in the layers; None leaves them as they are.
-        verbose: 0 silent, 1 progress bar, 2 a line for each epoch.
+        verbose: 0 silent, 1 a progress line, 2 a line for each epoch.
 
     Returns:
         The Keras `History`.
@@ -143,20 +141,20 @@ def fit(
     os.makedirs(log_dir, exist_ok=True)
     log_folders.remove_leftovers(log_dir)
     compile_model(model, config, learning_rate, config.LEARNING_MOMENTUM, optimizer)
+    if verbose and not tensorboard_logs.is_installed():
+        print(f"{tensorboard_logs.HINT}; training goes on without them.")
     if first_epoch:
         _restore(model, log_dir, first_epoch, verbose)
-    all_callbacks = [
-        EpochNumbers(train_batches, val_batches),
-        StopOnNonFiniteLoss(train_batches),
-        *([] if seed is None else [SeededGenerators(seed)]),
-        LoaderIdleTime(),
-        # Before the user's, as in Matterport's package: callbacks that measure mAP with a second
-        # model load the epoch's weights from `find_last`.
-        Checkpoints(checkpoint_path, on_checkpoint),
-        # What these add to the logs is in TensorBoard too.
-        *callbacks,
-        *_tensorboard(log_dir, verbose),
-    ]
+    line = LiveLine()
+    all_callbacks = _all_callbacks(
+        train_batches,
+        val_batches,
+        Checkpoints(checkpoint_path, on_checkpoint, keep),
+        callbacks,
+        line,
+        seed,
+        verbose,
+    )
     try:
         return model.fit(
             train_batches,
@@ -167,7 +165,7 @@ def fit(
             epochs=last_epoch,
             callbacks=all_callbacks,
             validation_data=val_batches,
-            verbose=verbose,
+            verbose=0,  # the callbacks print
         )
     except Exception as error:
         if _OUT_OF_MEMORY.search(f"{type(error).__name__}: {error}"):
@@ -177,9 +175,42 @@ def fit(
                 batches.raise_failure()
         raise
     finally:
+        line.end()
         for batches in (train_batches, val_batches):
             if batches is not None:
                 batches.stop_threads()
+
+
+def _all_callbacks(
+    train_batches: TrainingBatches,
+    val_batches: TrainingBatches | None,
+    checkpoints: Checkpoints,
+    callbacks: Sequence[keras.callbacks.Callback],
+    line: LiveLine,
+    seed: int | None,
+    verbose: int,
+) -> list[keras.callbacks.Callback]:
+    """Return the user's callbacks among those that every training has; arguments as for `fit`."""
+    folder = checkpoints.folder
+    times = StepTimes(train_batches.batch_size)
+    validation = next((one for one in callbacks if isinstance(one, ValidationAP)), None)
+    best = next((one for one in callbacks if isinstance(one, BestCheckpoint)), None)
+    progress = ProgressLine(line, times, validation) if is_live(verbose) else None
+    return [
+        EpochNumbers(train_batches, val_batches),
+        StopOnNonFiniteLoss(train_batches),
+        *([] if seed is None else [SeededGenerators(seed)]),
+        times,
+        *([] if progress is None else [progress]),
+        # Before the user's, as in Matterport's package: callbacks that measure mAP with a second
+        # model load the epoch's weights from `find_last`.
+        checkpoints,
+        # What these add to the logs is in the files and lines that follow.
+        *callbacks,
+        HistoryFile(folder, times),
+        *([TensorBoardLogs(folder, validation)] if tensorboard_logs.is_installed() else []),
+        *([EpochLine(line, times, validation, best, progress)] if verbose else []),
+    ]
 
 
 def _restore(model: TrainingModel, log_dir: str, epoch: int, verbose: int) -> None:
@@ -261,12 +292,3 @@ def _advice_on_memory(config: Config) -> str:
         f"Or keep USE_MINI_MASK = True (it is {config.USE_MINI_MASK}), train layers='heads', use "
         f"BACKBONE = 'resnet50' (it is {config.BACKBONE!r}), or, on a GPU, PRECISION = 'bfloat16'."
     )
-
-
-def _tensorboard(log_dir: str, verbose: int) -> list[keras.callbacks.Callback]:
-    """Return TensorBoard's callback, for every loss after each epoch, where it can be used."""
-    if keras.backend.backend() != "tensorflow" or not importlib.util.find_spec("tensorboard"):
-        if verbose:
-            print("No TensorBoard logs: they need tensorflow and `pip install tensorboard`.")
-        return []
-    return [keras.callbacks.TensorBoard(log_dir, write_graph=False)]

@@ -354,7 +354,10 @@ def main():
         model.keras_model.save_weights(args.output)
     else:
         description = {"config": config.to_dict(), "class_names": ["BG", *CLASSES]}
-        checkpoints.save_weights(model.keras_model, args.output, dtype="float16")
+        checkpoints.save_weights(
+            model.keras_model, args.output, dtype="float16", metadata=description
+        )
+        # The same beside the file, for versions that do not look into it.
         write_json(os.path.splitext(args.output)[0] + ".json", description)
         print(f"Wrote {args.output}, {os.path.getsize(args.output) / 1e6:.1f} MB")
 

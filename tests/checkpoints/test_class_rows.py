@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from mrcnn.checkpoints import load_class_rows, save_weights
+from mrcnn.checkpoints.class_rows import describe_class_match, match_class_names
 from tests.checkpoints.fakes import small_mask_rcnn, variables
 
 ROWS = {"mrcnn_class_logits": 1, "mrcnn_bbox_fc": 4, "mrcnn_mask": 1}
@@ -27,25 +28,92 @@ def path(tmp_path):
     return tmp_path / "w.h5"
 
 
+MEAN = 2.5  # of classes 1 to 4
+
+
 @pytest.mark.parametrize(
-    ("names", "shared", "rows"),
+    ("names", "known", "rows"),
     [
-        (["BG", "motorcycle"], ["motorcycle"], [0, 2]),
-        (["background", "dog", "helmet", "person"], ["dog", "person"], [0, 4, -1, 1]),
-        (["BG", "Motorcycle", "Cat"], ["Motorcycle", "Cat"], [0, 2, 3]),
-        (STORED, STORED[1:], [0, 1, 2, 3, 4]),
-        (["BG", "helmet"], [], [-1, -1]),
-        (["BG", "BG"], [], [-1, -1]),  # the background is no class of objects
+        (["BG", "motorcycle"], {"motorcycle": "motorcycle"}, [0, 2]),
+        (
+            ["background", "dog", "helmet", "person"],
+            {"dog": "dog", "person": "person"},
+            [0, 4, -1, 1],
+        ),
+        (["BG", "Motorcycle", "Cat"], {"Motorcycle": "motorcycle", "Cat": "cat"}, [0, 2, 3]),
+        (STORED, {name: name for name in STORED[1:]}, [0, 1, 2, 3, 4]),
+        (["BG", "helmet"], {}, [0, -1]),
+        (["BG", "BG"], {}, [0, -1]),  # the background is no class of objects
     ],
 )
-def test_rows_of_shared_classes(path, names, shared, rows):
+def test_rows_of_known_and_of_new_classes(path, names, known, rows):
     model = small_mask_rcnn(num_classes=len(names), fill=-1)
-    assert load_class_rows(model, path, STORED, names) == shared
+    assert load_class_rows(model, path, STORED, names) == known
+    assert list(known) == [name for name in names if name in known]
     for layer, per_class in ROWS.items():
+        new = MEAN if layer in ("mrcnn_mask", "mrcnn_bbox_fc") else -1
+        expected = [new if row == -1 else row for row in rows]
         for name in ("kernel", "bias"):
             value = model.value(layer, name)
-            assert (value == np.repeat(rows, per_class)).all()
+            assert (value == np.repeat(expected, per_class)).all(), layer
     assert (model.value("mrcnn_class_conv1") == -1).all()  # the rest is left alone
+
+
+def test_a_file_without_classes_of_objects(tmp_path):
+    save_weights(numbered(1), tmp_path / "w.h5")
+    model = small_mask_rcnn(num_classes=2, fill=-1)
+    assert load_class_rows(model, tmp_path / "w.h5", ["BG"], ["BG", "cat"]) == {}
+    assert (model.value("mrcnn_mask") == [0, -1]).all()
+
+
+def test_renamed_classes(path):
+    names = ["BG", "Pedestrian", "cat", "kitten"]
+    model = small_mask_rcnn(num_classes=4, fill=-1)
+    rename = {"pedestrian": "PERSON", "kitten": "cat", "cat": "dog"}
+    known = load_class_rows(model, path, STORED, names, rename)
+    assert known == {"Pedestrian": "person", "cat": "dog", "kitten": "cat"}
+    assert (model.value("mrcnn_mask") == [0, 1, 4, 3]).all()
+    assert (model.value("mrcnn_class_logits", "bias") == [0, 1, 4, 3]).all()
+
+
+def test_letter_case_counts_where_it_alone_tells_names_apart():
+    known = match_class_names(["BG", "a", "A", "Straße"], ["BG", "A", "a", "STRASSE"])
+    assert known == {"A": "A", "a": "a", "STRASSE": "Straße"}
+
+
+@pytest.mark.parametrize(
+    ("rename", "message"),
+    [
+        (
+            {"pedestrain": "person"},
+            "rename has 'pedestrain'; it must be a class of the dataset: pedestrian, cat; the "
+            "nearest is 'pedestrian'",
+        ),
+        ({"pedestrian": "Persom"}, "must be a class of the weights: .*; the nearest is 'person'"),
+        ({"BG": "person"}, "rename has 'BG'; it must be a class of the dataset: pedestrian, cat"),
+        ({"cat": "BG"}, "rename has 'BG'; it must be a class of the weights: person, motorcycle"),
+        ({"cat": "\x1b[2J"}, r"rename has '\\x1b\[2J'; .* person, motorcycle, cat, dog$"),
+        ({"": "person"}, "rename has ''; it must be a class of the dataset"),
+    ],
+)
+def test_classes_that_cannot_be_renamed(path, rename, message):
+    model = small_mask_rcnn(num_classes=3, fill=-1)
+    with pytest.raises(ValueError, match=message):
+        load_class_rows(model, path, STORED, ["BG", "pedestrian", "cat"], rename)
+    assert all(variable.assigned == 0 for variable in variables(model).values())
+
+
+def test_the_lines_about_classes():
+    names = ["BG", "cat", "Dog", "pedestrian", "gnu\x1b[2J"]
+    known = {"cat": "cat", "Dog": "dog", "pedestrian": "person"}
+    assert describe_class_match(names, known) == [
+        "known to the weights: cat",
+        "known under another name: Dog (in the weights: dog), pedestrian (in the weights: person)",
+        "new, started from the mean of the others: gnu\\x1b[2J",
+    ]
+    many = ["BG", *(f"n{k}" for k in range(80))]
+    (line,) = describe_class_match(many, {name: name for name in many[1:]})
+    assert line.endswith("n10, n11, ... (80 in all)")
 
 
 @pytest.mark.parametrize(

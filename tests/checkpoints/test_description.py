@@ -2,6 +2,7 @@
 
 import json
 import types
+import warnings
 
 import pytest
 
@@ -82,8 +83,16 @@ def test_the_file_itself_knows_best(weights, tmp_path):
     put_inside(weights, ["BG", "owl", "elk", "emu"], IMAGE_MIN_DIM=128, IMAGE_MAX_DIM=128)
     # A sidecar of an earlier file of this name, and the config.json of another training.
     describe(weights.with_name("config.json"), ["BG", "yak"])
-    found = describe_weights(str(weights))
+    with pytest.warns(UserWarning, match=r"pets.json and .*pets.h5 disagree about IMAGE_"):
+        found = describe_weights(str(weights))
     assert found.class_names == ["BG", "owl", "elk", "emu"]
+    weights.with_suffix(".json").write_text("{")
+    with pytest.warns(UserWarning, match="pets.json is not valid JSON.*; it is ignored, as"):
+        describe_weights(str(weights))
+    weights.with_suffix(".json").unlink()  # config.json is that of a folder: nothing to warn of
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        describe_weights(str(weights))
     assert found.config.IMAGE_SHAPE.tolist() == [128, 128, 3]
     assert found.source == "settings: in the file"
     assert (found.guess, found.epoch, found.held_out) == (None, None, None)
@@ -107,11 +116,16 @@ def test_class_names_beside_settings_inside(weights):
     del content["class_names"]
     save_weights(small_mask_rcnn(num_classes=3), weights, metadata=content)
     place = weights.with_suffix(".json")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # they agree
+        describe_weights(str(weights))
     assert describe_weights(str(weights)).source == f"settings: in the file, names: {place}"
     describe(place, ["BG", "owl"])  # of another number of classes
-    found = describe_weights(str(weights))
+    with pytest.warns(UserWarning, match="disagree about IMAGE_META_SIZE, NUM_CLASSES;"):
+        found = describe_weights(str(weights))
     assert found.class_names == ["BG", "class 1", "class 2"]
-    assert found.guess.startswith(f"{weights} does not contain the class names of its training")
+    assert found.guess.startswith(f"{weights} does not say which class names it was trained")
+    place.unlink()
     describe(weights.with_name("config.json"), ["BG", "owl", "elk"])
     assert describe_weights(str(weights)).class_names == ["BG", "owl", "elk"]
 
@@ -132,18 +146,37 @@ def test_guesses_are_named(weights, monkeypatch):
     weights.with_suffix(".json").unlink()
     monkeypatch.setattr(checkpoints, "verify", lambda path: info(str(path), num_classes=3))
     guess = describe_weights(str(weights)).guess
-    assert f"{weights} does not contain the settings and class names of its training" in guess
-    assert "images of 1024x1024 pixels" in guess and "the class names class 1, class 2." in guess
+    assert guess.startswith(f"{weights} does not say which settings and class names it was trained")
+    assert "1024x1024 pixels" in guess and "the class names class 1, class 2. If" in guess
     assert "--config FILE" in guess
     # The example in the message is one that works.
     example = guess[guess.index('{"config"') :]
     names.with_name("example.json").write_text(example)
     stated = describe_weights(str(weights), names.with_name("example.json"))
     assert (stated.guess, stated.config.IMAGE_MAX_DIM) == (None, 512)
-    assert "class names" not in describe_weights(str(weights), names).guess[:200]
-    names.write_text('{"DETECTION_MIN_CONFIDENCE": 0.5}')
     guess = describe_weights(str(weights), names).guess
-    assert guess.startswith(f"{weights} does not contain the class names of its training")
+    assert guess.startswith(f"{weights} does not say which settings it was trained with")
+    assert "class names class" not in guess
+    names.write_text('{"DETECTION_MIN_CONFIDENCE": 0.5}')
+    assert "which settings and class names" in describe_weights(str(weights), names).guess
+    names.write_text('{"IMAGE_MAX_DIM": 512, "IMAGE_MIN_DIM": 512}')
+    guess = describe_weights(str(weights), names).guess
+    assert guess.startswith(f"{weights} does not say which class names it was trained")
+
+
+@pytest.mark.parametrize(
+    ("name", "num_classes", "names"),
+    [("coco", 81, list(COCO_CLASS_NAMES)), ("Balloon", 2, ["BG", "balloon"])],
+)
+def test_published_weights_are_known_and_not_guessed(
+    tmp_path, monkeypatch, name, num_classes, names
+):
+    path = tmp_path / "w.h5"
+    save_weights(small_mask_rcnn(num_classes=num_classes), path)
+    monkeypatch.setattr("mrcnn.checkpoints.known.resolve_weights", lambda name: str(path))
+    found = describe_weights(name)
+    assert (found.class_names, found.guess) == (names, None)
+    assert describe_weights(str(path)).guess is not None
 
 
 def test_config_option_overrules(weights, tmp_path):

@@ -4,6 +4,7 @@ import json
 import time
 
 import h5py
+import numpy as np
 import pytest
 
 from mrcnn.checkpoints import HeldOut, save_weights, verify
@@ -27,9 +28,10 @@ def split(data, folder, numbers):
 
 
 def test_ids_find_the_images_in_a_dataset_that_changed(tmp_path):
-    data = dataset(("a", "a.png"), ("b", "b.png"), ("c", "c.png"), (7, "d.png"))
+    data = dataset(("a", "a.png"), ("b", "b.png"), ("c", "c.png"), (np.int64(7), "d.png"))
     record = split(data, tmp_path, [1, 3])
     assert (record.ids, record.identified_by) == (("b", 7), "id")
+    json.dumps(record.to_dict())
     assert (record.dataset, record.path) == (str(tmp_path), str(tmp_path))
     changed = dataset((7, "z.png"), ("new", "n.png"), ("7", "s.png"), ("b", "moved/b.png"))
     assert record.numbers_in(changed) == [0, 3]

@@ -4,6 +4,7 @@ from mrcnn.checkpoints.names import (
     expects_weights,
     from_keras_applications,
     from_keras_squeezenet,
+    is_keras_resnet,
     is_keras_squeezenet,
     matterport_layer_names,
 )
@@ -91,3 +92,32 @@ def test_from_keras_squeezenet():
     assert from_keras_squeezenet("fire9/relu_expand3x3") == "fire9/relu_expand3x3"
     assert is_keras_squeezenet(["conv1", "fire2/squeeze1x1"])
     assert not is_keras_squeezenet(["squeeze_conv1", "fire2_squeeze1x1"])  # files of our own
+
+
+@pytest.mark.parametrize(
+    "names, expected",
+    [
+        (["conv1_conv", "conv1_bn", "conv2_block1_1_conv"], True),  # ResNet-50
+        (["conv1_conv", "conv2_block1_preact_bn", "conv2_block1_1_conv"], False),  # ResNet-50 V2
+        (["conv1_conv", "conv1_bn", "conv2_block1_1_conv", "pool2_bn"], False),  # DenseNet
+        (["conv1", "bn_conv1"], False),
+    ],
+)
+def test_is_keras_resnet(names, expected):
+    assert is_keras_resnet(names) == expected
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("nano1_conv", "nano2_entry", "nano5_block3_conv2", "nano_pan4", "nano_head3_out"),
+        *("lite1_stem_bn", "lite1_block1_depthwise_conv", "lite4_block6_project_bn"),
+    ],
+)
+def test_small_backbones_hold_weights(name):
+    assert expects_weights(name)
+
+
+@pytest.mark.parametrize("name", ["nano1_pool", "nano5_out", "nano_pixels", "lite4_block2_add"])
+def test_layers_of_small_backbones_without_weights(name):
+    assert not expects_weights(name)

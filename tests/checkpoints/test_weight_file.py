@@ -48,6 +48,31 @@ def test_backbones(tmp_path, backbone):
     assert verify(tmp_path / "w.h5").backbone == backbone
 
 
+@pytest.mark.parametrize(
+    "layers, backbone",
+    [
+        (["nano1_conv", "nano5_entry"], "nanodet"),
+        (["nano1_conv", "nano5_entry", "nano_pan3"], "nanodet_pan"),
+        (["lite1_stem_conv", "lite5_block5_project_conv"], "efficientnet_lite0"),
+    ],
+)
+def test_small_backbones(tmp_path, layers, backbone):
+    save_weights(FakeModel([conv(name, (3, 3, 3, 2)) for name in layers]), tmp_path / "w.h5")
+    info = verify(tmp_path / "w.h5")
+    assert info.config_settings() == {"BACKBONE": backbone, "IMAGE_CHANNEL_COUNT": 3}
+
+
+@pytest.mark.parametrize("backbone", ["mobilenet_v2", "resnet50v2", "convnext_tiny"])
+def test_networks_of_keras_applications(tmp_path, backbone):
+    """They are recognized by a layer without weights: their own names differ in number only."""
+    layers = [FakeLayer(f"{backbone}_pixels"), conv("conv1_conv", (3, 3, 3, 2))]
+    layers.append(conv("conv2_block1_preact_bn", (3,)))
+    save_weights(FakeModel(layers), tmp_path / "w.h5")
+    info = verify(tmp_path / "w.h5")
+    assert info.config_settings() == {"BACKBONE": backbone}
+    assert [name for name, _ in info.layers] == ["conv1_conv", "conv2_block1_preact_bn"]
+
+
 def test_another_network_is_described_not_refused(tmp_path):
     save_weights(FakeModel([conv("block1_conv1", (3, 3, 3, 2))]), tmp_path / "vgg.h5")
     info = verify(tmp_path / "vgg.h5")

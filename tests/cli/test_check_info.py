@@ -7,7 +7,10 @@ import h5py
 import numpy as np
 import pytest
 
+from mrcnn.checkpoints import HeldOut, save_weights
 from mrcnn.checkpoints.known import resolve_weights
+from mrcnn.config import Config
+from tests.checkpoints.fakes import FakeModel, conv, small_mask_rcnn
 
 
 @pytest.fixture
@@ -36,7 +39,7 @@ def test_check_looks_at_every_part(run, via_folder, tmp_path):
     code, out, err = run("check", via_folder, "--json", tmp_path / "x" / "report.json")
     assert (code, err) == (0, "")
     assert f"{via_folder} (train)\n2 images" in out
-    assert f"{via_folder} (val)\n1 images" in out
+    assert f"{via_folder} (val)\n1 image" in out
     findings = json.loads((tmp_path / "x" / "report.json").read_text())
     assert findings["train"]["summary"]["num_instances"] == 2
     assert findings["val"]["check"]["ok"] is True
@@ -76,6 +79,13 @@ def test_info_of_a_refiner_says_what_it_is(run):
     assert err == f"mrcnn: error: {path} is a mask refiner: it is for --refine, not for weights\n"
 
 
+def test_the_name_of_a_refiner_is_no_weight_file(run):
+    code, _, err = run("info", "Motorcycle")
+    assert code == 2
+    assert "motorcycle is the name of a mask refiner" in err
+    assert "use it as --refine motorcycle, together with --weights small" in err
+
+
 def test_info_counts_classes_as_the_other_commands_do(run):
     _, out, _ = run("info", "small")
     rows = dict(line.split(maxsplit=1) for line in out.splitlines())
@@ -97,10 +107,14 @@ def test_info_of_a_trained_model(run, trained):
 
 
 def test_info_as_json_with_layers(run, trained):
-    _, out, _ = run("info", trained, "--json", "--layers")
+    _, out, err = run("info", trained, "--json", "--layers")
     content = json.loads(out)
+    assert err.startswith(f"mrcnn: note: {trained} does not say which settings and class names it ")
+    assert err.count("\n") == 1 and err.strip().endswith(content["guess"])
     assert content["backbone"] == "resnet50"
-    assert content["class_names"] == "class 1, class 2, class 3"
+    assert content["class_names"] == ["BG", "class 1", "class 2", "class 3"]
+    assert (content["num_classes"], content["image_size"]) == (4, [1024, 1024])
+    assert (content["size_bytes"], content["complete"]) == (trained.stat().st_size, True)
     with h5py.File(trained) as file:
         stored = file["conv1/conv1/kernel:0"].shape
     assert tuple(content["layers"]["conv1"]["kernel"]) == stored
@@ -111,3 +125,48 @@ def test_info_of_a_backbone(run, shared_dir):
     code, out, _ = run("info", path)
     assert code == 0
     assert "no, it can start a training" in out
+    content = json.loads(run("info", path, "--json")[1])
+    assert (content["complete"], content["num_classes"], content["config"]) == (False, None, None)
+
+
+def test_info_of_a_file_that_describes_itself(run, tmp_path):
+    config = Config()
+    config.NUM_CLASSES, config.BACKBONE, config.DETECTION_MIN_CONFIDENCE = 3, "resnet50", 0.25
+    config.NAME = "pets"
+    record = HeldOut("data", "/x/data", None, "train", 0.2, ("a.jpg", 7, "\x1b[2J", "d", "e"))
+    description = {
+        "config": config.to_dict(),
+        "class_names": ["BG", "cat", "dog"],
+        "epoch": 12,
+        "held_out": record.to_dict(),
+    }
+    path = tmp_path / "w.h5"
+    save_weights(small_mask_rcnn(num_classes=3), path, metadata=description)
+    code, out, err = run("info", path)
+    assert (code, err) == (0, "")
+    rows = dict(line.split("  ", 1) for line in out.splitlines())
+    rows = {key: value.strip() for key, value in rows.items()}
+    assert rows["class names"] == "cat, dog"
+    assert rows["settings"] == "in the file"
+    assert rows["minimum confidence"] == "0.25"
+    assert rows["trained"] == "12 epochs"
+    assert rows["held out"] == "5 images of data, part train (20%): a.jpg, 7, \\x1b[2J, d, ..."
+    content = json.loads(run("info", path, "--json")[1])
+    assert {key: content[key] for key in ("epoch", "held_out", "config", "guess")} == {
+        "epoch": 12,
+        "held_out": record.to_dict(),
+        "config": config.to_dict(),
+        "guess": None,
+    }
+
+
+def test_info_shows_what_a_network_of_another_design_says(run, tmp_path):
+    description = {
+        "config": {"NUM_CLASSES": 3, "BACKBONE": "mine"},
+        "class_names": ["BG", "a", "b"],
+    }
+    path = tmp_path / "w.h5"
+    save_weights(FakeModel([conv("my_conv", (3, 3, 3, 2))]), path, metadata=description)
+    code, out, _ = run("info", path)
+    assert code == 0
+    assert "class names  a, b\n" in out and "settings     in the file\n" in out

@@ -91,7 +91,7 @@ def test_a_broken_part_does_not_end_check(run, tmp_path, monkeypatch):
     code, out, err = run("check", tmp_path / "data", "--json", findings)
     assert (code, err) == (1, "")
     assert "(train)\nerror: via_region_data.json: not valid JSON\n" in out
-    assert "(val)\n1 images" in out
+    assert "(val)\n1 image" in out
     content = json.loads(findings.read_text())
     assert content["train"] == {"error": "via_region_data.json: not valid JSON"}
     assert content["val"]["check"]["ok"] is True
@@ -152,7 +152,7 @@ def crowd_file(folder, flags):
     [
         ([1], "no instance to learn from: 1 of 1 are crowds"),
         ([1, 1, 1], "no instance to learn from: 3 of 3 are crowds"),
-        ([], "no instance to learn from: none of 1 images has one"),
+        ([], "no instance to learn from: none of 1 image has one"),
         ([1, 0], None),
     ],
 )

@@ -40,7 +40,12 @@ def test_demo_writes_what_detect_writes(run, fake_model, weights, library, monke
     assert "not found: motorcycle_left.png" in out
     assert "Results  demo_output" in out
     written = sorted(path.name for path in Path("demo_output").iterdir())
-    assert written == ["detections.json", "motorcycle_right.jpg"]
+    assert written == [
+        "detections.json",
+        "detections.jsonl",
+        "images.json",
+        "motorcycle_right.jpg",
+    ]
     entries = json.loads(Path("demo_output/detections.json").read_text())
     assert [e["file_name"] for e in entries] == ["motorcycle_right.png"] * 2
 

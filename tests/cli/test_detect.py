@@ -1,15 +1,22 @@
 """`mrcnn detect` with a fake model: files, messages and exit codes."""
 
 import csv
+import io
 import json
+import os
 import signal
 
 import cv2
+import h5py
 import numpy as np
 import pytest
 
 from mrcnn.cli import signals
-from mrcnn.cli.detect import class_numbers
+from mrcnn.detection.files import class_numbers
+from mrcnn.detection.video import VideoWriter
+
+# What every run writes, beside the files of single images.
+FILES = ["detections.json", "detections.jsonl", "images.json"]
 
 
 def read_json(path):
@@ -20,13 +27,13 @@ def test_a_folder_with_a_broken_image(run, fake_model, weights, photos, tmp_path
     output = tmp_path / "out"
     code, out, err = run("detect", photos, "--weights", weights, "--output", output)
     assert code == 1
-    assert sorted(p.name for p in output.iterdir()) == ["a.jpg", "c.jpg", "detections.json"]
+    assert sorted(p.name for p in output.iterdir()) == ["a.jpg", "c.jpg", *FILES]
     lines = out.splitlines()
     assert lines[1].startswith("[1/3] a.jpg  60x40  cat 1, dog 1  ")
     assert lines[2].startswith("[2/3] b.jpg  failed: not an image that can be decoded")
     assert lines[3].startswith("[3/3] c.png  32x32  cat 1, dog 1  ")
     assert "2 images, 4 objects in 2 of them" in lines
-    assert f"Results  {output}  (detections.json)" in lines
+    assert f"Results  {output}  (detections.json, images.json)" in lines
     assert err.startswith("1 of 3 images failed:\n")
     assert f"  {photos / 'b.jpg'}: not an image that can be decoded" in err
     entries = read_json(output / "detections.json")
@@ -68,7 +75,7 @@ def test_options_reach_the_model_and_the_files(run, fake_model, weights, photos,
     assert fake_model.built[0].options == options
     assert fake_model.built[0].config.DETECTION_MIN_CONFIDENCE == 0.25
     assert "60x40  dog 1  " in out
-    assert sorted(p.name for p in output.iterdir()) == ["detections.csv", "detections.json"]
+    assert sorted(p.name for p in output.iterdir()) == ["detections.csv", *FILES]
     (entry,) = read_json(output / "detections.json")
     assert entry["category_name"] == "dog"
     assert isinstance(entry["segmentation"], list)
@@ -109,15 +116,16 @@ def test_an_interrupted_run_says_where_its_results_are(
     monkeypatch.setattr(signals, "stop_if_asked", stop)
     code, out, err = run("detect", photos, "--weights", weights, "--output", tmp_path)
     assert code == 130
-    assert out.splitlines()[-1] == f"Results so far  {tmp_path}  (detections.json)"
+    assert out.splitlines()[-1] == f"Results so far  {tmp_path}  (detections.json, images.json)"
     assert err == "mrcnn: stopped by SIGINT\n"
-    assert {e["file_name"] for e in read_json(tmp_path / "detections.json")} == {"a.jpg"}
+    found = {e["file_name"] for e in read_json(tmp_path / "detections.json")}
+    assert "a.jpg" in found  # c.png as well, if the model was fast
 
 
-@pytest.mark.parametrize("word", ["--no-draw", "--no-pictures"])
+@pytest.mark.parametrize("word", ["--no-draw", "--no-pictures", "--no-images"])
 def test_drawing_can_be_left_out(run, fake_model, weights, photos, tmp_path, word):
     run("detect", photos / "a.jpg", "--weights", weights, "--output", tmp_path / "out", word)
-    assert [p.name for p in (tmp_path / "out").iterdir()] == ["detections.json"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == FILES
 
 
 def test_a_run_without_a_readable_image_counts_no_objects(
@@ -194,6 +202,154 @@ def test_class_numbers():
     names = ["BG", "Cat", "hot dog"]
     assert class_numbers("hot dog, cat", names) == [2, 1]
     assert class_numbers(None, names) is None
-    for words in ("", "BG", "bird"):
+    assert class_numbers(["CAT"], names) == [1]
+    for words in ("", "BG", "bird", []):
         with pytest.raises(ValueError, match="classes of the weights: Cat, hot dog"):
             class_numbers(words, names)
+
+
+# ---- output of the command ---------------------------------------------------------------------
+
+
+def test_json_lines_on_stdout_and_messages_on_stderr(run, fake_model, weights, photos, tmp_path):
+    words = ("detect", photos, "--weights", weights, "--output", tmp_path / "out", "--json")
+    code, out, err = run(*words)
+    assert code == 1
+    records = [json.loads(line) for line in out.splitlines()]
+    assert [record["file_name"] for record in records] == ["a.jpg", "b.jpg", "c.png"]
+    assert [len(record.get("objects", ())) for record in records] == [2, 0, 2]
+    assert records[1]["error"].startswith("not an image that can be decoded")
+    assert (
+        records == [json.loads(line) for line in (tmp_path / "out" / "detections.jsonl").open()][1:]
+    )
+    assert "Weights  " in err and "2 images, 4 objects in 2 of them" in err
+    assert out.isascii()
+
+
+def test_quiet(run, fake_model, weights, photos, tmp_path):
+    words = ("--weights", weights, "--output", tmp_path / "out", "--quiet")
+    assert run("detect", photos / "a.jpg", *words) == (0, "", "")
+    code, out, err = run("detect", photos, *words)
+    assert (code, out) == (1, "") and err.startswith("1 of 3 images failed:\n")
+    code, out, err = run("detect", photos / "a.jpg", *words, "--json")
+    assert (code, len(out.splitlines()), err) == (0, 1, "")
+
+
+def test_threads_reach_the_libraries(run, fake_model, weights, photos, tmp_path, monkeypatch):
+    from mrcnn.startup import threads
+
+    for name in threads._VARIABLES:
+        monkeypatch.setenv(name, "5")
+    counts = []
+    monkeypatch.setattr(cv2, "setNumThreads", counts.append)
+    words = ("detect", photos / "a.jpg", "--weights", weights, "--output", tmp_path)
+    assert run(*words)[0] == 0 and counts == []
+    assert run(*words, "--threads", 2)[0] == 0
+    assert counts == [2]
+    assert {os.environ[name] for name in threads._VARIABLES} == {"2"}
+    assert run(*words, "--threads", 0)[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("side", "words", "hints"),
+    [(191, (), 0), (192, (), 1), (640, (), 1), (640, ("--tile", 128), 0)],
+)
+def test_a_hint_at_tiles_for_a_large_image(run, fake_model, weights, tmp_path, side, words, hints):
+    for name in "ab":
+        cv2.imwrite(str(tmp_path / f"{name}.png"), np.zeros((20, side), np.uint8))
+    images = (tmp_path / "a.png", tmp_path / "b.png")
+    code, out, _ = run("detect", *images, "--weights", weights, "--output", tmp_path, *words)
+    found = [line for line in out.splitlines() if line.startswith("Hint")]
+    assert code == 0 and len(found) == hints  # once, not for each image
+    if side == 640:
+        for line in found:
+            assert "a.png is 10 times larger than the network's input" in line
+            assert "fewer than about 160 pixels may be missed. --tile 64 detects them" in line
+
+
+def test_a_run_is_continued(run, fake_model, weights, photos, tmp_path):
+    words = ("--weights", weights, "--output", tmp_path / "out", "--skip-existing")
+    assert run("detect", photos / "a.jpg", *words)[0] == 0
+    code, out, _ = run("detect", photos, *words)
+    assert code == 1
+    assert "Skipped  1 image with a result" in out.splitlines()
+    assert "[1/2] b.jpg  failed: " in out and "[2/2] c.png  32x32  cat 1, dog 1" in out
+    (photos / "b.jpg").unlink()
+    built = len(fake_model.built)
+    (tmp_path / "out" / "detections.json").unlink()  # as after a kill
+    code, out, err = run("detect", photos, *words)
+    assert (code, err, len(fake_model.built)) == (0, "", built)  # there is nothing to load it for
+    assert "Skipped  2 images with a result" in out.splitlines()
+    assert [e["image_id"] for e in read_json(tmp_path / "out" / "detections.json")] == [1, 1, 3, 3]
+
+
+def test_other_weights_and_options_are_not_mixed(run, fake_model, weights, photos, tmp_path):
+    words = ("detect", photos / "a.jpg", "--output", tmp_path / "out", "--skip-existing")
+    assert run(*words, "--weights", weights)[0] == 0
+    for more, message in (
+        (("--min-confidence", 0.2), "DETECTION_MIN_CONFIDENCE was the default and is 0.2"),
+        (("--precision", "int8"), "precision was nothing and is 'int8'"),
+        (("--csv",), "save was 'image,coco,video' and is 'image,coco,csv,video'"),
+    ):
+        code, _, err = run(*words, "--weights", weights, *more)
+        assert code == 2 and message in err and "without skipping existing results" in err
+    with h5py.File(weights, "a") as file:
+        file["trained_further"] = 1
+    code, _, err = run(*words, "--weights", weights)
+    assert code == 2 and "weights was" in err
+    assert len(fake_model.built) == 1
+
+
+def test_a_model_that_cannot_be_built_leaves_the_results_of_before(
+    run, fake_model, weights, photos, tmp_path, monkeypatch
+):
+    words = ("detect", photos / "a.jpg", "--weights", weights, "--output", tmp_path / "out")
+    assert run(*words)[0] == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+
+    def broken(*args, **options):
+        raise ValueError("engine is 'none'; it must be auto, keras or openvino")
+
+    monkeypatch.setattr(fake_model, "from_weights", broken)
+    assert run(*words)[0] == 2
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+
+
+def test_a_list_on_the_standard_input(run, fake_model, weights, photos, tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{photos / 'c.png'}\n{photos / 'a.jpg'}\n"))
+    code, out, _ = run("detect", "-", "--weights", weights, "--output", tmp_path)
+    assert code == 0 and "[1/2] c.png" in out and "[2/2] a.jpg" in out
+
+
+def test_a_video_gets_one_line(run, fake_model, weights, tmp_path):
+    with VideoWriter(tmp_path / "clip.mp4", fps=10) as video:
+        for _ in range(4):
+            video.write(np.zeros((32, 48, 3), np.uint8))
+    words = ("detect", tmp_path / "clip.mp4", "--weights", weights, "--output", tmp_path / "out")
+    code, out, err = run(*words, "--track")
+    assert (code, err) == (0, "")
+    assert "[1/1] clip.mp4  4 frames  cat 4, dog 4" in out.splitlines()
+    assert (tmp_path / "out" / "clip.mp4").exists()
+    assert run(*words, "--no-draw")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["notes.md"], "image is notes.md, whose type is unknown; it must be an image"),
+        (["a.jpg", "--save", "jpeg"], "--save is 'jpeg'; it must name some of image, coco, csv"),
+        (["a.jpg", "--color-by", "track"], "color_by is 'track'; it must be class or instance"),
+        (["list.txt"], "line 1 of list.txt: image is gone.jpg: no such file or folder"),
+        (["77"], "webcam 77; it must be the number of a connected webcam"),
+        (["0", "--skip-existing"], "source is a webcam; it must be a file or an address"),
+    ],
+)
+def test_words_that_are_refused_before_a_model_is_built(
+    run, fake_model, weights, photos, tmp_path, monkeypatch, words, message
+):
+    monkeypatch.chdir(photos)
+    (photos / "notes.md").write_text("# notes")
+    (photos / "list.txt").write_text("gone.jpg\n")
+    code, _, err = run("detect", *words, "--weights", weights, "--output", tmp_path / "out")
+    assert code == 2 and message in err
+    assert fake_model.built == []

@@ -66,7 +66,7 @@ def test_an_unexpected_error_is_named(run, monkeypatch):
     def broken(*_, **__):
         raise KeyError("x")
 
-    monkeypatch.setattr("mrcnn.cli.data.subsets_of", broken)
+    monkeypatch.setattr("mrcnn.datasets.registry.find_dataset", broken)
     code, _, err = run("check", ".", "--subset", "train")
     assert code == 2
     assert err == "mrcnn: error: KeyError: 'x' (run again with --debug to see where)\n"

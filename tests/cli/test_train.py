@@ -1,16 +1,19 @@
 """`mrcnn train` with a fake model: what it starts from, what it is given, what it refuses."""
 
 import json
+import re
 import types
 
-import numpy as np
 import pytest
 
 from mrcnn import checkpoints
 from mrcnn.checkpoints import HeldOut
 from mrcnn.checkpoints.description import CLASS_LAYERS
-from mrcnn.cli.train import experiment_name, last_checkpoint, open_parts
-from mrcnn.training.starting import flip_left_right
+from mrcnn.cli.train import describe_results, experiment_name, last_checkpoint, open_parts
+from mrcnn.cli.train_options import TrainOptions
+from mrcnn.datasets import open_dataset
+from mrcnn.loading.named_augmentation import LIGHT, flip_left_right
+from mrcnn.training.starting import hold_out
 from tests.checkpoints.test_description import info
 from tests.fake_model import describe
 from tests.weight_files import write_weight_file
@@ -43,12 +46,16 @@ def test_from_other_classes_leaves_the_heads_random(run, fake_model, weights):
     held_out = options.pop("held_out")
     assert (held_out.dataset, held_out.format, held_out.val_fraction) == ("10", "shapes", 0.2)
     assert list(held_out.ids) == [info["id"] for info in val.image_info]
+    callbacks = options.pop("custom_callbacks")
     assert options == {
         "augmentation": flip_left_right,
-        "custom_callbacks": None,
+        "optimizer": None,
+        "keep": 1,
         "seed": 5,
-        "verbose": 2,  # the output is no terminal
+        "verbose": 1,
     }
+    assert [type(one).__name__ for one in callbacks] == ["LambdaCallback", "ValidationAP", "str"]
+    assert callbacks[1].image_ids == [0, 1] and callbacks[2] == "best"
     assert "8 images to train on, 2 to validate on, classes: square, circle, triangle" in out
     assert "Weights and logs are in runs/run" in out
 
@@ -73,7 +80,7 @@ def test_from_nothing(run, fake_model):
     assert model.config.NAME == "my_shapes"
     options = model.trained[0][-1]
     assert options["augmentation"] is None
-    assert options["custom_callbacks"] == ["best", "early_stopping"]
+    assert options["custom_callbacks"][2:] == ["best", "early_stopping"]
 
 
 def test_from_a_backbone(run, fake_model, weights, monkeypatch):
@@ -126,15 +133,22 @@ def test_resume_refuses_other_classes_and_nothing(run, fake_model, tmp_path):
     code, _, err = run(*SHAPES, "--resume")
     assert code == 2
     assert "cannot resume" in err
-    assert fake_model.built[0].trained == []
+    assert fake_model.built == []
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["--image-size", 100], "IMAGE_MAX_DIM is 100; it must be a multiple of 64"),
-        (["--augment", "colours"], "--augment is 'colours'; it must be flips or none"),
-        (["--best", "--val-fraction", 0], "need images to validate on"),
+        (["--augment", "colours"], "augmentation is 'colours'; it must be none, flips, light, str"),
+        (["--schedule", "linear"], "--schedule is 'linear'; it must be constant, step or cosine"),
+        (["--optimizer", "lion"], "--optimizer is 'lion'; it must be sgd, adam or adamw"),
+        (["--warmup", 11], "--warmup is 11; it must be at most --epochs, 10"),
+        (["--keep", "0"], "--keep is '0'; it must be a number of at least 1, or all"),
+        (["--keep", "some"], "--keep is 'some'; it must be a number of at least 1, or all"),
+        (["--precision", "int8"], "PRECISION is 'int8'; it must be"),
+        (["--best", "--val-fraction", 0], "--best needs images to validate on; there are none"),
+        (["--early-stopping", "--no-ap"], "--early-stopping needs AP; it must not be given with"),
         (["--backbone", "vgg"], "BACKBONE is 'vgg'; it must be one of"),
     ],
 )
@@ -157,6 +171,55 @@ def test_open_parts_prefers_the_datasets_own_validation_part(tmp_path):
     assert (train.num_images, val.num_images) == (1, 1)
     train, val, _ = open_parts(str(data / "val"), None, None, 0.5)
     assert (train.num_images, val) == (1, None)
+
+
+def test_classes_of_the_weights_are_named(run, fake_model, weights):
+    describe(weights.with_suffix(".json"), ["BG", "Circle", "square", "pyramid"])
+    code, out, _ = run(*SHAPES, "--weights", weights, "--rename", "triangle = Pyramid")
+    assert code == 0
+    assert [line for line in out.splitlines() if line.startswith("Classes")] == [
+        "Classes   known to the weights: square",
+        "Classes   known under another name: circle (in the weights: Circle), triangle (in the "
+        "weights: pyramid)",
+    ]
+    describe(weights.with_suffix(".json"), ["BG", "cat"])
+    assert (
+        "Classes   new, started from the mean of the others: square, circle, triangle"
+        in (run(*SHAPES, "--weights", weights)[1])
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--rename", "circle"], "--rename is 'circle'; it must be NEW=OLD"),
+        (["--rename", "=cat"], "--rename is '=cat'; it must be NEW=OLD"),
+        (["--rename", "circle=cat", "--rename", "circle=dog"], "--rename is 'circle=dog'; it must"),
+        (["--rename", "cirkle=cat"], "rename has 'cirkle'; it must be a class of the dataset"),
+        (["--rename", "circle=cta"], "the weights: cat, dog; the nearest is 'cat'"),
+        (["--rename", "circle=cat", "--weights", "none"], "given with weights without classes"),
+    ],
+)
+def test_renames_that_are_refused(run, fake_model, weights, words, message):
+    code, _, err = run(*SHAPES, "--weights", weights, *words)
+    assert code == 2
+    assert message in err
+    assert fake_model.built == []
+
+
+def test_resume_renames_nothing(run, fake_model, tmp_path):
+    checkpoint(tmp_path / "logs", "shapes20260101T1200", 1)
+    code, _, err = run(*SHAPES, "--resume", "--rename", "circle=square")
+    assert code == 2
+    assert "must not be given when a training is resumed" in err
+
+
+def test_a_split_too_long_to_store_is_made_all_the_same(monkeypatch):
+    data = open_dataset("10", format="shapes")
+    monkeypatch.setattr("mrcnn.files.reading.MAX_JSON_BYTES", 100)
+    with pytest.warns(UserWarning, match="2 images are held out .*; their list is too long"):
+        train, val, record = hold_out(data, 0.2, dataset="10", format="shapes")
+    assert (train.num_images, val.num_images, record) == (8, 2, None)
 
 
 def test_resume_holds_out_the_same_images_of_a_dataset_that_grew(run, fake_model, tmp_path):
@@ -197,19 +260,108 @@ def test_experiment_name(tmp_path, name, dataset, format, expected):
     assert experiment_name(name, dataset, format) == expected
 
 
-def test_flip_mirrors_image_and_masks_together():
-    image = np.arange(12).reshape(2, 2, 3)
-    mask = np.array([[[True], [False]], [[False], [False]]])
+def test_options_of_the_optimization(run, fake_model):
+    code, _, _ = run(
+        *(*SHAPES, "--weights", "none", "--steps", 4, "--epochs", 5, "--schedule", "cosine"),
+        *("--warmup", 1.5, "--optimizer", "adamw", "--accumulate", 2, "--precision", "bfloat16"),
+        *("--no-ap", "--keep", "all", "--augment", "light"),
+    )
+    assert code == 0
+    (model,) = fake_model.built
+    assert (model.config.ACCUMULATE_STEPS, model.config.PRECISION) == (2, "bfloat16")
+    *_, rate, _, _, options = model.trained[0]
+    assert rate.get_config() == {
+        "kind": "cosine",
+        "learning_rate": 0.0001,
+        "total_steps": 20,
+        "warmup_steps": 6,
+    }
+    optimizer = options["optimizer"]
+    assert type(optimizer).__name__ == "AdamW" and optimizer.gradient_accumulation_steps == 2
+    assert optimizer._learning_rate is rate
+    assert options["augmentation"] is LIGHT and options["keep"] is None
+    assert [type(one).__name__ for one in options["custom_callbacks"]] == ["LambdaCallback"]
 
-    class Rng:
-        value = 0.0
 
-        def random(self):
-            return self.value
+def saved_options(folder, **changes):
+    """Write the options of a training as it does itself."""
+    values = TrainOptions(
+        val=None, val_fraction=0.5, layers="4+", epochs=7, steps=3, learning_rate=0.02,
+        schedule="step", warmup=1.0, optimizer="sgd", augment="none", seed=4, ap=True,
+        ap_images=1, early_stopping=False, keep="2",
+    )  # fmt: skip
+    values.save(folder)
+    if changes:
+        path = folder / "training.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
-    flipped, moved = flip_left_right(image, mask, Rng())
-    np.testing.assert_array_equal(flipped, image[:, ::-1])
-    np.testing.assert_array_equal(moved[0, :, 0], [False, True])
-    Rng.value = 0.5
-    assert flip_left_right(image, mask, Rng())[0] is image
-    assert flip_left_right(image, mask)[0].shape == image.shape
+
+def test_the_options_are_saved_when_the_training_begins(run, fake_model, tmp_path):
+    assert run(*SHAPES, "--weights", "none", "--seed", 3, "--warmup", 2)[0] == 0
+    model = fake_model.built[0]
+    model.log_dir = str(tmp_path)  # as it is chosen in the last moment
+    model.trained[0][-1]["custom_callbacks"][0].on_train_begin(None)
+    saved = json.loads((tmp_path / "training.json").read_text())
+    assert (saved["seed"], saved["warmup"], saved["learning_rate"]) == (3, 2.0, 0.001)
+
+
+def test_resume_takes_over_the_options(run, fake_model, tmp_path):
+    path = checkpoint(tmp_path / "logs", "shapes20260101T1200", 2)
+    saved_options(path.parent)
+    assert run(*SHAPES, "--resume", "--layers", "heads")[0] == 0
+    ((train, val, rate, epochs, layers, options),) = fake_model.built[0].trained
+    assert (train.num_images, val.num_images, epochs, layers) == (5, 5, 7, "heads")
+    assert rate.get_config() == {
+        "kind": "step",
+        "learning_rate": 0.02,
+        "total_steps": 21,
+        "warmup_steps": 3,
+    }
+    assert (options["seed"], options["keep"], options["augmentation"]) == (4, 2, None)
+
+
+@pytest.mark.parametrize("finished", [7, 9])
+def test_nothing_left_to_train(run, fake_model, tmp_path, finished):
+    path = checkpoint(tmp_path / "logs", "shapes20260101T1200", finished)
+    saved_options(path.parent)
+    code, out, _ = run(*SHAPES, "--resume")
+    assert code == 0 and fake_model.built == []
+    assert out.startswith(f"Already at epoch {finished} of 7: nothing to do")
+    assert run(*SHAPES, "--resume", "--epochs", 10)[0] == 0
+    assert fake_model.built[0].trained[0][3] == 10
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"epochs": "7"}, "epochs in logs/.*/training.json is '7'; it must be int"),
+        ({"epochs": True}, "epochs in .* is True; it must be int"),
+        ({"ap": 1}, "ap in .* is 1; it must be bool"),
+        ({"seed": 1.5}, r"seed in .* is 1.5; it must be int \| None"),
+        ({"layers": None}, "layers in .* is None; it must be str"),
+        ({"augment": "/x/my.py"}, "--augment is not given; it must be given again: .*/x/my.py"),
+        ({"schedule": "linear"}, "--schedule is 'linear'; it must be constant, step or cosine"),
+    ],
+)
+def test_saved_options_that_were_changed(run, fake_model, tmp_path, changes, message):
+    path = checkpoint(tmp_path / "logs", "shapes20260101T1200", 2)
+    saved_options(path.parent, **changes)
+    code, _, err = run(*SHAPES, "--resume")
+    assert code == 2 and fake_model.built == []
+    assert re.search(message, err)
+
+
+def test_quiet_prints_nothing(run, fake_model):
+    code, out, err = run(*SHAPES, "--weights", "none", "--quiet")
+    assert (code, out, err) == (0, "", "")
+    assert fake_model.built[0].trained[0][-1]["verbose"] == 0
+    code, out, err = run(*SHAPES, "--weights", "none", "--quiet", "--keep", "x")
+    assert (code, out) == (2, "") and "--keep is 'x'" in err
+
+
+def test_the_best_epoch_is_named_in_the_end(tmp_path):
+    (tmp_path / "best.h5.json").write_text('{"epoch": 3, "value": 0.31249}')
+    assert describe_results(str(tmp_path)) == (
+        f"Weights and logs are in {tmp_path}\n"
+        "The best weights, best.h5, are those of epoch 3: AP 0.312"
+    )

@@ -429,7 +429,7 @@ def test_labels_without_image_are_named(tmp_path):
     (tmp_path / "labels" / "._c.txt").write_text(LABEL)
     dataset = open_dataset(tmp_path)
     assert [str(p) for p in dataset.findings] == [
-        "warning: 1 annotations left out: these label files have no image (b.txt) [left_out]"
+        "warning: 1 annotation left out: these label files have no image (b.txt) [left_out]"
     ]
 
 

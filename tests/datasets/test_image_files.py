@@ -488,3 +488,34 @@ def test_address(tmp_path, monkeypatch):
         server.shutdown()
         thread.join()
     assert image_files.read_image_size(url) == (8, 10)  # from the copy
+
+
+@pytest.mark.parametrize("image_format", ["PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF"])
+def test_inspected_images_have_the_size_of_decoded_ones(tmp_path, image_format):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by 90 degrees
+    options = {"exif": exif} if image_format in ("PNG", "JPEG", "WEBP", "TIFF") else {}
+    noise = np.random.default_rng(0).integers(0, 255, (20, 30, 3), np.uint8)
+    digests = []
+    for name in ("a", "b"):
+        path = tmp_path / f"{name}.{image_format.lower()}"
+        Image.fromarray(noise).save(path, image_format, **options)
+        for follow in (False, True):
+            size, digest = image_files.inspect_image(path, follow)
+            assert size == image_files.read_image(path, follow).shape[:2]
+            digests.append(digest)
+    assert len(set(digests)) == 1
+    other = tmp_path / f"c.{image_format.lower()}"
+    Image.fromarray(noise[::-1]).save(other, image_format, **options)
+    assert image_files.inspect_image(other)[1] != digests[0]
+
+
+def test_inspected_images_that_are_too_large_or_missing(tmp_path):
+    path = tmp_path / "a.png"
+    Image.new("RGB", (30, 20)).save(path)
+    with pytest.raises(ValueError, match="30 x 20 pixels"):
+        image_files.inspect_image(path, max_pixels=599)
+    with pytest.raises(FileNotFoundError):
+        image_files.inspect_image(tmp_path / "gone.png")
+    with pytest.raises(ValueError, match="a folder"):
+        image_files.inspect_image(tmp_path)

@@ -364,12 +364,12 @@ NOTHING = {
         one_coco(annotation(1, iscrowd=1), annotation(2, segmentation=OUTSIDE)),
         "1 of 2 are crowds and 1 of 2 have no pixel",
     ),
-    "other images' annotations": (one_coco(annotation(image_id=7)), "none of 1 images has one"),
-    "lines": (one_labelme(lm_shape(shape_type="line")), "none of 1 images has one"),
-    "two points": (one_labelme(lm_shape(points=[[1, 1], [2, 2]])), "none of 1 images has one"),
+    "other images' annotations": (one_coco(annotation(image_id=7)), "none of 1 image has one"),
+    "lines": (one_labelme(lm_shape(shape_type="line")), "none of 1 image has one"),
+    "two points": (one_labelme(lm_shape(points=[[1, 1], [2, 2]])), "none of 1 image has one"),
     "VIA: two points": (
         one_via({"name": "polygon", "all_points_x": [1, 2], "all_points_y": [1, 2]}),
-        "none of 1 images has one",
+        "none of 1 image has one",
     ),
 }
 
@@ -481,7 +481,7 @@ def test_several_via_files_in_a_folder(tmp_path):
         ("b.png", str(tmp_path / "two.json")),
     ]
     assert [dataset.load_mask(number)[1].tolist() for number in (0, 1)] == [[1], [2]]
-    assert "1 annotation files left out" in str(dataset.check())
+    assert "1 annotation file left out" in str(dataset.check())
     assert "one.json" in str(dataset.check())
     write_files(tmp_path, {"via_region_data.json": via()})
     assert open_dataset(tmp_path).num_images == 1

@@ -155,4 +155,4 @@ def test_kangaroos(data_dir):
     masks, _ = dataset.load_mask(0)
     assert masks.shape == (319, 450, 2)
     np.testing.assert_array_equal(masks[..., 0], box(319, 450, 89, 233, 262, 386))
-    assert dataset.check().problems == []
+    assert [problem.kind for problem in dataset.check().problems] == ["rectangles"]

@@ -232,3 +232,60 @@ def test_stages_work_at_the_same_time():
 
     results = run(map(image, (1, 2, 3)), mold=mold, infer=infer)
     assert [result for _, result in results] == [(1, 1), (2, 2), (3, 3)]
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3])
+def test_the_time_of_each_image_in_each_stage(batch_size):
+    times = {}
+
+    def infer(values):
+        time.sleep(0.03 * len(values))
+        return values
+
+    def note(index, stage, seconds):
+        assert (index, stage) not in times
+        times[index, stage] = seconds
+
+    results = stream(
+        map(image, range(5)),
+        lambda picture, name: 0,
+        infer,
+        lambda value, output: time.sleep(0.02),
+        batch_size=batch_size,
+        ahead=2,
+        errors="raise",
+        on_stage=note,
+    )
+    begun = time.perf_counter()
+    assert len(list(results)) == 5
+    elapsed = time.perf_counter() - begun
+    assert sorted(times) == sorted((i, s) for i in range(5) for s in ("read", "network", "masks"))
+    for (_, stage), seconds in times.items():
+        assert seconds >= {"read": 0, "network": 0.03, "masks": 0.02}[stage]
+    network = [times[index, "network"] for index in range(5)]
+    assert sum(network) <= elapsed  # the images of a batch share its time
+    assert len(set(network[:batch_size])) == 1
+
+
+def test_images_that_fail_have_no_time_in_the_stages_they_did_not_reach():
+    stages = []
+
+    def infer(values):
+        if 2 in values:
+            raise ValueError("two")
+        return values
+
+    results = stream(
+        [image(1), lambda: 1 / 0, image(2)],
+        lambda picture, name: int(picture[0, 0, 0]),
+        infer,
+        lambda value, output: value,
+        batch_size=3,
+        ahead=1,
+        errors="return",
+        on_stage=lambda index, stage, seconds: stages.append((index, stage)),
+    )
+    assert [isinstance(result, Exception) for _, result in results] == [False, True, True]
+    assert sorted(stages) == [
+        *[(0, "masks"), (0, "network"), (0, "read"), (1, "read"), (2, "network"), (2, "read")]
+    ]

@@ -23,6 +23,8 @@ from tests.fake_model import describe, fake_model, run, weights  # noqa: F401
 
 ROOT = Path(__file__).parents[2]
 NUM_KILLS = num_kills(3)
+# What every run of `mrcnn detect` writes, beside the files of single images.
+FILES = ["detections.json", "detections.jsonl", "images.json"]
 IMAGE = cv2.imencode(".png", np.full((40, 60, 3), 90, np.uint8))[1].tobytes()
 
 
@@ -61,12 +63,36 @@ def test_any_file_name_gives_an_image_and_an_entry(run, fake_model, weights, tmp
     code, out, err = run("detect", folder, "--weights", weights, "--output", output, "--csv")
     assert (code, err) == (0, "")
     assert not acts_on_terminal(out)
-    assert len(out.splitlines()) == 11  # the name breaks no line
+    assert len(out.splitlines()) == 12  # the name breaks no line
     entries = read_json(output / "detections.json")
     assert [os.fsencode(entry["file_name"]) for entry in entries] == [name, name]
     (drawn,) = output.glob("*.jpg")
     assert os.fsencode(drawn.name)[:9] == name.replace(b".png", b".jpg")[:9]
     assert cv2.imdecode(np.fromfile(drawn, np.uint8), cv2.IMREAD_COLOR).shape == (40, 60, 3)
+
+
+@pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
+def test_any_file_name_in_every_kind_of_file(run, fake_model, weights, tmp_path, name):
+    pytest.importorskip("pyarrow")
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    with open(os.path.join(os.fsencode(folder), name), "wb") as file:
+        file.write(IMAGE)
+    (tmp_path / "list.txt").write_bytes(os.fsencode(folder))
+    output = tmp_path / "out"
+    words = ("detect", tmp_path / "list.txt", "--weights", weights, "--output", output)
+    kinds = ("--save", "coco,csv,masks,polygons,parquet,image", "--json", "--skip-existing")
+    code, out, err = run(*words, *kinds)
+    assert code == 0 and not acts_on_terminal(out + err)
+    record = json.loads(out)
+    assert os.fsencode(record["file_name"]) == name
+    for kind, number in (("masks", 2), ("polygons", 1), ("", 6)):
+        assert len([path for path in (output / kind).iterdir() if path.is_file()]) == number
+    (polygons,) = (output / "polygons").iterdir()
+    path = output / "polygons" / read_json(polygons)["imagePath"]
+    assert os.path.samefile(path, os.path.join(os.fsencode(folder), name))
+    code, out, _ = run(*words, *kinds)  # the record is recognized
+    assert (code, out) == (0, "")
 
 
 @pytest.mark.parametrize("name", [b"\x1b[2J.jpg", b"\xff.jpg", b"a\nb.jpg"])
@@ -239,7 +265,7 @@ def test_a_full_disk_leaves_no_half_file(weights, tmp_path):
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1, err
     assert "3 of 3 images failed:" in err and "File too large" in err
-    assert [path.name for path in output.iterdir()] == ["detections.json"]
+    assert sorted(path.name for path in output.iterdir()) == FILES
     assert len(read_json(output / "detections.json")) == 6
 
 
@@ -289,6 +315,8 @@ def assert_no_half_files(output):
         if path.suffix == ".jpg":
             data = path.read_bytes()
             assert data.startswith(b"\xff\xd8") and data.endswith(b"\xff\xd9")
+        elif path.suffix == ".jsonl":  # the last line may be cut
+            assert all(json.loads(line) for line in path.read_bytes().split(b"\n")[:-1])
         else:
             read_json(path)
 
@@ -310,9 +338,7 @@ def test_a_signal_leaves_the_results_so_far(weights, tmp_path, number, code):
     entries = read_json(output / "detections.json")
     assert sorted({Path(entry["file_name"]).stem for entry in entries}) == drawn
     assert len(entries) == 2 * len(drawn)
-    assert sorted(path.name for path in output.iterdir() if path.suffix != ".jpg") == [
-        "detections.json"
-    ]
+    assert sorted(path.name for path in output.iterdir() if path.suffix != ".jpg") == FILES
     assert_no_half_files(output)
 
 
@@ -394,6 +420,52 @@ def test_kills_leave_no_half_file_under_a_final_name(weights, tmp_path):
     assert start(*words).wait(60) == 0
     assert len(list(output.glob("image*.jpg"))) == 20
     assert len(read_json(output / "detections.json")) == 40
+
+
+def test_a_killed_run_is_continued_until_every_image_has_one_record(weights, tmp_path):
+    folder, output = make_photos(tmp_path, 30)
+    (folder / "broken.png").write_bytes(b"no image")
+    words = ("detect", folder, "--weights", weights, "--skip-existing", "--output")
+    assert start(*words, tmp_path / "whole").wait(60) == 1
+    chance = random.Random(1)
+    counts = []
+
+    def num_results():
+        log = output / "detections.jsonl"
+        return log.read_bytes().count(b'"width"') if log.exists() else 0
+
+    for _ in range(NUM_KILLS):
+        process = start(*words, output, seconds=0.02)
+        wait_for_line(process, "Weights")
+        time.sleep(chance.uniform(0, 0.5))
+        process.kill()
+        process.communicate(timeout=60)
+        assert_no_half_files(output)
+        counts.append(num_results())
+    assert start(*words, output).wait(60) == 1
+    lines = (output / "detections.jsonl").read_text().splitlines()[1:]
+    names = sorted(json.loads(line)["file_name"] for line in lines)
+    assert names == sorted(path.name for path in folder.iterdir())
+    assert counts == sorted(counts)
+    for name in ("detections.json", "images.json"):
+        assert read_json(output / name) == read_json(tmp_path / "whole" / name)
+
+
+def test_a_full_disk_ends_the_run_and_keeps_the_records(weights, tmp_path):
+    folder, output = make_photos(tmp_path, 40)
+
+    def small_files():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (6000, resource.RLIM_INFINITY))
+
+    words = ("detect", folder, "--weights", weights, "--output", output, "--save", "coco")
+    process = start(*words, setup=small_files)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "File too large" in err and "detections.jsonl" in err
+    lines = (output / "detections.jsonl").read_bytes().split(b"\n")
+    assert lines[-1] == b"" and 3 < len(lines) < 40
+    assert start(*words, "--skip-existing").wait(60) == 0
+    assert len(read_json(output / "detections.json")) == 80
 
 
 def test_killed_evaluations_leave_the_old_files_or_the_new_ones(weights, tmp_path):

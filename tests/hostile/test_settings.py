@@ -7,16 +7,21 @@ nothing large is allocated. `MRCNN_MUTATIONS` sets the number of seeded mutation
 import json
 import os
 import random
+import re
 import time
 import tracemalloc
 import warnings
 
+import h5py
+import numpy as np
 import pytest
 
 from mrcnn.checkpoints import HeldOut, save_weights
 from mrcnn.checkpoints.description import describe_weights, read_description
 from mrcnn.config import Config
 from mrcnn.config_rules import find_problems
+from mrcnn.files.names import printable
+from mrcnn.training.starting import find_starting_point
 from tests.checkpoints.fakes import small_mask_rcnn
 from tests.counts import num_mutations
 from tests.weight_files import write_weight_file
@@ -47,9 +52,10 @@ def sound():
     return {"config": config.to_dict(), "class_names": ["BG", "a", "b"]}
 
 
-def describe(path, text):
+def describe(path, text=None):
     """The error, or None for settings that keep the rules; bounded in time and memory."""
-    path.with_suffix(".json").write_bytes(text)
+    if text is not None:
+        path.with_suffix(".json").write_bytes(text)
     began = time.process_time()
     tracemalloc.start()
     try:
@@ -98,6 +104,17 @@ def test_mutated_settings(path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert describe(path, json.dumps(sound()).encode()) is None
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_mutated_settings_inside_the_file(path):
+    refused = 0
+    for seed in range(COUNT // 3):
+        text = np.frombuffer(mutated(random.Random(seed)), np.uint8)
+        with h5py.File(path, "w") as file:
+            file.create_dataset("mrcnn_metadata", data=text)
+        refused += describe(path) is not None
+    assert COUNT / 12 < refused < COUNT / 3
 
 
 @pytest.mark.parametrize(
@@ -165,18 +182,26 @@ def test_class_names_reach_the_caller_without_escape_codes(path):
     assert describe_weights(str(path)).class_names[1] == "\\x1b[2Jcat\\u202e"
 
 
-def test_unknown_settings_of_a_given_file_are_named(path, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("RPN_NMS_TRESHOLD", ", such as RPN_NMS_THRESHOLD"),
+        ("learning_rate", ", such as LEARNING_RATE"),
+        ("MIN_CONFIDENCE", ", such as DETECTION_MIN_CONFIDENCE"),
+        ("x", ""),
+        ("\x1b[2J", ""),
+    ],
+)
+def test_an_unknown_setting_of_a_given_file_is_an_error(path, tmp_path, name, near):
     path.with_suffix(".json").write_text(json.dumps(sound()))
     mine = tmp_path / "mine.json"
-    mine.write_text('{"CONFIDENCE": 0.5, "RPN_NMS_TRESHOLD": 0.6}')
-    with pytest.warns(UserWarning) as warned:
+    mine.write_text(json.dumps({"RPN_NMS_THRESHOLD": 0.6, name: 0.6}))
+    message = f"mine.json has the entry {printable(name)!r}; it must be the name of a setting{near}"
+    for weights in (str(path), "none"):
+        with pytest.raises(ValueError, match=re.escape(message) + "$"):
+            find_starting_point(weights, config_path=mine)
+    with pytest.raises(ValueError, match=re.escape(message) + "$"):
         describe_weights(str(path), mine)
-    texts = sorted(str(warning.message) for warning in warned)
-    assert texts[0].endswith("mine.json has entries that are no settings: CONFIDENCE")
-    assert (
-        texts[1].startswith("RPN_NMS_TRESHOLD is not a setting") and "RPN_NMS_THRESHOLD" in texts[1]
-    )
-    assert {warning.filename for warning in warned} == {__file__}
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,19 @@ import keras
 import numpy as np
 import pytest
 
-from mrcnn.layers.backbones import backbone_graph, resnet_graph, squeezenet_graph
+from mrcnn.config_rules import BACKBONES
+from mrcnn.layers.backbones import (
+    backbone_graph,
+    efficientnet_lite0_graph,
+    nanodet_graph,
+    nanodet_pan_graph,
+    resnet_graph,
+    squeezenet_graph,
+)
+from mrcnn.layers.backbones.nanodet import BilinearDoubleSides, NanoDetEvidence, PadEdges
 from mrcnn.layers.fpn import DoubleSides, fpn_graph
 from mrcnn.layers.rpn import build_rpn_model
-from tests.tiny import tiny_backbone, tiny_config
+from tests.tiny import randomize, tiny_backbone, tiny_config
 
 
 def image():
@@ -46,6 +55,87 @@ def test_squeezenet():
     expected = [(32, 48, 64), (32, 48, 128), (16, 24, 256), (8, 12, 512), (4, 6, 512)]
     assert shapes(squeezenet_graph(image())) == expected
     assert shapes(backbone_graph(image(), tiny_config(BACKBONE="squeezenet"))) == expected[1:]
+
+
+@pytest.mark.parametrize(
+    "build, channels",
+    [
+        (nanodet_graph, (32, 64, 128, 256, 512)),
+        (nanodet_pan_graph, (32, 64, 340, 468, 724)),
+        (efficientnet_lite0_graph, (16, 24, 40, 112, 320)),
+    ],
+)
+def test_small_backbones(build, channels):
+    first = (64, 96) if build is efficientnet_lite0_graph else (32, 48)
+    sides = [first, (32, 48), (16, 24), (8, 12), (4, 6)]
+    assert shapes(build(image())) == [(*side, width) for side, width in zip(sides, channels)]
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_every_name_builds(name):
+    stages = backbone_graph(image(), tiny_config(BACKBONE=name))
+    assert [stage.shape[1:3] for stage in stages] == [(32, 48), (16, 24), (8, 12), (4, 6)]
+
+
+def features(name, mean_pixel, pixels):
+    inputs = keras.Input((None, None, pixels.shape[-1]))
+    config = tiny_config(BACKBONE=name, MEAN_PIXEL=np.array(mean_pixel), TRAIN_BN=False)
+    model = keras.Model(inputs, backbone_graph(inputs, config))
+    randomize(model)
+    return [keras.ops.convert_to_numpy(x) for x in model(pixels - np.array(mean_pixel))]
+
+
+@pytest.mark.parametrize("name", ["nanodet_pan", "efficientnet_lite0", "mobilenet_v2"])
+def test_features_do_not_depend_on_the_mean_pixel(name):
+    pixels = np.random.RandomState(0).randint(0, 256, (1, 64, 64, 3)).astype(np.float32)
+    some = features(name, [123.7, 116.8, 103.9], pixels)
+    others = features(name, [0.0, 0.0, 50.0], pixels)
+    for stage, other in zip(some, others):
+        np.testing.assert_allclose(stage, other, atol=2e-5 * np.abs(stage).max())
+
+
+@pytest.mark.parametrize("name", ["nanodet", "efficientnet_lite0"])
+@pytest.mark.parametrize("channels", [1, 4])
+def test_images_of_other_channels(name, channels):
+    pixels = np.ones((1, 64, 64, channels), np.float32)
+    assert features(name, [0.0] * channels, pixels)[0].shape[:3] == (1, 16, 16)
+
+
+def moving_means(train_bn):
+    inputs = keras.Input((64, 64, 3))
+    model = keras.Model(inputs, efficientnet_lite0_graph(inputs, train_bn=train_bn))
+    model(np.full((2, 64, 64, 3), 50.0, np.float32), training=True)
+    return [np.asarray(w).any() for w in model.weights if w.name == "moving_mean"]
+
+
+def test_batch_statistics_are_frozen():
+    assert not any(moving_means(False)) and any(moving_means(None))
+
+
+def test_padded_edges_make_the_maximum_of_pytorch():
+    x = np.array([[-5, -4, -8, -9], [-1, -2, -7, -6]] * 2, np.float32)
+    padded = PadEdges()(x[None, ..., None])
+    maxima = keras.layers.MaxPooling2D(3, 2)(padded)
+    assert keras.ops.convert_to_numpy(maxima)[0, ..., 0].tolist() == [[-1, -2], [-1, -2]]
+    assert PadEdges()(keras.Input((None, 4, 5))).shape == (None, None, 6, 5)
+
+
+def test_bilinear_doubling():
+    x = np.array([[0, 4], [8, 12]], np.float32)[None, ..., None]
+    rows = [[0, 1, 3, 4], [2, 3, 5, 6], [6, 7, 9, 10], [8, 9, 11, 12]]
+    doubled = BilinearDoubleSides()(keras.ops.array(x))
+    assert keras.ops.convert_to_numpy(doubled)[0, ..., 0].tolist() == rows
+    assert BilinearDoubleSides()(keras.Input((None, 4, 5))).shape == (None, None, 8, 5)
+
+
+def test_evidence():
+    raw = np.zeros((1, 1, 1, 124), np.float32)
+    raw[..., :3] = [-9, -4, 1.5]
+    raw[..., 80:91] = [0] * 10 + [50]  # left: surely 10 cells
+    raw[..., 91 + 4] = 50  # top: surely 4 cells
+    out = keras.ops.convert_to_numpy(NanoDetEvidence()(keras.ops.array(raw)))[0, 0, 0]
+    assert out.shape == (84,) and out[:4].tolist() == [0, 0, 5.5, 4]
+    np.testing.assert_allclose(out[80:], [2, 0.8, 1, 1], rtol=1e-6)  # the others: the middle
 
 
 def test_a_function_gets_matterports_arguments():

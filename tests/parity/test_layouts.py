@@ -91,6 +91,13 @@ def test_saved_file_equals_the_recorded_one(read_layout, make_weights, tmp_path)
     save_weights(model, path, matterport_layer_names("resnet50", "inference"))
     assert structure(path) == structure(tmp_path / "expected.h5")
     assert make_weights.fingerprint(path) == make_weights.fingerprint(tmp_path / "expected.h5")
+    # A description adds one array at the root, which `layer_names` does not list.
+    text = {"class_names": ["BG", "ü"]}
+    save_weights(model, path, matterport_layer_names("resnet50", "inference"), metadata=text)
+    described = structure(path)
+    size = len(json.dumps(text))
+    assert described.pop("mrcnn_metadata") == (((size,), "uint8"), {})
+    assert described == structure(tmp_path / "expected.h5")
 
 
 def test_recorded_file_loads_into_the_training_model(read_layout, make_weights, tmp_path):

@@ -4,21 +4,22 @@ import keras
 import pytest
 
 from mrcnn.model import MaskRCNN
-from mrcnn.training import trainer
+from mrcnn.training import history
 from mrcnn.training.training_model import TrainingModel
 from tests.tiny import tiny_config
 
 
 @pytest.fixture
 def eager(monkeypatch):
-    """Run steps without tracing them: a few of them are quicker so."""
+    """Run steps without tracing them, and draw no curves: a few steps are quicker so."""
     compile_model = TrainingModel.compile
     monkeypatch.setattr(
         TrainingModel,
         "compile",
         lambda self, **options: compile_model(self, **{**options, "run_eagerly": True}),
     )
-    monkeypatch.setattr(trainer, "_tensorboard", lambda log_dir, verbose: [])
+    # Half a second for the first curves of a process, more than a step takes.
+    monkeypatch.setattr(history, "draw_curves", lambda rows, path: None)
 
 
 @pytest.fixture

@@ -44,7 +44,7 @@ def run(callback, epochs, learner=None):
 
 def test_metrics_enter_the_logs(capsys):
     learner, dataset = Learner(), cats()
-    callback = cb.ValidationAP(learner, dataset, metric="box_AR100")
+    callback = cb.ValidationAP(learner, dataset, metric="box_AR100", sheet_images=0)
     logs = run(callback, 3, learner)
     # A third of the cats reaches 34 of COCO's 101 recall values, two thirds 67.
     assert [log["val_mask_ap"] for log in logs] == pytest.approx([34 / 101, 67 / 101, 1.0])
@@ -56,7 +56,7 @@ def test_metrics_enter_the_logs(capsys):
 
 
 def test_every_and_the_last_epoch():
-    callback = cb.ValidationAP(Learner(), cats(), every=2, verbose=0)
+    callback = cb.ValidationAP(Learner(), cats(), every=2, verbose=0, sheet_images=0)
     computed = ["val_mask_ap" in logs for logs in run(callback, 5)]
     assert computed == [False, True, False, True, True]
 
@@ -72,6 +72,7 @@ def test_max_images_are_spread_evenly():
     "kwargs, message",
     [
         ({"every": 0}, "every is 0; it must be at least 1"),
+        ({"sheet_images": -1}, "sheet_images is -1; it must be at least 0"),
         ({"max_images": 0}, "max_images is 0; it must be at least 1"),
         ({"metric": "mAP"}, "metric is 'mAP'; it must be one of box_AP"),
         ({"dataset": None}, "dataset is None"),
@@ -80,6 +81,35 @@ def test_max_images_are_spread_evenly():
 def test_bad_arguments(kwargs, message):
     with pytest.raises(ValueError, match=message):
         cb.ValidationAP(**{"model": Learner(), "dataset": cats(), **kwargs})
+
+
+def test_predictions_are_drawn_beside_the_truth(tmp_path):
+    import cv2
+
+    learner, dataset = Learner(), cats()
+    learner.log_dir = str(tmp_path)
+    callback = cb.ValidationAP(learner, dataset, verbose=0, sheet_images=2)
+    run(callback, 2, learner)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        *("validation_0001.jpg", "validation_0002.jpg"),
+    ]
+    assert len(callback.pairs) == 2 and callback.seconds > 0
+    sheet = cv2.imread(str(tmp_path / "validation_0002.jpg"))
+    height, width = callback.pairs[0].shape[:2]
+    assert sheet.shape == (2 * (height + 8), width, 3)
+    # Images 0 and 2: the first cat is found after the first epoch, the last after the third.
+    left, right = callback.pairs[1][26:, : width // 2 - 4], callback.pairs[1][26:, width // 2 + 4 :]
+    assert len(np.unique(left)) == 1 and len(np.unique(right)) > 1
+
+
+def test_a_sheet_that_cannot_be_drawn_ends_no_training(tmp_path, caplog):
+    dataset = cats()
+    learner = Learner()
+    learner.log_dir = str(tmp_path)
+    callback = cb.ValidationAP(learner, dataset, verbose=0)
+    callback.dataset = None
+    callback._write_sheet(1)
+    assert "validation_0001.jpg could not be drawn" in caplog.text
 
 
 class Weights:
@@ -198,7 +228,9 @@ def test_metrics_reach_keras_own_callbacks_and_history(tmp_path):
     keep = keras.callbacks.ModelCheckpoint(
         path, monitor="val_mask_ap", mode="max", save_best_only=True, save_weights_only=True
     )
-    history = Fit({"other": [0, 0]})(Learn(), cb.ValidationAP(learner, cats(), verbose=0), keep)
+    history = Fit({"other": [0, 0]})(
+        Learn(), cb.ValidationAP(learner, cats(), verbose=0, sheet_images=0), keep
+    )
     assert history.history["val_mask_ap"] == pytest.approx([34 / 101, 67 / 101])
     assert sorted(p.name for p in tmp_path.iterdir()) == ["0.34.weights.h5", "0.66.weights.h5"]
 

@@ -3,10 +3,11 @@
 import keras
 import pytest
 
-from mrcnn.layers.backbones import resnet_graph, squeezenet_graph
+from mrcnn.layers.backbones import backbone_graph, resnet_graph, squeezenet_graph
 from mrcnn.layers.fpn import fpn_graph
 from mrcnn.layers.rpn import build_rpn_model
 from mrcnn.training.layer_selection import layer_regex, layers_with_weights, set_trainable
+from tests.tiny import tiny_config
 
 HEADS = [
     *("fpn_c5p5", "fpn_c4p4", "fpn_c3p3", "fpn_c2p2", "fpn_p5", "fpn_p2", "fpn_p3", "fpn_p4"),
@@ -83,6 +84,53 @@ def test_patterns_of_squeezenet(squeezenet, layers, first):
     numbers = {int(name.split("_")[0].removeprefix("fire")) for name in fires}
     assert numbers == set(range(int(first.removeprefix("fire")), 12))
     assert ("squeeze_conv1" in learning(squeezenet)) == (layers == "all")
+
+
+def named(backbone):
+    config = tiny_config(BACKBONE=backbone, TRAIN_BN=False)
+    return network(lambda image: [None, *backbone_graph(image, config)])
+
+
+@pytest.mark.parametrize("backbone, extra", [("nanodet", 0), ("nanodet_pan", 9)])
+def test_patterns_of_nanodet(backbone, extra):
+    model = named(backbone)
+    # Convolutions: 1 in the stem, then 4, 6, 6 and 8 in the stages; 9 in the neck and head.
+    for layers, count in (("heads", 0), ("5+", 8), ("4+", 14), ("3+", 20), ("all", 25)):
+        names = [name for name in set_trainable(model, layers) if name.startswith("nano")]
+        assert len(names) == count + (extra if count else 0)
+        stages = {name[4] for name in names} - {"_"}
+        assert stages == set(
+            {"heads": "", "all": "12345"}.get(layers, "345"["345".find(layers[0]) :])
+        )
+
+
+def test_patterns_of_efficientnet_lite():
+    model = named("efficientnet_lite0")
+    for layers, stages in (
+        ("heads", ""),
+        ("5+", "5"),
+        ("4+", "45"),
+        ("3+", "345"),
+        ("all", "12345"),
+    ):
+        names = [name for name in set_trainable(model, layers) if name.startswith("lite")]
+        assert {name[4] for name in names} == set(stages)
+
+
+def test_stages_of_keras_applications():
+    model = named("mobilenet_v2")
+    expected = {"3+": range(3, 17), "4+": range(6, 17), "5+": range(13, 17), "heads": ()}
+    for layers, blocks in expected.items():
+        selected = set(set_trainable(model, layers))
+        assert set(HEADS) <= selected
+        # Each stage begins within a block: its expansion belongs to the stage before.
+        for block in range(1, 17):
+            assert (f"block_{block}_depthwise" in selected) == (block in blocks)
+            assert (f"block_{block}_expand" in selected) == (
+                block in blocks and block != min(blocks)
+            )
+        assert ("Conv_1" in selected) == bool(blocks)
+    assert learning(model) == selected == set(HEADS)
 
 
 def test_no_match_changes_nothing(resnet):

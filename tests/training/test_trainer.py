@@ -13,8 +13,9 @@ from mrcnn.config_rules import LOSS_NAMES
 from mrcnn.datasets.dataset import Dataset
 from mrcnn.loading import TrainingBatches
 from mrcnn.training import fit_callbacks, state, trainer
+from mrcnn.training.schedules import NamedSchedule, make_optimizer
 from mrcnn.training.training_model import TrainingModel
-from tests.tiny import Squares
+from tests.tiny import Squares, tiny_config
 from tests.training.runs import HEADS, train, velocities
 
 pytestmark = pytest.mark.usefixtures("eager")
@@ -26,7 +27,7 @@ def test_loss_goes_down_on_a_fixed_batch(build):
     history = train(model, epochs=3, layers="all", learning_rate=0.02)
     assert np.isfinite(list(history.values())).all()
     assert history["loss"][-1] < 0.95 * history["loss"][0]
-    assert set(history) == {"loss", "wait", *LOSS_NAMES}
+    assert set(history) == {"loss", "wait", "learning_rate", *LOSS_NAMES}
 
 
 def test_stages_do_not_multiply_the_loss(build):
@@ -116,8 +117,11 @@ def test_heads_on_rois_that_are_not_the_rpns(build):
 def test_files_of_a_training(build, tmp_path):
     model = build()
     train(model, epochs=2)
-    assert sorted(os.listdir(model.log_dir)) == [
-        *("config.json", "mask_rcnn_tiny_0001.h5", "mask_rcnn_tiny_0002.h5"),
+    files = [
+        name for name in sorted(os.listdir(model.log_dir)) if not name.startswith("events.out")
+    ]
+    assert files == [
+        *("config.json", "history.csv", "mask_rcnn_tiny_0001.h5", "mask_rcnn_tiny_0002.h5"),
         "training_state_0002.npz",
     ]
     description = json.loads((tmp_path / model.log_dir / "config.json").read_text())
@@ -152,8 +156,37 @@ def test_resuming_equals_never_stopping(build):
         np.testing.assert_array_equal(a.numpy(), b.numpy())
 
 
+@pytest.mark.parametrize("keep, epochs", [(None, [1, 2, 3]), (1, [3]), (2, [2, 3]), (9, [1, 2, 3])])
+def test_weight_files_that_are_kept(build, keep, epochs):
+    model = build()
+    train(model, epochs=3, keep=keep, val_data=Squares(), custom_callbacks=["best"])
+    files = [name for name in sorted(os.listdir(model.log_dir)) if name.endswith(".h5")]
+    assert files == ["best.h5", *(f"mask_rcnn_tiny_{epoch:04d}.h5" for epoch in epochs)]
+
+
+def test_files_of_other_trainings_are_never_removed(build):
+    other = build()
+    train(other, epochs=2)
+    model = build()
+    model.load_weights(other.find_last(), by_name=True)
+    own = os.path.join(model.log_dir, "mask_rcnn_own_0001.h5")
+    open(own, "w").close()
+    train(model, epochs=4, keep=1)
+    files = [name for name in sorted(os.listdir(model.log_dir)) if name.endswith(".h5")]
+    # The one resumed from, 2, and what was there before; of its own two the last.
+    assert files == ["mask_rcnn_own_0001.h5", *(f"mask_rcnn_tiny_000{i}.h5" for i in (1, 2, 4))]
+
+
 def schedule():
     return keras.optimizers.schedules.CosineDecay(0.05, 10)
+
+
+def warm_cosine():
+    return NamedSchedule("cosine", 0.05, total_steps=2, warmup_steps=1)
+
+
+def adamw():
+    return make_optimizer("adamw", tiny_config(), warm_cosine())
 
 
 @pytest.mark.parametrize(
@@ -162,6 +195,9 @@ def schedule():
         ({"ACCUMULATE_STEPS": 2}, lambda: 0.05, lambda: None),
         ({"PRECISION": "float16"}, lambda: 0.05, lambda: None),
         ({}, schedule, lambda: None),
+        ({}, warm_cosine, lambda: None),
+        ({"ACCUMULATE_STEPS": 2}, warm_cosine, lambda: None),
+        ({}, warm_cosine, adamw),
         ({}, lambda: 0.05, lambda: keras.optimizers.Adam(0.01)),
     ],
 )
@@ -182,7 +218,9 @@ def test_resuming_with_other_optimizers(build, settings, learning_rate, optimize
 def test_nothing_left_to_train(build, capsys, epochs):
     model = build()
     model.epoch = 5
-    with pytest.warns(UserWarning, match=f"epochs is {epochs}; it must be above 5") as caught:
+    with pytest.warns(
+        UserWarning, match=f"already at epoch 5 of {epochs}: nothing to do"
+    ) as caught:
         assert train(model, epochs=epochs, verbose=1) == {}
     assert os.path.basename(caught[0].filename) == "runs.py"  # the line that called `train`
     assert model.epoch == 5
@@ -219,7 +257,7 @@ def test_nan_names_the_images_of_its_own_epoch():
 def test_wait_is_the_share_of_time_without_data(monkeypatch, tells, wait):
     # (begin, batch ready, end) of three steps in an epoch of 20 seconds; the first is compiled.
     steps = [(1, 7, 9), (10, 13, 15), (16, 17, 19)]
-    callback = fit_callbacks.LoaderIdleTime()
+    callback = fit_callbacks.StepTimes()
     callback.set_model(type("Model", (), {})())
     now = {"time": 0}
     monkeypatch.setattr(fit_callbacks.time, "time", lambda: now["time"])
@@ -278,7 +316,7 @@ def test_callbacks_by_name(build):
     history = train(model, val_data=data, custom_callbacks=callbacks)
     assert {"val_mask_ap", "val_box_ap", "val_mask_ap50", "val_loss"} <= set(history)
     assert 0 <= history["val_mask_ap"][0] <= 1
-    assert "best.h5" in os.listdir(model.log_dir)
+    assert {"best.h5", "validation_0001.jpg"} <= set(os.listdir(model.log_dir))
 
 
 @pytest.mark.slow
@@ -389,6 +427,8 @@ def test_bad_input_is_found_before_anything_changes(build):
             r"val_dataset has the classes \['BG', 'dark', 'bright'\]; they must be .* "
             r"\['BG', 'bright', 'dark'\]",
         ),
+        ({"keep": 0}, "keep is 0; it must be at least 1, or None for all"),
+        ({"augmentation": "colors"}, "augmentation is 'colors'; it must be none, flips, light"),
         ({"on_error": "ignore"}, 'on_error is .ignore.; it must be "skip" or "raise"'),
     ):
         with pytest.raises(ValueError, match=words):

@@ -34,6 +34,7 @@ from mrcnn.datasets import image_files
 from mrcnn.datasets.open_images import tables
 from mrcnn.datasets.rasterize import box_mask
 from mrcnn.datasets.reader import DatasetReader, choose_subset
+from mrcnn.files.names import counted
 
 SOURCE = "open_images"
 # Values of `box_only` and `group_of`.
@@ -193,10 +194,10 @@ class OpenImagesDataset(DatasetReader):
             self.add_image(SOURCE, image_id, path, split=split, annotations=known)
         if incomplete:
             logger.warning(
-                "%s: %d images left out, as masks are missing in %s (the first: %s); "
+                "%s: %s left out, as masks are missing in %s (the first: %s); "
                 "`mrcnn download open-images` fetches the missing files",
                 split,
-                len(incomplete),
+                counted(len(incomplete), "image"),
                 masks_dir,
                 next(iter(incomplete.values())),
             )

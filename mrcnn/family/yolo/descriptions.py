@@ -171,6 +171,7 @@ _V2_ANCHORS = tuple(
     )
 )
 
+# The published networks by name.
 NETWORKS = {
     network.name: network
     for network in (

@@ -352,7 +352,7 @@ def test_picture_with_a_missing_mask_is_left_out(folder, caplog):
     with caplog.at_level(logging.WARNING):
         dataset = read(folder, ["Motorcycle", "Car"], box_only="ignore")
     assert [info["id"] for info in dataset.image_info] == [B, C]
-    assert "1 images left out" in caplog.text and "00000002" in caplog.text
+    assert "1 image left out" in caplog.text and "00000002" in caplog.text
     assert [info["id"] for info in read(folder).image_info] == [A, B]
 
 

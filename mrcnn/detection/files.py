@@ -1,0 +1,143 @@
+"""`detect_files`: what `mrcnn detect` does, from Python."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mrcnn.detection.run_options import RunOptions
+from mrcnn.detection.runs import DetectionRun, ImageOutcome
+from mrcnn.detection.sources import find_sources
+
+# Hexadecimal digits of a SHA-256 that tell weights apart.
+DIGEST_LENGTH = 16
+# Settings of the machine and of training.
+_WITHOUT_INFLUENCE = {"GPU_COUNT", "IMAGES_PER_GPU", "BATCH_SIZE", "NAME"}
+
+
+def detect_files(
+    model: Any,
+    sources: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    output: str | os.PathLike[str],
+    *,
+    recursive: bool = False,
+    skip_existing: bool = False,
+    classes: str | Iterable[str] | None = None,
+    class_names: Sequence[str] | None = None,
+    **options: Any,
+) -> Iterator[ImageOutcome]:
+    """Detect on files and write the results, as `mrcnn detect` does.
+
+    Args:
+        model: a `MaskRCNN` for inference.
+        sources: files, folders, patterns, lists, addresses and webcams, or one of them; see
+            `mrcnn.detection.sources.find_sources`.
+        output: folder of the results; it is made.
+        recursive: look in the folders of a folder too.
+        skip_existing: continue the run in `output`: images with a result are skipped.
+        classes: names of the classes to keep, or a text that separates them by commas; None keeps
+            all.
+        class_names: names by class id, the background first; None takes those of the model.
+        **options: `save`, `color_by`, `segmentation`, `tolerance`, `batch_size`, `tile`, `refiner`
+            and `track`; see `RunOptions`.
+
+    Returns:
+        An iterator over the outcomes, one for each image and frame, in order. The images are
+        processed as it is advanced. At its end, or when it is closed, `detections.json` and the
+        other files of all images are written.
+
+    Raises:
+        FileNotFoundError: a source names no file.
+        ValueError: a source is no image, an option has no valid value, a class has no such name, or
+            `output` holds results of other options or weights.
+
+    Example:
+        >>> for outcome in detect_files(model, "photos", "found"):  # doctest: +SKIP
+        ...     print(outcome.path, len(outcome.class_ids))
+    """
+    from mrcnn.refinement.results import open_refiner
+
+    names = class_names if class_names is not None else getattr(model, "class_names", None)
+    if names is None:
+        raise ValueError("class_names is None; it must be given, as the model has none")
+    words = [sources] if isinstance(sources, str | os.PathLike) else list(sources)
+    output = Path(output)
+    found = find_sources([os.fspath(word) for word in words], recursive=recursive, leave_out=output)
+    settings = RunOptions(output, wanted=class_numbers(classes, names), **options)
+    identity = {
+        "weights": weights_digest(model),
+        "settings": changed_settings(model.config),
+        "refine": None if settings.refiner is None else str(settings.refiner),
+    }
+    if settings.refiner is not None:
+        settings = replace(settings, refiner=open_refiner(settings.refiner))
+    output.mkdir(parents=True, exist_ok=True)
+    run = DetectionRun(found, names, settings, identity=identity, skip_existing=skip_existing)
+    return _outcomes_of(run, model)
+
+
+def _outcomes_of(run: DetectionRun, model: Any) -> Iterator[ImageOutcome]:
+    """Yield the outcomes of a run, and write the files of all images at the end."""
+    try:
+        yield from run.process(model)
+    finally:
+        run.close()
+        run.join()
+
+
+def class_numbers(
+    names: str | Iterable[str] | None, class_names: Sequence[str], option: str = "classes"
+) -> list[int] | None:
+    """Return the class ids of names, in any letter case; None for all.
+
+    Args:
+        names: the names, or a text that separates them by commas.
+        class_names: names by class id, the background first.
+        option: what `names` is called in an error.
+
+    Raises:
+        ValueError: the model has no class of that name.
+    """
+    if names is None:
+        return None
+    words = names.split(",") if isinstance(names, str) else list(names)
+    wanted = [word.strip() for word in words if word.strip()]
+    known = {name.lower(): number for number, name in enumerate(class_names) if number}
+    if not wanted or any(name.lower() not in known for name in wanted):
+        raise ValueError(
+            f"{option} is {','.join(words)!r}; it must name classes of the weights: "
+            f"{', '.join(class_names[1:])}"
+        )
+    return [known[name.lower()] for name in wanted]
+
+
+def changed_settings(config: Any) -> dict[str, Any]:
+    """Return the settings that differ from the defaults, as JSON holds them."""
+    from mrcnn.config import Config
+
+    defaults = Config().to_dict()
+    return {
+        name: value
+        for name, value in config.to_dict().items()
+        if name not in _WITHOUT_INFLUENCE and defaults.get(name) != value
+    }
+
+
+def weights_digest(model: Any) -> str | None:
+    """Return a digest of the values of a model's weights; None where it has no Keras model."""
+    import hashlib
+
+    variables = getattr(getattr(model, "keras_model", None), "weights", None)
+    if variables is None:
+        return None
+    from keras import ops
+
+    digest = hashlib.sha256()
+    for variable in variables:
+        digest.update(np.ascontiguousarray(ops.convert_to_numpy(variable.value)).data)
+    return digest.hexdigest()[:DIGEST_LENGTH]

@@ -1,0 +1,163 @@
+"""The entries and files of one image: annotated image, instance ids, outlines."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mrcnn.detection.results import Detections
+from mrcnn.detection.run_options import POLYGON_TOLERANCE, RunOptions
+from mrcnn.detection.sources import Source
+from mrcnn.detection.writers import TRACK_COLUMN, write_masks, write_polygons
+
+# Different enough for the numbers of one frame; after these, colors repeat.
+_TRACK_COLORS = 60
+
+
+def categories(class_names: Sequence[str]) -> list[dict[str, Any]]:
+    """Return `id` and `name` of every class, with COCO's own ids for the classes of COCO."""
+    ids = category_ids(class_names)
+    return [
+        {"id": number if ids is None else ids[number], "name": name}
+        for number, name in enumerate(class_names)
+        if number
+    ]
+
+
+def category_ids(class_names: Sequence[str]) -> Sequence[int] | None:
+    """Return the category ids by class id; None where they are the same."""
+    from mrcnn.checkpoints.coco_names import COCO_CATEGORY_IDS, COCO_CLASS_NAMES
+
+    return COCO_CATEGORY_IDS if tuple(class_names) == COCO_CLASS_NAMES else None
+
+
+class ImageResults:
+    """Makes entries and files of images.
+
+    Args:
+        class_names: names by class id, the background first.
+        options: see `RunOptions`.
+    """
+
+    def __init__(self, class_names: Sequence[str], options: RunOptions) -> None:
+        self.class_names = class_names
+        self.options = options
+        self._category_ids = category_ids(class_names)
+
+    def entries(
+        self,
+        found: Detections,
+        image_id: int,
+        file_name: str,
+        frame: Mapping[str, Any],
+        track_ids: Sequence[int] | None,
+    ) -> list[dict[str, Any]]:
+        """Return the objects of an image in COCO's results format.
+
+        Args:
+            found: N detections.
+            image_id: id of the image.
+            file_name: name of the image or video.
+            frame: `frame` and `seconds` of a frame; empty for an image.
+            track_ids: [N] numbers of the tracks, or None.
+        """
+        options = self.options
+        entries = found.to_coco(
+            image_id,
+            file_name,
+            self.class_names,
+            self._category_ids,
+            options.segmentation,
+            options.tolerance or 0.0,
+        )
+        for i, entry in enumerate(entries):
+            entry |= frame
+            if track_ids is not None:
+                entry[TRACK_COLUMN] = track_ids[i]
+        return entries
+
+    def write(
+        self,
+        source: Source,
+        output: str,
+        image: np.ndarray,
+        found: Detections,
+        entries: Sequence[Mapping[str, Any]],
+        frame: int | None,
+    ) -> np.ndarray | None:
+        """Write the files of one image or frame.
+
+        Args:
+            source: where it came from.
+            output: name of the source's result files, without suffix. Those of frames lie in a
+                folder of this name.
+            image: [height, width, 3] uint8 RGB.
+            found: N detections.
+            entries: what `entries` made of them.
+            frame: number of the frame; None for an image.
+
+        Returns:
+            The annotated frame, if an annotated video is written.
+        """
+        kinds, folder = self.options.kinds_of(source), self.options.output
+        name = output if frame is None else f"{output}/{frame:06}"
+        height, width = image.shape[:2]
+        if "masks" in kinds:
+            write_masks(folder / "masks" / name, found, entries, (height, width))
+        if "polygons" in kinds:
+            path = folder / "polygons" / f"{name}.json"
+            tolerance = self.options.tolerance
+            tolerance = POLYGON_TOLERANCE if tolerance is None else tolerance
+            image_path = _relative(source, path.parent)
+            write_polygons(path, found, entries, (height, width), image_path, tolerance)
+        in_video = frame is not None and "video" in kinds
+        if not in_video and "image" not in kinds:
+            return None
+        return self._draw(folder / f"{name}.jpg", image, found, entries, in_video, "image" in kinds)
+
+    def _draw(
+        self,
+        path: Path,
+        image: np.ndarray,
+        found: Detections,
+        entries: Sequence[Mapping[str, Any]],
+        in_video: bool,
+        in_file: bool,
+    ) -> np.ndarray | None:
+        """Draw the instances into an image file, or return the annotated frame, or both."""
+        from mrcnn.drawing import rendering
+        from mrcnn.drawing.colors import fixed_colors
+
+        options: dict[str, Any] = {"class_names": self.class_names}
+        numbers = [entry[TRACK_COLUMN] for entry in entries if TRACK_COLUMN in entry]
+        if len(numbers) == len(entries) and numbers:
+            options["captions"] = [
+                f"{entry['category_name']} {number}" for entry, number in zip(entries, numbers)
+            ]
+        if self.options.color_by == "track" and "captions" in options:
+            palette = fixed_colors(_TRACK_COLORS)
+            options["colors"] = [palette[(number - 1) % _TRACK_COLORS] for number in numbers]
+        elif self.options.color_by != "track":
+            options["color_by"] = self.options.color_by
+        result = found.to_result()
+        if not in_video:
+            rendering.save_instances(path, image, result, **options)
+            return None
+        drawn = rendering.draw_instances(image, result, **options)
+        if in_file:
+            rendering.write_image(path, drawn)
+        return drawn
+
+
+def _relative(source: Source, folder: Path) -> str:
+    """Return the path of a source's file as seen from a folder; an address as it is."""
+    if not source.is_local:
+        return source.path
+    try:
+        return os.path.relpath(source.path, folder)
+    except ValueError:  # on another drive of Windows
+        return source.place

@@ -1,0 +1,22 @@
+"""The number of threads that the libraries of a process use."""
+
+from __future__ import annotations
+
+import os
+
+# OpenMP, OpenVINO's engine of this package and PyTorch; TensorFlow; the CPU client of JAX.
+_VARIABLES = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "NPROC")
+
+
+def limit_threads(count: int) -> None:
+    """Let the backends, OpenVINO and OpenCV use this number of threads.
+
+    It must be called before the backend is imported, as the libraries read the environment then.
+
+    Args:
+        count: number of threads, at least 1.
+    """
+    import cv2
+
+    os.environ.update(dict.fromkeys(_VARIABLES, str(count)))
+    cv2.setNumThreads(count)

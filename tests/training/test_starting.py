@@ -1,0 +1,59 @@
+"""Where a training starts from: backbones of keras.applications."""
+
+import pytest
+
+from mrcnn.checkpoints import known, save_weights
+from mrcnn.layers.backbones import applications
+from mrcnn.training.starting import find_starting_point, imagenet_weights
+from tests.checkpoints.fakes import FakeLayer, FakeModel, conv
+
+
+@pytest.fixture
+def downloads(tmp_path, monkeypatch):
+    """What Keras was asked for; its files have one layer, as far as we read them here."""
+    asked = []
+
+    def save(name, path):
+        asked.append(name)
+        layers = [FakeLayer(f"{name}_pixels"), conv("Conv1", (3, 3, 3, 2))]
+        save_weights(FakeModel(layers), path)
+
+    monkeypatch.setenv("MRCNN_HOME", str(tmp_path))
+    monkeypatch.setattr(applications, "save_imagenet_weights", save)
+    monkeypatch.setattr(known, "get_imagenet_weights", lambda: "resnet50.h5")
+    return asked
+
+
+def test_imagenet_weights_of_a_backbone(downloads, tmp_path):
+    for _ in range(2):
+        start = find_starting_point("imagenet", backbone="mobilenet_v2")
+    assert downloads == ["mobilenet_v2"]  # once
+    assert start.weights == str(tmp_path / "mobilenet_v2_imagenet_notop.h5")
+    assert (start.config.BACKBONE, start.class_names) == ("mobilenet_v2", None)
+
+
+@pytest.mark.parametrize("backbone", ["resnet50", "resnet101", "nanodet", lambda image: None])
+def test_other_backbones_take_those_of_resnet50(downloads, backbone):
+    assert imagenet_weights(backbone) == "resnet50.h5"
+    assert downloads == []
+
+
+def test_a_file_of_keras_needs_the_name_of_its_network(tmp_path):
+    path = tmp_path / "mobilenet.h5"
+    save_weights(FakeModel([conv("Conv1", (3, 3, 3, 2))]), path)
+    start = find_starting_point(str(path), backbone="mobilenet_v2")
+    assert (start.config.BACKBONE, start.weights) == ("mobilenet_v2", str(path))
+    for backbone in (None, "resnet50"):
+        with pytest.raises(ValueError, match="holds no complete Mask R-CNN"):
+            find_starting_point(str(path), backbone=backbone)
+
+
+def test_keras_cannot_download(tmp_path, monkeypatch):
+    def fail(**_):
+        raise Exception("URL fetch failure")
+
+    monkeypatch.setenv("MRCNN_HOME", str(tmp_path))
+    monkeypatch.setattr(applications.keras.applications, "MobileNetV2", fail)
+    with pytest.raises(OSError, match="cannot fetch the ImageNet weights of mobilenet_v2: URL"):
+        imagenet_weights("mobilenet_v2")
+    assert list(tmp_path.iterdir()) == []
