@@ -144,6 +144,11 @@ class LabelTable:
             ValueError: it is not an image, or a number or color belongs to no class.
         """
         pixels = image_files.read_indices(path)
+        if pixels.dtype.kind not in "bui":
+            raise ValueError(
+                f"{printable(path)} holds {pixels.dtype} values; a label image must hold whole "
+                "numbers"
+            )
         if pixels.ndim == 3 and pixels.shape[2] <= 2:
             pixels = pixels[..., 0]
         if pixels.ndim == 2:

@@ -269,3 +269,15 @@ def test_half_size_camvid_and_isbi(shared_dir):
         shared_dir / "data/isbi2012", classes={0: "membrane", 255: "cell"}
     )
     assert (isbi.num_images, load_label_map(isbi, 3).shape) == (30, (512, 512))
+
+
+@pytest.mark.parametrize("dtype, expected", [(np.uint16, [[0, 1]]), (bool, [[0, 1]])])
+def test_other_depths(tmp_path, dtype, expected):
+    Image.fromarray(np.array([[0, 1]], dtype)).save(tmp_path / "a.png")
+    assert LabelTable(["a", "b"]).read(tmp_path / "a.png").tolist() == expected
+
+
+def test_label_images_hold_whole_numbers(tmp_path):
+    Image.fromarray(np.array([[0, 1.5]], np.float32)).save(tmp_path / "a.tif")
+    with pytest.raises(ValueError, match=r"a.tif holds float32 values; .* whole numbers"):
+        LabelTable(["a", "b"]).read(tmp_path / "a.tif")

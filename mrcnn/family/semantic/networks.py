@@ -30,6 +30,7 @@ class SemanticNetwork:
     scale: float = 1.0
 
 
+# The semantic networks by name.
 NETWORKS = {
     "fcn32s": SemanticNetwork(partial(build_fcn, 32), Frame(32)),
     "fcn16s": SemanticNetwork(partial(build_fcn, 16), Frame(32)),
