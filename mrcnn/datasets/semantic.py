@@ -101,6 +101,9 @@ class LabelTable:
                 "mapping from numbers or colors to names"
             )
         else:
+            twice = [name for name in classes if list(classes).count(name) > 1]
+            if twice:
+                raise ValueError(f"classes has {shown(twice[0])} more than once; it must not")
             values = _numbered(list(classes))
         is_void = {key: str(name).lower() in _VOID_NAMES for key, name in values.items()}
         self.names = list(dict.fromkeys(str(n) for key, n in values.items() if not is_void[key]))
@@ -366,12 +369,12 @@ def median_frequency_weights(dataset: Dataset) -> np.ndarray:
 
 def _find_folders(root: Path, subset: str | None) -> tuple[Path, Path]:
     """Return the folders of images and labels."""
-    tried = [(root, root)]
+    parents = [root]
     if subset is not None:
         if (root / subset).is_dir() and (root / f"{subset}annot").is_dir():
             return root / subset, root / f"{subset}annot"
-        tried = [(root / subset, root / subset), (root, root)]
-    for parent, _ in tried:
+        parents.insert(0, root / subset)
+    for parent in parents:
         images = image_files.first_folder(parent, _IMAGE_FOLDERS)
         labels = image_files.first_folder(parent, _LABEL_FOLDERS)
         if images is None or labels is None:

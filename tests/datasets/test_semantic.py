@@ -105,6 +105,7 @@ def test_labels_of_no_class(tmp_path, classes, pixels, message):
 @pytest.mark.parametrize(
     "classes, message",
     [
+        (["a", "b", "a"], "classes has 'a' more than once"),
         ([], "classes has 0 names; it must have 1 to 255"),
         ({0: "void"}, "classes has 0 names"),
         ([str(k) for k in range(256)], "classes has 256 names"),
