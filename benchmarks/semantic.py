@@ -142,7 +142,10 @@ def draw(model: SemanticModel, dataset: Dataset, path: Path) -> None:
     """Write an image: predicted labels above the true ones."""
     image = as_rgb(dataset.load_image(0))
     labels = [model.segment([image])[0]["labels"], load_label_map(dataset, 0)]
-    drawn = [draw_labels(image, one, dataset.class_names) for one in labels]
+    drawn = [
+        draw_labels(image, one, dataset.class_names, legend=is_last)
+        for one, is_last in zip(labels, (False, True), strict=True)
+    ]
     width = max(one.shape[1] for one in drawn)
     padded = [
         np.pad(one, ((0, 0), (0, width - one.shape[1]), (0, 0)), constant_values=255)

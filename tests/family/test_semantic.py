@@ -126,15 +126,15 @@ def test_overlapping_tiles_give_what_one_tile_gives():
 
 
 @pytest.mark.parametrize(
-    "name, loss, padding",
+    "name, loss, padding, class_weights",
     [
-        ("segnet", "cross_entropy", "same"),
-        ("unet", "cross_entropy+dice", "same"),
-        ("unet", "dice", "valid"),
-        ("fcn8s", "cross_entropy", "same"),
+        ("segnet", "cross_entropy", "same", None),
+        ("unet", "cross_entropy+dice", "same", [1, 1, 2, 1]),
+        ("unet", "cross_entropy", "valid", None),
+        ("fcn8s", "cross_entropy", "same", "median"),
     ],
 )
-def test_training_lowers_the_loss(name, loss, padding):
+def test_training_lowers_the_loss(name, loss, padding, class_weights):
     class Config(ThinConfig):
         PADDING = padding
 
@@ -142,15 +142,21 @@ def test_training_lowers_the_loss(name, loss, padding):
     model = SemanticModel(name, Config())
     dataset = _shapes(8, 48)
     history = model.train(
-        dataset, dataset, epochs=3, loss=loss, class_weights="median", verbose=0,
+        dataset,
+        dataset,
+        epochs=4,
+        loss=loss,
+        class_weights=class_weights,
         optimizer=keras.optimizers.Adam(3e-3),
-    ).history  # fmt: skip
+        verbose=0,
+    ).history
     assert history["loss"][-1] < history["loss"][0]
-    assert len(history["val_loss"]) == 3
+    assert len(history["val_loss"]) == 4
     assert model.class_names == dataset.class_names
     if name == "fcn8s":
         upsampling = model.keras_model.get_layer("upscore8").get_weights()[0]
         np.testing.assert_array_equal(upsampling[..., 0, 1], 0)  # the last one is not trained
+        assert model.keras_model.get_layer("upscore2").get_weights()[0][..., 0, 1].any()
 
 
 @pytest.mark.slow
