@@ -42,8 +42,8 @@ ALLOWED = {
         "training utils"
     ),
     "family": (
-        "__init__ checkpoints config detection detection.results files geometry layers loading "
-        "startup"
+        "__init__ checkpoints config datasets detection detection.results files geometry layers "
+        "loading startup"
     ),
     "cli": (
         "__init__ checkpoints config datasets detection detection.results drawing evaluation files "

@@ -27,6 +27,7 @@ PACKAGES = (
     "mrcnn.evaluation",
     "mrcnn.refinement",
     "mrcnn.family",
+    "mrcnn.family.semantic",
     "mrcnn.family.yolo",
     "mrcnn.checkpoints",
     "mrcnn.engines",

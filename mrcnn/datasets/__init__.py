@@ -23,6 +23,7 @@ _HOMES = {
     "CvatMaskDataset": ".cvat",
     "DatasetReport": ".report",
     "DatasetSummary": ".summary",
+    "LabelImageDataset": ".semantic",
     "LabelmeDataset": ".labelme",
     "MaskImageDataset": ".mask_png",
     "NucleusDataset": ".nucleus",
@@ -31,6 +32,7 @@ _HOMES = {
     "ViaDataset": ".via",
     "VocDataset": ".voc",
     "YoloDataset": ".yolo",
+    "load_label_map": ".semantic",
     "require_learnable": ".report",
 }
 
@@ -44,6 +46,7 @@ __all__ = [
     "DatasetReport",
     "DatasetSummary",
     "DatasetView",
+    "LabelImageDataset",
     "LabelmeDataset",
     "MaskImageDataset",
     "NucleusDataset",
@@ -53,6 +56,7 @@ __all__ = [
     "VocDataset",
     "YoloDataset",
     "find_format",
+    "load_label_map",
     "merge",
     "open_dataset",
     "register_reader",

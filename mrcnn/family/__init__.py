@@ -1,7 +1,7 @@
-"""Systems that stand beside Mask R-CNN, each with its own pipeline: selective search, YOLO.
+"""Systems beside Mask R-CNN with their own pipelines: selective search, semantic networks, YOLO.
 
-Exports `selective_search`; the package `mrcnn.family.yolo` has a list of its own. Importing the
-package loads none of them.
+Exports `selective_search`; the packages `mrcnn.family.semantic` and `mrcnn.family.yolo` have lists
+of their own. Importing the package loads none of them.
 """
 
 from __future__ import annotations

@@ -1,0 +1,130 @@
+"""Batches of images and label maps for the training of a semantic network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from mrcnn.datasets.semantic import VOID, load_label_map
+from mrcnn.family.semantic.frames import Frame
+from mrcnn.files.names import printable
+from mrcnn.geometry.images import as_rgb
+from mrcnn.loading.augmentation import apply_augmentation, check_augmentation
+
+
+class SemanticBatches(keras.utils.PyDataset):
+    """Batches `(images [B, H', W', channels], labels [B, H, W])`.
+
+    All batches have one size: that of the largest image, in the next size that the network takes.
+    Smaller images are padded, with the label VOID. Images larger than `max_side` are cut at a place
+    that changes from pass to pass. Order, places and augmentation follow from `seed`.
+
+    Args:
+        dataset: a prepared Dataset.
+        frame: the sizes that the network takes.
+        batch_size: images per batch.
+        mean: [channels] subtracted from the images.
+        scale: factor after that.
+        max_side: largest side of an image in pixels.
+        augmentation: as for `MaskRCNN.train`.
+        seed: whole number of at least 0.
+        workers: number of threads that load.
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        frame: Frame,
+        batch_size: int,
+        *,
+        mean: np.ndarray,
+        scale: float = 1.0,
+        max_side: int = 512,
+        augmentation: Any = None,
+        seed: int = 0,
+        workers: int = 2,
+    ) -> None:
+        super().__init__(workers=workers, max_queue_size=4)
+        if not dataset.num_images:
+            raise ValueError("dataset has 0 images; it must have at least 1")
+        check_augmentation(augmentation)
+        self.dataset = dataset
+        self.frame = frame
+        self.batch_size = min(batch_size, int(dataset.num_images))
+        self.mean = np.asarray(mean, np.float32)
+        self.scale = scale
+        sizes = np.array([dataset.image_size(i) for i in dataset.image_ids])
+        self.limits = [int(min(side, max_side)) for side in sizes.max(axis=0)]
+        self.augmentation = augmentation
+        self.seed = seed
+        self.epoch = 0
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the labels of each batch in pixels."""
+        return self.frame.output_side(self.limits[0]), self.frame.output_side(self.limits[1])
+
+    def __len__(self) -> int:
+        """Return the number of whole batches in one pass."""
+        return int(self.dataset.num_images) // self.batch_size
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.dataset.num_images)
+        ids = order[index * self.batch_size : (index + 1) * self.batch_size]
+        examples = [self._load(int(image_id)) for image_id in ids]
+        return np.stack([e[0] for e in examples]), np.stack([e[1] for e in examples])
+
+    def on_epoch_end(self) -> None:
+        """Go on to the order of the next pass."""
+        self.epoch += 1
+
+    def _load(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return one image, and its labels as int32."""
+        image = as_rgb(self.dataset.load_image(image_id), len(self.mean))
+        labels = load_label_map(self.dataset, image_id)
+        if labels.shape != image.shape[:2]:
+            raise ValueError(
+                f"the labels of image {printable(self.dataset.image_info[image_id]['id'])} have "
+                f"the size {labels.shape}; it must be that of the image, {image.shape[:2]}"
+            )
+        rng = np.random.default_rng([self.seed, self.epoch, image_id])
+        if self.augmentation is not None:
+            image, labels = augment(self.augmentation, image, labels, rng)
+        rows, columns = (
+            slice(start, start + limit)
+            for start, limit in (
+                (int(rng.integers(max(side - limit, 0) + 1)), limit)
+                for side, limit in zip(labels.shape, self.limits, strict=True)
+            )
+        )
+        image, labels = image[rows, columns], labels[rows, columns]
+        framed = np.full(self.size, VOID, np.int32)
+        framed[: labels.shape[0], : labels.shape[1]] = labels
+        return self.frame.pad((image - self.mean) * np.float32(self.scale), self.size), framed
+
+
+def augment(
+    augmentation: Any, image: np.ndarray, labels: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Augment an image and its label map in the same way.
+
+    Each label that occurs, VOID included, is a mask for the augmentation. Pixels that none of them
+    covers afterwards are VOID.
+
+    Args:
+        augmentation: as for `MaskRCNN.train`.
+        image: [H, W, channels] uint8.
+        labels: [H, W] uint8.
+        rng: source of random numbers.
+
+    Returns:
+        The image and the labels, of the same shapes and types.
+    """
+    found = np.unique(labels)
+    new_image, masks = apply_augmentation(
+        augmentation, image.copy(), labels[..., None] == found, rng
+    )
+    new_labels = found[masks.argmax(axis=-1)]
+    return new_image, np.where(masks.any(axis=-1), new_labels, np.uint8(VOID))

@@ -1,0 +1,287 @@
+"""`SemanticModel`: build, load, train and run a semantic network."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from mrcnn import checkpoints
+from mrcnn.config import Config
+from mrcnn.datasets.semantic import MAX_CLASSES, median_frequency_weights
+from mrcnn.family.semantic.batches import SemanticBatches
+from mrcnn.family.semantic.losses import SemanticLoss
+from mrcnn.family.semantic.networks import find_network
+from mrcnn.family.semantic.vgg16 import load_imagenet_values
+from mrcnn.geometry.images import as_rgb
+
+__all__ = ["SemanticConfig", "SemanticModel"]
+
+
+class SemanticConfig(Config):
+    """Settings of a semantic network; by default for VOC's 20 classes and background."""
+
+    NAME = "semantic"
+    # Classes of the label maps. Number 0 is the background only where the dataset says so.
+    NUM_CLASSES = 21
+    IMAGES_PER_GPU = 4
+    # Larger images are trained on in parts of this side in pixels.
+    IMAGE_MAX_DIM = 512
+    LEARNING_RATE = 0.01
+    # Filters of the first convolution; the others are multiples of it. 64 is the published one.
+    BASE_WIDTH = 64
+    # "valid": U-Net with the paper's convolutions, which do not pad.
+    PADDING = "same"
+    # Largest side in pixels of what U-Net with "valid" convolutions predicts at once.
+    TILE_SIDE = 388
+
+
+class SemanticModel:
+    """A semantic network: a class for every pixel.
+
+    Args:
+        name: "fcn32s", "fcn16s", "fcn8s", "segnet" or "unet".
+        config: a `SemanticConfig`; None takes the defaults. NUM_CLASSES, IMAGE_CHANNEL_COUNT,
+            MEAN_PIXEL, IMAGE_MAX_DIM, BASE_WIDTH, PADDING, TILE_SIDE, BATCH_SIZE and the settings
+            of the optimizer are read.
+        class_names: names by class number; None takes the numbers.
+
+    Attributes:
+        keras_model: the network, from images minus the mean to logits.
+
+    Raises:
+        ValueError: there is no such network, or a setting does not suit it.
+
+    Example:
+        model = SemanticModel("unet", config, dataset.class_names)
+        model.train(train_set, val_set, epochs=20)
+        labels = model.segment([image])[0]["labels"]
+    """
+
+    def __init__(
+        self,
+        name: str = "fcn8s",
+        config: Config | None = None,
+        class_names: Sequence[str] | None = None,
+    ) -> None:
+        self.name = name
+        self.config = config = SemanticConfig() if config is None else config
+        self.network = find_network(name, getattr(config, "PADDING", "same"))
+        self.num_classes = config.NUM_CLASSES
+        if not 1 <= self.num_classes <= MAX_CLASSES:
+            raise ValueError(f"NUM_CLASSES is {self.num_classes}; it must be 1 to {MAX_CLASSES}")
+        names = map(str, range(self.num_classes)) if class_names is None else class_names
+        self.class_names = list(names)
+        if len(self.class_names) != self.num_classes:
+            raise ValueError(
+                f"class_names has {len(self.class_names)} entries; it must have NUM_CLASSES = "
+                f"{self.num_classes}"
+            )
+        self.channels = config.IMAGE_CHANNEL_COUNT
+        self.mean = np.atleast_1d(np.asarray(config.MEAN_PIXEL, np.float32))
+        if self.mean.shape != (self.channels,):
+            raise ValueError(
+                f"MEAN_PIXEL has {self.mean.size} values; it must have IMAGE_CHANNEL_COUNT = "
+                f"{self.channels}"
+            )
+        self.keras_model = self.network.build(
+            num_classes=self.num_classes,
+            channels=self.channels,
+            width=getattr(config, "BASE_WIDTH", SemanticConfig.BASE_WIDTH),
+        )
+
+    def load_weights(
+        self,
+        path: str | os.PathLike[str],
+        exclude: Sequence[str] | None = None,
+        skip_mismatch: bool = False,
+    ) -> checkpoints.LoadReport:
+        """Load the layers that an `.h5` file and the network have in common, by name.
+
+        An FCN-16s starts from a file of an FCN-32s this way, and an FCN-8s from one of an FCN-16s,
+        as in the paper.
+
+        Args:
+            path: a file of `save_weights`.
+            exclude: names of layers to leave alone.
+            skip_mismatch: leave layers of another shape alone, such as those of other classes,
+                instead of raising.
+
+        Returns:
+            What was loaded.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: the file is of another network.
+        """
+        return checkpoints.load_weights(
+            self.keras_model, path, exclude=exclude, skip_mismatch=skip_mismatch
+        )
+
+    def load_imagenet(self, path: str | os.PathLike[str] | None = None) -> None:
+        """Start the layers of VGG-16 from values trained on ImageNet.
+
+        Args:
+            path: a weight file of `keras.applications.VGG16`; None downloads it.
+
+        Raises:
+            ValueError: the network is not built on VGG-16, or the file is another one.
+            OSError: the file is missing or cannot be downloaded.
+        """
+        load_imagenet_values(self.keras_model, path)
+
+    def save_weights(self, path: str | os.PathLike[str]) -> None:
+        """Write the weights as an `.h5` file, whole or not at all."""
+        checkpoints.save_weights(
+            self.keras_model,
+            path,
+            metadata={"model": self.name, "class_names": self.class_names},
+        )
+
+    def segment(self, images: Sequence[Any]) -> list[dict[str, Any]]:
+        """Find the class of every pixel.
+
+        Args:
+            images: images of any size: gray, RGB or RGBA.
+
+        Returns:
+            A dict for each image: `labels` [H, W] uint8, class numbers, and `probabilities`
+            [H, W, classes] float32, which add up to 1.
+        """
+        results: list[dict[str, Any]] = []
+        # Neighbors of one size share a batch.
+        pixels = (as_rgb(image, self.channels) for image in images)
+        for _, group in itertools.groupby(pixels, key=lambda image: image.shape):
+            for batch in _batched(group, self.config.BATCH_SIZE):
+                probabilities = self._predict(np.stack(batch))
+                labels = probabilities.argmax(axis=-1).astype(np.uint8)
+                results += [
+                    {"labels": one, "probabilities": p} for one, p in zip(labels, probabilities)
+                ]
+        return results
+
+    def train(
+        self,
+        train_dataset: Any,
+        val_dataset: Any = None,
+        learning_rate: float | None = None,
+        epochs: int = 10,
+        augmentation: Any = None,
+        *,
+        loss: str = "cross_entropy",
+        class_weights: Sequence[float] | str | None = None,
+        optimizer: keras.optimizers.Optimizer | None = None,
+        seed: int = 0,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+        verbose: int = 1,
+    ) -> keras.callbacks.History:
+        """Train on a dataset of label maps, or of instances, whose label maps are painted.
+
+        Args:
+            train_dataset: a prepared Dataset with the classes of the model; see
+                `mrcnn.datasets.semantic.load_label_map`.
+            val_dataset: a Dataset whose loss is computed after each epoch, or None.
+            learning_rate: of the optimizer; None takes `config.LEARNING_RATE`.
+            epochs: passes over the dataset.
+            augmentation: as for `MaskRCNN.train`.
+            loss: "cross_entropy", "dice" or "cross_entropy+dice", see `SemanticLoss`.
+            class_weights: a weight for each class; "median" for those of
+                `median_frequency_weights`, as in SegNet's paper; None for 1.
+            optimizer: a Keras optimizer, with its own learning rate; None takes SGD with momentum
+                and weight decay of the config.
+            seed: of order, places and augmentation.
+            callbacks: further Keras callbacks.
+            verbose: as for Keras's `fit`.
+
+        Returns:
+            Keras's history of the losses.
+
+        Raises:
+            ValueError: the dataset's classes are not those of the model, or an argument breaks its
+                rule.
+        """
+        config = self.config
+        for name, dataset in (("train_dataset", train_dataset), ("val_dataset", val_dataset)):
+            if dataset is not None and dataset.num_classes != self.num_classes:
+                raise ValueError(
+                    f"{name} has {dataset.num_classes} classes; it must have NUM_CLASSES = "
+                    f"{self.num_classes}"
+                )
+        weights = _class_weights(class_weights, train_dataset)
+        if optimizer is None:
+            optimizer = keras.optimizers.SGD(
+                config.LEARNING_RATE if learning_rate is None else learning_rate,
+                momentum=config.LEARNING_MOMENTUM,
+                weight_decay=config.WEIGHT_DECAY,
+                global_clipnorm=config.GRADIENT_CLIP_NORM or None,
+            )
+        self.keras_model.compile(
+            optimizer,
+            loss=SemanticLoss(self.num_classes, loss, weights),
+            # On CPUs, TensorFlow's own convolutions are several times faster than XLA's.
+            jit_compile="auto" if keras.backend.backend() == "jax" else False,
+        )
+        make = partial(
+            SemanticBatches,
+            frame=self.network.frame,
+            batch_size=config.BATCH_SIZE,
+            mean=self.mean,
+            scale=self.network.scale,
+            max_side=int(config.IMAGE_MAX_DIM),
+            seed=seed,
+        )
+        self.class_names = list(train_dataset.class_names)
+        return self.keras_model.fit(
+            make(train_dataset, augmentation=augmentation),
+            validation_data=None if val_dataset is None else make(val_dataset),
+            epochs=epochs,
+            callbacks=list(callbacks),
+            shuffle=False,
+            verbose=verbose,
+        )
+
+    def _predict(self, images: np.ndarray) -> np.ndarray:
+        """Return probabilities [B, H, W, classes] of images [B, H, W, channels]."""
+        frame = self.network.frame
+        height, width = images.shape[1:3]
+        values = (images - self.mean) * np.float32(self.network.scale)
+        padded = np.stack([frame.pad(image) for image in values])
+        if not frame.margin:
+            return self._probabilities(padded)[:, :height, :width]
+        rows, columns = (side - 2 * frame.margin for side in padded.shape[1:3])
+        result = np.empty((len(images), rows, columns, self.num_classes), np.float32)
+        side = getattr(self.config, "TILE_SIDE", SemanticConfig.TILE_SIDE)
+        for y, x in frame.tiles(rows, columns, side):
+            part = padded[:, y.start : y.stop + 2 * frame.margin]
+            part = part[:, :, x.start : x.stop + 2 * frame.margin]
+            result[:, y, x] = self._probabilities(part)
+        return result[:, :height, :width]
+
+    def _probabilities(self, values: np.ndarray) -> np.ndarray:
+        logits = self.keras_model.predict_on_batch(values)
+        return ops.convert_to_numpy(ops.softmax(ops.convert_to_tensor(logits)))
+
+
+def _class_weights(
+    class_weights: Sequence[float] | str | None, dataset: Any
+) -> Sequence[float] | None:
+    if not isinstance(class_weights, str):
+        return class_weights
+    if class_weights != "median":
+        raise ValueError(
+            f"class_weights is {class_weights!r}; it must be 'median', a number for each class, or "
+            "None"
+        )
+    return median_frequency_weights(dataset).tolist()
+
+
+def _batched(images: Iterator[np.ndarray], size: int) -> Iterator[list[np.ndarray]]:
+    """Yield lists of up to `size` images."""
+    while batch := list(itertools.islice(images, size)):
+        yield batch
