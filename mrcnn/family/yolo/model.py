@@ -210,6 +210,8 @@ class Yolo:
                 global_clipnorm=self.config.GRADIENT_CLIP_NORM or None,
             ),
             loss=self._make_loss(),
+            # XLA takes minutes to compile these networks on TensorFlow and gains nothing on a CPU.
+            jit_compile="auto" if keras.backend.backend() == "jax" else False,
         )
         make = partial(
             YoloBatches,
