@@ -81,11 +81,22 @@ def test_figures_are_those_of_the_report(evaluator, tmp_path):
 def test_best_thresholds_by_hand(evaluator, tmp_path):
     page = Page(save_page(evaluator, tmp_path))
     rows = page.table("class", "objects", "AP50", "best threshold")
-    # Cats: 2 of 3 correct and 2 of 3 found at .7; all: 3 of 5 and 3 of 4 at .6.
-    assert rows["cat"] == ["3", "0.554", "0.700", "0.667", "0.667", "0.667"]
-    assert rows["dog"] == ["1", "1.000", "0.600", "1.000", "1.000", "1.000"]
-    assert rows["all classes"] == ["4", "0.777", "0.600", "0.600", "0.750", "0.667"]
-    assert "--min-confidence 0.600" in page.text
+    # Cats: 2 of 3 correct and 2 of 3 found above .65; all: 3 of 5 and 3 of 4.
+    assert rows["cat"] == ["3", "0.554", "0.675", "0.667", "0.667", "0.667"]
+    assert rows["dog"] == ["1", "1.000", "0.300", "1.000", "1.000", "1.000"]
+    assert rows["all classes"] == ["4", "0.777", "0.300", "0.600", "0.750", "0.667"]
+    assert "--min-confidence 0.300" in page.text
+    assert "only 4 objects to choose it on" in page.text
+
+
+@pytest.mark.parametrize("count, is_few", [(29, True), (30, False)])
+def test_few_objects_make_the_threshold_uncertain(tmp_path, count, is_few):
+    evaluator = CocoEvaluator(Rectangles([[(1, BOX)]] * count))
+    for image_id in range(count):
+        evaluator.add(image_id, result((1, 0.9, BOX)))
+    page = Page(save_page(evaluator, tmp_path, num_worst=0, num_best=0))
+    assert ("only 29 objects to choose it on" in page.text) == is_few
+    assert ("on others it may be a little worse" in page.text) != is_few
 
 
 def test_confusion_matrix_by_hand(evaluator, tmp_path):
