@@ -78,8 +78,12 @@ def detect(
         bool, typer.Option("--track", help="Give the objects of a video numbers that last.")
     ] = False,
     color_by: Annotated[
-        str, typer.Option(help="What gets a color of its own: class, instance or track.")
-    ] = "class",
+        str,
+        typer.Option(
+            help="What gets a color of its own: class, instance or track; auto: the track with "
+            "--track, the instance in images with objects of one class, else the class."
+        ),
+    ] = "auto",
     segmentation: Annotated[
         str, typer.Option(help="How detections.json holds masks: rle, polygon or none.")
     ] = "rle",

@@ -172,7 +172,7 @@ def _best(overall: PrecisionRecallCurve | None) -> OperatingPoint | None:
 
 
 def format_threshold(value: float) -> str:
-    """Return a score threshold with three decimals, rounded down so that it keeps its detections."""
+    """Return a score threshold with three decimals, rounded down to keep its detections."""
     # The 0.7 of a float32 is 0.69999999.
     return f"{math.floor(value * 1000 + 1e-4) / 1000:.3f}"
 

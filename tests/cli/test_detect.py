@@ -347,7 +347,7 @@ def test_a_video_gets_one_line(run, fake_model, weights, tmp_path):
     [
         (["notes.md"], "image is notes.md, whose type is unknown; it must be an image"),
         (["a.jpg", "--save", "jpeg"], "--save is 'jpeg'; it must name some of image, coco, csv"),
-        (["a.jpg", "--color-by", "track"], "color_by is 'track'; it must be class or instance"),
+        (["a.jpg", "--color-by", "track"], "color_by is 'track'; it must be auto, class or instance"),
         (["list.txt"], "line 1 of list.txt: image is gone.jpg: no such file or folder"),
         (["77"], "webcam 77; it must be the number of a connected webcam"),
         (["0", "--skip-existing"], "source is a webcam; it must be a file or an address"),
