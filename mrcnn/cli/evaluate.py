@@ -174,15 +174,14 @@ class ProgressLines:
 
     def __call__(self, done: int, total: int) -> None:
         """Print a line if the last one is long ago."""
-        from mrcnn.cli.terminal import echo
+        from mrcnn.cli.terminal import duration_text, echo
 
         now = time.monotonic()
         if now - self.printed < PROGRESS_SECONDS or done == total:
             return
         self.printed = now
         left = (now - self.started) / done * (total - done)
-        remaining = f"{left:.0f} s" if left < 120 else f"{left / 60:.0f} min"
-        echo(f"{done} of {total} images, {remaining} left", err=True)
+        echo(f"{done} of {total} images, {duration_text(left)} left", err=True)
 
 
 def show_report(

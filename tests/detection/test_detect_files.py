@@ -228,7 +228,7 @@ def test_other_weights_of_a_keras_model_are_refused(model, photos, tmp_path):
     [
         ({"save": "png"}, "save is 'png'; it must name some of"),
         ({"color_by": "track"}, "it must be auto, class or instance without track"),
-        ({"color_by": "name"}, "color_by is 'name'; it must be one of auto, class, instance, track"),
+        ({"color_by": "name"}, "it must be one of auto, class, instance, track"),
         ({"segmentation": "box"}, "segmentation is 'box'; it must be one of rle, polygon, none"),
         ({"tolerance": -1.0}, "tolerance is -1.0; it must be a number of at least 0"),
         ({"tolerance": float("nan")}, "tolerance is nan; it must be"),
