@@ -128,7 +128,12 @@ def detect(
     `--skip-existing` can continue a run that was interrupted. If an image fails, it is reported,
     the others are processed, and the exit code is 1.
 
-    Example: mrcnn detect photos --recursive --save image,coco,masks --output found
+    Examples:
+    - `mrcnn detect photos --recursive --save image,coco,masks --output found`
+
+    - `mrcnn detect street.mp4 --track --classes person,car` (a video, with numbered objects)
+
+    - `mrcnn detect aerial.tif --tile 1024` (a large image with small objects)
     """
     from mrcnn.checkpoints.description import describe_weights
     from mrcnn.cli.output_folder import prepare_folder

@@ -119,6 +119,15 @@ def test_images_are_inlined_and_ranked(evaluator, tmp_path):
     assert "1 image with neither objects nor detections is not ranked" in page.text
 
 
+def test_images_are_enlarged_without_a_script(evaluator, tmp_path):
+    source = Page(save_page(evaluator, tmp_path)).source
+    ids = re.findall(r'id="([^"]+)"', source)
+    assert all(ids.count(f"worst-1{end}") == 1 for end in ("", "-large"))
+    assert {"worst-1", "worst-1-large", "worst-2-large"} <= set(ids)
+    links = re.findall(r'href="#([^"]+)"', source)
+    assert {"worst-1", "worst-1-large"} <= set(links)
+
+
 def test_the_page_needs_nothing_else(evaluator, tmp_path):
     page = Page(save_page(evaluator, tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
