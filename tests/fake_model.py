@@ -76,8 +76,10 @@ class FakeMaskRCNN:
             on_stage=on_stage,
         )
 
-    def detect_tiled(self, image, tile, *, batch_size, refiner, rle):
+    def detect_tiled(self, image, tile, *, batch_size, refiner, rle, progress=None):
         assert rle
+        for number in (1, 2) if progress else ():
+            progress(number, 2)
         self.tile = tile
         return self._detect(image)
 

@@ -379,7 +379,10 @@ def test_an_image_of_one_tile_is_found_as_it_is(model):
         result["class_ids"].tolist()
         == expected["class_ids"][expected["masks"].any((0, 1))].tolist()
     )
-    assert check(model.detect_tiled(picture(128, 150)), 128, 150) > 0
+    calls = []
+    result = model.detect_tiled(picture(128, 150), progress=lambda *numbers: calls.append(numbers))
+    assert check(result, 128, 150) > 0
+    assert calls == [(number, len(calls)) for number in range(1, len(calls) + 1)] and len(calls) > 1
     with pytest.raises(ValueError, match="overlap is 64"):
         model.detect_tiled(picture(), overlap=64)
 

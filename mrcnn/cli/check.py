@@ -73,7 +73,10 @@ def check(
     the anchors of the network, looks for copies, and lists what would fail or make the model learn
     something wrong.
 
-    Example: `mrcnn check photos/ --images drawn --limit 20`
+    Examples:
+    - `mrcnn check photos --images drawn --limit 20`
+
+    - `mrcnn check labels.json --format coco --option image_dir=photos`
 
     The exit code is 0 without errors (there may be warnings and notes), 1 with errors, and 2 if the
     dataset cannot be opened.

@@ -25,7 +25,8 @@ from mrcnn.cli.options import (
     Weights,
     load_model,
 )
-from mrcnn.cli.terminal import echo
+from mrcnn.cli.terminal import duration_text, echo
+from mrcnn.cli.written import written_text
 from mrcnn.files.names import counted, printable
 
 if TYPE_CHECKING:
@@ -78,8 +79,12 @@ def detect(
         bool, typer.Option("--track", help="Give the objects of a video numbers that last.")
     ] = False,
     color_by: Annotated[
-        str, typer.Option(help="What gets a color of its own: class, instance or track.")
-    ] = "class",
+        str,
+        typer.Option(
+            help="What gets a color of its own: class, instance or track; auto: the track with "
+            "--track, the instance in images with objects of one class, else the class."
+        ),
+    ] = "auto",
     segmentation: Annotated[
         str, typer.Option(help="How detections.json holds masks: rle, polygon or none.")
     ] = "rle",
@@ -123,7 +128,12 @@ def detect(
     `--skip-existing` can continue a run that was interrupted. If an image fails, it is reported,
     the others are processed, and the exit code is 1.
 
-    Example: mrcnn detect photos --recursive --save image,coco,masks --output found
+    Examples:
+    - `mrcnn detect photos --recursive --save image,coco,masks --output found`
+
+    - `mrcnn detect street.mp4 --track --classes person,car` (a video, with numbered objects)
+
+    - `mrcnn detect aerial.tif --tile 1024` (a large image with small objects)
     """
     from mrcnn.checkpoints.description import describe_weights
     from mrcnn.cli.output_folder import prepare_folder
@@ -191,9 +201,7 @@ def process(
             if heading == "Results":
                 say(report(run, time.perf_counter() - started))
             if written or run.num_done:
-                names = ", ".join(path.name for path in written)
-                joined = f"  ({names})" if names else ""
-                say(printable(f"{heading}  {run.options.output}{joined}"))
+                say(printable(f"{heading}  {written_text(run, written)}"))
 
 
 def _messages(as_json: bool, quiet: bool) -> Say:
@@ -272,8 +280,10 @@ def show_progress(run: DetectionRun, model: Any, say: Say, as_json: bool) -> Non
     hint = _tile_hint(model, run.options.tile)
     # disable=None shows the bar on a terminal only; elsewhere the lines replace it.
     hidden = True if say is _say_nothing else None
-    bar = tqdm(total=run.num_expected, unit="image", disable=hidden, leave=False)
-    with bar, contextlib.closing(run.process(model)) as outcomes:
+    unit = "image" if any(source.kind == "image" for source in run.remaining) else "frame"
+    bar = tqdm(total=run.num_expected, unit=unit, disable=hidden, leave=False)
+    tiles = _TileLine(hidden)
+    with bar, tiles, contextlib.closing(run.process(model, tiles)) as outcomes:
         for outcome in outcomes:
             with tqdm.external_write_mode():  # the bar makes room for the lines
                 if as_json:  # in ASCII, on which no terminal acts
@@ -287,39 +297,94 @@ def show_progress(run: DetectionRun, model: Any, say: Say, as_json: bool) -> Non
         say(printable(line))
 
 
+class _TileLine(contextlib.AbstractContextManager[Any]):
+    """The line about the tiles of an image, on a terminal only.
+
+    Args:
+        disable: as for `tqdm`.
+    """
+
+    def __init__(self, disable: bool | None) -> None:
+        self._disable = disable
+        self._bar: Any = None
+
+    def __call__(self, done: int, total: int) -> None:
+        """Show how many of the tiles are done, and the time left for the others."""
+        from tqdm import tqdm
+
+        if self._bar is None:
+            form = "tile {n_fmt}/{total_fmt}  {remaining} left"
+            self._bar = tqdm(
+                total=total, initial=done, bar_format=form, disable=self._disable, leave=False
+            )
+        self._bar.update(done - self._bar.n)
+        if done >= total:
+            self.__exit__()
+
+    def __exit__(self, *exception: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
 class _Lines:
     """The lines about images, and for videos one at intervals."""
 
     def __init__(self, run: DetectionRun, total: int) -> None:
         self._class_names = run.class_names
+        self._frame_counts = run.frame_counts
         self._total = total
         self._number = 0
         self._source: Source | None = None
         self._counts: Counter[int] = Counter()
+        self._tracks: set[tuple[int, int]] = set()
         self._frames = 0
-        self._printed = time.monotonic()
+        self._printed = self._begun = time.monotonic()
 
     def of(self, outcome: ImageOutcome) -> Iterator[str]:
         """Yield the lines to print after an outcome."""
         if outcome.source != self._source:
             yield from self.end()
             self._source, self._number, self._frames = outcome.source, self._number + 1, 0
-            self._counts = Counter()
+            self._counts, self._tracks = Counter(), set()
+            self._begun = time.monotonic()
         text = describe_outcome(outcome, self._class_names)
         if "frame" not in outcome.record:
             yield f"{self._place()}  {text}"
             return
         self._frames += 1
         self._counts.update(outcome.class_ids)
+        for class_id, entry in zip(outcome.class_ids, outcome.record.get("objects", ())):
+            if "track_id" in entry:
+                self._tracks.add((class_id, entry["track_id"]))
         if outcome.error is not None or time.monotonic() - self._printed > _VIDEO_LINE_SECONDS:
             self._printed = time.monotonic()
-            yield f"{self._place()}  frame {outcome.record['frame']}  {text}"
+            yield f"{self._place()}  {self._frame(outcome)}  {text}{self._speed(outcome)}"
 
     def end(self) -> Iterator[str]:
         """Yield the line at the end of a video."""
         if self._frames:
             found = found_text(self._counts, self._class_names)
+            if self._tracks:
+                of_tracks = Counter(class_id for class_id, _ in self._tracks)
+                tracks = found_text(of_tracks, self._class_names)
+                found = f"tracks: {tracks}  detections: {found}"
             yield f"{self._place()}  {counted(self._frames, 'frame')}  {found}"
+
+    def _frame(self, outcome: ImageOutcome) -> str:
+        """Return the number of a frame, from 1, and the number of all where it is known."""
+        count = self._frame_counts.get(outcome.source.place)
+        return f"frame {outcome.record['frame'] + 1}" + (f"/{count}" if count else "")
+
+    def _speed(self, outcome: ImageOutcome) -> str:
+        """Return how many frames a second are processed, and how long the others take."""
+        seconds = time.monotonic() - self._begun  # since the first frame
+        if outcome.error is not None or self._frames < 2 or seconds <= 0:
+            return ""
+        rate = (self._frames - 1) / seconds
+        count = self._frame_counts.get(outcome.source.place)
+        left = f"  {duration_text((count - self._frames) / rate)} left" if count else ""
+        return f"  {rate:.1f} frames/s{left}"
 
     def _place(self) -> str:
         name = "" if self._source is None else self._source.file_name
@@ -368,21 +433,30 @@ def report(run: DetectionRun, seconds: float) -> str:
         run: the run.
         seconds: wall time of the whole command.
     """
-    summary = counted(run.num_done, "image")
+    num_images = run.num_done - run.num_frames
+    numbers = [counted(num_images, "image")] if num_images or not run.num_done else []
+    numbers += [counted(run.num_frames, "frame")] if run.num_frames else []
+    summary = " and ".join(numbers)
     if run.num_done:
         objects = counted(run.num_objects, "object")
         summary += f", {objects} in {run.num_with_objects} of them"
-    lines = ["", summary, f"{'':14}{'total':>9}{'per image':>13}"]
+    each = "per image" if num_images else "per frame"
+    lines = ["", summary, f"{'':14}{'total':>9}{each:>13}"]
+    stages = dict(run.seconds)
     counts = {"detect": run.num_timed}
+    if not run.num_timed and run.num_done:  # the first ones are all
+        stages["detect"] = stages.pop("first image", 0.0)
+        counts["detect"] = run.num_done
     counts |= dict.fromkeys(("read", "masks", "draw, write"), run.num_done)
     for name in ("load model", "first image", "detect", "read", "masks", "draw, write"):
-        if run.seconds[name]:
-            line = f"{name:14}{run.seconds[name]:>7.2f} s"
+        if stages.get(name):
+            label = "first frame" if name == "first image" and not num_images else name
+            line = f"{label:14}{stages[name]:>7.2f} s"
             if counts.get(name):
-                line += f"{run.seconds[name] / counts[name] * 1e3:>10.0f} ms"
+                line += f"{stages[name] / counts[name] * 1e3:>10.0f} ms"
             lines.append(line)
-    # Less than the sum: reading and writing run beside the model.
-    lines.append(f"{'all':14}{seconds:>7.2f} s")
+    overlap = "  (some run at the same time)" if sum(stages.values()) > seconds else ""
+    lines.append(f"{'all':14}{seconds:>7.2f} s{overlap}")
     lines += [f"Note  {printable(note)}" for note in dict.fromkeys(run.notes)]
     return "\n".join(lines)
 

@@ -36,6 +36,7 @@ def evaluate(
     dataset: DatasetPath,
     weights: Weights,
     format: Format = None,
+    option: ReaderOptions = None,
     subset: Annotated[
         str | None,
         typer.Option(
@@ -74,7 +75,6 @@ def evaluate(
     precision: Precision = None,
     calibration: Calibration = None,
     refine: Refine = None,
-    option: ReaderOptions = None,
 ) -> None:
     """Measure a model: COCO's AP and AR of boxes and masks, in total and per class.
 
@@ -82,7 +82,10 @@ def evaluate(
     are objects of classes that the model lacks. Images that cannot be read are left out and
     listed, and the exit code is 1.
 
-    Example: mrcnn evaluate photos --weights logs/photos/best.h5 --report report
+    Examples:
+    - `mrcnn evaluate photos --weights logs/photos/best.h5 --report report`
+
+    - `mrcnn evaluate val2017 --weights coco --classes person,car --limit 500`
     """
     from mrcnn.checkpoints.description import describe_weights
     from mrcnn.cli.data import split_names
@@ -108,8 +111,8 @@ def evaluate(
     notes = [*choice.warnings, *match.notes()]
     evaluator = CocoEvaluator(data, choice.measured, class_ids=match.class_ids)
     require_objects(evaluator)
-    say([f"{name:9} {printable(value)}" for name, value in facts.items()], as_json)
-    say([f"Note      {note}" for note in notes], as_json)
+    say([f"{name:8} {printable(value)}" for name, value in facts.items()], as_json)
+    say([f"Note     {note}" for note in notes], as_json)
     if described.guess:
         notes.append(described.guess)  # for the files; `load_model` prints it
     model = RenumberedClasses(load_model(described, engine, precision, calibration), match.numbers)
@@ -130,7 +133,7 @@ def evaluate(
         facts["Command"] = shlex.join(["mrcnn", *sys.argv[1:]])
         settings = described.config.to_dict()
         path = save_page(evaluator, report, found, facts=facts, settings=settings, notes=notes)
-        say([f"\nReport    {printable(path)}"], as_json)
+        say([f"\nReport   {printable(path)}"], as_json)
     show_unreadable(evaluator)
 
 
@@ -174,15 +177,14 @@ class ProgressLines:
 
     def __call__(self, done: int, total: int) -> None:
         """Print a line if the last one is long ago."""
-        from mrcnn.cli.terminal import echo
+        from mrcnn.cli.terminal import duration_text, echo
 
         now = time.monotonic()
         if now - self.printed < PROGRESS_SECONDS or done == total:
             return
         self.printed = now
         left = (now - self.started) / done * (total - done)
-        remaining = f"{left:.0f} s" if left < 120 else f"{left / 60:.0f} min"
-        echo(f"{done} of {total} images, {remaining} left", err=True)
+        echo(f"{done} of {total} images, {duration_text(left)} left", err=True)
 
 
 def show_report(
@@ -214,7 +216,7 @@ def show_report(
     say([f"\n{report}"], as_json)
     if output is not None:
         write_json(output, content, indent=2)
-        say([f"\nFigures   {printable(output)}"], as_json)
+        say([f"\nFigures  {printable(output)}"], as_json)
 
 
 def show_unreadable(evaluator: CocoEvaluator) -> None:

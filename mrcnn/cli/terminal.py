@@ -24,6 +24,11 @@ def echo(text: object = "", *, err: bool = False) -> None:
     typer.echo(printable_lines(text), err=err)
 
 
+def duration_text(seconds: float) -> str:
+    """Return "90 s", or "7 min" from two minutes on."""
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
 def accept_any_text() -> None:
     """Let stdout and stderr escape what their encoding lacks instead of raising an error."""
     for stream in (sys.stdout, sys.stderr):

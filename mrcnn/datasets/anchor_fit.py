@@ -61,10 +61,12 @@ class AnchorFit:
 
     def __str__(self) -> str:
         height, width = self.image_shape
-        below = _share(self.num_below, self.num_objects) if self.num_below else "no object"
+        verdict = "not good, see the warnings" if self.problems() else "good"
+        fitting = _share(self.num_objects - self.num_below, self.num_objects)
         return (
-            f"Anchors {_listed(self.scales)} at {width}x{height}: median IoU of an object with the "
-            f"best one {self.median_overlap:.2f}, below {MIN_OVERLAP} for {below}"
+            f"Anchors {_listed(self.scales)} at {width}x{height}: {verdict}. These boxes, from "
+            f"which detection starts, fit {fitting} by an IoU of {MIN_OVERLAP} or more; median "
+            f"{self.median_overlap:.2f}"
         )
 
     def problems(self) -> list[Problem]:

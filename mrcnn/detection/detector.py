@@ -388,6 +388,7 @@ class Detector:
         refiner: Any = None,
         rle: bool = False,
         max_pixels: int | None = None,
+        progress: Callable[[int, int], Any] | None = None,
     ) -> DetectionResult:
         """Find the objects in a large image, tile by tile; see `mrcnn.detection.tiling`.
 
@@ -404,6 +405,7 @@ class Detector:
             rle: as for `detect`. Only then no array of the image's size is made for each object.
             max_pixels: largest number of pixels of an image that is given as a path; None for the
                 limit of `mrcnn.datasets.image_files`.
+            progress: called after each tile with the number of tiles that are done and of all.
 
         Returns:
             A result as `detect` returns, for the whole image.
@@ -435,6 +437,8 @@ class Detector:
         parts: list[tiling.Part] = []
         for number, (_, result) in enumerate(found):
             parts += tiling.parts_of(result, number, windows[number])
+            if progress is not None:
+                progress(number + 1, len(windows))
         merged = tiling.merge_parts(parts, windows, (height, width), merge_iou, rle)
         shown = whole if isinstance(whole, np.ndarray) else None
         return DetectionResult(

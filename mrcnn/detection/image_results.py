@@ -135,11 +135,13 @@ class ImageResults:
             options["captions"] = [
                 f"{entry['category_name']} {number}" for entry, number in zip(entries, numbers)
             ]
-        if self.options.color_by == "track" and "captions" in options:
+        in_frame = any("frame" in entry for entry in entries)
+        color_by = self._color_by(found.class_ids, in_frame, "captions" in options)
+        if color_by == "track" and "captions" in options:
             palette = fixed_colors(_TRACK_COLORS)
             options["colors"] = [palette[(number - 1) % _TRACK_COLORS] for number in numbers]
-        elif self.options.color_by != "track":
-            options["color_by"] = self.options.color_by
+        elif color_by != "track":
+            options["color_by"] = color_by
         result = found.to_result()
         if not in_video:
             rendering.save_instances(path, image, result, **options)
@@ -148,6 +150,15 @@ class ImageResults:
         if in_file:
             rendering.write_image(path, drawn)
         return drawn
+
+    def _color_by(self, class_ids: np.ndarray, in_frame: bool, has_tracks: bool) -> str:
+        """Return what gets a color of its own in one image or frame."""
+        if self.options.color_by != "auto":
+            return self.options.color_by
+        if has_tracks:
+            return "track"
+        # The instances of the next frame have another order: their colors would flicker.
+        return "instance" if not in_frame and len(set(class_ids.tolist())) == 1 else "class"
 
 
 def _relative(source: Source, folder: Path) -> str:

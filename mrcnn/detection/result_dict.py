@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -265,7 +266,8 @@ class DetectionResult(dict[str, Any]):
 
         Args:
             image: the image that `detect` was given; it may be left out as long as it exists.
-            ax: matplotlib axes to draw into. Without them a figure is made and shown.
+            ax: matplotlib axes to draw into. Without them a figure is made and shown; where there
+                is no display, a warning says so.
             figsize: size of that figure in inches.
             color_by: "class" gives every class the same color in every image, "instance" gives
                 instances different colors.
@@ -289,6 +291,12 @@ class DetectionResult(dict[str, Any]):
         figures.show_instances(axes, image, found.boxes, masks, colors, captions, title=title)
         if ax is None:
             figures.show()
+            if not figures.has_display():
+                warnings.warn(
+                    "plot has shown nothing: matplotlib has no display here. Write the image to a "
+                    "file with save(path).",
+                    stacklevel=2,
+                )
 
     def save(
         self, path: str | os.PathLike[str], image: np.ndarray | None = None, **options: Any

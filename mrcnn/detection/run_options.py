@@ -13,7 +13,7 @@ from mrcnn.detection.sources import Source
 from mrcnn.detection.writers import check_save
 
 DEFAULT_SAVE = ("image", "coco", "video")
-COLOR_BY = ("class", "instance", "track")
+COLOR_BY = ("auto", "class", "instance", "track")
 # Pixels by which the outlines of `save="polygons"` are simplified where no tolerance is given.
 POLYGON_TOLERANCE = 1.0
 
@@ -27,7 +27,9 @@ class RunOptions:
         save: kinds of files, of `mrcnn.detection.writers.SAVE_KINDS`, or their names separated by
             commas. "image" writes the frames of a video only without "video".
         wanted: ids of the classes to keep; None keeps all.
-        color_by: "class", "instance" or "track": what gets a color of its own.
+        color_by: "class", "instance" or "track": what gets a color of its own. "auto": the track
+            in a video with `track`, the instance in an image with objects of one class, else the
+            class.
         segmentation: "rle", "polygon" or "none": how the records hold masks.
         tolerance: pixels by which polygons may be off; None for `POLYGON_TOLERANCE` in the
             files of "polygons", and for every corner in the records.
@@ -44,7 +46,7 @@ class RunOptions:
     output: Path
     save: str | Sequence[str] = DEFAULT_SAVE
     wanted: Sequence[int] | None = None
-    color_by: str = "class"
+    color_by: str = "auto"
     segmentation: str = "rle"
     tolerance: float | None = None
     batch_size: int = 1
@@ -63,7 +65,9 @@ class RunOptions:
         ):
             raise ValueError(f"tolerance is {self.tolerance}; it must be a number of at least 0")
         if self.color_by == "track" and not self.track:
-            raise ValueError("color_by is 'track'; it must be class or instance without track")
+            raise ValueError(
+                "color_by is 'track'; it must be auto, class or instance without track"
+            )
         object.__setattr__(self, "save", check_save(self.save))
 
     def kinds_of(self, source: Source) -> Sequence[str]:
@@ -76,5 +80,7 @@ class RunOptions:
         names = ("save", "color_by", "segmentation", "tolerance", "tile", "track")
         options = {name: getattr(self, name) for name in names}
         options["save"] = ",".join(self.save)
+        if self.color_by == "auto":  # continues runs from before it was the default
+            options["color_by"] = "class"
         options["classes"] = None if self.wanted is None else sorted(self.wanted)
         return options

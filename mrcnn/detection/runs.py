@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -129,9 +129,14 @@ class DetectionRun:
         notes: sentences for the user about what a written video lacks.
         num_seen: images and frames that have an outcome.
         num_done: images and frames in which objects were looked for.
+        num_frames: frames among them.
         num_timed: those of them that count for the stage "detect".
         num_objects: objects found in them.
         num_with_objects: images with at least one.
+        num_files: numbers of files for single images and frames, by kind: "image", "masks",
+            "polygons".
+        frame_counts: numbers of frames of the videos that were opened, by place; None where the
+            file does not tell.
 
     Raises:
         ValueError: a webcam gives no images; `skip_existing`, and there is a webcam, or the folder
@@ -154,9 +159,10 @@ class DetectionRun:
         self.failures: list[tuple[str, str]] = []
         self.notes: list[str] = []
         self.seconds: defaultdict[str, float] = defaultdict(float)
-        self.num_seen = self.num_done = self.num_timed = self.num_objects = (
-            self.num_with_objects
-        ) = 0
+        self.num_seen = self.num_done = self.num_frames = self.num_timed = 0
+        self.num_objects = self.num_with_objects = 0
+        self.num_files: Counter[str] = Counter()
+        self.frame_counts: dict[str, int | None] = {}
         influence = {**options.influence(), **(identity or {})}
         self.log = ResultLog(options.output, influence, resume=skip_existing)
         sources = without_results(sources, options.output, self.log.names)
@@ -171,6 +177,7 @@ class DetectionRun:
         self._network: dict[int, float] = {}
         self._videos: list[VideoWork] = []
         self._found: Any = None
+        self._on_tile: Callable[[int, int], Any] | None = None
 
     def _check_webcams(self, sources: Sequence[Source], skip_existing: bool) -> None:
         """Raise ValueError for a webcam that cannot be used."""
@@ -188,6 +195,11 @@ class DetectionRun:
     def remaining(self) -> list[Source]:
         """Images and videos that the run processes."""
         return [planned.source for planned in self._planned]
+
+    @property
+    def video_files(self) -> list[Path]:
+        """Annotated videos that were written."""
+        return [v.target for v in self._videos if v.target is not None and v.target.exists()]
 
     @property
     def num_expected(self) -> int | None:
@@ -210,11 +222,15 @@ class DetectionRun:
 
     # ---- the work --------------------------------------------------------------------------------
 
-    def process(self, model: Any) -> Generator[ImageOutcome, None, None]:
+    def process(
+        self, model: Any, on_tile: Callable[[int, int], Any] | None = None
+    ) -> Generator[ImageOutcome, None, None]:
         """Detect on the images; call `close` afterwards, also when an exception ended the loop.
 
         Args:
             model: a `MaskRCNN` for inference.
+            on_tile: called with the numbers of done and of all tiles of an image, with
+                `options.tile`.
 
         Yields:
             One outcome for each image and frame, in order, after its files and its record were
@@ -224,6 +240,7 @@ class DetectionRun:
             OSError: a record cannot be written: the disk is full.
         """
         self.log.open()
+        self._on_tile = on_tile
         self._found = self._detected(model)
         for job, image, result in self._found:
             started = self._start(job, image, result)
@@ -271,8 +288,12 @@ class DetectionRun:
             self.num_seen += 1
             if outcome.error is not None:
                 self.failures.append((outcome.path, outcome.error))
+            else:
+                kinds = {"image", "masks", "polygons"}
+                self.num_files.update(kinds.intersection(self.options.kinds_of(outcome.source)))
             if outcome.size is not None:
                 self.num_done += 1
+                self.num_frames += "frame" in outcome.record
                 self.num_objects += len(outcome.class_ids)
                 self.num_with_objects += len(outcome.class_ids) > 0
             yield outcome
@@ -299,6 +320,7 @@ class DetectionRun:
                 target = options.output / f"{planned.output}.mp4"
             video = VideoWork(planned.source, target, options.track)
             self._videos.append(video)
+            self.frame_counts[planned.source.place] = video.reader.count
             for index, seconds, frame in video.reader:
                 count = index + 1
                 fields = {"frame": index, "seconds": round(seconds, 6)}
@@ -362,6 +384,7 @@ class DetectionRun:
                         batch_size=options.batch_size,
                         refiner=options.refiner,
                         rle=True,
+                        progress=self._on_tile,
                     )
             except Exception as error:  # anything: the other images must be processed
                 result = error

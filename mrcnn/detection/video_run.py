@@ -28,6 +28,7 @@ class VideoWork:
 
     Attributes:
         reader: yields the frames.
+        target: path of the annotated video; None writes none.
         num_frames: frames that were recorded.
         is_whole: whether all frames were read and none has failed.
         notes: sentences for the user about what the annotated video lacks.
@@ -39,6 +40,7 @@ class VideoWork:
 
     def __init__(self, source: Source, target: Path | None, track: bool) -> None:
         self.reader = VideoReader(_place_to_read(source))
+        self.target = target
         self.num_frames = 0
         self.is_whole = True
         self._tracker = Tracker() if track else None

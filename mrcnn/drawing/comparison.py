@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from mrcnn.drawing.labels import instance_captions
 from mrcnn.drawing.rendering import draw_instances
 
 TITLES = ("Prediction", "Ground truth")
@@ -16,6 +17,8 @@ _GAP = 8
 _LETTERS = 16
 _BACKGROUND = 255
 _INK = 40
+# Largest share of its box that a label may have the area of.
+_MAX_LABEL = 0.5
 
 
 def side_by_side(
@@ -36,12 +39,14 @@ def side_by_side(
         ground_truth: the same without `scores`; `rois` may be missing where there are `masks`. A
             negative class id marks a crowd of its class, as in Matterport's datasets.
         class_names: names by class id, the background first.
-        max_side: a larger image is shrunk to this side in pixels before the instances are drawn,
-            so that lines and labels stay legible.
+        max_side: side in pixels. Before the instances are drawn, a larger image is shrunk to it
+            and a smaller one is enlarged by the largest whole factor that stays within it, so that
+            lines and labels are legible and hide little.
 
     Returns:
         [height, width, 3] uint8 RGB: both drawings, a strip above them for the titles, and a gap
-        between them.
+        between them. Labels have no class names where there is one class; those larger than half
+        of their box are left out.
 
     Raises:
         ValueError: `max_side` is below 32, or the instances do not fit the image.
@@ -51,7 +56,7 @@ def side_by_side(
         >>> truth = {"rois": np.array([[20, 30, 40, 60]]), "class_ids": np.array([1])}
         >>> found = {**truth, "scores": np.array([0.9])}
         >>> side_by_side(image, found, truth, ["BG", "cat"]).shape
-        (90, 200, 3)
+        (410, 1160, 3)
     """
     import cv2
 
@@ -61,16 +66,21 @@ def side_by_side(
     if image.ndim == 3 and image.shape[2] > 4:
         image = image[..., :3]
     height, width = image.shape[:2]
-    scale = min(1.0, max_side / max(height, width))
+    scale = max_side / max(height, width)
+    scale = int(scale) if scale > 1 else scale
     size = (max(1, round(height * scale)), max(1, round(width * scale)))
     instances = [_with_boxes(one, (height, width)) for one in (prediction, ground_truth)]
     if size != (height, width):
-        image = cv2.resize(_drawable(image), size[::-1], interpolation=cv2.INTER_AREA)
-        instances = [_shrink(one, (height, width), size) for one in instances]
+        method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+        image = cv2.resize(_drawable(image), size[::-1], interpolation=method)
+        instances = [_resize(one, (height, width), size) for one in instances]
     strip = np.full((_TITLE_HEIGHT, size[1], 3), _BACKGROUND, np.uint8)
     columns = []
     for title, one in zip(TITLES, instances, strict=True):
-        drawn = draw_instances(image, one, class_names=class_names)
+        captions = _scores_alone(one) if len(class_names) <= 2 else None
+        drawn = draw_instances(
+            image, one, class_names=class_names, captions=captions, max_label=_MAX_LABEL
+        )
         columns.append(np.vstack([_write(strip, title), drawn]))
     gap = np.full((len(columns[0]), _GAP, 3), _BACKGROUND, np.uint8)
     return np.hstack([columns[0], gap, columns[1]])
@@ -97,33 +107,43 @@ def _with_boxes(instances: Mapping[str, Any], size: tuple[int, int]) -> dict[str
             )
         # A dataset gives an image without objects masks of any size.
         complete["rois"] = extract_bboxes(np.asarray(masks)) if len(class_ids) else []
+    shape = np.shape(complete["masks"]) if complete.get("masks") is not None else None
     if not len(class_ids):
         complete["masks"] = np.zeros((*size, 0), bool)
         complete.pop("rles", None)
+    elif shape is not None and (len(shape) != 3 or shape[:2] != size):
+        raise ValueError(
+            f"masks have the shape {shape}; it must be [H, W, N] with (H, W) of the image, {size}"
+        )
     return complete
 
 
-def _shrink(
+def _resize(
     instances: Mapping[str, Any], size: tuple[int, int], new_size: tuple[int, int]
 ) -> dict[str, Any]:
     """Return the boxes and masks of instances in an image of `size` for one of `new_size`."""
     scale = np.array(new_size) / size
     boxes = np.asarray(instances["rois"], float).reshape(-1, 4) * np.tile(scale, 2)
     low, high = np.floor(boxes[:, :2]), np.ceil(boxes[:, 2:])
-    shrunk = {**instances, "rois": np.concatenate([low, high], axis=1)}
+    resized = {**instances, "rois": np.concatenate([low, high], axis=1)}
     rows, columns = (
         ((np.arange(new) + 0.5) * old / new).astype(np.int64)
         for new, old in zip(new_size, size, strict=True)
     )
-    rles = shrunk.pop("rles", None)
+    rles = resized.pop("rles", None)
     if rles is not None:
         masks = np.zeros((*new_size, len(rles)), bool)
         for index, rle in enumerate(rles):
             _sample_rle(rle, rows, columns, masks[..., index])
-        shrunk["masks"] = masks
-    elif shrunk.get("masks") is not None:
-        shrunk["masks"] = np.asarray(shrunk["masks"])[np.ix_(rows, columns)]
-    return shrunk
+        resized["masks"] = masks
+    elif resized.get("masks") is not None:
+        resized["masks"] = np.asarray(resized["masks"])[np.ix_(rows, columns)]
+    return resized
+
+
+def _scores_alone(instances: Mapping[str, Any]) -> list[str]:
+    """Return captions without class names; empty ones without scores."""
+    return instance_captions(None, None, instances.get("scores"), len(instances["class_ids"]))
 
 
 def _sample_rle(

@@ -27,6 +27,8 @@ _FULL_SIZE = 6.0
 _PAD = 1.5
 # An image of larger sides is shrunk: matplotlib makes 16 bytes of each byte.
 _MAX_SIDE = 4096
+# Backends of matplotlib that write files only.
+_FILE_BACKENDS = frozenset({"agg", "cairo", "pdf", "pgf", "ps", "svg", "template"})
 
 
 def as_canvas(image: np.ndarray) -> np.ndarray:
@@ -266,6 +268,13 @@ def axes_of_size(figsize: tuple[float, float]) -> Axes:
     import matplotlib.pyplot as plt
 
     return plt.subplots(1, figsize=figsize)[1]
+
+
+def has_display() -> bool:
+    """Return whether the backend of matplotlib can show figures, in a window or a notebook."""
+    import matplotlib.pyplot as plt
+
+    return plt.get_backend().lower() not in _FILE_BACKENDS
 
 
 def show() -> None:

@@ -6,6 +6,7 @@ the input, for files, videos and servers without a display.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,7 @@ def draw_instances(
     show_bbox: bool = True,
     show_label: bool = True,
     alpha: float = 0.45,
+    max_label: float = math.inf,
 ) -> np.ndarray:
     """Draw instances into a copy of an image.
 
@@ -62,6 +64,7 @@ def draw_instances(
         show_bbox: draw the boxes.
         show_label: write the labels.
         alpha: opacity of the filled masks, 0..1.
+        max_label: leave out labels that would have more than this share of the area of their box.
 
     Returns:
         [H, W, 3] uint8 RGB, a new array. Line widths and letters follow the sizes of the
@@ -108,7 +111,7 @@ def draw_instances(
                 canvas, (x1, y1), (x2 - 1, y2 - 1), palette[i], style.box_line_for(boxes[i])
             )
     if show_label:
-        _paint_labels(canvas, boxes, texts, palette, order, style)
+        _paint_labels(canvas, boxes, texts, palette, order, style, max_label)
     return canvas
 
 
@@ -380,12 +383,15 @@ def _paint_labels(
     palette: Sequence[_Rgb],
     order: Sequence[int],
     style: _Style,
+    max_label: float,
 ) -> None:
     """Write the labels, each where it hides as little as possible of the instances."""
     placer = LabelPlacer(boxes, (0, 0, *canvas.shape[:2]))
     for i in order:
         for size in style.letters_for(boxes[i]) if texts[i] else ():
             tag = label_image(texts[i], size, palette[i])
+            if tag.shape[0] * tag.shape[1] > max_label * _extent(boxes[i]) ** 2:
+                continue
             place = placer.place(boxes[i], *tag.shape[:2])
             if place is not None:
                 y, x = (int(value) for value in place)

@@ -97,13 +97,21 @@ class PrecisionRecallCurve:
         )
 
     def best(self) -> OperatingPoint:
-        """Return the score threshold of the highest F1 (the highest such threshold)."""
+        """Return the score threshold of the highest F1.
+
+        All thresholds between two scores give the same detections: it is the middle between the
+        lowest score that counts and the next lower one, or 0. Of equal F1 the highest threshold is
+        returned.
+        """
         if self.scores.size == 0:
             return OperatingPoint(1.0, 1.0, 0.0, 0.0)
         # No threshold separates detections of equal score.
         last_of_equals = np.append(self.scores[1:] != self.scores[:-1], True)
         index = int(np.argmax(np.where(last_of_equals, self.f1, -1.0)))
-        return self.at(float(self.scores[index]))
+        score = float(self.scores[index])
+        below = float(self.scores[index + 1]) if index + 1 < self.scores.size else 0.0
+        middle = (score + below) / 2
+        return self.at(middle if middle > below else score)
 
 
 def precision_recall_curves(

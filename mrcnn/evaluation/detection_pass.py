@@ -127,7 +127,9 @@ class _Bar:
         if self._bar is None:
             from tqdm import tqdm
 
-            self._bar = tqdm(total=total, initial=done, desc="Evaluating", unit="image")
+            self._bar = tqdm(
+                total=total, initial=done, desc="Evaluating", unit="image", leave=False
+            )
         self._bar.update(done - self._bar.n)
 
     def close(self) -> None:

@@ -46,8 +46,10 @@ MAX_CONFUSIONS = 15
 MAX_LISTED = 20
 # Lowest score that counts where no detection is correct, so that none is best.
 DEFAULT_THRESHOLD = 0.5
+# With fewer objects the page says that the best score threshold is uncertain.
+FEW_OBJECTS = 30
 # Longest side of each half of a drawing in pixels, and quality of the JPEG (percent).
-DRAWING_SIDE, JPEG_QUALITY = 480, 85
+DRAWING_SIDE, JPEG_QUALITY = 640, 85
 # A color in the plots that becomes that of the page's text, light or dark.
 _INK = "#010203"
 # Their versions are on the page where they are installed.
@@ -140,6 +142,7 @@ def save_page(
         without_objects=[entry for entry in report.classes if not entry.num_objects],
         thresholds=[(curve, curve.best()) for curve in curves[kinds[0]].values()],
         overall=overall,
+        few_objects=overall is not None and overall.num_objects < FEW_OBJECTS,
         best=best,
         threshold=threshold,
         kind=kinds[0],
@@ -169,7 +172,7 @@ def _best(overall: PrecisionRecallCurve | None) -> OperatingPoint | None:
 
 
 def format_threshold(value: float) -> str:
-    """Return a score threshold with three decimals, rounded down so that it keeps its detection."""
+    """Return a score threshold with three decimals, rounded down to keep its detections."""
     # The 0.7 of a float32 is 0.69999999.
     return f"{math.floor(value * 1000 + 1e-4) / 1000:.3f}"
 

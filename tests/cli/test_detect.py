@@ -1,10 +1,15 @@
 """`mrcnn detect` with a fake model: files, messages and exit codes."""
 
 import csv
+import importlib
 import io
+import itertools
 import json
 import os
+import re
 import signal
+from collections import defaultdict
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -14,6 +19,8 @@ from mrcnn.cli import signals
 from mrcnn.detection.files import class_numbers
 from mrcnn.detection.video import VideoWriter
 from tests.weight_files import write_weight_file
+
+detect_command = importlib.import_module("mrcnn.cli.detect")
 
 # What every run writes, beside the files of single images.
 FILES = ["detections.json", "detections.jsonl", "images.json"]
@@ -33,7 +40,7 @@ def test_a_folder_with_a_broken_image(run, fake_model, weights, photos, tmp_path
     assert lines[2].startswith("[2/3] b.jpg  failed: not an image that can be decoded")
     assert lines[3].startswith("[3/3] c.png  32x32  cat 1, dog 1  ")
     assert "2 images, 4 objects in 2 of them" in lines
-    assert f"Results  {output}  (detections.json, images.json)" in lines
+    assert f"Results  {output}/  2 annotated images, detections.json, images.json" in lines
     assert err.startswith("1 of 3 images failed:\n")
     assert f"  {photos / 'b.jpg'}: not an image that can be decoded" in err
     entries = read_json(output / "detections.json")
@@ -116,7 +123,9 @@ def test_an_interrupted_run_says_where_its_results_are(
     monkeypatch.setattr(signals, "stop_if_asked", stop)
     code, out, err = run("detect", photos, "--weights", weights, "--output", tmp_path)
     assert code == 130
-    assert out.splitlines()[-1] == f"Results so far  {tmp_path}  (detections.json, images.json)"
+    last = out.splitlines()[-1]
+    assert last.startswith(f"Results so far  {tmp_path}/  ")
+    assert last.endswith(" detections.json, images.json")
     assert err == "mrcnn: stopped by SIGINT\n"
     found = {e["file_name"] for e in read_json(tmp_path / "detections.json")}
     assert "a.jpg" in found  # c.png as well, if the model was fast
@@ -202,8 +211,14 @@ def test_a_refiner_reaches_the_model(run, fake_model, weights, photos, tmp_path,
 def test_the_folder_of_the_results_is_said(run, fake_model, weights, photos, tmp_path, save):
     words = ("--weights", weights, "--output", tmp_path / "out", "--save", save)
     last = run("detect", photos / "a.jpg", *words)[1].splitlines()[-1]
-    files = {"coco": "  (detections.json, images.json)", "csv,masks": "  (detections.csv)"}
-    assert last == f"Results  {tmp_path / 'out'}{files.get(save, '')}"
+    files = {
+        "image": "1 annotated image",
+        "masks": "masks/ (1 image)",
+        "image,polygons": "1 annotated image, polygons/ (1 file)",
+        "coco": "detections.json, images.json",
+        "csv,masks": "detections.csv, masks/ (1 image)",
+    }
+    assert last == f"Results  {tmp_path / 'out'}/  {files[save]}"
 
 
 def test_class_numbers():
@@ -337,9 +352,59 @@ def test_a_video_gets_one_line(run, fake_model, weights, tmp_path):
     words = ("detect", tmp_path / "clip.mp4", "--weights", weights, "--output", tmp_path / "out")
     code, out, err = run(*words, "--track")
     assert (code, err) == (0, "")
-    assert "[1/1] clip.mp4  4 frames  cat 4, dog 4" in out.splitlines()
+    lines = out.splitlines()
+    assert "[1/1] clip.mp4  4 frames  tracks: cat 1, dog 1  detections: cat 4, dog 4" in lines
+    assert "4 frames, 8 objects in 4 of them" in lines
+    assert any(line.endswith("per frame") for line in lines)
+    assert lines[-1] == f"Results  {tmp_path / 'out'}/  clip.mp4, detections.json, images.json"
     assert (tmp_path / "out" / "clip.mp4").exists()
-    assert run(*words, "--no-draw")[0] == 0
+    code, out, _ = run(*words, "--no-draw")
+    assert code == 0 and "[1/1] clip.mp4  4 frames  cat 4, dog 4" in out.splitlines()
+
+
+def test_frames_are_counted_with_their_speed(run, fake_model, weights, tmp_path, monkeypatch):
+    monkeypatch.setattr(detect_command, "_VIDEO_LINE_SECONDS", -1.0)
+    ticks = itertools.count(step=0.5)
+    monkeypatch.setattr(detect_command.time, "monotonic", lambda: next(ticks))
+    with VideoWriter(tmp_path / "clip.mp4", fps=10) as video:
+        for _ in range(3):
+            video.write(np.zeros((32, 48, 3), np.uint8))
+    words = ("--weights", weights, "--output", tmp_path / "out", "--no-draw")
+    lines = run("detect", tmp_path / "clip.mp4", *words)[1].splitlines()
+    frames = [re.sub(r"[\d.]+ ms", "MS", line) for line in lines if "  frame " in line]
+    start = "[1/1] clip.mp4  frame"
+    assert frames[0] == f"{start} 1/3  48x32  cat 1, dog 1  MS"
+    assert re.fullmatch(
+        rf"{re.escape(start)} 2/3  48x32  cat 1, dog 1  MS  [\d.]+ frames/s  \d+ s left", frames[1]
+    )
+
+
+def test_the_table_of_one_image_has_its_detection(run, fake_model, weights, photos, tmp_path):
+    words = ("--weights", weights, "--output", tmp_path / "out")
+    lines = run("detect", photos / "a.jpg", *words)[1].splitlines()
+    rows = {line[:14].strip(): line[14:] for line in lines}
+    assert rows["detect"].endswith(" ms") and "first image" not in rows
+
+
+@pytest.mark.parametrize("seconds, note", [(2.9, "  (some run at the same time)"), (3.1, "")])
+def test_the_table_says_that_stages_overlap(seconds, note):
+    run = SimpleNamespace(
+        num_done=2, num_frames=1, num_timed=1, num_objects=0, num_with_objects=0, notes=[]
+    )
+    run.seconds = defaultdict(float, {"detect": 1.0, "first image": 2.0})
+    lines = detect_command.report(run, seconds).splitlines()
+    assert lines[1] == "1 image and 1 frame, 0 objects in 0 of them"
+    assert lines[-1] == f"{'all':14}{seconds:>7.2f} s{note}"
+
+
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_tiles_are_counted_on_a_terminal(capsys, is_terminal):
+    with detect_command._TileLine(None if not is_terminal else False) as line:
+        for done in (1, 2):
+            line(done, 3)
+    shown = capsys.readouterr().err
+    assert ("tile 1/3  ? left" in shown) == is_terminal
+    assert is_terminal or not shown
 
 
 @pytest.mark.parametrize(
@@ -347,7 +412,7 @@ def test_a_video_gets_one_line(run, fake_model, weights, tmp_path):
     [
         (["notes.md"], "image is notes.md, whose type is unknown; it must be an image"),
         (["a.jpg", "--save", "jpeg"], "--save is 'jpeg'; it must name some of image, coco, csv"),
-        (["a.jpg", "--color-by", "track"], "color_by is 'track'; it must be class or instance"),
+        (["a.jpg", "--color-by", "track"], "'track'; it must be auto, class or instance"),
         (["list.txt"], "line 1 of list.txt: image is gone.jpg: no such file or folder"),
         (["77"], "webcam 77; it must be the number of a connected webcam"),
         (["0", "--skip-existing"], "source is a webcam; it must be a file or an address"),

@@ -62,14 +62,14 @@ def test_limit(run, fake_model, weights, tmp_path):
     code, out, _ = run("evaluate", data, "--weights", weights, "--limit", 1)
     assert code == 0
     assert "COCO evaluation: 1 image, 1 object" in out
-    assert f"Dataset   {data}: 2 images, of which the first 1" in out.splitlines()
+    assert f"Dataset  {data}: 2 images, of which the first 1" in out.splitlines()
 
 
 def test_refiner(run, fake_model, weights, tmp_path, monkeypatch):
     monkeypatch.setattr("mrcnn.refinement.open_refiner", lambda name: f"opened {name}")
     data = coco_folder(tmp_path / "coco")
     code, out, _ = run("evaluate", data, "--weights", weights, "--refine", "motorcycle")
-    assert code == 0 and "Refiner   motorcycle" in out.splitlines()
+    assert code == 0 and "Refiner  motorcycle" in out.splitlines()
     assert fake_model.built[0].refiner == "opened motorcycle"
 
 
@@ -77,7 +77,7 @@ def test_classes_are_matched_and_told(run, fake_model, weights, tmp_path):
     data = coco_folder(tmp_path / "coco", "D_o g")
     code, out, _ = run("evaluate", data, "--weights", weights)
     assert code == 0
-    assert "Note      Classes whose names differ only in spelling: 'dog' is 'D_o g'." in out
+    assert "Note     Classes whose names differ only in spelling: 'dog' is 'D_o g'." in out
     assert "not have them: 1 of the 2 classes of the dataset (owl)." in out
     assert "owl" not in out.split("COCO evaluation")[1]
     code, _, error = run("evaluate", coco_folder(tmp_path / "b", "emu"), "--weights", weights)
@@ -105,7 +105,7 @@ def test_report(run, fake_model, weights, tmp_path):
     code, out, _ = run("evaluate", data, "--weights", weights, "--report", tmp_path / "new" / "r")
     assert code == 0
     page = tmp_path / "new" / "r" / "report.html"
-    assert out.splitlines()[-1] == f"Report    {page}"
+    assert out.splitlines()[-1] == f"Report   {page}"
     text = page.read_text(encoding="utf-8")
     assert text.count("data:image/jpeg;base64,") == 2
     assert "DETECTION_MIN_CONFIDENCE" in text and f"{data}: 2 images" in text
@@ -167,15 +167,15 @@ def test_the_images_that_the_training_held_out(run, fake_model, trained, tmp_pat
     words = ("evaluate", data, "--weights", weights, "--results", results)
     code, out, _ = run(*words)
     assert code == 0
-    expected = f"Dataset   {data}: 2 images of 10, those that the training held out"
+    expected = f"Dataset  {data}: 2 images of 10, those that the training held out"
     assert expected in out.splitlines()
     assert "COCO evaluation: 2 images" in out
     assert sorted({one["image_id"] for one in json.loads(results.read_text())}) == [3, 8]
     code, out, _ = run(*words, "--limit", 1)
     assert f"{expected}, of which the first 1" in out.splitlines()
     code, out, _ = run(*words, "--subset", "all")
-    assert f"Dataset   {data}: 10 images" in out.splitlines()
-    assert "Note      The training used 8 of these 10 images." in out.splitlines()
+    assert f"Dataset  {data}: 10 images" in out.splitlines()
+    assert "Note     The training used 8 of these 10 images." in out.splitlines()
     assert len(json.loads(results.read_text())) == 10
 
 

@@ -80,8 +80,8 @@ def test_objects_that_fit():
     }
     assert fit.problems() == []
     assert str(fit) == (
-        "Anchors 16, 32, 64, 96, 128 at 128x128: median IoU of an object with the best one 1.00, "
-        "below 0.5 for no object"
+        "Anchors 16, 32, 64, 96, 128 at 128x128: good. These boxes, from which detection starts, "
+        "fit 1 of 1 object (100%) by an IoU of 0.5 or more; median 1.00"
     )
 
 
@@ -93,6 +93,7 @@ def test_other_scales_are_proposed():
     assert fit.proposed_scales[0] in (6, 8, 12) and fit.num_below_proposed == 0
     assert fit.proposed_scales == [fit.proposed_scales[0] * 2**level for level in range(5)]
     (problem,) = fit.problems()
+    assert ": not good, see the warnings. " in str(fit) and "fit 0 of 16 objects (0%)" in str(fit)
     assert (problem.severity, problem.kind) == ("warning", "anchor_scales")
     assert "16 of 16 objects (100%) have an IoU of 0.5 with no anchor" in problem.message
     assert f"RPN_ANCHOR_SCALES = {tuple(fit.proposed_scales)} would leave 0 of 16" in (

@@ -227,8 +227,8 @@ def test_other_weights_of_a_keras_model_are_refused(model, photos, tmp_path):
     ("options", "message"),
     [
         ({"save": "png"}, "save is 'png'; it must name some of"),
-        ({"color_by": "track"}, "color_by is 'track'; it must be class or instance without track"),
-        ({"color_by": "name"}, "color_by is 'name'; it must be one of class, instance, track"),
+        ({"color_by": "track"}, "it must be auto, class or instance without track"),
+        ({"color_by": "name"}, "it must be one of auto, class, instance, track"),
         ({"segmentation": "box"}, "segmentation is 'box'; it must be one of rle, polygon, none"),
         ({"tolerance": -1.0}, "tolerance is -1.0; it must be a number of at least 0"),
         ({"tolerance": float("nan")}, "tolerance is nan; it must be"),
@@ -399,8 +399,9 @@ def test_the_address_of_a_video(model, clip, tmp_path, monkeypatch):
     assert (tmp_path / "out" / "clip.mp4").exists()
 
 
-@pytest.mark.parametrize("color_by", ["class", "instance", "track"])
-def test_colors_of_tracks(model, clip, tmp_path, color_by, monkeypatch):
+@pytest.fixture
+def drawn(monkeypatch):
+    """The options that `draw_instances` was given, one entry for each call."""
     from mrcnn.drawing import rendering
 
     drawn = []
@@ -411,6 +412,39 @@ def test_colors_of_tracks(model, clip, tmp_path, color_by, monkeypatch):
         return draw(*args, **options)
 
     monkeypatch.setattr(rendering, "draw_instances", note)
+    return drawn
+
+
+@pytest.mark.parametrize(
+    ("file", "classes", "track", "expected"),
+    [
+        ("a.jpg", None, False, "class"),  # a cat and a dog
+        ("a.jpg", "dog", False, "instance"),
+        ("a.jpg", "dog", True, "instance"),
+        ("clip.mp4", "dog", False, "class"),  # colors would flicker
+        ("clip.mp4", None, True, None),
+    ],
+)
+def test_automatic_colors(model, photos, clip, tmp_path, drawn, file, classes, track, expected):
+    source = clip if file == clip.name else photos / file
+    list(detect_files(model, source, tmp_path / "out", classes=classes, track=track))
+    assert {options.get("color_by") for options in drawn} == {expected}
+    assert all(("colors" in options) == (expected is None) for options in drawn)
+
+
+@pytest.mark.parametrize("track", [False, True])
+def test_automatic_colors_continue_a_run_of_class_colors(model, photos, tmp_path, track):
+    (photos / "b.jpg").unlink()
+    options = {"skip_existing": True, "track": track}
+    list(detect_files(model, photos / "a.jpg", tmp_path / "out", color_by="class", **options))
+    (outcome,) = detect_files(model, photos, tmp_path / "out", **options)
+    assert outcome.path == str(photos / "c.png")
+    with pytest.raises(ValueError, match="color_by was 'class' and is 'instance'"):
+        list(detect_files(model, photos, tmp_path / "out", color_by="instance", **options))
+
+
+@pytest.mark.parametrize("color_by", ["class", "instance", "track"])
+def test_colors_of_tracks(model, clip, tmp_path, color_by, drawn):
     list(detect_files(model, clip, tmp_path / "out", track=True, color_by=color_by))
     assert len(drawn) == 6
     for options in drawn:

@@ -5,6 +5,7 @@ import json
 import pickle
 import subprocess
 import sys
+import warnings
 from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
@@ -376,10 +377,16 @@ def test_images_of_every_kind_that_detect_takes(image, tmp_path):
     plt.close("all")
 
 
-def test_plot_shows_one_figure(monkeypatch):
+@pytest.mark.parametrize("backend, warns", [("agg", True), ("PDF", True), ("inline", False)])
+def test_plot_shows_one_figure(monkeypatch, backend, warns):
     shown = []
     monkeypatch.setattr(plt, "show", lambda: shown.append(plt.get_fignums()))
-    result(0).plot(IMAGE, figsize=(3, 2))
+    monkeypatch.setattr(plt, "get_backend", lambda: backend)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        result(0).plot(IMAGE, figsize=(3, 2))
+    messages = [str(one.message) for one in caught if "plot has shown nothing" in str(one.message)]
+    assert len(messages) == warns and all("save(path)" in message for message in messages)
     assert shown == [[1]]
     assert plt.gcf().get_size_inches().tolist() == [3, 2]
     plt.close("all")

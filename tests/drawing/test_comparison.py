@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from mrcnn.drawing.comparison import _shrink, side_by_side
+from mrcnn.drawing import rendering
+from mrcnn.drawing.comparison import _resize, side_by_side
 from mrcnn.geometry.rle import encode_masks
 
 NAMES = ["BG", "cat", "dog"]
@@ -43,7 +44,7 @@ def test_prediction_is_at_the_left_and_truth_at_the_right():
     size = (80, 100)
     image = np.full((*size, 3), 90, np.uint8)
     truth = result(size, (40, 50, 70, 90), scores=False, rois=False)
-    drawn = side_by_side(image, result(size, (10, 10, 30, 40)), truth, NAMES)
+    drawn = side_by_side(image, result(size, (10, 10, 30, 40)), truth, NAMES, max_side=199)
     assert drawn.shape == (80 + TITLE, 2 * 100 + GAP, 3) and drawn.dtype == np.uint8
     left, right = halves(drawn, 100)
     assert colored(left, 20, 25) and not colored(left, 60, 75)
@@ -66,8 +67,50 @@ def test_a_large_image_is_shrunk_with_its_instances(rle):
     assert (right == 90).all()
 
 
-@pytest.mark.parametrize("new_size", [(3, 5), (1, 1), (40, 61), (7, 60)])
-def test_run_lengths_are_shrunk_as_arrays_are(new_size):
+def test_a_small_image_is_enlarged_by_a_whole_factor():
+    size = (40, 60)
+    image = np.full((*size, 3), 90, np.uint8)
+    found = result(size, (10, 20, 30, 50), scores=False)
+    drawn = side_by_side(image, found, result(size), NAMES, max_side=239)
+    assert drawn.shape == (120 + TITLE, 2 * 180 + GAP, 3)
+    left, right = halves(drawn, 180)
+    ys, xs = np.nonzero((left != 90).any(axis=2))
+    assert (ys.max(), xs.min(), xs.max()) == pytest.approx((89, 60, 149), abs=1)
+    assert (right == 90).all()
+
+
+@pytest.mark.parametrize(
+    "names, box, captions",
+    [
+        (["BG", "cat"], (10, 10, 60, 60), ["0.90"]),
+        (NAMES, (10, 10, 60, 60), ["cat 0.90"]),
+        (["BG", "cat"], (10, 10, 22, 22), []),  # it would hide the object
+    ],
+)
+def test_labels_of_one_class_and_of_small_objects(names, box, captions, monkeypatch):
+    written = []
+    place = rendering.LabelPlacer.place
+    label_image = rendering.label_image
+
+    def keep(text, *arguments):
+        written.append(text)
+        return label_image(text, *arguments)
+
+    placed = []
+
+    def keep_place(*arguments):
+        placed.append(written[-1])
+        return place(*arguments)
+
+    monkeypatch.setattr(rendering, "label_image", keep)
+    monkeypatch.setattr(rendering.LabelPlacer, "place", keep_place)
+    image = np.full((80, 100, 3), 90, np.uint8)
+    side_by_side(image, result((80, 100), box), result((80, 100)), names, max_side=100)
+    assert placed == captions
+
+
+@pytest.mark.parametrize("new_size", [(3, 5), (1, 1), (40, 61), (7, 60), (82, 122)])
+def test_run_lengths_are_resized_as_arrays_are(new_size):
     size = (41, 61)
     masks = np.random.default_rng(0).random((*size, 4)) < 0.3
     masks[..., 1] = False
@@ -75,8 +118,8 @@ def test_run_lengths_are_shrunk_as_arrays_are(new_size):
     masks[..., 3] = False
     masks[20, 30, 3] = True
     found = {"class_ids": np.ones(4, int), "rois": np.zeros((4, 4))}
-    dense = _shrink({**found, "masks": masks}, size, new_size)
-    packed = _shrink({**found, "rles": encode_masks(masks)}, size, new_size)
+    dense = _resize({**found, "masks": masks}, size, new_size)
+    packed = _resize({**found, "rles": encode_masks(masks)}, size, new_size)
     assert packed["masks"].shape == (*new_size, 4) and "rles" not in packed
     np.testing.assert_array_equal(packed["masks"], dense["masks"])
     rows, columns = ((np.arange(n) + 0.5) * s / n for n, s in zip(new_size, size))
@@ -106,7 +149,7 @@ def test_boxes_alone_and_crowds():
     image = np.full((64, 64, 3), 90, np.uint8)
     boxes = {"rois": np.array([[10, 10, 50, 50]]), "class_ids": np.array([2])}
     crowd = {**boxes, "class_ids": np.array([-2])}
-    left, right = halves(side_by_side(image, boxes, crowd, NAMES), 64)
+    left, right = halves(side_by_side(image, boxes, crowd, NAMES, max_side=64), 64)
     np.testing.assert_array_equal(left, right)
     assert (left != 90).any()
 

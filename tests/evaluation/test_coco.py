@@ -389,10 +389,11 @@ def test_no_image_can_be_read():
         evaluate_coco(Detector({}), dataset, [1], progress=False, keep_going=True)
 
 
-def test_the_progress_bar_is_complete(capsys):
+def test_the_progress_bar_is_removed_at_the_end(capsys):
     dataset = Rectangles([[(1, BOX)]] * 3)
     evaluate_coco(Detector(dict.fromkeys(range(3), result()), 2), dataset)
-    assert "3/3" in capsys.readouterr().err
+    shown = capsys.readouterr().err
+    assert "2/3" in shown and "\n" not in shown and shown.endswith(" \r")
 
 
 @pytest.mark.parametrize(("count", "expected"), [(1, 10.0), (3, 1.0), (5, 1.0)])

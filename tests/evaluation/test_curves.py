@@ -8,6 +8,7 @@ import pytest
 from mrcnn.evaluation.coco import CocoEvaluator
 from mrcnn.evaluation.curves import (
     ConfusionMatrix,
+    PrecisionRecallCurve,
     confusion_matrix,
     overall_curve,
     precision_recall_curves,
@@ -54,8 +55,29 @@ def test_curve_by_hand(evaluator):
     assert cat.average_precision == pytest.approx((34 + 33 * 2 / 3) / 101)
     # F1 2/3 needs a threshold between two equal scores; the best real one is 4/7.
     best = cat.best()
-    assert (best.score_threshold, best.precision) == (pytest.approx(0.7), 0.5)
+    assert (best.score_threshold, best.precision) == (pytest.approx(0.4), 0.5)
     assert best.f1 == pytest.approx(4 / 7)
+
+
+@pytest.mark.parametrize(
+    "scores, num_right, threshold",
+    [
+        ([0.996, 0.994, 0.71, 0.2], 2, 0.852),  # the gap between right and wrong detections
+        ([0.9, 0.8], 2, 0.4),  # nothing below
+        ([0.9, 0.5, 0.5, 0.3], 3, 0.4),
+        ([0.0], 1, 0.0),
+        ([0.5, np.nextafter(0.5, 0)], 1, 0.5),  # no number lies between
+    ],
+)
+def test_the_best_threshold_lies_in_the_middle_of_the_gap(scores, num_right, threshold):
+    found = np.minimum(np.arange(1, len(scores) + 1), num_right)
+    precision, recall = found / np.arange(1, len(scores) + 1), found / num_right
+    curve = PrecisionRecallCurve(
+        1, "cat", "mask", 0.5, np.array(scores), precision, recall, num_right, 1.0
+    )
+    best = curve.best()
+    assert best.score_threshold == pytest.approx(threshold)
+    assert (best.precision, best.recall, best.f1) == (1, 1, 1)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +119,7 @@ def test_curve_of_all_classes_by_hand(evaluator):
         (curves[1].average_precision + curves[2].average_precision) / 2
     )
     best = overall.best()  # 3 of 7 correct, 3 of 4 found
-    assert best.score_threshold == pytest.approx(0.6)
+    assert best.score_threshold == pytest.approx(0.35)
     assert (best.precision, best.recall, best.f1) == pytest.approx((3 / 7, 3 / 4, 6 / 11))
 
 
@@ -234,7 +256,7 @@ def test_plots_of_thresholds_and_scores(evaluator, tmp_path):
     np.testing.assert_allclose(precision.get_ydata(), [1, 1 / 2, 1 / 2, 2 / 5])
     np.testing.assert_allclose(recall.get_ydata(), [1 / 3, 1 / 3, 2 / 3, 2 / 3])
     np.testing.assert_allclose(f1.get_ydata(), [1 / 2, 2 / 5, 4 / 7, 1 / 2])
-    np.testing.assert_allclose(best.get_xdata(), [0.7, 0.7], rtol=1e-6)
+    np.testing.assert_allclose(best.get_xdata(), [0.4, 0.4], rtol=1e-6)
     ax = plot_scores(cat, tmp_path / "scores.svg")
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
     assert labels == ["2 correct", "3 wrong"]

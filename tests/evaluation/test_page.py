@@ -81,11 +81,22 @@ def test_figures_are_those_of_the_report(evaluator, tmp_path):
 def test_best_thresholds_by_hand(evaluator, tmp_path):
     page = Page(save_page(evaluator, tmp_path))
     rows = page.table("class", "objects", "AP50", "best threshold")
-    # Cats: 2 of 3 correct and 2 of 3 found at .7; all: 3 of 5 and 3 of 4 at .6.
-    assert rows["cat"] == ["3", "0.554", "0.700", "0.667", "0.667", "0.667"]
-    assert rows["dog"] == ["1", "1.000", "0.600", "1.000", "1.000", "1.000"]
-    assert rows["all classes"] == ["4", "0.777", "0.600", "0.600", "0.750", "0.667"]
-    assert "--min-confidence 0.600" in page.text
+    # Cats: 2 of 3 correct and 2 of 3 found above .65; all: 3 of 5 and 3 of 4.
+    assert rows["cat"] == ["3", "0.554", "0.675", "0.667", "0.667", "0.667"]
+    assert rows["dog"] == ["1", "1.000", "0.300", "1.000", "1.000", "1.000"]
+    assert rows["all classes"] == ["4", "0.777", "0.300", "0.600", "0.750", "0.667"]
+    assert "--min-confidence 0.300" in page.text
+    assert "only 4 objects to choose it on" in page.text
+
+
+@pytest.mark.parametrize("count, is_few", [(29, True), (30, False)])
+def test_few_objects_make_the_threshold_uncertain(tmp_path, count, is_few):
+    evaluator = CocoEvaluator(Rectangles([[(1, BOX)]] * count))
+    for image_id in range(count):
+        evaluator.add(image_id, result((1, 0.9, BOX)))
+    page = Page(save_page(evaluator, tmp_path, num_worst=0, num_best=0))
+    assert ("only 29 objects to choose it on" in page.text) == is_few
+    assert ("on others it may be a little worse" in page.text) != is_few
 
 
 def test_confusion_matrix_by_hand(evaluator, tmp_path):
@@ -106,6 +117,15 @@ def test_images_are_inlined_and_ranked(evaluator, tmp_path):
     drawn = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     assert drawn.shape[0] > HEIGHT and drawn.shape[1] >= 2 * WIDTH
     assert "1 image with neither objects nor detections is not ranked" in page.text
+
+
+def test_images_are_enlarged_without_a_script(evaluator, tmp_path):
+    source = Page(save_page(evaluator, tmp_path)).source
+    ids = re.findall(r'id="([^"]+)"', source)
+    assert all(ids.count(f"worst-1{end}") == 1 for end in ("", "-large"))
+    assert {"worst-1", "worst-1-large", "worst-2-large"} <= set(ids)
+    links = re.findall(r'href="#([^"]+)"', source)
+    assert {"worst-1", "worst-1-large"} <= set(links)
 
 
 def test_the_page_needs_nothing_else(evaluator, tmp_path):
