@@ -222,7 +222,7 @@ def plan_training(
     )
     match_classes(start, train_data.class_names, rename)
     settings = start.config
-    settings.NAME = name or experiment_name(None, dataset, format)
+    settings.NAME = experiment_name(name, dataset, format)
     change_settings(settings, batch_size, image_size, accumulate, precision)
     configure_for_datasets(settings, train_data, val_data, options.steps)
     rate = options.learning_rate_of(settings)

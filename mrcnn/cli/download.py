@@ -13,7 +13,7 @@ from mrcnn.cli.flags import Command, Group
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-app = typer.Typer(cls=Group, help="Download datasets.", no_args_is_help=True)
+app = typer.Typer(cls=Group, no_args_is_help=True)
 
 
 @app.callback()

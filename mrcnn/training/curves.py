@@ -86,7 +86,8 @@ def _average_precision(axes: Any, rows: Sequence[dict[str, float]]) -> None:
     axes.set_title("AP on validation images")
     for number, (name, label) in enumerate(_AP_LABELS.items()):
         _plot(axes, rows, name, label=label, color=f"C{number}")
-    best = max(_values(rows, "val_mask_ap"), key=lambda point: point[1], default=None)
+    trained = [point for point in _values(rows, "val_mask_ap") if point[0] >= 1]
+    best = max(trained, key=lambda point: point[1], default=None)
     if best is not None:
         axes.axvline(best[0], color="0.6", linestyle=":", label=f"best, epoch {best[0]:.0f}")
     # The whole range: differences near zero mean nothing.

@@ -95,8 +95,9 @@ class HistoryFile(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Write the row of epoch 0 if AP was measured before the training."""
-        if self.validation is not None and self.validation.before:
-            write_history(self.path, [{"epoch": 0.0, **self.validation.before}])
+        before = {} if self.validation is None else self.validation.before
+        if before and not self._earlier_rows():
+            write_history(self.path, [{"epoch": 0.0, **before}])
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Start the clock."""

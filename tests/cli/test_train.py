@@ -10,7 +10,7 @@ import pytest
 from mrcnn import checkpoints
 from mrcnn.checkpoints import HeldOut, LoadReport
 from mrcnn.checkpoints.description import CLASS_LAYERS
-from mrcnn.cli.train import last_checkpoint
+from mrcnn.cli.train import last_checkpoint, next_step
 from mrcnn.datasets import open_dataset
 from mrcnn.loading.named_augmentation import LIGHT, flip_left_right
 from mrcnn.model_training import describe_results, experiment_name
