@@ -2,7 +2,8 @@
 
 `import mrcnn` loads no deep learning library; the names below load on first use.
 
-    load, MaskRCNN                  a model that is ready to detect; building and training one
+    load, train                     a model that is ready to detect; one trained on your data
+    MaskRCNN                        building and training in single steps
     Config, Dataset                 settings and data, as in Matterport's package
     open_dataset, merge             datasets in common formats, and several as one
     evaluate_coco                   COCO's average precision of a model on a dataset
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from mrcnn.drawing.rendering import draw_instances, save_instances
     from mrcnn.evaluation.coco import evaluate_coco
     from mrcnn.model import MaskRCNN, load
+    from mrcnn.model_training import train
     from mrcnn.refinement.refiner import Refiner
 
 # The version of the package.
@@ -49,6 +51,7 @@ __all__ = [
     "merge",
     "open_dataset",
     "save_instances",
+    "train",
 ]
 
 _HOMES = {
@@ -62,6 +65,7 @@ _HOMES = {
     "merge": "mrcnn.datasets.views",
     "open_dataset": "mrcnn.datasets.registry",
     "save_instances": "mrcnn.drawing.rendering",
+    "train": "mrcnn.model_training",
 }
 
 # A script that trains with imgaug imports both packages; NumPy 2 needs help with the second.

@@ -296,6 +296,23 @@ class MaskRCNN(Detector):
         if written.class_names and len(written.class_names) == self.config.NUM_CLASSES:
             self.class_names = list(written.class_names)
 
+    def with_min_confidence(self, min_confidence: float) -> MaskRCNN:
+        """Return a model of the same network and weights that leaves out other detections.
+
+        Training one of the two changes both.
+
+        Args:
+            min_confidence: `DETECTION_MIN_CONFIDENCE` of the copy, 0..1.
+        """
+        twin = copy.copy(self)
+        twin.config = copy.copy(self.config)
+        twin._shared = copy.copy(self._shared)
+        twin._shared.config = copy.copy(self._shared.config)
+        for settings in (twin.config, twin._shared.config):
+            settings.DETECTION_MIN_CONFIDENCE = min_confidence
+        twin._engine = None  # the threshold is part of its graph
+        return twin
+
     def get_imagenet_weights(self) -> str:
         """Download ImageNet weights unless they are cached, and return the path.
 

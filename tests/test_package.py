@@ -21,6 +21,7 @@ NAMES = {
     "merge": "mrcnn.datasets.views",
     "open_dataset": "mrcnn.datasets.registry",
     "save_instances": "mrcnn.drawing.rendering",
+    "train": "mrcnn.model_training",
 }
 
 

@@ -14,6 +14,8 @@ import contextlib
 import functools
 import json
 import os
+import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +23,7 @@ from typing import Any
 
 from mrcnn.files.cache_dir import cache_dir
 from mrcnn.files.fetch import Progress, fetch, file_digest
+from mrcnn.files.names import printable
 
 COCO_MODEL_URL = "https://github.com/matterport/Mask_RCNN/releases/download/v2.0/mask_rcnn_coco.h5"
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -70,7 +73,8 @@ def resolve_weights(
     """Return the path of a file by its known name, downloaded where needed; keep paths.
 
     Args:
-        name_or_path: a name of the manifest, in any case, or the path of a weight file.
+        name_or_path: a name of the manifest, in any case, the path of a weight file, or that of a
+            log folder, which means its best.h5, or else its last weights.
         verbose: 0 is silent.
         kind: whose names are meant: those of a "model" or of a "refiner".
 
@@ -86,6 +90,10 @@ def resolve_weights(
     known = names.get(text.lower())
     if known is None:
         path = Path(text).expanduser()
+        if kind == "model" and path.is_dir() and (inner := _weights_in_log_folder(path)):
+            if verbose:
+                print(f"Weights of the log folder {printable(path)}: {inner.name}", file=sys.stderr)
+            return str(inner)
         if path.exists():
             return str(path)
         file = "weight file" if kind == "model" else kind
@@ -101,6 +109,16 @@ def resolve_weights(
     if not path.exists():
         _download(known, path, verbose)
     return str(path)
+
+
+def _weights_in_log_folder(folder: Path) -> Path | None:
+    """Return the best weights of a training's log folder, else the last ones, else None."""
+    if (folder / "best.h5").is_file():
+        return folder / "best.h5"
+    files = folder.glob("mask_rcnn*.h5")
+    epochs = ((re.search(r"_(\d{4,})\.h5$", path.name), path) for path in files)
+    numbered = [(int(match[1]), path) for match, path in epochs if match]
+    return max(numbered)[1] if numbered else None
 
 
 def _other_kind_hint(name: str) -> str:
@@ -191,7 +209,8 @@ def _download(known: KnownWeights, path: Path, verbose: int) -> None:
             f"  from    {known.url}\n"
             f"  reason  {reason}\n"
             f"To do it manually, fetch that address on any machine and put the file at\n"
-            f"  {path}"
+            f"  {path}\n"
+            'The model small needs no download: --weights small, or weights="small" in Python'
         ) from error
 
 

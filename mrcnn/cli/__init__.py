@@ -16,6 +16,7 @@ import typer
 
 from mrcnn import __version__
 from mrcnn.cli import check, demo, detect, download, evaluate, info, signals, terminal, train
+from mrcnn.cli.flags import Command, Group
 from mrcnn.startup.lazy import lazy_names
 
 # Names for the samples; imported on first use.
@@ -35,19 +36,20 @@ __all__ = [
 # The Typer application of the `mrcnn` command.
 app = typer.Typer(
     name="mrcnn",
+    cls=Group,
     help="Mask R-CNN for Keras 3: detect objects and their masks, train and evaluate models.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-app.command("detect")(detect.detect)
-app.command("demo")(demo.demo)
-app.command("train")(train.train)
-app.command("evaluate")(evaluate.evaluate)
-app.command("check")(check.check)
-app.command("inspect", hidden=True, help="Another name of `check`.")(check.check)
-app.command("info")(info.info)
+app.command("detect", cls=Command)(detect.detect)
+app.command("demo", cls=Command)(demo.demo)
+app.command("train", cls=Command)(train.train)
+app.command("evaluate", cls=Command)(evaluate.evaluate)
+app.command("check", cls=Command)(check.check)
+app.command("inspect", cls=Command, hidden=True, help="Another name of `check`.")(check.check)
+app.command("info", cls=Command)(info.info)
 app.add_typer(download.app, name="download")
 
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)

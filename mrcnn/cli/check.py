@@ -81,9 +81,10 @@ def check(
     The exit code is 0 without errors (there may be warnings and notes), 1 with errors, and 2 if the
     dataset cannot be opened.
     """
-    from mrcnn.cli.data import parse_options, split_names, subsets_of
+    from mrcnn.cli.data import parse_options, split_names
     from mrcnn.cli.output_folder import prepare_folder
     from mrcnn.datasets.between_parts import parts_in_order
+    from mrcnn.datasets.parts import subsets_of
     from mrcnn.datasets.reader import choose_subset
     from mrcnn.datasets.registry import find_dataset
     from mrcnn.files.atomic import write_json

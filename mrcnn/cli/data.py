@@ -5,14 +5,11 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mrcnn.datasets import Dataset
 
-TRAINING_NAMES = ("train", "training")
-VALIDATION_NAMES = ("val", "valid", "validation")
 # Arguments of a reader that are no options: they have words and options of their own.
 _NOT_OPTIONS = {
     *("self", "cls", "path", "dataset_dir", "subset", "split", "classes", "class_ids", "class_map"),
@@ -42,19 +39,14 @@ def open_data(
     Raises:
         ValueError: an option is unknown or malformed, or the dataset holds no image.
     """
-    from mrcnn.datasets import open_dataset
+    from mrcnn.datasets.parts import open_part
     from mrcnn.datasets.registry import find_dataset
 
     place: Any = path
     if format is None:
         format, place = find_dataset(path)
     parsed = parse_options(format, options or [])
-    dataset = open_dataset(
-        place, format=format, subset=subset, classes=classes, keep_going=keep_going, **parsed
-    )
-    if not dataset.num_images and not keep_going:
-        raise ValueError(f"dataset is {path}{f' ({subset})' if subset else ''}; it holds no image")
-    return dataset
+    return open_part(place, format, subset, classes, parsed, keep_going)
 
 
 def parse_options(format: str, words: Sequence[str]) -> dict[str, Any]:
@@ -112,28 +104,8 @@ def _value(word: str, value: str, annotation: str) -> Any:
         raise ValueError(f"--option is {word!r}; its value must be of type {annotation}") from None
 
 
-def subsets_of(path: str, format: str | None) -> list[str]:
-    """Return the names of the parts of a dataset, an empty list where it is in one piece."""
-    from mrcnn.datasets.registry import dataset_folder, find_dataset, load_reader
-
-    place: Any = path
-    if format is None:
-        format, place = find_dataset(path)
-    place = Path(dataset_folder(place, format))
-    is_open = place.is_dir() or place.suffix.lower() in (".yaml", ".yml")
-    return list(load_reader(format).subsets(place)) if is_open else []
-
-
 def split_names(names: str | None) -> list[str] | None:
     """Return the names in a comma-separated list; None for None."""
     if names is None:
         return None
     return [name.strip() for name in names.split(",") if name.strip()]
-
-
-def find_part(parts: Sequence[str], names: Sequence[str]) -> str | None:
-    """Return the first part whose name is one of `names`, with or without a year (val2017)."""
-    for part in parts:
-        if part.rstrip("0123456789_.-") in names:
-            return part
-    return None

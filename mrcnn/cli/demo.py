@@ -21,6 +21,8 @@ def demo(
 
     They come with scikit-image, so nothing is downloaded. Writes the same as `mrcnn detect`: an
     annotated JPEG for each image, and detections.json.
+
+    Example: `mrcnn demo --output demo_output`
     """
     from mrcnn.cli.detect import detect
     from mrcnn.cli.terminal import echo

@@ -8,18 +8,23 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from mrcnn.cli.flags import Command, Group
+
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-app = typer.Typer(help="Download datasets.", no_args_is_help=True)
+app = typer.Typer(cls=Group, no_args_is_help=True)
 
 
 @app.callback()
 def download() -> None:
-    """Download datasets."""
+    """Download datasets.
+
+    Example: `mrcnn download open-images --classes Motorcycle --max-images 100`
+    """
 
 
-@app.command("open-images")
+@app.command("open-images", cls=Command)
 def open_images(
     classes: Annotated[
         str, typer.Option(help="Class names or ids, separated by commas: Motorcycle,/m/0199g")
@@ -59,6 +64,8 @@ def open_images(
     """Download images and masks of some Open Images classes.
 
     The command may be interrupted: the same command continues where it stopped.
+
+    Example: `mrcnn download open-images --classes Motorcycle,Car --split train,validation`
     """
     from mrcnn.cli.data import split_names
     from mrcnn.cli.signals import Stopped

@@ -69,8 +69,9 @@ def open_images(
         options: options of the reader.
         held_out: what the training of the weights held out.
     """
-    from mrcnn.cli.data import VALIDATION_NAMES, find_part, open_data, subsets_of
+    from mrcnn.cli.data import open_data
     from mrcnn.datasets import merge
+    from mrcnn.datasets.parts import VALIDATION_NAMES, find_part, subsets_of
 
     parts = subsets_of(path, format)
     if subset == ALL and ALL not in parts:

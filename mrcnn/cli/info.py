@@ -30,6 +30,8 @@ def info(
 
     Settings, class names, the number of epochs and the images that training held out are shown as
     far as the file contains them. --json has every setting and every held-out image.
+
+    Example: `mrcnn info logs/photos/best.h5`
     """
     from mrcnn import checkpoints
     from mrcnn.checkpoints.known import resolve_weights

@@ -448,6 +448,9 @@ def class_names_argument(classes: Sequence[str] | None) -> list[str] | None:
 def class_table(found: Iterable[str], classes: Sequence[str] | None, where: Any) -> dict[str, int]:
     """Return class name -> id 1, 2, ... in its source.
 
+    Names that do not occur get an id as well, since another dataset may have them; a warning names
+    those that may be misspelled.
+
     Args:
         found: the names in the annotations, normalized.
         classes: the names wanted, in the order of their ids; None takes all found, sorted.
@@ -467,4 +470,11 @@ def class_table(found: Iterable[str], classes: Sequence[str] | None, where: Any)
             f"classes is {names}: none of them occurs in {where}, which has {sorted(found)}"
             + (f"; did you mean {hint[0]!r}?" if hint else "")
         )
+    for name in names if found else []:
+        near = difflib.get_close_matches(name, sorted(found.difference(names)), n=1)
+        if name not in found and near:
+            logger.warning(
+                "classes has %s, which does not occur in %s; did you mean %s?",
+                *(printable(repr(name)), printable(where), printable(repr(near[0]))),
+            )
     return {name: number for number, name in enumerate(names, start=1)}

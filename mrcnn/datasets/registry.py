@@ -54,7 +54,8 @@ def open_dataset(
         subset: the part to open, such as "train" or "val"; it must be given where there are
             several. "val" also finds folders called "valid" and "validation".
         classes: names of the classes to load, in the order of their numbers; None loads all
-            that occur in any part of the dataset.
+            that occur in any part of the dataset. Some may not occur, so that several datasets
+            can have one table of classes.
         keep_going: record broken annotation files in the dataset's `findings`, which `check`
             reports, and read the rest; else the first one is raised.
         **options: further arguments of the reader's `load_...` method or `from_path`, such as
@@ -66,7 +67,7 @@ def open_dataset(
     Raises:
         FileNotFoundError: there is nothing at `path`.
         ValueError: the format is unknown or was not recognized, the subset does not exist or
-            must be chosen, a class does not occur, or a file is broken.
+            must be chosen, none of the classes occurs, or a file is broken.
 
     Example:
         >>> dataset = open_dataset("12", format="shapes", height=64, width=64)

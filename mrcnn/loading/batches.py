@@ -335,7 +335,9 @@ def check_trainable(dataset: Any, config: Config, name: str = "dataset") -> None
     if dataset.num_classes != config.NUM_CLASSES:
         raise ValueError(
             f"NUM_CLASSES is {config.NUM_CLASSES}; it must be {dataset.num_classes}, the number of "
-            f"classes of {name}, the background included"
+            f"classes of {name}, the background included. To go on from weights of other classes: "
+            "mrcnn.train(dataset, weights), or mrcnn.checkpoints.load_class_rows after "
+            "load_weights(..., exclude=...)"
         )
 
 

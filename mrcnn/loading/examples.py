@@ -181,8 +181,10 @@ def _ignore_whole_image(
 def _warn_of_left_out(limit: int) -> None:
     logger.warning(
         "MAX_GT_INSTANCES is %d and there are images with more instances: the heads are trained on "
-        "a random choice of that number, with the others as background. Raise it if memory allows.",
-        limit,
+        "a random choice of that number, with the others as background. Raise it if memory allows: "
+        "config.MAX_GT_INSTANCES = %d in Python, or --config FILE of mrcnn train, with "
+        '{"MAX_GT_INSTANCES": %d} in the file',
+        *(limit, 2 * limit, 2 * limit),
     )
 
 

@@ -66,12 +66,16 @@ class ValidationAP(keras.callbacks.Callback):
         sheet_images: number of images that are drawn, predictions beside the ground truth, into
             `validation_0001.jpg` and so on in the model's log folder: the same ones after each
             measurement. 0 for no such file.
+        min_confidence: score below which detections are left out, 0..1; None for the
+            `DETECTION_MIN_CONFIDENCE` of the model. AP is exact with 0.
+        measure_first: measure before the first epoch, too, for `before`.
 
     Attributes:
         report: the last `CocoReport`, or None.
         image_ids: the images measured.
         seconds: how long the last measurement took.
         pairs: the images of the last sheet, each [H, W, 3] uint8.
+        before: the metrics before the first epoch, as in the logs; empty if not measured.
 
     Raises:
         ValueError: an argument is out of range, or the dataset has no images.
@@ -86,6 +90,8 @@ class ValidationAP(keras.callbacks.Callback):
         metric: str = "mask_AP",
         verbose: int = 1,
         sheet_images: int = 4,
+        min_confidence: float | None = None,
+        measure_first: bool = False,
     ) -> None:
         super().__init__()
         if every < 1:
@@ -95,6 +101,8 @@ class ValidationAP(keras.callbacks.Callback):
         if sheet_images < 0:
             raise ValueError(f"sheet_images is {sheet_images}; it must be at least 0")
         known = [f"{kind}_{name}" for kind in ("box", "mask") for name in CocoMetrics.names()]
+        if min_confidence is not None and not 0 <= min_confidence <= 1:
+            raise ValueError(f"min_confidence is {min_confidence}; it must be from 0 to 1, or None")
         if metric not in known:
             raise ValueError(f"metric is {metric!r}; it must be one of {', '.join(known)}")
         if dataset is None:
@@ -113,6 +121,10 @@ class ValidationAP(keras.callbacks.Callback):
         self.seconds = 0.0
         self.sheet_images = sheet_images
         self.pairs: list[np.ndarray] = []
+        self.min_confidence = min_confidence
+        self.measure_first = measure_first
+        self.before: dict[str, float] = {}
+        self._detector: Any = None
         # Kept over all epochs: the ground truth is rasterized only once.
         self._evaluator = CocoEvaluator(dataset, self.image_ids)
 
@@ -126,26 +138,40 @@ class ValidationAP(keras.callbacks.Callback):
         is_last = epoch + 1 == (params or {}).get("epochs")
         return (epoch + 1) % self.every == 0 or is_last
 
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        """Compute the metrics of the weights that the training starts from, if wanted."""
+        self._detector = self.mask_rcnn
+        if self.min_confidence is not None:
+            self._detector = self.mask_rcnn.with_min_confidence(self.min_confidence)
+        self.before = self._measure(0)[1] if self.measure_first else {}
+
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Compute the metrics if it is due."""
         if not self.is_due(epoch, self.params):
             return
-        begun = time.perf_counter()
-        self.report = evaluate_coco(
-            self.mask_rcnn, self.dataset, evaluator=self._evaluator, progress=self.verbose > 1
-        )
-        self._write_sheet(epoch + 1)
-        # Free its run lengths while the next epoch trains.
-        self._evaluator.reset()
-        self.seconds = time.perf_counter() - begun
-        metrics = {f"val_{name.lower()}": self.report[name] for name in self.metrics}
+        report, metrics = self._measure(epoch + 1)
         if logs is not None:
             logs.update(metrics)
         if self.verbose > 1:
-            print(f"\n{self.report}")
+            print(f"\n{report}")
         elif self.verbose:
             text = "  ".join(f"{name}: {value:.4f}" for name, value in metrics.items())
-            print(f"\nEpoch {epoch + 1} on {self.report.num_images} validation images: {text}")
+            print(f"\nEpoch {epoch + 1} on {report.num_images} validation images: {text}")
+
+    def _measure(self, finished: int) -> tuple[CocoReport, dict[str, float]]:
+        """Measure after a number of finished epochs, draw the sheet, and return the metrics."""
+        begun = time.perf_counter()
+        report = self.report = evaluate_coco(
+            self._detector or self.mask_rcnn,
+            self.dataset,
+            evaluator=self._evaluator,
+            progress=self.verbose > 1,
+        )
+        self._write_sheet(finished)
+        # Free its run lengths while the next epoch trains.
+        self._evaluator.reset()
+        self.seconds = time.perf_counter() - begun
+        return report, {f"val_{name.lower()}": report[name] for name in self.metrics}
 
     def _write_sheet(self, epoch: int) -> None:
         """Draw the sheet of images of an epoch, counted from 1."""

@@ -11,7 +11,14 @@ import numpy as np
 from mrcnn.config_rules import LOSS_NAMES
 from mrcnn.files.atomic import atomic_path
 
-# Label of each AP in the logs.
+# Label of each part of the loss, and of each AP in the logs.
+_PART_LABELS = {
+    "rpn_class_loss": "RPN objects",
+    "rpn_bbox_loss": "RPN boxes",
+    "mrcnn_class_loss": "classes",
+    "mrcnn_bbox_loss": "boxes",
+    "mrcnn_mask_loss": "masks",
+}
 _AP_LABELS = {"val_mask_ap": "mask AP", "val_mask_ap50": "mask AP50", "val_box_ap": "box AP"}
 # With more epochs than this, a mark at each would cover the line.
 _MAX_MARKED = 40
@@ -66,8 +73,7 @@ def _loss_parts(axes: Any, rows: Sequence[dict[str, float]]) -> None:
     is_validated = any(_values(rows, f"val_{name}") for name in LOSS_NAMES)
     axes.set_title("Parts of the loss" + (" (dashed: validation)" if is_validated else ""))
     for number, name in enumerate(LOSS_NAMES):
-        label = name.removesuffix("_loss").replace("_", " ")
-        _plot(axes, rows, name, label=label, color=f"C{number}")
+        _plot(axes, rows, name, label=_PART_LABELS[name], color=f"C{number}")
         _plot(axes, rows, f"val_{name}", color=f"C{number}", linestyle="--", marker=None)
 
 
@@ -80,6 +86,10 @@ def _average_precision(axes: Any, rows: Sequence[dict[str, float]]) -> None:
     axes.set_title("AP on validation images")
     for number, (name, label) in enumerate(_AP_LABELS.items()):
         _plot(axes, rows, name, label=label, color=f"C{number}")
+    trained = [point for point in _values(rows, "val_mask_ap") if point[0] >= 1]
+    best = max(trained, key=lambda point: point[1], default=None)
+    if best is not None:
+        axes.axvline(best[0], color="0.6", linestyle=":", label=f"best, epoch {best[0]:.0f}")
     # The whole range: differences near zero mean nothing.
     axes.dataLim.update_from_data_y([1.0], ignore=False)
 
@@ -95,4 +105,5 @@ def _finish(axes: Any, rows: Sequence[dict[str, float]]) -> None:
     axes.set_ylim(0, 1.05 * top if np.isfinite(top) and top > 0 else 1)
     axes.grid(color="0.9")
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(frameon=False)
+        # Beside the axes, where it covers no line.
+        axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))

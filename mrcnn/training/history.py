@@ -15,6 +15,7 @@ import keras
 
 from mrcnn.files.atomic import write_text
 from mrcnn.files.names import printable
+from mrcnn.training.callbacks import ValidationAP
 from mrcnn.training.curves import draw_curves
 from mrcnn.training.fit_callbacks import StepTimes
 
@@ -78,15 +79,25 @@ class HistoryFile(keras.callbacks.Callback):
     Args:
         folder: the log folder.
         times: gives the number of images per second.
+        validation: gives the row of epoch 0, if it measures AP before the first epoch.
     """
 
-    def __init__(self, folder: str, times: StepTimes) -> None:
+    def __init__(
+        self, folder: str, times: StepTimes, validation: ValidationAP | None = None
+    ) -> None:
         super().__init__()
         self.path = os.path.join(folder, HISTORY_FILE)
         self.curves_path = os.path.join(folder, CURVES_FILE)
         self.times = times
+        self.validation = validation
         self._next_drawing = 0.0
         self._undrawn: list[Row] = []
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Write the row of epoch 0 if AP was measured before the training."""
+        before = {} if self.validation is None else self.validation.before
+        if before and not self._earlier_rows():
+            write_history(self.path, [{"epoch": 0.0, **before}])
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Start the clock."""

@@ -13,6 +13,7 @@ import keras
 
 from mrcnn.training.callbacks import BestCheckpoint, ValidationAP
 from mrcnn.training.fit_callbacks import StepTimes
+from mrcnn.training.time_left import TimeLeft
 
 # Seconds from one change of the line to the next.
 _INTERVAL = 0.1
@@ -152,27 +153,27 @@ class ProgressLine(keras.callbacks.Callback):
         self.validation = validation
         self.last_ap = math.nan
         self._shown = 0.0
-        # Seconds from the last step of an epoch to the first of the next.
-        self._between = 0.0
-        self._last_step: float | None = None
-        self._seconds_per_step = math.nan
+        self._time_left = TimeLeft()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Show the epoch, and note how long the end of the one before took."""
         self.epoch = epoch
-        if self._last_step is not None:
-            self._between = time.perf_counter() - self._last_step
+        self._time_left.begin_epoch(time.perf_counter())
+        report = None if self.validation is None else self.validation.report
+        if report is not None and report.seconds_per_image is not None:
+            self._time_left.ap_seconds = report.seconds_per_image * report.num_images
         self._show_step(0, math.nan, math.nan)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Show the step."""
-        self._last_step = time.perf_counter()
+        self._time_left.finish_step(time.perf_counter())
         if self._is_due():
             loss = float((logs or {}).get("loss", math.nan))
             self._show_step(batch + 1, loss, self.times.wait)
 
     def on_test_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Show the step of the validation."""
+        self._time_left.finish_test_step(time.perf_counter())
         if self._is_due():
             self._show_text(f"validation, step {batch + 1}")
 
@@ -200,11 +201,8 @@ class ProgressLine(keras.callbacks.Callback):
 
     def _show_step(self, step: int, loss: float, wait: float) -> None:
         steps = self.params["steps"]
-        if not math.isnan(self.times.seconds_per_step):
-            self._seconds_per_step = self.times.seconds_per_step
         epochs_left = self.params["epochs"] - self.epoch - 1
-        steps_left = steps - step + epochs_left * steps
-        left = steps_left * self._seconds_per_step + (epochs_left + 1) * self._between
+        left = self._time_left.seconds(steps - step + epochs_left * steps, epochs_left + 1)
         variants = progress_variants(
             self._epoch_text(),
             f"{step}/{steps}",
@@ -242,6 +240,13 @@ class EpochLine(keras.callbacks.Callback):
         self.validation = validation
         self.best = best
         self.progress = progress
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Print the AP of the weights that the training starts from, if it was measured."""
+        before = {} if self.validation is None else self.validation.before
+        ap = before.get("val_mask_ap", math.nan)
+        if not math.isnan(ap):
+            print(f"AP before training {ap:.3f}", flush=True)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Start the clock."""

@@ -207,7 +207,7 @@ def _all_callbacks(
         checkpoints,
         # What these add to the logs is in the files and lines that follow.
         *callbacks,
-        HistoryFile(folder, times),
+        HistoryFile(folder, times, validation),
         *([TensorBoardLogs(folder, validation)] if tensorboard_logs.is_installed() else []),
         *([EpochLine(line, times, validation, best, progress)] if verbose else []),
     ]

@@ -212,7 +212,10 @@ def test_not_found(known, server, tmp_path):
     assert len(server.log) == 1
     # The way out: which address, and where to put the file.
     assert server.url(COCO) in message
-    assert message.endswith(f"put the file at\n  {path}")
+    assert f"put the file at\n  {path}\n" in message
+    assert message.endswith(
+        'small needs no download: --weights small, or weights="small" in Python'
+    )
 
 
 def test_offline(known, server, tmp_path):
@@ -327,3 +330,18 @@ def test_importing_is_light():
     env = {**os.environ, "PYTHONPATH": str(known_weights.PACKAGE.parent)}
     out = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
     assert out.stdout.strip() == "set()", out.stderr
+
+
+def test_a_log_folder_means_its_best_weights_or_the_last(tmp_path, capsys):
+    with pytest.raises(FileNotFoundError):
+        known_weights.resolve_weights(tmp_path / "none")
+    assert known_weights.resolve_weights(tmp_path) == str(tmp_path)  # no log folder
+    for name in ("mask_rcnn_a_0009.h5", "mask_rcnn_a_0010.h5", "mask_rcnn_a.h5", "notes.txt"):
+        (tmp_path / name).touch()
+    assert known_weights.resolve_weights(tmp_path) == str(tmp_path / "mask_rcnn_a_0010.h5")
+    (tmp_path / "best.h5").touch()
+    assert known_weights.resolve_weights(str(tmp_path)) == str(tmp_path / "best.h5")
+    assert capsys.readouterr().err.splitlines() == [
+        f"Weights of the log folder {tmp_path}: {name}"
+        for name in ("mask_rcnn_a_0010.h5", "best.h5")
+    ]

@@ -60,7 +60,8 @@ def test_train_resume_and_detect(run, tmp_path, monkeypatch, run_eagerly):
     assert "Continuing from" in out
     (folder,) = (tmp_path / "logs").iterdir()
     written = {path.name for path in folder.iterdir()}
-    assert {"mask_rcnn_shapes_0001.h5", "mask_rcnn_shapes_0002.h5", "config.json"} <= written
+    assert {"mask_rcnn_shapes_0002.h5", "best.h5", "config.json"} <= written
+    assert "mask_rcnn_shapes_0001.h5" not in written  # --keep 1
 
     cv2.imwrite("a.png", np.zeros((50, 70, 3), np.uint8))
     checkpoint = folder / "mask_rcnn_shapes_0002.h5"

@@ -76,3 +76,16 @@ def test_a_wrong_option_is_a_usage_error(run):
     code, _, err = run("detect", "x.jpg", "--min-confidence", "7")
     assert code == 2
     assert "min-confidence" in err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [[], *(line.split() for line in ("train", "info", "download", "download open-images", "demo",
+                                     "detect", "evaluate", "check"))],
+)  # fmt: skip
+def test_no_flag_looks_as_if_it_took_a_value(run, words, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    code, out, _ = run(*words, "--help")
+    assert code == 0 and "--help" in out and "<bool>" not in out and "BOOLEAN" not in out
+    if words and words[0] in ("train", "info", "download", "demo"):
+        assert "Example: mrcnn" in out

@@ -10,10 +10,12 @@ import pytest
 from mrcnn import checkpoints
 from mrcnn.checkpoints import HeldOut, LoadReport
 from mrcnn.checkpoints.description import CLASS_LAYERS
-from mrcnn.cli.train import describe_results, experiment_name, last_checkpoint, open_parts
-from mrcnn.cli.train_options import TrainOptions
+from mrcnn.cli.train import last_checkpoint, next_step
 from mrcnn.datasets import open_dataset
 from mrcnn.loading.named_augmentation import LIGHT, flip_left_right
+from mrcnn.model_training import describe_results, experiment_name
+from mrcnn.training.options import TrainOptions
+from mrcnn.training.parts import open_parts
 from mrcnn.training.starting import hold_out
 from tests.checkpoints.test_description import info
 from tests.fake_model import describe
@@ -176,14 +178,17 @@ def test_resume_refuses_other_classes_and_nothing(run, fake_model, tmp_path):
     [
         (["--image-size", 100], "IMAGE_MAX_DIM is 100; it must be a multiple of 64"),
         (["--augment", "colours"], "augmentation is 'colours'; it must be none, flips, light, str"),
-        (["--schedule", "linear"], "--schedule is 'linear'; it must be constant, step or cosine"),
-        (["--optimizer", "lion"], "--optimizer is 'lion'; it must be sgd, adam or adamw"),
-        (["--warmup", 11], "--warmup is 11; it must be at most --epochs, 10"),
-        (["--keep", "0"], "--keep is '0'; it must be a number of at least 1, or all"),
-        (["--keep", "some"], "--keep is 'some'; it must be a number of at least 1, or all"),
+        (["--schedule", "linear"], "schedule is 'linear'; it must be constant, step or cosine"),
+        (["--optimizer", "lion"], "optimizer is 'lion'; it must be sgd, adam or adamw"),
+        (["--warmup", 11], "warmup is 11; it must be at most epochs, 10"),
+        (["--keep", "0"], "keep is '0'; it must be a number of at least 1, or all"),
+        (["--keep", "some"], "keep is 'some'; it must be a number of at least 1, or all"),
         (["--precision", "int8"], "PRECISION is 'int8'; it must be"),
         (["--best", "--val-fraction", 0], "--best needs images to validate on; there are none"),
-        (["--early-stopping", "--no-ap"], "--early-stopping needs AP; it must not be given with"),
+        (
+            ["--early-stopping", "--no-ap"],
+            "early stopping needs AP; it must not be switched off",
+        ),
         (["--backbone", "vgg"], "BACKBONE is 'vgg'; it must be one of"),
     ],
 )
@@ -220,7 +225,8 @@ def test_validation_images_without_objects(run, fake_model, tmp_path, option):
     code, out, err = run(*words)
     reason = "cannot be measured: no object in 2 validation images\n"
     if option in ("--early-stopping", "--best"):
-        assert (code, err) == (2, f"mrcnn: error: {option} needs AP; it {reason}")
+        needs = "early stopping" if option == "--early-stopping" else option
+        assert (code, err) == (2, f"mrcnn: error: {needs} needs AP; it {reason}")
     else:
         assert code == 0 and (f"Note      AP {reason}" in out) == (option is None)
 
@@ -406,7 +412,7 @@ def test_nothing_left_to_train(run, fake_model, tmp_path, finished):
         ({"seed": 1.5}, r"seed in .* is 1.5; it must be int \| None"),
         ({"layers": None}, "layers in .* is None; it must be str"),
         ({"augment": "/x/my.py"}, "--augment is not given; it must be given again: .*/x/my.py"),
-        ({"schedule": "linear"}, "--schedule is 'linear'; it must be constant, step or cosine"),
+        ({"schedule": "linear"}, "schedule is 'linear'; it must be constant, step or cosine"),
     ],
 )
 def test_saved_options_that_were_changed(run, fake_model, tmp_path, changes, message):
@@ -422,15 +428,31 @@ def test_quiet_prints_nothing(run, fake_model):
     assert (code, out, err) == (0, "", "")
     assert fake_model.built[0].trained[0][-1]["verbose"] == 0
     code, out, err = run(*SHAPES, "--weights", "none", "--quiet", "--keep", "x")
-    assert (code, out) == (2, "") and "--keep is 'x'" in err
+    assert (code, out) == (2, "") and "keep is 'x'" in err
 
 
 def test_the_best_epoch_is_named_in_the_end(tmp_path):
     (tmp_path / "best.h5.json").write_text('{"epoch": 3, "value": 0.31249}')
     assert describe_results(str(tmp_path)) == (
-        f"Weights and logs are in {tmp_path}\n"
-        "The best weights, best.h5, are those of epoch 3: AP 0.312"
+        f"Weights and logs are in {tmp_path}\nBest      {tmp_path}/best.h5, epoch 3: AP 0.312"
     )
+    (tmp_path / "curves.png").touch()
+    assert describe_results(str(tmp_path)).endswith(f"\nCurves    {tmp_path}/curves.png")
+
+
+@pytest.mark.parametrize(
+    ("dataset", "format", "has_best", "words"),
+    [
+        ("photos", None, True, "photos --weights {}/best.h5"),
+        ("my photos", None, False, "'my photos' --weights {}"),
+        ("10", "shapes", True, "10 --format shapes --weights {}/best.h5"),
+    ],
+)
+def test_the_next_step(tmp_path, dataset, format, has_best, words):
+    if has_best:
+        (tmp_path / "best.h5").touch()
+    expected = f"Next: mrcnn evaluate {words.format(tmp_path)} --report report"
+    assert next_step(str(tmp_path), dataset, format) == expected
 
 
 @pytest.mark.parametrize(

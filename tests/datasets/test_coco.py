@@ -141,7 +141,7 @@ def test_stray_annotations_are_left_out(tmp_path, caplog):
     assert "2 annotations left out" in caplog.text
 
 
-def test_choosing_classes(tmp_path):
+def test_choosing_classes(tmp_path, caplog):
     folder = whole(tmp_path, annotation(1), annotation(2, image=2, category=7))
     dogs = open_dataset(folder, classes=["dog"])
     assert dogs.class_names == ["BG", "dog"]
@@ -149,6 +149,10 @@ def test_choosing_classes(tmp_path):
     swapped = open_dataset(folder, classes=["dog", "cat"])
     assert swapped.class_names == ["BG", "dog", "cat"]
     assert swapped.load_mask(0)[1].tolist() == [2]
+    assert caplog.text == ""
+    open_dataset(folder, classes=["cats", "dog", "cow"])
+    assert "classes has 'cats', which does not occur in" in caplog.text
+    assert "did you mean 'cat'?" in caplog.text and "cow" not in caplog.text
     more = open_dataset(folder, classes=["cow", "dog", "cat"])
     assert more.class_names == ["BG", "cow", "dog", "cat"]
     assert [more.load_mask(i)[1].tolist() for i in more.image_ids] == [[3], [2]]

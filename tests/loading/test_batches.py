@@ -331,7 +331,7 @@ def test_defaults_of_the_configuration() -> None:
         ({"dataset": ToyDataset([])}, "dataset has no images"),
         (
             {"config": type("Two", (ToyConfig,), {"NUM_CLASSES": 2})()},
-            "NUM_CLASSES is 2; it must be 4",
+            "NUM_CLASSES is 2; it must be 4, .* of other classes: mrcnn.train",
         ),
     ],
 )

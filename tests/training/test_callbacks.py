@@ -8,6 +8,8 @@ import pytest
 
 from mrcnn.training import callbacks as cb
 from tests.evaluation.toys import Detector, Rectangles, result
+from tests.tiny import Squares
+from tests.training.runs import train
 
 BOX, OTHER = (0, 0, 20, 20), (10, 30, 30, 50)
 
@@ -273,3 +275,26 @@ class TestResolve:
             self.kinds(["ap", "map"])
         with pytest.raises(ValueError, match="'best', which needs a validation dataset"):
             self.kinds(["best"], dataset=False)
+
+
+@pytest.mark.usefixtures("eager")
+def test_ap_of_all_scores_before_and_after_training(build, capsys):
+    model = build(DETECTION_MIN_CONFIDENCE=1.0)
+    data = Squares()
+    ap = cb.ValidationAP(model, data, min_confidence=0.0, measure_first=True, verbose=0)
+    train(model, 1, val_data=data, custom_callbacks=[ap], verbose=1)
+    # At the model's own threshold there is nothing.
+    assert len(model.detect([data.load_image(0)])[0]["scores"]) == 0
+    twin = model.with_min_confidence(0.0)
+    assert len(twin.detect([data.load_image(0)])[0]["scores"]) > 0
+    assert twin.keras_model is model.keras_model
+    assert model.config.DETECTION_MIN_CONFIDENCE == 1.0
+    assert ap.report.num_images == data.num_images
+    assert set(ap.before) == {"val_box_ap", "val_mask_ap", "val_mask_ap50"}
+    assert f"AP before training {ap.before['val_mask_ap']:.3f}\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.5])
+def test_min_confidence_is_a_share(value):
+    with pytest.raises(ValueError, match=f"min_confidence is {value}; it must be from 0 to 1"):
+        cb.ValidationAP(None, Squares(), min_confidence=value)

@@ -130,3 +130,27 @@ def test_curves_that_cannot_be_drawn_end_no_training(tmp_path, monkeypatch, capl
     callback.on_epoch_end(0, {"loss": 1.0})
     assert "curves.png could not be drawn: no fonts" in caplog.text
     assert len(rows_of(tmp_path / "history.csv")) == 1
+
+
+def test_ap_before_the_training_is_epoch_0(tmp_path):
+    class Validation:
+        before = {"val_mask_ap": 0.25}  # noqa: RUF012
+
+    callback = history.HistoryFile(str(tmp_path), Times(), Validation())
+    for epoch in range(2):
+        callback.on_train_begin()  # a second time, as a resumed training: the rows stay
+        callback.on_epoch_begin(epoch)
+        callback.on_epoch_end(epoch, {"loss": 1.0, "val_mask_ap": 0.5})
+    rows = history.read_history(tmp_path / "history.csv")
+    assert [(row["epoch"], row["val_mask_ap"]) for row in rows] == [(0, 0.25), (1, 0.5), (2, 0.5)]
+
+
+@pytest.mark.parametrize(("aps", "best"), [([0.9, 0.2, 0.4, 0.3], 2.0), ([0.9], None), ([], None)])
+def test_the_best_epoch_is_marked(tmp_path, monkeypatch, aps, best):
+    from matplotlib.axes import Axes
+
+    marks = []
+    monkeypatch.setattr(Axes, "axvline", lambda axes, x, **style: marks.append((x, style["label"])))
+    rows = [{"epoch": float(i), "val_mask_ap": ap} for i, ap in enumerate(aps)]  # epoch 0: before
+    draw_curves(rows or [{"epoch": 1.0, "loss": 1.0}], tmp_path / "curves.png")
+    assert marks == ([] if best is None else [(best, "best, epoch 2")])

@@ -1,0 +1,444 @@
+"""`mrcnn.train`: a whole training in one call, from data to weights; `mrcnn train` uses it too.
+
+A training is planned first, which finds what is wrong with data, settings and options before
+anything is built, and then run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mrcnn.training.options import TrainOptions, has_kept_last
+from mrcnn.training.parts import is_path, open_parts
+
+if TYPE_CHECKING:
+    from mrcnn.checkpoints import HeldOut, LoadReport
+    from mrcnn.config import Config
+    from mrcnn.datasets import Dataset
+    from mrcnn.model import MaskRCNN
+    from mrcnn.training.starting import StartingPoint
+
+BEST_FILE, CURVES_FILE = "best.h5", "curves.png"
+
+
+def train(
+    dataset: Any,
+    weights: str | os.PathLike[str] = "small",
+    *,
+    epochs: int = 10,
+    layers: str = "heads",
+    val: Any = None,
+    val_fraction: float = 0.2,
+    output: str | os.PathLike[str] = "logs",
+    name: str | None = None,
+    format: str | None = None,
+    classes: Sequence[str] | None = None,
+    reader_options: Mapping[str, Any] | None = None,
+    config: str | os.PathLike[str] | None = None,
+    backbone: str | None = None,
+    rename: Mapping[str, str] | None = None,
+    image_size: int | None = None,
+    batch_size: int | None = None,
+    steps: int | None = None,
+    augment: str = "flips",
+    seed: int | None = None,
+    learning_rate: float | None = None,
+    schedule: str = "constant",
+    warmup: float = 0.0,
+    optimizer: str = "sgd",
+    accumulate: int | None = None,
+    precision: str | None = None,
+    ap: bool = True,
+    ap_images: int = 50,
+    early_stopping: bool = False,
+    keep: int | str = 1,
+    verbose: int = 1,
+) -> MaskRCNN:
+    """Train on a dataset and return the model, ready to detect: `mrcnn train` as a function.
+
+    The settings of the weights are taken over as far as they are not about the data. The log folder
+    gets what that of `MaskRCNN.train` gets.
+
+    Args:
+        dataset: path of the dataset, a prepared `Dataset`, or with format "shapes" the number of
+            images.
+        weights: `small`, `coco`, `imagenet`, `none` (random values), or the path of a weight file.
+            Of other classes than those of the dataset, known ones are continued.
+        epochs: number of epochs.
+        layers: `heads` (all but the backbone); `5+`, `4+`, `3+` (also the backbone from that stage
+            on); `all`; or a pattern of layer names.
+        val: dataset to validate on, a path or a prepared `Dataset`; None for the part of `dataset`
+            of such a name, or a share of its images.
+        val_fraction: that share, 0..0.9; 0 for no validation.
+        output: folder that gets a log folder.
+        name: name of the training; that of the dataset if None.
+        format: format of the dataset, as for `mrcnn.open_dataset`.
+        classes: names of the classes to load, as for `mrcnn.open_dataset`.
+        reader_options: further arguments of `mrcnn.open_dataset`.
+        config: JSON file with settings that override those of the weights.
+        backbone: name of the backbone, for `none` and `imagenet`.
+        rename: class of the dataset -> class of the weights that it continues.
+        image_size: side of the input in pixels, a multiple of 64.
+        batch_size: images per step.
+        steps: steps per epoch; None for as many as it takes to see each image once.
+        augment: `none`, `flips`, `light`, `strong`, or a Python file that defines `augmentation`.
+        seed: makes the training repeatable, see `MaskRCNN.train`.
+        learning_rate: None for that of the settings, a tenth of it for adam and adamw.
+        schedule: `constant`, `step` or `cosine`.
+        warmup: number of epochs in which the learning rate rises.
+        optimizer: `sgd`, `adam` or `adamw`.
+        accumulate: number of steps whose gradients are averaged.
+        precision: `float32`, `bfloat16` or `float16`.
+        ap: measure AP after each epoch and keep the best weights.
+        ap_images: largest number of images that AP is measured on.
+        early_stopping: stop after 10 epochs without a better AP.
+        keep: number of epochs whose weights are kept beside `best.h5`; or "all".
+        verbose: 0 silent, 1 a progress line, 2 only a line for each epoch.
+
+    Returns:
+        The model with the best weights where AP was measured, else with the last. `log_dir` is the
+        folder of its files; to train further, start from the weights there.
+
+    Raises:
+        FileNotFoundError: there is no such dataset or weight file.
+        ValueError: an argument, the dataset or a setting cannot work; nothing is written then.
+
+    Example:
+        >>> model = train("6", format="shapes", epochs=1, verbose=0)  # doctest: +SKIP
+        >>> model.class_names  # doctest: +SKIP
+        ['BG', 'square', 'circle', 'triangle']
+    """
+    given = locals()
+    if isinstance(dataset, int):
+        dataset = str(dataset)
+    options = TrainOptions.choose(
+        {**given, "keep": str(keep), "val": os.fspath(val) if is_path(val) else None}
+    )
+    plan = plan_training(
+        dataset,
+        os.fspath(weights),
+        options,
+        val=val,
+        name=name,
+        format=format,
+        classes=None if classes is None else list(classes),
+        reader_options=dict(reader_options or {}),
+        config_path=None if config is None else Path(config),
+        backbone=backbone,
+        rename=rename or {},
+        image_size=image_size,
+        batch_size=batch_size,
+        accumulate=accumulate,
+        precision=precision,
+    )
+    if verbose:
+        print(describe_training(plan))
+    model = run_training(plan, Path(output), verbose)
+    load_best(model)
+    if verbose:
+        print(describe_results(model.log_dir))
+    return model
+
+
+@dataclass
+class TrainingPlan:
+    """What is trained on what, after everything has been checked.
+
+    Attributes:
+        start: weights, and the settings of the training.
+        train: the dataset to train on.
+        val: the dataset to validate on, or None.
+        held_out: the record of their split.
+        rename: names of classes in the weights by those in the dataset.
+        options: further options.
+        rate: the learning rate, a number or a schedule.
+        notes: sentences for the user.
+    """
+
+    start: StartingPoint
+    train: Dataset
+    val: Dataset | None
+    held_out: HeldOut | None
+    rename: Mapping[str, str]
+    options: TrainOptions
+    rate: Any = None
+    notes: list[str] = field(default_factory=list)
+
+
+def plan_training(
+    dataset: Any,
+    weights: str,
+    options: TrainOptions,
+    *,
+    val: Any = None,
+    name: str | None = None,
+    format: str | None = None,
+    classes: list[str] | None = None,
+    reader_options: Any = None,
+    open_part: Any = None,
+    config_path: Path | None = None,
+    backbone: str | None = None,
+    rename: Mapping[str, str],
+    image_size: int | None = None,
+    batch_size: int | None = None,
+    accumulate: int | None = None,
+    precision: str | None = None,
+    resumed: bool = False,
+    best: bool = False,
+) -> TrainingPlan:
+    """Open the data, find the weights, choose the settings, and check that they fit.
+
+    The arguments are those of `train`. `options` are those that a resumed training takes over, and
+    `best` says whether the best weights are required; for `reader_options`, `open_part` and
+    `resumed` see `mrcnn.training.parts.open_parts`.
+
+    Raises:
+        FileNotFoundError: there is no such dataset or weight file.
+        ValueError: something does not fit.
+    """
+    from mrcnn.training.starting import (
+        configure_for_datasets,
+        find_starting_point,
+        match_classes,
+        recorded_split,
+    )
+
+    options.check()
+    train_data, val_data, held_out = open_parts(
+        *(dataset, format, val, options.val_fraction, classes, reader_options),
+        earlier=recorded_split(weights),
+        resumed=resumed,
+        open_part=open_part,
+    )
+    notes = check_validation(options, best, val_data)
+    start = find_starting_point(
+        weights, backbone=backbone, config_path=config_path, resumed=resumed
+    )
+    match_classes(start, train_data.class_names, rename)
+    settings = start.config
+    settings.NAME = experiment_name(name, dataset, format)
+    change_settings(settings, batch_size, image_size, accumulate, precision)
+    configure_for_datasets(settings, train_data, val_data, options.steps)
+    rate = options.learning_rate_of(settings)
+    return TrainingPlan(start, train_data, val_data, held_out, rename, options, rate, notes)
+
+
+def run_training(plan: TrainingPlan, output: Path, verbose: int = 1) -> MaskRCNN:
+    """Build the model and train it.
+
+    Args:
+        plan: from `plan_training`.
+        output: the folder of log folders.
+        verbose: 0 silent, 1 a progress line, 2 only a line for each epoch.
+
+    Returns:
+        The model with its last weights.
+    """
+    from mrcnn.loading import find_augmentation
+
+    options = plan.options
+    model, lines = build_model(plan, output)
+    own_optimizer = None
+    if options.optimizer != "sgd":
+        from mrcnn.training import make_optimizer
+
+        own_optimizer = make_optimizer(options.optimizer, plan.start.config, plan.rate)
+    if verbose:
+        print("\n".join(lines))
+    model.train(
+        plan.train,
+        plan.val,
+        learning_rate=plan.rate,
+        epochs=options.epochs,
+        layers=options.layers,
+        augmentation=find_augmentation(options.augment),
+        custom_callbacks=make_callbacks(model, plan),
+        optimizer=own_optimizer,
+        keep=options.num_kept,
+        seed=options.seed,
+        held_out=plan.held_out,
+        verbose=verbose,
+        heading=False,
+    )
+    return model
+
+
+def build_model(plan: TrainingPlan, output: Path) -> tuple[MaskRCNN, list[str]]:
+    """Build the model, load what it starts from, and return it with lines about what was loaded."""
+    from mrcnn.checkpoints.class_rows import describe_class_match
+    from mrcnn.model import MaskRCNN
+    from mrcnn.training.starting import load_starting_weights
+
+    names = plan.train.class_names
+    model = MaskRCNN(mode="training", config=plan.start.config, model_dir=str(output))
+    report, known = load_starting_weights(model, plan.start, names, plan.rename)
+    lines = []
+    if plan.start.weights is None:
+        lines.append("Weights   none: random values")
+    elif report is not None:
+        lines.append(f"Weights   {describe_loaded(report)}")
+    if known is not None:
+        lines += [f"Classes   {line}" for line in describe_class_match(names, known)]
+    return model, lines
+
+
+def make_callbacks(model: Any, plan: TrainingPlan) -> list[Any]:
+    """Return the callbacks of `MaskRCNN.train`: AP, the best weights, and the saved options."""
+    from keras.callbacks import LambdaCallback
+
+    from mrcnn.training import ValidationAP
+    from mrcnn.training.log_folders import remove_older_checkpoints
+
+    options, start = plan.options, plan.start
+    # The log folder is known when the training begins.
+    callbacks: list[Any] = [LambdaCallback(on_train_begin=lambda logs: options.save(model.log_dir))]
+    keep = options.num_kept
+    if start.resumed and keep is not None and has_kept_last(Path(model.log_dir)):
+        # The training itself removes only weights that it has written since it was resumed.
+        callbacks.append(
+            LambdaCallback(
+                on_epoch_end=lambda epoch, logs: remove_older_checkpoints(model.log_dir, keep)
+            )
+        )
+    if plan.val is not None and options.ap:
+        has_classes = start.class_names == list(plan.train.class_names)
+        callbacks.append(
+            ValidationAP(
+                model,
+                plan.val,
+                max_images=options.ap_images,
+                verbose=0,
+                min_confidence=0.0,  # as `mrcnn evaluate` measures
+                measure_first=has_classes and not start.resumed and not plan.rename,
+            )
+        )
+        callbacks += ["best", *(["early_stopping"] if options.early_stopping else [])]
+    return callbacks
+
+
+def load_best(model: MaskRCNN) -> None:
+    """Load the best weights of a training that has ended, if it has written them."""
+    path = Path(model.log_dir) / BEST_FILE
+    if path.is_file():
+        model.keras_model.load_weights(str(path))
+
+
+def check_validation(options: TrainOptions, best: bool, val_data: Dataset | None) -> list[str]:
+    """Check that AP can be measured where options need it; return a note where it cannot.
+
+    Raises:
+        ValueError: an option needs AP, and it cannot be measured.
+    """
+    from mrcnn.datasets.report import require_learnable
+    from mrcnn.files.names import counted
+
+    wanted = [name for name, on in (("--best", best), ("early stopping", options.early_stopping))
+              if on]  # fmt: skip
+    if wanted and val_data is None:
+        raise ValueError(f"{wanted[0]} needs images to validate on; there are none")
+    if wanted and not options.ap:
+        raise ValueError(f"{wanted[0]} needs AP; it must not be switched off (--no-ap)")
+    if val_data is None or not options.ap:
+        return []
+    try:
+        require_learnable(val_data)
+    except ValueError as error:
+        reason = f"no object in {counted(val_data.num_images, 'validation image')}"
+        if wanted:
+            raise ValueError(f"{wanted[0]} needs AP; it cannot be measured: {reason}") from error
+        return [f"AP cannot be measured: {reason}"]
+    return []
+
+
+def change_settings(
+    settings: Config,
+    batch_size: int | None,
+    image_size: int | None,
+    accumulate: int | None,
+    precision: str | None,
+) -> None:
+    """Set the settings that have an option of their own, as far as it is given."""
+    if batch_size is not None:
+        settings.IMAGES_PER_GPU = batch_size
+    if image_size is not None:
+        settings.IMAGE_MIN_DIM = settings.IMAGE_MAX_DIM = image_size
+    if accumulate is not None:
+        settings.ACCUMULATE_STEPS = accumulate
+    if precision is not None:
+        settings.PRECISION = precision
+
+
+def experiment_name(name: str | None, dataset: Any, format: str | None = None) -> str:
+    """Return a name for the training that log folders and checkpoints can have.
+
+    Args:
+        name: the name that the user gave, or None.
+        dataset: path of the dataset, or a `Dataset`.
+        format: name of its format.
+    """
+    raw = name
+    if not raw and is_path(dataset) and Path(dataset).exists():
+        raw = Path(dataset).resolve().stem
+    # "shapes" has no folder to be named after, only a number of images.
+    raw = raw or format or ""
+    # Matterport's checkpoint names allow only these; find_last and --resume rely on it.
+    return re.sub(r"[^\w-]+", "_", raw, flags=re.ASCII).strip("_").lower() or "training"
+
+
+def describe_training(plan: TrainingPlan) -> str:
+    """Return the lines about datasets, model and options that open a training."""
+    from mrcnn.files.names import counted, printable
+
+    settings = plan.start.config
+    num_val = 0 if plan.val is None else plan.val.num_images
+    classes = printable(", ".join(plan.train.class_names[1:]))
+    size = "x".join(map(str, settings.IMAGE_SHAPE[:2]))
+    lines = [
+        f"Dataset   {counted(plan.train.num_images, 'image')} to train on, {num_val} to validate "
+        f"on, classes: {classes}",
+        f"Model     {settings.BACKBONE}, {size}, batches of {settings.BATCH_SIZE}, "
+        f"{counted(settings.STEPS_PER_EPOCH, 'step')} per epoch",
+        f"Training  {printable(plan.options.describe())}",
+        *(f"Note      {printable(note)}" for note in plan.notes),
+    ]
+    return "\n".join(lines)
+
+
+def describe_results(log_dir: str) -> str:
+    """Return the lines about the files of a training that close it."""
+    from mrcnn.files.names import printable
+    from mrcnn.files.reading import read_json
+
+    folder = Path(log_dir)
+    lines = [f"Weights and logs are in {printable(log_dir)}"]
+    best, curves = folder / BEST_FILE, folder / CURVES_FILE
+    # A damaged note of an earlier training is no reason to fail after this one.
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+        content = read_json(Path(f"{best}.json"))
+        lines.append(
+            f"Best      {printable(best)}, epoch {content['epoch']}: AP {content['value']:.3f}"
+        )
+    if curves.is_file():
+        lines.append(f"Curves    {printable(curves)}")
+    return "\n".join(lines)
+
+
+def describe_loaded(report: LoadReport) -> str:
+    """Return what was loaded: file, number of layers, and what the others start from.
+
+    Layers that depend on the classes count as loaded: they are taken over class by class.
+    """
+    from mrcnn.files.names import counted, printable
+
+    num_loaded = len(report.loaded) + len(report.excluded)
+    text = f"{printable(report.path)}: "
+    if not report.missing_in_file:
+        return f"{text}all {counted(num_loaded, 'layer')}"
+    rest = "start from random values"
+    return f"{text}{counted(num_loaded, 'layer')}; the other {len(report.missing_in_file)} {rest}"

@@ -1,0 +1,160 @@
+"""The options of a whole training, which a resumed training takes over, and their file."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mrcnn.files.names import printable, shown
+
+if TYPE_CHECKING:
+    from mrcnn.config import Config
+
+# In the log folder: the options of the training.
+OPTIONS_FILE = "training.json"
+
+
+@dataclass
+class TrainOptions:
+    """Options that are the same when a training is resumed; see `mrcnn.train`."""
+
+    val: str | None
+    val_fraction: float
+    layers: str
+    epochs: int
+    steps: int | None
+    learning_rate: float | None
+    schedule: str
+    warmup: float
+    optimizer: str
+    augment: str
+    seed: int | None
+    ap: bool
+    ap_images: int
+    early_stopping: bool
+    keep: str
+
+    @classmethod
+    def choose(cls, given: Mapping[str, Any]) -> TrainOptions:
+        """Take the options from all parameters of a command or function."""
+        return cls(**{field.name: given[field.name] for field in dataclasses.fields(cls)})
+
+    def check(self) -> None:
+        """Raise ValueError for a word that is none of those that an option allows."""
+        from mrcnn.loading import find_augmentation
+
+        for name, words in (
+            ("schedule", ("constant", "step", "cosine")),
+            ("optimizer", ("sgd", "adam", "adamw")),
+        ):
+            if getattr(self, name) not in words:
+                raise ValueError(
+                    f"{name} is {printable(getattr(self, name))!r}; it must be "
+                    f"{', '.join(words[:-1])} or {words[-1]}"
+                )
+        if self.keep != "all" and not (self.keep.isdecimal() and int(self.keep) >= 1):
+            raise ValueError(
+                f"keep is {printable(self.keep)!r}; it must be a number of at least 1, or all"
+            )
+        if self.warmup > self.epochs:
+            raise ValueError(f"warmup is {self.warmup:g}; it must be at most epochs, {self.epochs}")
+        find_augmentation(self.augment)
+
+    @property
+    def num_kept(self) -> int | None:
+        """Number of weight files to keep; None for all."""
+        return None if self.keep == "all" else int(self.keep)
+
+    def with_saved(self, folder: Path, given: Collection[str]) -> TrainOptions:
+        """Return the options that an earlier training has saved in its log folder.
+
+        Args:
+            folder: the log folder; without the file of options these options stay.
+            given: names of those given on the command line, which stay in any case.
+
+        Raises:
+            ValueError: the file holds no options, or one of another type.
+        """
+        from mrcnn.files.reading import read_json_object
+
+        path = folder / OPTIONS_FILE
+        if not path.is_file():
+            return self
+        saved = read_json_object(path, "file of options")
+        changes: dict[str, Any] = {}
+        for field in dataclasses.fields(self):
+            if field.name not in saved or field.name in given:
+                continue
+            value = saved[field.name]
+            if field.name == "augment" and str(value).endswith(".py"):
+                # A file names no program that is run because of it.
+                raise ValueError(
+                    f"--augment is not given; it must be given again: the training to resume had "
+                    f"{printable(value)}"
+                )
+            if not _has_type(value, str(field.type)):
+                raise ValueError(
+                    f"{field.name} in {printable(path)} is {shown(value)}; it must be {field.type}"
+                )
+            changes[field.name] = value
+        if "optimizer" in given and self.optimizer != saved.get("optimizer", self.optimizer):
+            changes.pop("learning_rate", None)  # that of another optimizer
+        return dataclasses.replace(self, **changes)
+
+    def save(self, folder: str | Path) -> None:
+        """Write the options to a log folder."""
+        from mrcnn.files.atomic import write_json
+
+        saved = dataclasses.asdict(self)
+        if self.augment.endswith(".py"):
+            saved["augment"] = str(Path(self.augment).resolve())
+        write_json(Path(folder) / OPTIONS_FILE, saved)
+
+    def describe(self) -> str:
+        """Return a line about layers, learning rate and augmentation, after `learning_rate_of`."""
+        changes = [] if self.schedule == "constant" else [self.schedule]
+        if self.warmup:
+            changes.append(f"warm-up of {self.warmup:g} epoch{'s' * (self.warmup != 1)}")
+        rate = f"learning rate {self.learning_rate:g}"
+        if changes:
+            rate += f" ({', '.join(changes)})"
+        return f"layers {self.layers}, {self.optimizer}, {rate}, augmentation {self.augment}"
+
+    def learning_rate_of(self, config: Config) -> Any:
+        """Return the learning rate: a number, or a schedule over all epochs of `STEPS_PER_EPOCH`.
+
+        One that was not given is chosen for the optimizer, and noted for `save`.
+        """
+        from mrcnn.training.schedules import NamedSchedule, default_learning_rate
+
+        if self.learning_rate is None:
+            self.learning_rate = default_learning_rate(self.optimizer, config)
+        if self.schedule == "constant" and not self.warmup:
+            return self.learning_rate
+        return NamedSchedule(
+            self.schedule,
+            self.learning_rate,
+            total_steps=self.epochs * config.STEPS_PER_EPOCH,
+            warmup_steps=round(self.warmup * config.STEPS_PER_EPOCH),
+        )
+
+
+def has_kept_last(folder: Path) -> bool:
+    """Return whether an earlier training kept only its last weights in its log folder."""
+    from mrcnn.files.reading import read_json_object
+
+    path = folder / OPTIONS_FILE
+    return path.is_file() and read_json_object(path, "file of options").get("keep", "all") != "all"
+
+
+def _has_type(value: Any, type_name: str) -> bool:
+    """Return whether a value of a JSON file has a type such as "int" or "float | None"."""
+    if value is None:
+        return "None" in type_name
+    if isinstance(value, bool):
+        return type_name == "bool"
+    kinds: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float)}
+    return isinstance(value, kinds.get(type_name.partition(" ")[0], ()))
