@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mrcnn.cli.options import Classes, DatasetPath, Format, ReaderOptions, existing_settings
+from mrcnn.startup.logs import log_level
 
 if TYPE_CHECKING:
     from mrcnn.config import Config
@@ -103,7 +102,8 @@ def check(
     run = CheckRun(
         dataset, place, format, split_names(classes), option, max_images, decode, settings
     )
-    with without_log():
+    # What readers leave out is among the findings.
+    with log_level("mrcnn.datasets", logging.ERROR):
         for part in parts:
             checked = run.check_part(part, is_only=len(parts) == 1)
             if checked is not None and images is not None:
@@ -115,18 +115,6 @@ def check(
         write_json(json_path, run.findings)
     if run.failed:
         raise typer.Exit(1)
-
-
-@contextlib.contextmanager
-def without_log() -> Iterator[None]:
-    """Keep readers from logging what they leave out: it is among the findings."""
-    logger = logging.getLogger("mrcnn.datasets")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 class CheckRun:

@@ -43,7 +43,7 @@ class ResultLog:
         options: what the results depend on, as JSON holds it.
         resume: keep the records of an earlier run with the same options. Those of images that
             failed are dropped, and those of videos that were not finished. Otherwise the file
-            begins anew.
+            starts empty.
 
     Attributes:
         path: the file.
@@ -200,8 +200,8 @@ def _check_options(old: Any, new: dict[str, Any], path: Path) -> None:
     if different:
         raise ValueError(
             f"{printable(path)} holds results of other options ({'; '.join(different)}); continue "
-            "with the same options, choose another folder, or begin anew without skipping existing "
-            "results"
+            "with the same options, choose another folder, or start again without skipping "
+            "existing results"
         )
 
 

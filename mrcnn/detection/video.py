@@ -86,7 +86,7 @@ class VideoReader:
         return self._decoder.time_base
 
     def __iter__(self) -> Iterator[tuple[int, float, np.ndarray]]:
-        """Yield the frames; a file begins anew with each iteration.
+        """Yield the frames; each iteration of a file starts at its first frame.
 
         Yields:
             (index from 0, seconds since the beginning of the video or the first frame of a webcam,

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from mrcnn.engines.openvino_package import import_openvino
 from mrcnn.engines.signal_stack import kept_signal_stack
+from mrcnn.startup.logs import log_level
 
 
 @kept_signal_stack()
@@ -30,7 +29,7 @@ def quantized(models: dict[str, Any], samples: dict[str, list[np.ndarray]]) -> d
     """
     try:
         import_openvino()  # NNCF reports its use through the same package
-        with _without_advice():
+        with log_level("nncf", logging.WARNING):  # without its informational messages
             import nncf
     except ImportError as error:
         raise ImportError(
@@ -41,7 +40,7 @@ def quantized(models: dict[str, Any], samples: dict[str, list[np.ndarray]]) -> d
         if not inputs:
             continue
         dataset = nncf.Dataset(inputs, lambda value: {0: value})
-        with _without_advice():
+        with log_level("nncf", logging.WARNING):  # without its informational messages
             result[name] = nncf.quantize(
                 models[name],
                 dataset,
@@ -49,15 +48,3 @@ def quantized(models: dict[str, Any], samples: dict[str, list[np.ndarray]]) -> d
                 subset_size=len(inputs),
             )
     return result
-
-
-@contextlib.contextmanager
-def _without_advice() -> Iterator[None]:
-    """Hide NNCF's informational messages inside the block; its warnings still appear."""
-    logger = logging.getLogger("nncf")
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

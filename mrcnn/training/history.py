@@ -72,7 +72,7 @@ def as_numbers(logs: dict[str, Any] | None) -> Row:
 
 
 class HistoryFile(keras.callbacks.Callback):
-    """Add each epoch to `history.csv` of the log folder and draw `curves.png` anew.
+    """Add each epoch to `history.csv` of the log folder and redraw `curves.png`.
 
     A training that is resumed continues the table. Rows of epochs that it repeats are replaced.
 

@@ -8,12 +8,17 @@ with `PARTIAL_LABELS`.
 import json
 import os
 import re
+from functools import partial
 
 import numpy as np
 
-from mrcnn.datasets import CocoDataset, Dataset, MaskImageDataset, ViaDataset, open_dataset
+from mrcnn.datasets import CocoDataset, Dataset, open_dataset
 from mrcnn.datasets.views import merge
 from mrcnn.geometry.boxes import compute_overlaps
+from samples.small.small import single_sets
+
+# The sets of one class each. No person beside a motorcycle is annotated, for instance.
+partial_sets = partial(single_sets, person_source="people", exhaustive=False)
 
 # Boxes that score lower than this are ignored: they are neither objects nor background.
 LEAST_SCORE = 0.35
@@ -158,37 +163,6 @@ def split_masked(folder):
     return train, val
 
 
-def single_sets(folder, subset, fold, folds):
-    """Return the sets of one class each: balloons, motorcycles and people.
-
-    Args:
-        folder: the data folder.
-        subset: "train" or "val".
-        fold: which part of the motorcycles and people is held out.
-        folds: number of parts; 0 for none, and all images are in both.
-    """
-    sets = {
-        "balloon": ViaDataset(),
-        "motorcycle": MaskImageDataset(),
-        "person": MaskImageDataset(),
-    }
-    sets["balloon"].load_via(
-        os.path.join(folder, "balloon"), subset, classes=["balloon"], source="balloon"
-    )
-    sets["motorcycle"].load_masks(
-        os.path.join(folder, "motorcycles"), "val", "motorcycle", source="motorcycle"
-    )
-    sets["person"].load_masks(os.path.join(folder, "penn_fudan"), None, "person", source="people")
-    for name, dataset in sets.items():
-        dataset.prepare()
-        for info in dataset.image_info:
-            info["exhaustive"] = False  # for instance no person beside a motorcycle is annotated
-        if folds and name != "balloon":
-            is_val = np.arange(dataset.num_images) % folds == fold
-            sets[name] = dataset.subset(np.where(is_val == (subset == "val"))[0])
-    return sets
-
-
 def join(parts):
     """Return datasets as one, in which every source teaches that its images show no other class."""
     merged = merge(parts)
@@ -214,7 +188,7 @@ def training_parts(folder, fold=0, folds=2, leave_out=()):
     pseudo = PseudoLabels()
     pseudo.load_everyday(os.path.join(folder, "everyday"))
     pseudo.prepare()
-    singles = single_sets(folder, "train", fold, folds)
+    singles = partial_sets(folder, "train", fold, folds)
     return {
         "pseudo": join([table, pseudo]),
         "masked": join([table, *split_masked(folder)[0]]),
@@ -226,7 +200,7 @@ def measuring_parts(folder, fold=0, folds=2):
     """Return the datasets to measure on: "everyday", and the three of one class each."""
     table = class_table(folder)
     parts = {"everyday": join([table, *split_masked(folder)[1]])}
-    for name, dataset in single_sets(folder, "val", fold, folds).items():
+    for name, dataset in partial_sets(folder, "val", fold, folds).items():
         parts[name] = join([table, dataset])
     return parts
 

@@ -99,23 +99,7 @@ def load_data(folder, subset, fold=0, folds=0, everyday=False, scenes=0):
     Returns:
         A dict of prepared datasets: "balloon", "motorcycle", "person" and "all".
     """
-    parts = {
-        "balloon": ViaDataset(),
-        "motorcycle": MaskImageDataset(),
-        "person": MaskImageDataset(),
-    }
-    parts["balloon"].load_via(
-        os.path.join(folder, "balloon"), subset, classes=["balloon"], source="balloon"
-    )
-    parts["motorcycle"].load_masks(
-        os.path.join(folder, "motorcycles"), "val", "motorcycle", source="motorcycle"
-    )
-    parts["person"].load_masks(os.path.join(folder, "penn_fudan"), None, "person", source="person")
-    for name, dataset in parts.items():
-        dataset.prepare()
-        if folds and name != "balloon":
-            is_val = np.arange(dataset.num_images) % folds == fold
-            parts[name] = dataset.subset(np.where(is_val == (subset == "val"))[0])
+    parts = single_sets(folder, subset, fold, folds)
     more = [*parts.values(), *load_everyday(folder)] if everyday else []
     merged = merge([*parts.values(), *more])
     # Some of the sets have people without annotations, so there the class person is not active.
@@ -131,6 +115,40 @@ def load_data(folder, subset, fold=0, folds=0, everyday=False, scenes=0):
         merged = merge([merged, CopyPasteDataset(merged, scenes, seed=fold)])
         merged.source_class_ids = active
     return {**parts, "all": merged}
+
+
+def single_sets(folder, subset, fold=0, folds=0, person_source="person", exhaustive=True):
+    """Return the sets of one class each: balloons, motorcycles and people.
+
+    Args:
+        folder: folder of `balloon/`, `motorcycles/` and `penn_fudan/`.
+        subset: "train" or "val".
+        fold: which part of the motorcycles and people is held out.
+        folds: number of parts; 0 for none, and all images are in both.
+        person_source: the source of the people.
+        exhaustive: whether images have no other objects without annotation.
+    """
+    sets = {
+        "balloon": ViaDataset(),
+        "motorcycle": MaskImageDataset(),
+        "person": MaskImageDataset(),
+    }
+    sets["balloon"].load_via(
+        os.path.join(folder, "balloon"), subset, classes=["balloon"], source="balloon"
+    )
+    sets["motorcycle"].load_masks(
+        os.path.join(folder, "motorcycles"), "val", "motorcycle", source="motorcycle"
+    )
+    people = os.path.join(folder, "penn_fudan")
+    sets["person"].load_masks(people, None, "person", source=person_source)
+    for name, dataset in sets.items():
+        dataset.prepare()
+        for info in dataset.image_info:
+            info["exhaustive"] = exhaustive
+        if folds and name != "balloon":
+            is_val = np.arange(dataset.num_images) % folds == fold
+            sets[name] = dataset.subset(np.where(is_val == (subset == "val"))[0])
+    return sets
 
 
 class Negatives(Dataset):

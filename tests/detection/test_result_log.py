@@ -35,7 +35,7 @@ def test_records_come_back(tmp_path):
     assert len((tmp_path / LOG_NAME).read_bytes().split(b"\n")) == 4
 
 
-def test_a_run_without_resume_begins_anew_when_it_is_opened(tmp_path):
+def test_a_run_without_resume_starts_empty_when_it_is_opened(tmp_path):
     write(tmp_path, record("a", 1))
     log = ResultLog(tmp_path, {})
     assert len(list(log.records())) == 1

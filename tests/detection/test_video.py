@@ -43,7 +43,7 @@ def number_of(pixels):
 def make(path, times=TIMES, audio="aac", start=0, rotation=0, ticks=1000):
     """Write a video of 48 x 64 by PyAV, with 0.32 s of sound; return the path as text.
 
-    Times are counted in ticks, of which there are so many in a second.
+    Times are counted in ticks; `ticks` of them are a second.
     """
     import av
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-import keras
 import numpy as np
 
 from mrcnn.datasets.semantic import VOID, load_label_map
 from mrcnn.family.semantic.frames import Frame
+from mrcnn.family.training import ImageBatches
 from mrcnn.files.names import printable
 from mrcnn.geometry.images import as_rgb
-from mrcnn.loading.augmentation import apply_augmentation, check_augmentation
+from mrcnn.loading.augmentation import apply_augmentation
 
 
-class SemanticBatches(keras.utils.PyDataset):
+class SemanticBatches(ImageBatches):
     """Batches `(images [B, H', W', channels], labels [B, H, W])`.
 
     All batches have one size: that of the largest image, in the next size that the network takes.
@@ -46,39 +46,21 @@ class SemanticBatches(keras.utils.PyDataset):
         seed: int = 0,
         workers: int = 2,
     ) -> None:
-        super().__init__(workers=workers, max_queue_size=4)
-        if not dataset.num_images:
-            raise ValueError("dataset has 0 images; it must have at least 1")
-        check_augmentation(augmentation)
-        self.dataset = dataset
+        super().__init__(dataset, batch_size, augmentation=augmentation, seed=seed, workers=workers)
         self.frame = frame
-        self.batch_size = min(batch_size, int(dataset.num_images))
         self.mean = np.asarray(mean, np.float32)
         self.scale = scale
         sizes = np.array([dataset.image_size(i) for i in dataset.image_ids])
         self.limits = [int(min(side, max_side)) for side in sizes.max(axis=0)]
-        self.augmentation = augmentation
-        self.seed = seed
-        self.epoch = 0
 
     @property
     def size(self) -> tuple[int, int]:
         """(height, width) of the labels of each batch in pixels."""
         return self.frame.output_side(self.limits[0]), self.frame.output_side(self.limits[1])
 
-    def __len__(self) -> int:
-        """Return the number of whole batches in one pass."""
-        return int(self.dataset.num_images) // self.batch_size
-
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.dataset.num_images)
-        ids = order[index * self.batch_size : (index + 1) * self.batch_size]
-        examples = [self._load(int(image_id)) for image_id in ids]
+        examples = [self._load(image_id) for image_id in self.image_ids_of(index)]
         return np.stack([e[0] for e in examples]), np.stack([e[1] for e in examples])
-
-    def on_epoch_end(self) -> None:
-        """Go on to the order of the next pass."""
-        self.epoch += 1
 
     def _load(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
         """Return one image, and its labels as int32."""
@@ -89,7 +71,7 @@ class SemanticBatches(keras.utils.PyDataset):
                 f"the labels of image {printable(self.dataset.image_info[image_id]['id'])} have "
                 f"the size {labels.shape}; it must be that of the image, {image.shape[:2]}"
             )
-        rng = np.random.default_rng([self.seed, self.epoch, image_id])
+        rng = self.rng_of(image_id)
         if self.augmentation is not None:
             image, labels = augment(self.augmentation, image, labels, rng)
         rows, columns = (

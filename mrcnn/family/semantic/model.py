@@ -19,6 +19,7 @@ from mrcnn.family.semantic.batches import SemanticBatches
 from mrcnn.family.semantic.losses import SemanticLoss
 from mrcnn.family.semantic.networks import find_network
 from mrcnn.family.semantic.vgg16 import load_imagenet_values
+from mrcnn.family.training import fit, make_sgd
 from mrcnn.geometry.images import as_rgb
 
 __all__ = ["SemanticConfig", "SemanticModel"]
@@ -214,19 +215,6 @@ class SemanticModel:
                     f"{self.num_classes}"
                 )
         weights = _class_weights(class_weights, train_dataset)
-        if optimizer is None:
-            optimizer = keras.optimizers.SGD(
-                config.LEARNING_RATE if learning_rate is None else learning_rate,
-                momentum=config.LEARNING_MOMENTUM,
-                weight_decay=config.WEIGHT_DECAY,
-                global_clipnorm=config.GRADIENT_CLIP_NORM or None,
-            )
-        self.keras_model.compile(
-            optimizer,
-            loss=SemanticLoss(self.num_classes, loss, weights),
-            # On CPUs, TensorFlow's own convolutions are several times faster than XLA's.
-            jit_compile="auto" if keras.backend.backend() == "jax" else False,
-        )
         make = partial(
             SemanticBatches,
             frame=self.network.frame,
@@ -237,12 +225,16 @@ class SemanticModel:
             seed=seed,
         )
         self.class_names = list(train_dataset.class_names)
-        return self.keras_model.fit(
-            make(train_dataset, augmentation=augmentation),
-            validation_data=None if val_dataset is None else make(val_dataset),
+        return fit(
+            self.keras_model,
+            make,
+            train_dataset,
+            val_dataset,
+            optimizer=make_sgd(config, learning_rate) if optimizer is None else optimizer,
+            loss=SemanticLoss(self.num_classes, loss, weights),
             epochs=epochs,
-            callbacks=list(callbacks),
-            shuffle=False,
+            augmentation=augmentation,
+            callbacks=callbacks,
             verbose=verbose,
         )
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-import keras
 import numpy as np
 
+from mrcnn.family.training import ImageBatches
 from mrcnn.family.yolo.images import fit_image
 from mrcnn.geometry.boxes import extract_bboxes
 from mrcnn.geometry.images import as_rgb
-from mrcnn.loading.augmentation import apply_augmentation, check_augmentation
+from mrcnn.loading.augmentation import apply_augmentation
 
 # Largest number of objects of an image that are trained on.
 MAX_OBJECTS = 100
 
 
-class YoloBatches(keras.utils.PyDataset):
+class YoloBatches(ImageBatches):
     """Batches `(images [B, size, size, 3] in 0..1, boxes [B, M, (class, x, y, w, h)])`.
 
     Class ids start at 0 (the dataset's 1); rows of padding have the class -1. Crowds are left out.
@@ -43,43 +43,25 @@ class YoloBatches(keras.utils.PyDataset):
         seed: int = 0,
         workers: int = 2,
     ) -> None:
-        super().__init__(workers=workers, max_queue_size=4)
-        if not dataset.num_images:
-            raise ValueError("dataset has 0 images; it must have at least 1")
-        check_augmentation(augmentation)
-        self.dataset = dataset
+        super().__init__(dataset, batch_size, augmentation=augmentation, seed=seed, workers=workers)
         self.size = size
-        self.batch_size = min(batch_size, int(dataset.num_images))
         self.keep_shape = keep_shape
-        self.augmentation = augmentation
-        self.seed = seed
-        self.epoch = 0
-
-    def __len__(self) -> int:
-        """Return the number of whole batches in one pass."""
-        return int(self.dataset.num_images) // self.batch_size
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.dataset.num_images)
-        ids = order[index * self.batch_size : (index + 1) * self.batch_size]
-        examples = [self._load(int(image_id)) for image_id in ids]
+        examples = [self._load(image_id) for image_id in self.image_ids_of(index)]
         # A constant number of rows, since every other shape would be compiled.
-        boxes = np.zeros((len(ids), MAX_OBJECTS, 5), np.float32)
+        boxes = np.zeros((len(examples), MAX_OBJECTS, 5), np.float32)
         boxes[..., 0] = -1
         for row, (_, found) in enumerate(examples):
             boxes[row, : len(found)] = found
         return np.stack([image for image, _ in examples]), boxes
-
-    def on_epoch_end(self) -> None:
-        """Go on to the order of the next pass."""
-        self.epoch += 1
 
     def _load(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
         """Return one image and its boxes `[N, 5]`."""
         image = as_rgb(self.dataset.load_image(image_id))
         masks, class_ids = self.dataset.load_mask(image_id)
         if self.augmentation is not None:
-            rng = np.random.default_rng([self.seed, self.epoch, image_id])
+            rng = self.rng_of(image_id)
             image, masks = apply_augmentation(self.augmentation, image.copy(), masks, rng)
         fitted, (height, width) = fit_image(image, self.size, self.keep_shape)
         corners = extract_bboxes(masks).astype(np.float32)

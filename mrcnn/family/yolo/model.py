@@ -16,13 +16,14 @@ from mrcnn.checkpoints.coco_names import COCO_CLASS_NAMES
 from mrcnn.checkpoints.hdf5 import why_not_hdf5
 from mrcnn.config import Config
 from mrcnn.detection.results import Detections
+from mrcnn.family.training import fit, make_sgd
 from mrcnn.family.yolo import decoding
 from mrcnn.family.yolo.batches import YoloBatches
 from mrcnn.family.yolo.darknet_weights import load_darknet_weights
 from mrcnn.family.yolo.descriptions import find_network
 from mrcnn.family.yolo.images import fit_image, to_image_boxes
 from mrcnn.family.yolo.losses import AnchorLoss, CellLoss
-from mrcnn.family.yolo.networks import build_network
+from mrcnn.family.yolo.networks import build_network, output_layers
 from mrcnn.geometry.boxes import non_max_suppression
 from mrcnn.geometry.images import as_rgb
 
@@ -198,21 +199,9 @@ class Yolo:
                 f"train_dataset has {train_dataset.num_classes} classes; it must have "
                 f"NUM_CLASSES = {self.config.NUM_CLASSES}, the background included"
             )
-        outputs = self._output_layers()
+        outputs = output_layers(self.keras_model, self.network)
         for layer in self.keras_model.layers:
             layer.trainable = layers == "all" or layer.name in outputs
-        rate = self.config.LEARNING_RATE if learning_rate is None else learning_rate
-        self.keras_model.compile(
-            keras.optimizers.SGD(
-                rate,
-                momentum=self.config.LEARNING_MOMENTUM,
-                weight_decay=self.config.WEIGHT_DECAY,
-                global_clipnorm=self.config.GRADIENT_CLIP_NORM or None,
-            ),
-            loss=self._make_loss(),
-            # On CPUs, TensorFlow's own convolutions are several times faster than XLA's.
-            jit_compile="auto" if keras.backend.backend() == "jax" else False,
-        )
         make = partial(
             YoloBatches,
             size=self.size,
@@ -221,23 +210,18 @@ class Yolo:
             seed=seed,
         )
         self.class_names = list(train_dataset.class_names)
-        return self.keras_model.fit(
-            make(train_dataset, augmentation=augmentation),
-            validation_data=None if val_dataset is None else make(val_dataset),
+        return fit(
+            self.keras_model,
+            make,
+            train_dataset,
+            val_dataset,
+            optimizer=make_sgd(self.config, learning_rate),
+            loss=self._make_loss(),
             epochs=epochs,
-            callbacks=list(callbacks),
-            shuffle=False,
+            augmentation=augmentation,
+            callbacks=callbacks,
             verbose=verbose,
         )
-
-    def _output_layers(self) -> set[str]:
-        """Return the names of the layers whose shape depends on the number of classes."""
-        other = build_network(self.network, self.num_classes + 1, self.size)
-        return {
-            ours.name
-            for ours, theirs in zip(self.keras_model.layers, other.layers)
-            if [w.shape for w in ours.weights] != [w.shape for w in theirs.weights]
-        }
 
     def _make_loss(self) -> keras.losses.Loss:
         if self._grids is None:

@@ -109,6 +109,15 @@ def build_network(
     return keras.Model(image, raw, name=network.name.replace("-", "_"))
 
 
+def output_layers(model: keras.Model, network: YoloNetwork) -> set[str]:
+    """Return the names of the layers whose shape depends on the number of classes."""
+    if network.version == 1:
+        return {model.layers[-1].name}
+    # They alone have a bias: the other convolutions have batch normalization.
+    convolutions = [layer for layer in model.layers if isinstance(layer, layers.Conv2D)]
+    return {layer.name for layer in convolutions if layer.use_bias}
+
+
 class _Builder:
     """Applies the layers of a description one after the other and numbers them."""
 

@@ -85,7 +85,7 @@ def application_graph(
 
 
 class _Rebuild:
-    """The layers of a network, made anew.
+    """Copies of the layers of a network.
 
     Attributes:
         outputs: what each operation returned, by its name in the original.
