@@ -9,7 +9,7 @@ Subclass `Config` and override what differs:
 
 Names, defaults and derived values are those of Matterport's package; `PRECISION`,
 `RPN_CHANNELS`, `MASK_CHANNELS`, `CANONICAL_BOX_SIZE`, `MASK_ROIS_PER_IMAGE`, `PARTIAL_LABELS`,
-`CLASS_AGNOSTIC_MASK` and `ACCUMULATE_STEPS` are ours.
+`CLASS_AGNOSTIC_MASK`, `JOINT_SCORES` and `ACCUMULATE_STEPS` are ours.
 """
 
 from __future__ import annotations
@@ -182,6 +182,9 @@ class Config:
     # Ours: one mask for all classes. Every class learns from every mask, which is better where a
     # class has few. The weights keep a row for each class, and all rows are equal.
     CLASS_AGNOSTIC_MASK = False
+    # Ours: the score of a detection is the geometric mean of its class's probability and of the
+    # RPN's probability of an object, which says how well the proposal fits.
+    JOINT_SCORES = False
     # Largest number of ground truth instances of an image; others are left out at random.
     MAX_GT_INSTANCES = 100
     # Standard deviation of the box deltas (dy, dx, log dh, log dw): RPN and box head.

@@ -36,7 +36,7 @@ from mrcnn.layers.adapters import (
 )
 from mrcnn.layers.backbones import backbone_graph
 from mrcnn.layers.detection_targets import DetectionTargetLayer, max_positives
-from mrcnn.layers.detections import DetectionLayer
+from mrcnn.layers.detections import DetectionLayer, JointScores
 from mrcnn.layers.fpn import fpn_graph
 from mrcnn.layers.heads import ClassifierHead, FirstRois, MaskHead, PadRois
 from mrcnn.layers.losses import LossLayer
@@ -124,17 +124,27 @@ class SharedLayers:
                 class_agnostic=config.CLASS_AGNOSTIC_MASK,
             )
 
-    def proposals(self, anchors: Tensor, count: int) -> Tensor:
+    def proposals(
+        self, anchors: Tensor, count: int, return_scores: bool = False
+    ) -> Tensor | list[Tensor]:
         """Apply the layer `ROI` to the RPN's outputs.
 
         Args:
             anchors: `[batch, anchors, (y1, x1, y2, x2)]` normalized.
             count: number of proposals for each image.
+            return_scores: whether to return their scores as well.
 
         Returns:
-            `[batch, count, (y1, x1, y2, x2)]` normalized.
+            `[batch, count, (y1, x1, y2, x2)]` normalized; or a list of these and the scores
+            `[batch, count, 1]`.
         """
-        layer = ProposalLayer(count, self.config.RPN_NMS_THRESHOLD, config=self.config, name="ROI")
+        layer = ProposalLayer(
+            count,
+            self.config.RPN_NMS_THRESHOLD,
+            config=self.config,
+            return_scores=return_scores,
+            name="ROI",
+        )
         return layer([self.rpn_class, self.rpn_bbox, anchors])
 
 
@@ -239,10 +249,12 @@ def _detect(shared: SharedLayers) -> tuple[list[Tensor], Tensor, Tensor, Tensor,
     config = shared.config
     image_meta = _meta_input(config)
     anchors = keras.Input((None, 4), name="input_anchors")
-    rois = shared.proposals(anchors, config.POST_NMS_ROIS_INFERENCE)
+    proposals = shared.proposals(anchors, config.POST_NMS_ROIS_INFERENCE, config.JOINT_SCORES)
+    rois, *scores = proposals if config.JOINT_SCORES else [proposals]
     _, probs, deltas = shared.classifier(rois, shared.pyramid, image_meta)
+    ranking = JointScores(name="joint_scores")([probs, *scores]) if scores else probs
     layer = DetectionLayer(config, name="mrcnn_detection")
-    detections = layer([rois, probs, deltas, image_meta])
+    detections = layer([rois, ranking, deltas, image_meta])
     return [shared.image, image_meta, anchors], detections, probs, deltas, rois
 
 

@@ -1,7 +1,6 @@
-"""Detect objects with NanoDet-g alone, from the features of the backbone "nanodet_pan".
+"""Detect objects with NanoDet-g alone, from the weights of the backbone "nanodet_pan".
 
-This is how the conversion is checked: the scores and boxes that the backbone passes on must be
-NanoDet's own detections.
+This is how the conversion is checked: the scores and boxes must be NanoDet's own detections.
 
 Usage:
     python tools/nanodet_detector.py nanodet_pan.h5 photo.jpg ...
@@ -19,12 +18,11 @@ import numpy as np
 
 from mrcnn.checkpoints import load_weights
 from mrcnn.checkpoints.coco_names import COCO_CLASS_NAMES
-from mrcnn.layers.backbones import nanodet_pan_graph
 from mrcnn.layers.backbones.nanodet import (
-    ABSENT,
     NANODET_PIXELS,
     NUM_COCO_CLASSES,
-    OBJECT_CELLS,
+    box_distances,
+    nanodet_raw_graph,
 )
 
 STRIDES = (8, 16, 32)
@@ -52,24 +50,24 @@ def letterbox(image: np.ndarray, side: int = SIDE) -> tuple[np.ndarray, float, t
     return square, scale, (top, left)
 
 
-def decode(stages: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Read scores and boxes off the stages of one image.
+def decode(outputs: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Read scores and boxes off the outputs of one image.
 
     Args:
-        stages: C3, C4 and C5, each `[h, w, channels]`.
+        outputs: those of `nanodet_raw_graph`, each `[h, w, 80 + 44]`.
 
     Returns:
-        `(boxes [locations, (x1, y1, x2, y2)] in pixels, scores [locations, 80])`. Scores below
-        0.018 are not passed on by the backbone and come out as 0.018.
+        `(boxes [locations, (x1, y1, x2, y2)] in pixels, scores [locations, 80])`.
     """
     boxes, scores = [], []
-    for stage, stride in zip(stages, STRIDES):
-        evidence = stage[..., -NUM_COCO_CLASSES - 4 : -4].reshape(-1, NUM_COCO_CLASSES)
-        distances = stage[..., -4:].reshape(-1, 4) * (OBJECT_CELLS * stride)
-        y, x = np.mgrid[: stage.shape[0], : stage.shape[1]].reshape(2, -1)
+    for output, stride in zip(outputs, STRIDES):
+        distances = box_distances(output[..., NUM_COCO_CLASSES:])
+        distances = keras.ops.convert_to_numpy(distances).reshape(-1, 4) * stride
+        y, x = np.mgrid[: output.shape[0], : output.shape[1]].reshape(2, -1)
         centers = (np.stack([x, y, x, y], axis=1) + 0.5) * stride
         boxes.append(centers + distances * [-1, -1, 1, 1])
-        scores.append(1 / (1 + np.exp(-evidence - ABSENT)))
+        logits = output[..., :NUM_COCO_CLASSES].reshape(-1, NUM_COCO_CLASSES)
+        scores.append(1 / (1 + np.exp(-logits)))
     return np.concatenate(boxes), np.concatenate(scores)
 
 
@@ -96,22 +94,23 @@ def _ious(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
 
 
 def detect(
-    model: Any, image: np.ndarray, min_score: float = 0.25
+    model: Any, image: np.ndarray, min_score: float = 0.25, side: int = SIDE
 ) -> list[tuple[int, float, np.ndarray]]:
     """Detect the objects of one image.
 
     Args:
-        model: an image to C2 .. C5, as `convert_nanodet.build` returns it.
+        model: an image to the outputs of `nanodet_raw_graph`.
         image: `[height, width, (R, G, B)]` uint8.
-        min_score: least score, at least 0.02.
+        min_score: least score.
+        side: of the square that the image is scaled to.
 
     Returns:
         `(class, score, box (x1, y1, x2, y2) in pixels of the image)` with classes from 0, best
         first.
     """
-    square, scale, (top, left) = letterbox(image)
-    stages = model((square - np.array(NANODET_PIXELS.mean, np.float32))[None])[1:]
-    boxes, scores = decode([keras.ops.convert_to_numpy(stage)[0] for stage in stages])
+    square, scale, (top, left) = letterbox(image, side)
+    outputs = model((square - np.array(NANODET_PIXELS.mean, np.float32))[None])
+    boxes, scores = decode([keras.ops.convert_to_numpy(output)[0] for output in outputs])
     boxes = (boxes - [left, top, left, top]) / scale
     boxes = np.clip(boxes, 0, [*image.shape[1::-1], *image.shape[1::-1]])
     return suppress(boxes, scores, min_score)
@@ -124,7 +123,7 @@ def main() -> None:
     parser.add_argument("images", nargs="+")
     arguments = parser.parse_args()
     pixels = keras.Input((None, None, 3))
-    model = keras.Model(pixels, nanodet_pan_graph(pixels)[1:])
+    model = keras.Model(pixels, nanodet_raw_graph(pixels))
     load_weights(model, arguments.weights)
     for path in arguments.images:
         print(path)

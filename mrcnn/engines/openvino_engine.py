@@ -167,7 +167,7 @@ class OpenVINOEngine:
         anchors = np.asarray(anchors, np.float32)[None]
         table, rpn_class, rpn_bbox = self._infer(self._trunk_for(image), image)
         pyramid = table, pieces.pyramid_sizes(self._config, image.shape[1:])
-        rois = self._proposals([rpn_class.data, rpn_bbox.data, anchors])
+        rois, *scores = self._proposals([rpn_class.data, rpn_bbox.data, anchors])
         boxes = keras.ops.convert_to_numpy(rois)
         classified = []
         for i in range(0, boxes.shape[1], _BOXES_AT_A_TIME):
@@ -177,7 +177,7 @@ class OpenVINOEngine:
                 on_features(pooled.data)
             classified.append([output.data.copy() for output in self._infer("classifier", pooled)])
         probabilities, deltas = (np.concatenate(parts, axis=1) for parts in zip(*classified))
-        detections = self._detections([rois, probabilities, deltas, image_meta])
+        detections = self._detections([rois, probabilities, deltas, image_meta, *scores])
         return keras.ops.convert_to_numpy(detections), pyramid
 
     def _trunk_for(self, image: np.ndarray) -> str:

@@ -26,7 +26,7 @@ import numpy as np
 from mrcnn.engines.base import Tensor
 from mrcnn.geometry.anchors import compute_backbone_shapes
 from mrcnn.graphs import precision_policy
-from mrcnn.layers.detections import DetectionLayer
+from mrcnn.layers.detections import DetectionLayer, JointScores
 from mrcnn.layers.proposals import ProposalLayer
 from mrcnn.layers.roi_align import PyramidTable, TableROIAlign
 
@@ -106,21 +106,29 @@ def head_piece(
 def proposal_piece(shared: Any) -> keras.Model:
     """Return a model of `[rpn_class, rpn_bbox, anchors]` to proposals.
 
-    Output: boxes `[batch, POST_NMS_ROIS_INFERENCE, 4]`.
+    Outputs: a list of the boxes `[batch, POST_NMS_ROIS_INFERENCE, 4]` and, with `JOINT_SCORES`, the
+    scores `[batch, POST_NMS_ROIS_INFERENCE, 1]`.
     """
     config = shared.config
-    layer = ProposalLayer(config.POST_NMS_ROIS_INFERENCE, config.RPN_NMS_THRESHOLD, config=config)
+    layer = ProposalLayer(
+        config.POST_NMS_ROIS_INFERENCE,
+        config.RPN_NMS_THRESHOLD,
+        config=config,
+        return_scores=config.JOINT_SCORES,
+    )
     inputs = [
         keras.Input((None, size), name=f"input_{name}")
         for name, size in (("rpn_class", 2), ("rpn_bbox", 4), ("anchors", 4))
     ]
-    return keras.Model(inputs, layer(inputs), name="proposals")
+    outputs = layer(inputs)
+    return keras.Model(inputs, outputs if config.JOINT_SCORES else [outputs], name="proposals")
 
 
 def detection_piece(shared: Any) -> keras.Model:
     """Return a model of `[boxes, probabilities, deltas, image_meta]` to detections.
 
-    Output: `[batch, DETECTION_MAX_INSTANCES, 6]`.
+    With `JOINT_SCORES` the scores of the proposals are the fifth input. Output:
+    `[batch, DETECTION_MAX_INSTANCES, 6]`.
     """
     config = shared.config
     inputs = [
@@ -129,4 +137,9 @@ def detection_piece(shared: Any) -> keras.Model:
         keras.Input((None, config.NUM_CLASSES, 4), name="input_bbox"),
         keras.Input((config.IMAGE_META_SIZE,), name="input_image_meta"),
     ]
-    return keras.Model(inputs, DetectionLayer(config)(inputs), name="detections")
+    boxes, probs, deltas, image_meta = inputs
+    if config.JOINT_SCORES:
+        inputs.append(keras.Input((None, 1), name="input_scores"))
+        probs = JointScores()([probs, inputs[-1]])
+    detections = DetectionLayer(config)([boxes, probs, deltas, image_meta])
+    return keras.Model(inputs, detections, name="detections")

@@ -106,6 +106,28 @@ def refine_detections_graph(
 
 
 @keras.saving.register_keras_serializable(package="mrcnn")
+class JointScores(keras.layers.Layer):
+    """Compute the geometric mean of class probabilities and the scores of the proposals.
+
+    The RPN knows how well a proposal fits its object, the classifier which object it is. CenterNet2
+    (Zhou et al. 2021, "Probabilistic two-stage detection") ranks by both.
+
+    Call with `[mrcnn_class [batch, N, num_classes], scores [batch, N, 1]]`; returns
+    `[batch, N, num_classes]` in 0..1. The most probable class of each box stays the same.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"dtype": "float32", **kwargs})
+
+    def call(self, inputs: Sequence[Tensor]) -> Tensor:
+        probs, scores = inputs
+        return ops.sqrt(probs * scores)
+
+    def compute_output_shape(self, input_shape: Sequence[Shape]) -> Shape:
+        return input_shape[0]
+
+
+@keras.saving.register_keras_serializable(package="mrcnn")
 class DetectionLayer(keras.layers.Layer):
     """The last step of detection: suppression within each class, over refined proposals.
 

@@ -24,12 +24,14 @@ class ProposalLayer(keras.layers.Layer):
         config: `Config`, read for the two following arguments where they are None.
         bbox_std_dev: standard deviations of the deltas, `RPN_BBOX_STD_DEV`; four numbers.
         pre_nms_limit: number of best scored anchors that are considered, `PRE_NMS_LIMIT`.
+        return_scores: whether to return `[boxes, scores]`.
         **kwargs: as for `keras.layers.Layer`.
 
     Call with `[rpn_class, rpn_bbox, anchors]`: `rpn_class` `[batch, anchors, (bg, fg)]`
     probabilities, `rpn_bbox` `[batch, anchors, (dy, dx, log(dh), log(dw))]` in standard
     deviations, `anchors` `[batch, anchors, (y1, x1, y2, x2)]` normalized. Returns
-    `[batch, proposal_count, (y1, x1, y2, x2)]` normalized, best first.
+    `[batch, proposal_count, (y1, x1, y2, x2)]` normalized, best first; with `return_scores` also
+    the probabilities of an object, `[batch, proposal_count, 1]`.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class ProposalLayer(keras.layers.Layer):
         *,
         bbox_std_dev: Sequence[float] | None = None,
         pre_nms_limit: int | None = None,
+        return_scores: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**{"dtype": "float32", **kwargs})
@@ -51,9 +54,13 @@ class ProposalLayer(keras.layers.Layer):
         self.nms_threshold = float(nms_threshold)
         self.bbox_std_dev = tuple(float(v) for v in bbox_std_dev)
         self.pre_nms_limit = int(pre_nms_limit)
+        self.return_scores = bool(return_scores)
 
-    def call(self, inputs: Sequence[Tensor]) -> Tensor:
-        return self.steps(inputs)["proposals"]
+    def call(self, inputs: Sequence[Tensor]) -> Tensor | list[Tensor]:
+        steps = self.steps(inputs)
+        if self.return_scores:
+            return [steps["proposals"], steps["proposal_scores"]]
+        return steps["proposals"]
 
     def steps(self, inputs: Sequence[Tensor]) -> dict[str, Tensor]:
         """Compute the proposals and every step on the way, by the names of Matterport's graph.
@@ -70,6 +77,7 @@ class ProposalLayer(keras.layers.Layer):
                 rpn_non_max_suppression: `[batch, proposal_count]` int32 rows of the boxes above
                     that are kept, by falling score, padded with -1.
                 proposals: `[batch, proposal_count, 4]`, these boxes, padded with zero rows.
+                proposal_scores: `[batch, proposal_count, 1]`, their probabilities of an object.
         """
         scores = inputs[0][:, :, 1]
         deltas, anchors = inputs[1], inputs[2]
@@ -97,10 +105,12 @@ class ProposalLayer(keras.layers.Layer):
             "refined_anchors_clipped": clipped,
             "rpn_non_max_suppression": kept,
             "proposals": gather_rows(clipped, kept),
+            "proposal_scores": gather_rows(ops.expand_dims(scores, -1), kept),
         }
 
-    def compute_output_shape(self, input_shape: Sequence[Shape]) -> Shape:
-        return (input_shape[0][0], self.proposal_count, 4)
+    def compute_output_shape(self, input_shape: Sequence[Shape]) -> Shape | list[Shape]:
+        boxes, scores = ((input_shape[0][0], self.proposal_count, size) for size in (4, 1))
+        return [boxes, scores] if self.return_scores else boxes
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -109,6 +119,7 @@ class ProposalLayer(keras.layers.Layer):
             "nms_threshold": self.nms_threshold,
             "bbox_std_dev": self.bbox_std_dev,
             "pre_nms_limit": self.pre_nms_limit,
+            "return_scores": self.return_scores,
         }
 
 
@@ -142,4 +153,7 @@ class ProposalSteps(ProposalLayer):
                 (batch_size, self.proposal_count), dtype="int32"
             ),
             "proposals": keras.KerasTensor((batch_size, self.proposal_count, 4), dtype="float32"),
+            "proposal_scores": keras.KerasTensor(
+                (batch_size, self.proposal_count, 1), dtype="float32"
+            ),
         }

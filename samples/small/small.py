@@ -49,7 +49,7 @@ from mrcnn.files.atomic import write_json
 
 CLASSES = ("balloon", "motorcycle", "person")
 # Pretrained layers of SqueezeNet (fire10 and fire11 are additions of this package) and NanoDet.
-PRETRAINED = re.compile(r"squeeze_conv1|fire[2-9]_|nano")
+PRETRAINED = r"squeeze_conv1|fire[2-9]_"
 DEFAULT_LOGS_DIR = os.path.join(ROOT_DIR, "logs")
 
 
@@ -211,32 +211,42 @@ def augment(image, mask):
     return image, mask
 
 
-def make_optimizer(config, peak, steps, backbone_rate=0.1, **options):
+def make_optimizer(config, peak, steps, rates, **options):
     """Return AdamW with a warm-up of up to 200 steps to `peak` and a cosine decay to zero.
 
     AdamW is by Loshchilov and Hutter (2019). The mask head gains most: after 600 steps its loss was
     0.34, and 0.44 with SGD at 0.008.
 
-    Layers from ImageNet are trained at `backbone_rate` times this rate: AdamW's steps have the
-    same size for every weight, and the rate of the heads would destroy ImageNet's features.
+    AdamW's steps have the same size for every weight, and the rate of new layers would destroy what
+    pretrained ones have learned.
+
+    Args:
+        config: settings of the model.
+        peak: largest learning rate.
+        steps: number of steps.
+        rates: pattern of the paths of weights -> factor of their learning rate; the first that
+            matches counts, and 1 where none does.
+        **options: further arguments of `keras.optimizers.AdamW`.
     """
     import keras
 
-    class SlowBackbone(keras.optimizers.AdamW):
+    class RatesByLayer(keras.optimizers.AdamW):
         def build(self, variables):
             super().build(variables)
-            self._is_pretrained = tuple(bool(PRETRAINED.match(v.path)) for v in variables)
+            self._factors = tuple(
+                next((rate for pattern, rate in rates.items() if re.match(pattern, v.path)), 1.0)
+                for v in variables
+            )
 
         def update_step(self, gradient, variable, learning_rate):
-            if self._is_pretrained[self._get_variable_index(variable)]:
-                learning_rate = learning_rate * backbone_rate
-            super().update_step(gradient, variable, learning_rate)
+            factor = self._factors[self._get_variable_index(variable)]
+            super().update_step(gradient, variable, learning_rate * factor)
 
     warmup = min(200, steps // 10)
     schedule = keras.optimizers.schedules.CosineDecay(
         peak / 20, steps - warmup, warmup_target=peak, warmup_steps=warmup, alpha=0.001
     )
-    return SlowBackbone(
+    return RatesByLayer(
         schedule, weight_decay=0.01, global_clipnorm=config.GRADIENT_CLIP_NORM, **options
     )
 
@@ -250,7 +260,9 @@ def train(model, data, args):
         data["all"],
         None,
         learning_rate=args.learning_rate,
-        optimizer=make_optimizer(model.config, args.learning_rate, args.steps, args.backbone_rate),
+        optimizer=make_optimizer(
+            model.config, args.learning_rate, args.steps, {PRETRAINED: args.backbone_rate}
+        ),
         epochs=model.epoch + epochs,
         layers=args.layers,
         augmentation=augment,

@@ -13,7 +13,12 @@ from mrcnn.layers.backbones import (
     resnet_graph,
     squeezenet_graph,
 )
-from mrcnn.layers.backbones.nanodet import BilinearDoubleSides, NanoDetEvidence, PadEdges
+from mrcnn.layers.backbones.nanodet import (
+    BilinearDoubleSides,
+    NanoDetReadings,
+    PadEdges,
+    StrongerEvidence,
+)
 from mrcnn.layers.fpn import DoubleSides, fpn_graph
 from mrcnn.layers.rpn import build_rpn_model
 from tests.tiny import randomize, tiny_backbone, tiny_config
@@ -61,7 +66,7 @@ def test_squeezenet():
     "build, channels",
     [
         (nanodet_graph, (32, 64, 128, 256, 512)),
-        (nanodet_pan_graph, (32, 64, 340, 468, 724)),
+        (nanodet_pan_graph, (32, 64, 341, 469, 725)),
         (efficientnet_lite0_graph, (16, 24, 40, 112, 320)),
     ],
 )
@@ -128,14 +133,50 @@ def test_bilinear_doubling():
     assert BilinearDoubleSides()(keras.Input((None, 4, 5))).shape == (None, None, 8, 5)
 
 
-def test_evidence():
+def test_readings():
     raw = np.zeros((1, 1, 1, 124), np.float32)
+    raw[..., :80] = -7
     raw[..., :3] = [-9, -4, 1.5]
     raw[..., 80:91] = [0] * 10 + [50]  # left: surely 10 cells
-    raw[..., 91 + 4] = 50  # top: surely 4 cells
-    out = keras.ops.convert_to_numpy(NanoDetEvidence()(keras.ops.array(raw)))[0, 0, 0]
-    assert out.shape == (84,) and out[:4].tolist() == [0, 0, 5.5, 4]
-    np.testing.assert_allclose(out[80:], [2, 0.8, 1, 1], rtol=1e-6)  # the others: the middle
+    raw[..., 91 + 4] = 50  # top: surely 4 cells; right and bottom: 5 on the average
+    out = keras.ops.convert_to_numpy(NanoDetReadings()(keras.ops.array(raw)))[0, 0, 0]
+    assert out.shape == (85,) and out[:4].tolist() == [0, 3, 8.5, 0]
+    # Of an anchor of 5 cells: 9 cells high, its middle half a cell lower; 15 wide, 2.5 to the left.
+    expected = [0.5 / 5, -2.5 / 5, np.log(9 / 5), np.log(15 / 5), 8.5]
+    np.testing.assert_allclose(out[80:], expected, rtol=1e-5)
+
+
+def test_a_box_without_size_has_a_finite_code():
+    raw = np.zeros((1, 1, 1, 124), np.float32)
+    raw[..., [80, 91, 102, 113]] = 200  # surely 0 cells to each side
+    out = keras.ops.convert_to_numpy(NanoDetReadings()(keras.ops.array(raw)))[0, 0, 0]
+    np.testing.assert_allclose(out[80:84], [0, 0, -np.log(16), -np.log(16)], atol=1e-6)
+
+
+def test_stronger_evidence_is_that_of_the_classes_only():
+    own, above = np.zeros((2, 1, 1, 1, 213), np.float32)
+    own[..., 130], above[..., [0, 130, 131, 212]] = 3, 2
+    out = keras.ops.convert_to_numpy(StrongerEvidence()([own, above])).ravel()
+    assert np.flatnonzero(out).tolist() == [130, 131] and out[[130, 131]].tolist() == [3, 2]
+
+
+def test_levels_add_up_to_what_the_detector_says():
+    inputs = image()
+    c3, c4, c5 = nanodet_pan_graph(inputs)[2:]
+    model = keras.Model(inputs, [c3, c4, c5])
+    randomize(model)
+    said = [
+        model.get_layer(f"nano_head{level}_{name}").output
+        for level, name in ((3, "strongest"), (4, "strongest"), (5, "said"))
+    ]
+    pixels = np.random.RandomState(0).uniform(-100, 100, (1, *inputs.shape[1:])).astype(np.float32)
+    maps = [keras.ops.convert_to_numpy(x) for x in keras.Model(inputs, [c3, c4, c5, *said])(pixels)]
+    total = 0
+    for change, value in zip(maps[2::-1], maps[:2:-1]):
+        if np.ndim(total):
+            total = total.repeat(2, axis=1).repeat(2, axis=2)
+        total = total + change[..., -213:]
+        np.testing.assert_allclose(total, value, atol=1e-4 * np.abs(value).max())
 
 
 def test_a_function_gets_matterports_arguments():

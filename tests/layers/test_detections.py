@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mrcnn.layers.detections import DetectionLayer, refine_detections_graph
+from mrcnn.layers.detections import DetectionLayer, JointScores, refine_detections_graph
 from tests.layers.arrays import image_meta, numpy, tensor
 from tests.tiny import tiny_config
 
@@ -65,3 +65,9 @@ def test_layer_takes_the_window_of_each_image():
     assert found.shape == (2, 1, 6) == layer.compute_output_shape([(2, 1, 4)] * 4)
     np.testing.assert_allclose(found[0, 0, :4], ROIS[2], rtol=1e-6)
     np.testing.assert_allclose(found[1, 0, :4], [0.5, 0.5, 32 / 63, 0.9], rtol=1e-5)
+
+
+def test_joint_scores():
+    probs = [[[0.1, 0.9, 0], [0.36, 0.25, 0.39]]]
+    found = numpy(JointScores()([tensor(probs), tensor([[[0.4], [1.0]]])]))
+    np.testing.assert_allclose(found, [[[0.2, 0.6, 0], [0.6, 0.5, 0.39**0.5]]], atol=1e-6)

@@ -25,6 +25,18 @@ def test_best_first_doubles_dropped_and_clipped():
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
+def test_scores():
+    layer = ProposalLayer(4, 0.5, return_scores=True)
+    probs = [[1 - s, s] for s in (0.5, 0.6, 0.4, 0.9)]
+    inputs = [tensor([probs]), tensor(np.zeros((1, 4, 4))), tensor([ANCHORS])]
+    boxes, scores = layer(inputs)
+    np.testing.assert_allclose(numpy(scores)[0, :, 0], [0.9, 0.6, 0.5, 0], atol=1e-6)
+    np.testing.assert_allclose(numpy(boxes)[0], proposals([0.5, 0.6, 0.4, 0.9]))
+    shapes = layer.compute_output_shape([(2, 9, 2), (2, 9, 4), (2, 9, 4)])
+    assert shapes == [(2, 4, 4), (2, 4, 1)]
+    assert ProposalLayer.from_config(layer.get_config()).return_scores
+
+
 def test_deltas_count_in_standard_deviations():
     # dy 1.0 * 0.1 of the height 0.5; log height 5 * 0.2 = 1
     found = proposals([0.9], [[1, 0, 0, 0]], count=1)
@@ -73,6 +85,7 @@ STEPS = {
     "refined_anchors_clipped": [ANCHORS[0], ANCHORS[2], [0.76, 0.8, 1, 1]],
     "rpn_non_max_suppression": [0, 2, -1, -1],
     "proposals": [ANCHORS[0], [0.76, 0.8, 1, 1], [0] * 4, [0] * 4],
+    "proposal_scores": [[0.9], [0.6], [0], [0]],
 }
 
 

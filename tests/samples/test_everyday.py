@@ -8,8 +8,14 @@ import keras
 import numpy as np
 import pytest
 
+from mrcnn.checkpoints import load_weights, save_weights
+from mrcnn.geometry.boxes import compute_overlaps
 from mrcnn.graphs import SharedLayers, training_graph
+from mrcnn.layers.backbones.nanodet import nanodet_raw_graph
+from mrcnn.model import MaskRCNN
 from samples.small import everyday, everyday_data
+from samples.small.small import make_optimizer
+from tests.tools.scripts import import_script
 
 
 @pytest.fixture(scope="module")
@@ -17,8 +23,8 @@ def started():
     """The training graph and its class head, as the training starts."""
     shared = SharedLayers(everyday.EverydayConfig())
     model = training_graph(shared)
-    everyday.start_from_detector(model)
-    pooled = keras.Input((None, 7, 7, 144))
+    everyday.start_from_detector(model, shared.config)
+    pooled = keras.Input((None, 7, 7, 160))
     return model, keras.Model(pooled, shared.classifier.classify(pooled)[1])
 
 
@@ -115,24 +121,68 @@ def test_settings_and_stages():
     assert (stage.name, stage.steps, stage.peak, stage.mask_weight) == ("all", 7, 0.5, 2.0)
 
 
+def test_the_model_starts_from_the_detections_of_its_backbone(tmp_path, shared_dir):
+    """Two original photographs: the proposals and classes are those of NanoDet alone."""
+    folder = shared_dir / "weights" / "nanodet_g"
+    if not folder.is_dir():
+        pytest.skip(f"NanoDet-g not found at {folder}")
+    convert, detector = import_script("convert_nanodet"), import_script("nanodet_detector")
+    weights = tmp_path / "nanodet_pan.h5"
+    values = convert.read_nanodet(folder / "nanodet.json")
+    save_weights(convert.build(values), weights)
+    config = everyday.EverydayConfig()
+    config.ENGINE, config.DETECTION_MIN_CONFIDENCE = "keras", 0.4
+    config.IMAGE_MIN_DIM = config.IMAGE_MAX_DIM = 384
+    model = MaskRCNN("inference", config, str(tmp_path))
+    model.load_weights(weights, by_name=True)
+    everyday.start_from_detector(model.keras_model, config)
+    pixels = keras.Input((None, None, 3))
+    alone = keras.Model(pixels, nanodet_raw_graph(pixels))
+    load_weights(alone, weights)
+    agree = []
+    for name in ("7933423348_c30bd9bd4e_z.jpg", "8053677163_d4c8f416be_z.jpg"):
+        image = cv2.imread(str(shared_dir / "data" / "matterport_images" / name))[..., ::-1]
+        found = model.detect([image])[0]
+        for label, _, (x1, y1, x2, y2) in detector.detect(alone, image, 0.5, side=384):
+            overlaps = compute_overlaps(np.array([[y1, x1, y2, x2]]), found["rois"].astype(float))
+            agree.append(((overlaps[0] > 0.8) & (found["class_ids"] == label + 1)).any())
+    # Objects that overlap objects of other classes are not proposed twice, if they score lower.
+    assert len(agree) >= 5 and all(agree)
+
+
+def test_started_weights(started):
+    model, _ = started
+    for level, channels in ((2, 64), (3, 341), (4, 469), (5, 725)):
+        kernel = model.get_layer(f"fpn_c{level}p{level}").kernel.numpy()[0, 0]
+        assert kernel.shape == (channels, 160)
+        expected = [] if level == 2 else [[channels - 85 + k, k] for k in range(85)]
+        assert np.argwhere(kernel[:, :85]).tolist() == expected
+        assert kernel[:, 85:].all()  # the others stay random
+    assert not np.any(model.get_layer("mrcnn_bbox_fc").kernel)
+    with pytest.raises(ValueError, match="layer is 'nothing'; it must be one of the model"):
+        everyday.change_weights(model, "nothing", print)
+
+
 @pytest.mark.parametrize(
-    ("label", "evidence", "expected"), [(0, 4, 1), (79, 4, 80), (5, 3, 6), (5, 0.5, 0), (5, 0, 0)]
+    ("label", "evidence", "expected"), [(0, 7, 1), (79, 7, 80), (5, 3.1, 6), (5, 2.9, 0), (5, 0, 0)]
 )
 def test_the_class_head_starts_from_the_detector(started, label, evidence, expected):
     _, classify = started
-    pooled = np.zeros((1, 1, 7, 7, 144), np.float32)
+    pooled = np.zeros((1, 1, 7, 7, 160), np.float32)
     pooled[..., label] = evidence
     assert classify.predict(pooled, verbose=0)[0, 0].argmax() == expected
 
 
-def test_the_pyramid_passes_the_evidence_on(started):
-    model, _ = started
-    for level, channels in ((2, 64), (3, 340), (4, 468), (5, 724)):
-        kernel = model.get_layer(f"fpn_c{level}p{level}").kernel.numpy()[0, 0]
-        assert kernel.shape == (channels, 144)
-        passed = np.argwhere(kernel[:, :80])
-        expected = [] if level == 2 else [[channels - 84 + k, k] for k in range(80)]
-        assert passed.tolist() == expected
-        assert kernel[:, 80:].all()  # the others stay random
-        kernel = model.get_layer(f"fpn_p{level}").kernel.numpy()
-        assert np.argwhere(kernel[..., :80]).tolist() == [[1, 1, k, k] for k in range(80)]
+def test_learning_rates_by_layer():
+    patterns = {r"nano": 0.03, r"fpn_": 0.1}
+    x = inputs = keras.Input((1,))
+    for name in ("nano1", "fpn_p2", "mask"):
+        x = keras.layers.Dense(1, use_bias=False, name=name)(x)
+    model = keras.Model(inputs, x)
+    model.set_weights([np.zeros((1, 1))] * 3)  # without weight decay, then
+    config = everyday.EverydayConfig()
+    optimizer = make_optimizer(config, 0.01, 1, patterns, beta_1=0.0)
+    optimizer.build(model.trainable_variables)
+    optimizer.apply([keras.ops.ones((1, 1))] * 3)
+    moved = np.array(model.get_weights()).ravel()
+    np.testing.assert_allclose(moved / moved[2], [0.03, 0.1, 1], rtol=2e-3)

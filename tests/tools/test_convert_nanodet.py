@@ -9,6 +9,7 @@ import pytest
 
 from mrcnn.checkpoints import load_weights, verify
 from mrcnn.layers.backbones import nanodet_graph
+from mrcnn.layers.backbones.nanodet import nanodet_raw_graph
 from tests.tools.scripts import import_script
 
 convert = import_script("convert_nanodet")
@@ -27,8 +28,17 @@ def graph(shared_dir):
 
 
 @pytest.fixture(scope="module")
-def backbone(graph):
-    return convert.build(convert.read_nanodet(graph))
+def detector_model(graph):
+    pixels = keras.Input((None, None, 3))
+    outputs = nanodet_raw_graph(pixels)
+    whole = keras.Model(pixels, outputs)
+    stages = [whole.get_layer(f"nano{stage}_out").output for stage in (3, 4, 5)]
+    model = keras.Model(pixels, [*stages, *outputs])
+    values = convert.read_nanodet(graph)
+    for layer in model.layers:
+        if layer.weights:
+            layer.set_weights(values[layer.name])
+    return model
 
 
 def run_graph(path, pixels):
@@ -77,20 +87,16 @@ def run_graph(path, pixels):
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="computes with TensorFlow")
-def test_equals_the_graph(graph, backbone):
+def test_equals_the_graph(graph, detector_model):
     rgb = np.random.RandomState(0).randint(0, 256, (416, 416, 3)).astype(np.float32)
     bgr = (rgb[..., ::-1] - [103.53, 116.28, 123.675]) / [57.375, 57.12, 58.395]
     expected = run_graph(graph, bgr.transpose(2, 0, 1)[None].astype(np.float32))
     assert len(expected) == 34
-    _, *stages = backbone((rgb - [123.675, 116.28, 103.53])[None])
-    for stage, number, exit_number in zip(stages, (29, 31, 33), (10, 16, 24)):
-        stage = np.asarray(stage)
-        evidence, distances = stage[..., -84:-4], stage[..., -4:]
-        raw = expected[number]
-        np.testing.assert_allclose(evidence, np.maximum(raw[..., :80] + 4, 0), atol=2e-4)
-        shares = np.exp(raw[..., 80:]).reshape(*raw.shape[:3], 4, 11)
-        means = (shares * np.arange(11)).sum(-1) / shares.sum(-1)
-        np.testing.assert_allclose(distances, means / 5, atol=1e-4)
+    outputs = [np.asarray(x) for x in detector_model((rgb - [123.675, 116.28, 103.53])[None])]
+    for stage, raw, number, exit_number in zip(
+        outputs[:3], outputs[3:], (29, 31, 33), (10, 16, 24)
+    ):
+        np.testing.assert_allclose(raw, expected[number], atol=2e-4)
         # The trunk's features, before the head, are larger by a constant.
         channels = expected[exit_number].shape[-1]
         features = np.where(expected[exit_number] > 0, 1, 0.1) * expected[exit_number]
@@ -100,7 +106,7 @@ def test_equals_the_graph(graph, backbone):
 
 
 @pytest.mark.parametrize("name", FULL_SIZE)
-def test_recorded_boxes(shared_dir, backbone, name):
+def test_recorded_boxes(shared_dir, detector_model, name):
     everyday = shared_dir / "data" / "everyday"
     records = json.loads((everyday / "nanodet_boxes.json").read_text())
     about = json.loads((everyday / "images.json").read_text())
@@ -108,7 +114,8 @@ def test_recorded_boxes(shared_dir, backbone, name):
     image = cv2.imread(str(shared_dir / "data" / "matterport_images" / name))[..., ::-1]
     ratio = [stored["width"] / image.shape[1], stored["height"] / image.shape[0]] * 2
 
-    found = detector.detect(backbone, image)
+    raw = keras.Model(detector_model.input, detector_model.output[3:])
+    found = detector.detect(raw, image)
     expected = [record for record in records if record["image_id"] == FULL_SIZE[name]]
     expected.sort(key=lambda record: -record["score"])
     assert len(found) == len(expected) > 15

@@ -10,12 +10,14 @@ Weights come from `tools/convert_nanodet.py`. Batch normalization is folded into
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 from keras import layers, ops
 
 from mrcnn.layers.backbones.pixels import PixelRange
+from mrcnn.layers.fpn import DoubleSides
 from mrcnn.layers.types import Shape, Tensor
 
 # The original divides the pixels by deviations of about 57, and the features of its stages have
@@ -29,8 +31,12 @@ _PAN_CHANNELS = 128
 OBJECT_CELLS = 5
 # Channels and blocks of the stages 2 to 5, before the concatenation that doubles the channels.
 _STAGES = {2: (32, 1), 3: (64, 2), 4: (128, 2), 5: (256, 3)}
-# Log-odds below which a class counts as absent: a probability of 0.018.
-ABSENT = -4.0
+# Log-odds below which a class counts as absent: a probability of 0.001.
+ABSENT = -7.0
+# Sides below this part of the anchor's are taken as this.
+LEAST_SIDE = 1 / 16
+# Channels of `NanoDetReadings`: classes, code of the box, objectness.
+NUM_READINGS = NUM_COCO_CLASSES + 4 + 1
 
 
 @keras.saving.register_keras_serializable(package="mrcnn")
@@ -75,22 +81,50 @@ class BilinearDoubleSides(layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="mrcnn")
-class NanoDetEvidence(layers.Layer):
-    """Turn the raw outputs of NanoDet's head into features of a similar range.
+class NanoDetReadings(layers.Layer):
+    """Read NanoDet's detections off the raw outputs of its head.
 
     Input: `[batch, h, w, 80 + 4 * 11]`, log-odds of the classes and of the distances.
-    Output: `[batch, h, w, 80 + 4]`: by how much the log-odds of each class exceed -4, and the
-    distances from the center of the cell to the (left, top, right, bottom) of the box, from 0 to 2
-    times the 5 cells of a typical object.
+    Output: `[batch, h, w, 80 + 4 + 1]`:
+
+    - by how much the log-odds of each class exceed -7;
+    - the box as an RPN codes it, for an anchor of 5 x 5 cells in the middle of the cell:
+      `(dy, dx, log(dh), log(dw))`;
+    - the largest of the first 80.
     """
 
     def call(self, x: Tensor) -> Tensor:
         evidence = ops.relu(x[..., :NUM_COCO_CLASSES] - ABSENT)
         distances = box_distances(x[..., NUM_COCO_CLASSES:]) / OBJECT_CELLS
-        return ops.concatenate([evidence, distances], axis=-1)
+        left, top, right, bottom = ops.split(distances, 4, axis=-1)
+        code = [
+            (bottom - top) / 2,
+            (right - left) / 2,
+            ops.log(ops.maximum(top + bottom, LEAST_SIDE)),
+            ops.log(ops.maximum(left + right, LEAST_SIDE)),
+        ]
+        return ops.concatenate([evidence, *code, ops.max(evidence, axis=-1, keepdims=True)], -1)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        return (*input_shape[:-1], NUM_COCO_CLASSES + 4)
+        return (*input_shape[:-1], NUM_READINGS)
+
+
+@keras.saving.register_keras_serializable(package="mrcnn")
+class StrongerEvidence(layers.Layer):
+    """Take the larger evidence of two levels.
+
+    Call with two tensors `[batch, h, w, 128 + 85]`; returns the first with the maximum of both in
+    the channels of the classes.
+    """
+
+    def call(self, inputs: Sequence[Tensor]) -> Tensor:
+        own, above = inputs
+        first, end = _PAN_CHANNELS, _PAN_CHANNELS + NUM_COCO_CLASSES
+        evidence = ops.maximum(own[..., first:end], above[..., first:end])
+        return ops.concatenate([own[..., :first], evidence, own[..., end:]], axis=-1)
+
+    def compute_output_shape(self, input_shape: Sequence[Shape]) -> Shape:
+        return input_shape[0]
 
 
 def box_distances(logits: Tensor) -> Tensor:
@@ -183,21 +217,45 @@ def head_graph(feature: Tensor, level: int) -> Tensor:
     return layers.Conv2D(outputs, 1, name=f"nano_head{level}_out")(x)
 
 
-def nanodet_pan_graph(input_image: Tensor, mean_pixel: Any = None) -> list[Tensor]:
-    """Build trunk, PAN and head.
+def nanodet_raw_graph(input_image: Tensor, mean_pixel: Any = None) -> list[Tensor]:
+    """Build NanoDet itself.
 
     Args:
         input_image: as for `nanodet_graph`; sides are multiples of 32.
         mean_pixel: as for `nanodet_graph`.
 
     Returns:
-        `[C1, C2, C3, C4, C5]` with 32, 64, 340, 468 and 724 channels. C3 to C5 are, in this order,
-        the trunk's stage, the PAN's 128 channels, the evidence for 80 classes and four distances
-        (see `NanoDetEvidence`).
+        The outputs of `head_graph` at strides 8, 16 and 32.
+    """
+    stages = nanodet_graph(input_image, mean_pixel)[2:]
+    return [head_graph(x, level) for level, x in zip((3, 4, 5), pan_graph(*stages))]
+
+
+def nanodet_pan_graph(input_image: Tensor, mean_pixel: Any = None) -> list[Tensor]:
+    """Build trunk, PAN and head.
+
+    A feature pyramid adds the coarser levels to each level. What the PAN and the head say is
+    therefore passed on as the difference to the next coarser level: their sums are again the values
+    of each level.
+
+    Args:
+        input_image: as for `nanodet_graph`; sides are multiples of 32.
+        mean_pixel: as for `nanodet_graph`.
+
+    Returns:
+        `[C1, C2, C3, C4, C5]` with 32, 64, 341, 469 and 725 channels. C3 to C5 are the trunk's
+        stage, and then, less those of the coarser level, the PAN's 128 channels and 85
+        `NanoDetReadings`. The evidence for a class is the maximum of this and the coarser levels.
     """
     *fine, c3, c4, c5 = nanodet_graph(input_image, mean_pixel)
-    stages = []
-    for level, stage, feature in zip((3, 4, 5), (c3, c4, c5), pan_graph(c3, c4, c5)):
-        evidence = NanoDetEvidence(name=f"nano_head{level}_evidence")(head_graph(feature, level))
-        stages.append(layers.Concatenate(name=f"nano_c{level}")([stage, feature, evidence]))
+    above, stages = None, []
+    for level, stage, feature in reversed([*zip((3, 4, 5), (c3, c4, c5), pan_graph(c3, c4, c5))]):
+        readings = NanoDetReadings(name=f"nano_head{level}_readings")(head_graph(feature, level))
+        said = change = layers.Concatenate(name=f"nano_head{level}_said")([feature, readings])
+        if above is not None:
+            above = DoubleSides(name=f"nano_head{level + 1}_up")(above)
+            said = StrongerEvidence(name=f"nano_head{level}_strongest")([said, above])
+            change = layers.Subtract(name=f"nano_head{level}_change")([said, above])
+        stages.insert(0, layers.Concatenate(name=f"nano_c{level}")([stage, change]))
+        above = said
     return [*fine, *stages]
