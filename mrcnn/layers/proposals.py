@@ -109,8 +109,8 @@ class ProposalLayer(keras.layers.Layer):
         }
 
     def compute_output_shape(self, input_shape: Sequence[Shape]) -> Shape | list[Shape]:
-        boxes, scores = ((input_shape[0][0], self.proposal_count, size) for size in (4, 1))
-        return [boxes, scores] if self.return_scores else boxes
+        boxes: Shape = (input_shape[0][0], self.proposal_count, 4)
+        return [boxes, (*boxes[:2], 1)] if self.return_scores else boxes
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -248,7 +248,8 @@ def nanodet_pan_graph(input_image: Tensor, mean_pixel: Any = None) -> list[Tenso
         `NanoDetReadings`. The evidence for a class is the maximum of this and the coarser levels.
     """
     *fine, c3, c4, c5 = nanodet_graph(input_image, mean_pixel)
-    above, stages = None, []
+    above: Tensor = None
+    stages: list[Tensor] = []
     for level, stage, feature in reversed([*zip((3, 4, 5), (c3, c4, c5), pan_graph(c3, c4, c5))]):
         readings = NanoDetReadings(name=f"nano_head{level}_readings")(head_graph(feature, level))
         said = change = layers.Concatenate(name=f"nano_head{level}_said")([feature, readings])
