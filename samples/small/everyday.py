@@ -57,7 +57,7 @@ STEPS_PER_EPOCH = 250
 # is as probable; low scores decide the order of detections only together with the RPN's.
 BACKGROUND_LOGIT = -4.0
 # How often the images with masks occur for each time that those with pseudo labels do.
-MASKED_TIMES, SINGLE_TIMES = 4, 2
+MASKED_TIMES, SINGLE_TIMES = 6, 3
 CACHE_BYTES = 6 << 30
 
 
@@ -80,19 +80,32 @@ class Stage:
     mask_weight: float = 2.0
 
 
-STAGES = (
-    Stage("heads", "heads", 3000, 1e-3),
-    Stage("all", "3+", 3000, 3e-4),
-)
-# Factors of the learning rate. What starts from the detector must change slowly.
-RATES = {r"nano": 0.03, r"fpn_|rpn_|mrcnn_class": 0.1, r"mrcnn_bbox": 0.3}
+def from_column(first):
+    """Return a function of the shape of weights to the factors of their learning rates.
+
+    They are 1 from the column `first` of the last axis on, and 0 before.
+    """
+
+    def factors(shape):
+        return np.broadcast_to(np.arange(shape[-1]) >= first, shape).astype(np.float32)
+
+    return factors
+
+
+STAGES = (Stage("masks", r"(fpn_.*)|(mrcnn_mask.*)|(mrcnn_class.*)", 4500, 1e-3),)
+# What repeats the detector stays as it is: the columns before these.
+RATES = {
+    r"fpn_": from_column(NUM_READINGS),
+    r"mrcnn_class_conv": from_column(NUM_COCO_CLASSES),
+    r"mrcnn_class_logits": from_column(1 + NUM_COCO_CLASSES),
+}
 
 
 class EverydayConfig(Config):
     """Settings of the everyday model. Images are 384 x 384.
 
     The backbone looks for objects of about 40, 80 and 160 pixels at strides of 8, 16 and 32. Boxes
-    are pooled from one level finer than that, about 10 cells wide, for the sake of the masks.
+    are pooled from two levels finer than that, about 20 cells wide, for the sake of the masks.
     """
 
     NAME = "everyday"
@@ -102,7 +115,7 @@ class EverydayConfig(Config):
     IMAGE_MIN_DIM = 384
     IMAGE_MAX_DIM = 384
     MEAN_PIXEL = np.array([123.675, 116.28, 103.53])
-    CANONICAL_BOX_SIZE = 160
+    CANONICAL_BOX_SIZE = 320
     TOP_DOWN_PYRAMID_SIZE = 160
     RPN_CHANNELS = 128
     MASK_CHANNELS = 128
@@ -115,7 +128,7 @@ class EverydayConfig(Config):
     POST_NMS_ROIS_TRAINING = 500
     POST_NMS_ROIS_INFERENCE = 300
     TRAIN_ROIS_PER_IMAGE = 96
-    MASK_ROIS_PER_IMAGE = 12
+    MASK_ROIS_PER_IMAGE = 24
     MAX_GT_INSTANCES = 100
     PARTIAL_LABELS = True
     CLASS_AGNOSTIC_MASK = True
@@ -163,11 +176,17 @@ def training_dataset(args):
     """Return what is trained on, prepared."""
     parts = training_parts(args.data, args.fold, args.folds, args.leave_out)
     pseudo, masked, single = parts["pseudo"], parts["masked"], parts["single"]
+    pseudo = pseudo.subset([i for i, info in enumerate(pseudo.image_info) if has_mask(info)])
     pieces = [pseudo, *[masked] * MASKED_TIMES, *[single] * SINGLE_TIMES]
     if args.scenes:
         donors = join([pseudo, masked, single])
         pieces.append(CopyPasteDataset(donors, args.scenes, max_side=448, seed=args.seed))
     return join(pieces)
+
+
+def has_mask(info):
+    """Return whether an image with pseudo labels has a true mask of a person as well."""
+    return any("segmentation" in annotation for annotation in info["annotations"])
 
 
 def train(args, config):
@@ -317,6 +336,7 @@ def start_from_detector(model, config):
         kernel[:], bias[:] = 0, 0
         kernel[classes, 1 + classes] = 1
         bias[0], bias[1:] = BACKGROUND_LOGIT, ABSENT
+        bias[1 + NUM_COCO_CLASSES :] = BACKGROUND_LOGIT - 1  # classes that it does not know
 
     change("mrcnn_class_conv1", average)
     change("mrcnn_class_conv2", pass_classes)

@@ -224,23 +224,32 @@ def make_optimizer(config, peak, steps, rates, **options):
         config: settings of the model.
         peak: largest learning rate.
         steps: number of steps.
-        rates: pattern of the paths of weights -> factor of their learning rate; the first that
-            matches counts, and 1 where none does.
+        rates: pattern of the paths of weights -> factor of their learning rate, a number or a
+            function of the shape that returns an array; the first that matches counts, and 1 where
+            none does. Weights with a factor do not decay.
         **options: further arguments of `keras.optimizers.AdamW`.
     """
     import keras
 
     class RatesByLayer(keras.optimizers.AdamW):
         def build(self, variables):
+            factors = []
+            for variable in variables:
+                found = (
+                    rate for pattern, rate in rates.items() if re.match(pattern, variable.path)
+                )
+                factor = next(found, None)
+                factors.append(factor(variable.shape) if callable(factor) else factor)
+            self._factors = tuple(factors)
+            slow = [v for v, factor in zip(variables, self._factors) if factor is not None]
+            self.exclude_from_weight_decay(var_list=slow)
             super().build(variables)
-            self._factors = tuple(
-                next((rate for pattern, rate in rates.items() if re.match(pattern, v.path)), 1.0)
-                for v in variables
-            )
 
         def update_step(self, gradient, variable, learning_rate):
             factor = self._factors[self._get_variable_index(variable)]
-            super().update_step(gradient, variable, learning_rate * factor)
+            if factor is not None:
+                learning_rate = learning_rate * factor
+            super().update_step(gradient, variable, learning_rate)
 
     warmup = min(200, steps // 10)
     schedule = keras.optimizers.schedules.CosineDecay(

@@ -115,10 +115,10 @@ def test_settings_and_stages():
     assert config.NUM_CLASSES == 82
     options = {"stage": None, "steps": None, "learning_rate": None}
     stages = everyday.chosen_stages(types.SimpleNamespace(**options))
-    assert [stage.name for stage in stages] == ["heads", "all"]
-    options.update(stage="all", steps=7, learning_rate=0.5)
+    assert [stage.name for stage in stages] == ["masks"]
+    options.update(stage="masks", steps=7, learning_rate=0.5)
     (stage,) = everyday.chosen_stages(types.SimpleNamespace(**options))
-    assert (stage.name, stage.steps, stage.peak, stage.mask_weight) == ("all", 7, 0.5, 2.0)
+    assert (stage.name, stage.steps, stage.peak, stage.mask_weight) == ("masks", 7, 0.5, 2.0)
 
 
 def test_the_model_starts_from_the_detections_of_its_backbone(tmp_path, shared_dir):
@@ -174,15 +174,29 @@ def test_the_class_head_starts_from_the_detector(started, label, evidence, expec
 
 
 def test_learning_rates_by_layer():
-    patterns = {r"nano": 0.03, r"fpn_": 0.1}
+    patterns = {r"nano": 0.03, r"fpn_": everyday.from_column(2)}
     x = inputs = keras.Input((1,))
     for name in ("nano1", "fpn_p2", "mask"):
+        x = keras.layers.Dense(3, use_bias=False, name=name)(x)
+    model = keras.Model(inputs, x)
+    model.set_weights([np.zeros(weight.shape) for weight in model.weights])
+    optimizer = make_optimizer(everyday.EverydayConfig(), 0.01, 1, patterns, beta_1=0.0)
+    optimizer.build(model.trainable_variables)
+    optimizer.apply([keras.ops.ones(weight.shape) for weight in model.weights])
+    nano, fpn, mask = (weight[0] / model.get_weights()[2][0, 0] for weight in model.get_weights())
+    np.testing.assert_allclose(nano, [0.03] * 3, rtol=2e-3)
+    np.testing.assert_allclose(fpn, [0, 0, 1], rtol=2e-3)
+    np.testing.assert_allclose(mask, [1, 1, 1], rtol=2e-3)
+
+
+def test_weights_with_a_factor_do_not_decay():
+    x = inputs = keras.Input((1,))
+    for name in ("nano1", "mask"):
         x = keras.layers.Dense(1, use_bias=False, name=name)(x)
     model = keras.Model(inputs, x)
-    model.set_weights([np.zeros((1, 1))] * 3)  # without weight decay, then
-    config = everyday.EverydayConfig()
-    optimizer = make_optimizer(config, 0.01, 1, patterns, beta_1=0.0)
+    model.set_weights([np.ones((1, 1))] * 2)
+    optimizer = make_optimizer(everyday.EverydayConfig(), 0.01, 1, {"nano": 0.5})
     optimizer.build(model.trainable_variables)
-    optimizer.apply([keras.ops.ones((1, 1))] * 3)
-    moved = np.array(model.get_weights()).ravel()
-    np.testing.assert_allclose(moved / moved[2], [0.03, 0.1, 1], rtol=2e-3)
+    optimizer.apply([keras.ops.zeros((1, 1))] * 2)
+    nano, mask = np.ravel(model.get_weights())
+    assert nano == 1 and mask < 1
