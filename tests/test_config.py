@@ -37,6 +37,10 @@ def test_values_equal_matterports():
         "PARTIAL_LABELS",
         "CLASS_AGNOSTIC_MASK",
         "ACCUMULATE_STEPS",
+        "USE_RPN",
+        "USE_MASK",
+        "ROI_POOLING",
+        "ROI_LEVEL",
     }
     assert set(recorded) <= set(ours)
     for name in set(recorded) - set_there:
@@ -257,6 +261,7 @@ WRONG = [
     ("GRADIENT_CLIP_NORM", 0, "above 0"),
     ("PARTIAL_LABELS", "yes", "True or False"),
     ("CLASS_AGNOSTIC_MASK", None, "True or False"),
+    ("JOINT_SCORES", "yes", "True or False"),
     ("MASK_ROIS_PER_IMAGE", 0, "at least 1 and at most 1000000, or be None"),
     ("ACCUMULATE_STEPS", 0, "whole number of at least 1"),
     ("LOSS_WEIGHTS", {"rpn_class_loss": -1}, "numbers of at least 0"),
@@ -309,6 +314,13 @@ def test_keras_applications_need_color():
         config.validate()
     config.IMAGE_CHANNEL_COUNT, config.MEAN_PIXEL = 3, [0.0] * 3
     config.validate()
+
+
+def test_joint_scores_need_those_of_the_rpn():
+    config = ThreeClasses()
+    config.JOINT_SCORES, config.USE_RPN = True, False
+    with pytest.raises(ValueError, match="JOINT_SCORES is True; it must be False where USE_RPN"):
+        config.validate()
 
 
 def test_strides_are_free_with_a_backbone_function():
