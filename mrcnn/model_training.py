@@ -280,11 +280,11 @@ def build_model(plan: TrainingPlan, output: Path) -> tuple[MaskRCNN, list[str]]:
     report, known = load_starting_weights(model, plan.start, names, plan.rename)
     lines = []
     if plan.start.weights is None:
-        lines.append("Weights   none: random values")
+        lines.append("Weights  none: random values")
     elif report is not None:
-        lines.append(f"Weights   {describe_loaded(report)}")
+        lines.append(f"Weights  {describe_loaded(report)}")
     if known is not None:
-        lines += [f"Classes   {line}" for line in describe_class_match(names, known)]
+        lines += [f"Classes  {line}" for line in describe_class_match(names, known)]
     return model, lines
 
 
@@ -400,12 +400,12 @@ def describe_training(plan: TrainingPlan) -> str:
     classes = printable(", ".join(plan.train.class_names[1:]))
     size = "x".join(map(str, settings.IMAGE_SHAPE[:2]))
     lines = [
-        f"Dataset   {counted(plan.train.num_images, 'image')} to train on, {num_val} to validate "
+        f"Dataset  {counted(plan.train.num_images, 'image')} to train on, {num_val} to validate "
         f"on, classes: {classes}",
-        f"Model     {settings.BACKBONE}, {size}, batches of {settings.BATCH_SIZE}, "
+        f"Model    {settings.BACKBONE}, {size}, batches of {settings.BATCH_SIZE}, "
         f"{counted(settings.STEPS_PER_EPOCH, 'step')} per epoch",
-        f"Training  {printable(plan.options.describe())}",
-        *(f"Note      {printable(note)}" for note in plan.notes),
+        f"Training {printable(plan.options.describe())}",
+        *(f"Note     {printable(note)}" for note in plan.notes),
     ]
     return "\n".join(lines)
 
@@ -422,10 +422,10 @@ def describe_results(log_dir: str) -> str:
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
         content = read_json(Path(f"{best}.json"))
         lines.append(
-            f"Best      {printable(best)}, epoch {content['epoch']}: AP {content['value']:.3f}"
+            f"Best     {printable(best)}, epoch {content['epoch']}: AP {content['value']:.3f}"
         )
     if curves.is_file():
-        lines.append(f"Curves    {printable(curves)}")
+        lines.append(f"Curves   {printable(curves)}")
     return "\n".join(lines)
 
 

@@ -174,7 +174,7 @@ def detect(
 
     with quiet_engines() if quiet else contextlib.nullcontext():
         process(run, load, say, as_json, started)
-    show_failures(run.failures, run.num_seen)
+    show_failures(run.failures, seen_text(run))
 
 
 def process(
@@ -461,16 +461,21 @@ def report(run: DetectionRun, seconds: float) -> str:
     return "\n".join(lines)
 
 
-def show_failures(failures: Sequence[tuple[str | Path, str]], num_images: int) -> None:
-    """List the images that failed on stderr, and end with exit code 1 if there are any.
+def seen_text(run: DetectionRun) -> str:
+    """Return what the run has looked at: "3 images", "1 image and 40 frames", "1 video"."""
+    return " and ".join(counted(number, kind) for kind, number in run.num_seen.items())
+
+
+def show_failures(failures: Sequence[tuple[str | Path, str]], seen: str) -> None:
+    """List what failed on stderr, and end with exit code 1 if there is anything.
 
     Args:
-        failures: path and reason of each.
-        num_images: how many images there were in all.
+        failures: path and reason of each image or frame.
+        seen: what there was in all, "3 images".
     """
     if not failures:
         return
-    echo(f"{len(failures)} of {counted(num_images, 'image')} failed:", err=True)
+    echo(f"{len(failures)} of {seen} failed:", err=True)
     for path, reason in failures:
         echo(f"  {printable(path)}: {printable(reason)}", err=True)
     raise typer.Exit(1)

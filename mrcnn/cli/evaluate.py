@@ -223,12 +223,13 @@ def show_unreadable(evaluator: CocoEvaluator) -> None:
     """List the images that could not be read on stderr; then the exit code is 1."""
     from mrcnn.cli.detect import show_failures
     from mrcnn.evaluation.page import image_name
+    from mrcnn.files.names import counted
 
     failures = [
         (Path(image_name(evaluator, image_id)), reason)
         for image_id, reason in evaluator.unreadable.items()
     ]
-    show_failures(failures, len(evaluator.image_ids) + len(failures))
+    show_failures(failures, counted(len(evaluator.image_ids) + len(failures), "image"))
 
 
 def say(lines: Sequence[str], to_stderr: bool) -> None:

@@ -59,6 +59,13 @@ class ImageOutcome:
         return self.source.path
 
     @property
+    def kind(self) -> str:
+        """What it is: "image", "frame", or "video" for one that could not be opened."""
+        if self.source.kind == "image":
+            return "image"
+        return "frame" if "frame" in self.record else "video"
+
+    @property
     def error(self) -> str | None:
         """Why the image failed; None if it did not."""
         return self.record.get("error")
@@ -127,7 +134,8 @@ class DetectionRun:
             written.
         seconds: wall time by stage: "first image", "detect", "read", "masks" and "draw, write".
         notes: sentences for the user about what a written video lacks.
-        num_seen: images and frames that have an outcome.
+        num_seen: numbers of "image"s, "frame"s and "video"s (that cannot be opened) with an
+            outcome.
         num_done: images and frames in which objects were looked for.
         num_frames: frames among them.
         num_timed: those of them that count for the stage "detect".
@@ -159,7 +167,8 @@ class DetectionRun:
         self.failures: list[tuple[str, str]] = []
         self.notes: list[str] = []
         self.seconds: defaultdict[str, float] = defaultdict(float)
-        self.num_seen = self.num_done = self.num_frames = self.num_timed = 0
+        self.num_seen: Counter[str] = Counter()
+        self.num_done = self.num_frames = self.num_timed = 0
         self.num_objects = self.num_with_objects = 0
         self.num_files: Counter[str] = Counter()
         self.frame_counts: dict[str, int | None] = {}
@@ -285,7 +294,7 @@ class DetectionRun:
             outcome = self._pending.popleft().result()
             if outcome is None:
                 continue
-            self.num_seen += 1
+            self.num_seen[outcome.kind] += 1
             if outcome.error is not None:
                 self.failures.append((outcome.path, outcome.error))
             else:
