@@ -11,8 +11,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from mrcnn.training.callbacks import ValidationAP
 from mrcnn.training.history import as_numbers
+from mrcnn.training.validation import Validation
 
 HINT = 'TensorBoard logs need `pip install "mrcnn-keras3[tensorboard]"`'
 
@@ -91,7 +91,7 @@ class TensorBoardLogs(keras.callbacks.Callback):
         validation: its predictions beside the ground truth are written as images; None for none.
     """
 
-    def __init__(self, folder: str, validation: ValidationAP | None = None) -> None:
+    def __init__(self, folder: str, validation: Validation | None = None) -> None:
         super().__init__()
         self.folder = folder
         self.validation = validation
