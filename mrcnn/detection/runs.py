@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from mrcnn.detection.image_results import ImageResults, categories
+from mrcnn.detection.image_results import ImageResults
 from mrcnn.detection.result_log import ResultLog
 from mrcnn.detection.result_names import image_numbers, plan_names, without_results
-from mrcnn.detection.results import Detections
 from mrcnn.detection.run_options import RunOptions
 from mrcnn.detection.sources import Source
-from mrcnn.detection.writers import TRACK_COLUMN, VIDEO_COLUMNS, write_joined
+from mrcnn.detection.writers import TRACK_COLUMN, VIDEO_COLUMNS
 
 if TYPE_CHECKING:
+    from mrcnn.detection.label_results import LabelResults
     from mrcnn.detection.video_run import VideoWork
 
 # Threads that draw and write images. OpenCV releases the interpreter in them.
@@ -127,8 +127,10 @@ class DetectionRun:
         options: how to detect, draw and write. The folder must exist.
         identity: what the results depend on besides the options, such as the weights; JSON.
         skip_existing: continue the run in the folder: images with a result are skipped.
+        results: makes records and files of what the model finds; None for instances.
 
     Attributes:
+        results: as given.
         num_skipped: number of images and videos that have results already.
         failures: (path, reason) of every image that could not be read, detected, drawn or
             written.
@@ -142,7 +144,7 @@ class DetectionRun:
         num_objects: objects found in them.
         num_with_objects: images with at least one.
         num_files: numbers of files for single images and frames, by kind: "image", "masks",
-            "polygons".
+            "polygons", "labels".
         frame_counts: numbers of frames of the videos that were opened, by place; None where the
             file does not tell.
 
@@ -160,6 +162,7 @@ class DetectionRun:
         *,
         identity: Mapping[str, Any] | None = None,
         skip_existing: bool = False,
+        results: ImageResults | LabelResults | None = None,
     ) -> None:
         self._check_webcams(sources, skip_existing)
         self.class_names = class_names
@@ -178,7 +181,7 @@ class DetectionRun:
         self._has_videos = any(source.kind != "image" for source in sources)
         self._planned = self._plan(sources)
         self.num_skipped = len(sources) - len(self._planned)
-        self._results = ImageResults(class_names, options)
+        self.results: Any = results or ImageResults(class_names, options)
         self._pending: deque[Future[ImageOutcome | None]] = deque()
         self._drawers = ThreadPoolExecutor(WRITERS, "mrcnn-write")
         self._recorder = ThreadPoolExecutor(1, "mrcnn-record")
@@ -276,17 +279,9 @@ class DetectionRun:
         Raises:
             OSError: a file cannot be written; the records stay.
         """
-        options = self.options
         columns = [*VIDEO_COLUMNS] if self._has_videos else []
-        columns += [TRACK_COLUMN] if options.track else []
-        return write_joined(
-            options.output,
-            options.save,
-            self.log.records,
-            categories(self.class_names),
-            segmentation=options.segmentation,
-            columns=columns,
-        )
+        columns += [TRACK_COLUMN] if self.options.track else []
+        return self.results.join(self.log.records, columns)
 
     def _outcomes(self, allowed: int) -> Iterator[ImageOutcome]:
         """Yield the outcomes that are ready, and wait until at most `allowed` are not."""
@@ -298,7 +293,7 @@ class DetectionRun:
             if outcome.error is not None:
                 self.failures.append((outcome.path, outcome.error))
             else:
-                kinds = {"image", "masks", "polygons"}
+                kinds = set(self.results.file_kinds)
                 self.num_files.update(kinds.intersection(self.options.kinds_of(outcome.source)))
             if outcome.size is not None:
                 self.num_done += 1
@@ -425,7 +420,7 @@ class DetectionRun:
             return None
         if not isinstance(result, Exception):
             try:
-                result = Detections.from_result(result).of_classes(self.options.wanted)
+                result = self.results.read(result)
                 if job.video is not None:
                     job.track_ids = job.video.track(result)
             except Exception as error:  # anything: the other images must be processed
@@ -433,7 +428,7 @@ class DetectionRun:
         return self._drawers.submit(self._write, job, image, result)
 
     def _write(
-        self, job: _Job, image: np.ndarray | None, found: Detections | Exception
+        self, job: _Job, image: np.ndarray | None, found: Any
     ) -> tuple[ImageOutcome, np.ndarray | None]:
         """Write the files of one image; errors become part of its outcome.
 
@@ -459,13 +454,13 @@ class DetectionRun:
             height, width = image.shape[:2]
             record |= {"width": width, "height": height}
             record["milliseconds"] = round(job.network * 1e3, 1)
-            entries = self._results.entries(
+            fields, class_ids = self.results.fields(
                 found, job.image_id, source.file_name, job.frame, job.track_ids
             )
-            record["objects"], class_ids = entries, found.class_ids.tolist()
+            record |= fields
             frame = job.frame.get("frame")
             output = job.planned.output
-            drawn = self._results.write(source, output, image, found, entries, frame)
+            drawn = self.results.write(source, output, image, found, fields, frame)
         except Exception as error:  # anything: the other images must be processed
             record["error"] = describe_failure(source.path, error)
         with self._lock:

@@ -126,6 +126,14 @@ def labels_side_by_side(
     return _beside(columns_with_titles(drawn), _legend_of(found, class_names))
 
 
+def label_palette(class_names: Sequence[str]) -> np.ndarray:
+    """Return the colors [256, 3] uint8 of label images, those of `draw_labels`.
+
+    The background and numbers without a class are black.
+    """
+    return np.rint(_color_table(class_names, None)).astype(np.uint8)
+
+
 def _has_background(class_names: Sequence[str]) -> bool:
     return bool(class_names) and class_names[0].lower() in _BACKGROUND_NAMES
 

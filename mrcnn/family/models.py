@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 # The model of every file and command that names none.
 DEFAULT = "mask_rcnn"
+_SEMANTIC_CONFIG = "mrcnn.family.semantic.config:SemanticConfig"
 
 
 @dataclass(frozen=True)
@@ -44,22 +45,23 @@ class Model:
         """Import and return the Python class."""
         return _load(self.home)
 
+    def load_settings(self) -> tuple[str, ...]:
+        """Return the names of the settings that its weight files hold."""
+        return _load(f"{self.config_home.partition(':')[0]}:SETTINGS")
+
     def make_config(self) -> Config:
         """Return the default settings."""
         return _load(self.config_home)()
 
 
 def _semantic(name: str, title: str, weights: str) -> Model:
-    module = "mrcnn.family.semantic.model"
-    return Model(
-        name, title, "semantic", "labels", f"{module}:SemanticModel", f"{module}:SemanticConfig",
-        weights,
-    )  # fmt: skip
+    home, config = "mrcnn.family.semantic.model:SemanticModel", _SEMANTIC_CONFIG
+    return Model(name, title, "semantic", "labels", home, config, weights)
 
 
 def _yolo(name: str, title: str) -> Model:
-    module = "mrcnn.family.yolo.model"
-    return Model(name, title, "yolo", "boxes", f"{module}:Yolo", f"{module}:YoloConfig")
+    home = "mrcnn.family.yolo.model:Yolo"
+    return Model(name, title, "yolo", "boxes", home, "mrcnn.family.yolo.config:YoloConfig")
 
 
 # The models by name.
