@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mrcnn.cli import signals
+from mrcnn.cli.flags import given_options
 from mrcnn.cli.models import (
     ModelName,
     Names,
@@ -33,7 +34,6 @@ from mrcnn.cli.options import (
     load_model,
 )
 from mrcnn.cli.terminal import duration_text, echo
-from mrcnn.cli.train import given_options
 from mrcnn.cli.written import written_text
 from mrcnn.files.names import counted, found_text, printable
 

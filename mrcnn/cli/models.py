@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mrcnn.cli.flags import given_options
+
 if TYPE_CHECKING:
     from mrcnn.checkpoints.description import DescribedWeights
     from mrcnn.family.models import Model
@@ -73,8 +75,6 @@ _LACK: Mapping[str, Mapping[str, str]] = {
 
 def refuse_options(ctx: typer.Context, model: Model) -> None:
     """Raise ValueError for an option of a command that makes no sense for a model."""
-    from mrcnn.cli.train import given_options
-
     values = ctx.params
     for name in sorted(given_options(ctx)):
         reason = _LACK[model.family].get(name)

@@ -55,7 +55,7 @@ class LabelResults:
         del image_id, file_name, frame, track_ids
         numbers, counts = np.unique(found, return_counts=True)
         order = np.argsort(-counts, kind="stable")
-        classes = [
+        classes: list[dict[str, Any]] = [
             {
                 "id": int(numbers[i]),
                 "name": self.class_names[int(numbers[i])],

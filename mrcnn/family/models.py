@@ -41,6 +41,15 @@ class Model:
     config_home: str
     weights: str = "none"
 
+    @property
+    def measured_confidence(self) -> float:
+        """The lowest score of detections that AP is measured on.
+
+        All for Mask R-CNN. YOLO gives each of its boxes a score for each class, most of them near
+        0; Darknet measures from 0.005.
+        """
+        return 0.005 if self.family == "yolo" else 0.0
+
     def load_class(self) -> Any:
         """Import and return the Python class."""
         return _load(self.home)

@@ -97,6 +97,23 @@ def describe(
     return _described(weights, path, entry, found, config_path, names_path)
 
 
+def model_of(weights: str) -> str:
+    """Return the name of the model that a weight file holds; Mask R-CNN where it states none.
+
+    Args:
+        weights: a path, of a file or a log folder.
+
+    Raises:
+        ValueError: the file cannot be read.
+    """
+    path = Path(resolve_weights(weights, verbose=0))
+    if _is_darknet(path, None):
+        return _darknet_description(path, None).model
+    if not path.is_file() or why_not_hdf5(path) is not None:
+        return MODEL
+    return written_description(path).model
+
+
 def load(weights: str | DescribedWeights, **options: Any) -> Any:
     """Return any model that is ready to use, from its weight file.
 

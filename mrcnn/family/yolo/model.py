@@ -101,9 +101,9 @@ class Yolo(FamilyModel):
 
         Args:
             path: the file.
-            num_classes: for a Darknet file, its number of classes where it is another than the
-                model's: all layers but the output layers are loaded, to start a training from. 0
-                stands for a file of the first layers alone, such as `darknet53.conv.74`.
+            num_classes: the file's number of classes where it is another than the model's: all
+                layers but the output layers are loaded, to start a training from. 0 stands for a
+                Darknet file of the first layers alone, such as `darknet53.conv.74`.
 
         Raises:
             FileNotFoundError: there is no such file.
@@ -112,7 +112,8 @@ class Yolo(FamilyModel):
         if not os.path.isfile(path):
             raise FileNotFoundError(f"weights is {path}; it must be an existing file")
         if why_not_hdf5(Path(path)) is None:
-            checkpoints.load_weights(self.keras_model, path)
+            is_same = num_classes in (None, self.num_classes)
+            checkpoints.load_weights(self.keras_model, path, skip_mismatch=not is_same)
         elif num_classes is None or num_classes == self.num_classes:
             load_darknet_weights(self.keras_model, path)
         elif num_classes == 0:
