@@ -58,7 +58,8 @@ _BOXES_LACK = {
 _LABELS_LACK = {
     **_BOXES_LACK,
     **dict.fromkeys(
-        ("min_confidence", "classes", "track", "color_by", "results", "report"), _NO_INSTANCES
+        ("min_confidence", "classes", "track", "color_by", "results", "report"),
+        _NO_INSTANCES,
     ),
     "layers": "whose layers are always trained together",
 }
