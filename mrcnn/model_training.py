@@ -253,9 +253,10 @@ def plan_training(
     start.config.NAME = experiment_name(name, dataset, format, entry.name)
     change_settings(start.config, batch_size, image_size, accumulate, precision)
     if entry.family == MODEL:
-        from mrcnn.training.starting import configure_for_datasets
+        from mrcnn.training.starting import configure_for_datasets, learn_masks_where_there_are
 
         configure_for_datasets(start.config, train_data, val_data, options.steps)
+        notes += learn_masks_where_there_are(start.config, train_data)
     else:
         from mrcnn.family.starting import finish_settings
 
@@ -408,8 +409,7 @@ def _make_validation(model: Any, plan: TrainingPlan) -> Any:
     from mrcnn.training import ValidationAP
 
     # As `mrcnn evaluate` measures.
-    masks, confidence = entry.finds == "masks", entry.measured_confidence
-    return ValidationAP(model, plan.val, min_confidence=confidence, masks=masks, **common)
+    return ValidationAP(model, plan.val, min_confidence=entry.measured_confidence, **common)
 
 
 def load_best(model: Any) -> None:

@@ -88,7 +88,7 @@ class TrainingBatches(BatchStream):
         check_trainable(dataset, config)
         if isinstance(augmentation, str):
             augmentation = find_augmentation(augmentation)
-        check_augmentation(augmentation)
+        check_augmentation(augmentation, with_boxes=not config.USE_RPN)
         super().__init__(
             dataset,
             batch_size=config.BATCH_SIZE if batch_size is None else batch_size,
@@ -124,11 +124,13 @@ class TrainingBatches(BatchStream):
             gt_class_ids [B, G] int32; gt_boxes [B, G, 4] int32 pixels; gt_masks
             [B, mask height, mask width, G] bool. With `PARTIAL_LABELS` also gt_weights [B, G, 2]
             float32. With `random_rois` also those, and with
-            `detection_targets` `(inputs, outputs)`; see `stack_examples`.
+            `detection_targets` `(inputs, outputs)`. For networks without RPN or mask head see
+            `stack_examples`.
         """
         inputs, outputs = stack_examples(examples, self.config)
         inputs[1] = inputs[1].astype(np.float32)
-        inputs[3] = inputs[3].astype(np.float32)
+        if self.config.USE_RPN:
+            inputs[3] = inputs[3].astype(np.float32)
         # A tuple: Keras takes a list inside a batch for a ragged array.
         return (tuple(inputs), tuple(outputs)) if outputs else (tuple(inputs),)
 
@@ -171,7 +173,9 @@ def make_batches(
     if val_dataset is not None:
         _check_same_classes(train_dataset, val_dataset)
     common: dict[str, Any] = {
-        "random_rois": 0 if config.USE_RPN_ROIS else config.POST_NMS_ROIS_TRAINING,
+        "random_rois": (
+            config.POST_NMS_ROIS_TRAINING if config.USE_RPN and not config.USE_RPN_ROIS else 0
+        ),
         "epoch_offset": epoch,
         "workers": workers,
         "seed": seed,

@@ -25,6 +25,7 @@ import numpy as np
 
 from mrcnn.drawing.rendering import write_image
 from mrcnn.evaluation.coco import CocoEvaluator, evaluate_coco
+from mrcnn.evaluation.detection_pass import measures_masks
 from mrcnn.evaluation.report import CocoMetrics, CocoReport
 from mrcnn.files.atomic import write_json
 from mrcnn.files.names import printable
@@ -51,8 +52,9 @@ class ValidationAP(Validation):
     """Detect on validation images after an epoch and add COCO's metrics to its logs.
 
     The logs get `val_box_ap`, `val_mask_ap` (AP over IoU 0.50..0.95) and
-    `val_mask_ap50`, each 0..1; nan where the images show no object. After the last epoch
-    of a training they are always computed, so a short training gets them too.
+    `val_mask_ap50`, each 0..1; nan where the images show no object. Where the model or the dataset
+    has no masks, they get `val_box_ap` and `val_box_ap50`. After the last epoch of a training they
+    are always computed, so a short training gets them too.
 
     Args:
         model: the `MaskRCNN` that is trained (not its Keras model).
@@ -62,7 +64,7 @@ class ValidationAP(Validation):
         max_images: largest number of images to use, evenly spread over the dataset and the
             same ones each time; None for all.
         metric: a further entry of `CocoReport.metrics`, such as `"mask_AP75"` or
-            `"box_APs"`, logged as `val_mask_ap75`.
+            `"box_APs"`, logged as `val_mask_ap75`; None for no further one.
         verbose: 0 silent, 1 a line of metrics, 2 the table of classes and a progress bar.
         sheet_images: number of images that are drawn, predictions beside the ground truth, into
             `validation_0001.jpg` and so on in the model's log folder: the same ones after each
@@ -70,8 +72,6 @@ class ValidationAP(Validation):
         min_confidence: score below which detections are left out, 0..1; None for the
             `DETECTION_MIN_CONFIDENCE` of the model. AP is exact with 0.
         measure_first: measure before the first epoch, too, for `before`.
-        masks: False measures boxes alone, for models without masks: the logs get `val_box_ap` and
-            `val_box_ap50`.
 
     Attributes:
         report: the last `CocoReport`, or None.
@@ -88,12 +88,11 @@ class ValidationAP(Validation):
         dataset: Any,
         every: int = 1,
         max_images: int | None = None,
-        metric: str = "mask_AP",
+        metric: str | None = None,
         verbose: int = 1,
         sheet_images: int = 4,
         min_confidence: float | None = None,
         measure_first: bool = False,
-        masks: bool = True,
     ) -> None:
         super().__init__(every, verbose, measure_first)
         if max_images is not None and max_images < 1:
@@ -103,7 +102,7 @@ class ValidationAP(Validation):
         known = [f"{kind}_{name}" for kind in ("box", "mask") for name in CocoMetrics.names()]
         if min_confidence is not None and not 0 <= min_confidence <= 1:
             raise ValueError(f"min_confidence is {min_confidence}; it must be from 0 to 1, or None")
-        if metric not in known:
+        if metric is not None and metric not in known:
             raise ValueError(f"metric is {metric!r}; it must be one of {', '.join(known)}")
         if dataset is None:
             raise ValueError("dataset is None; it must be a dataset to measure AP on")
@@ -113,8 +112,11 @@ class ValidationAP(Validation):
             image_ids = image_ids[evenly_spaced(len(image_ids) - 1, max_images)]
         self.mask_rcnn = model
         self.dataset = dataset
-        names = ["box_AP", "mask_AP", "mask_AP50", metric] if masks else ["box_AP", "box_AP50"]
-        self.metrics = list(dict.fromkeys(names))
+        masks = measures_masks(model, dataset)
+        if metric is not None and metric.startswith("mask") and not masks:
+            raise ValueError(f"metric is {metric!r}; it must be one of boxes: there are no masks")
+        names = ["box_AP", *(["mask_AP", "mask_AP50"] if masks else ["box_AP50"])]
+        self.metrics = list(dict.fromkeys([*names, *([metric] if metric else [])]))
         self.monitor = "val_mask_ap" if masks else "val_box_ap"
         self.report: CocoReport | None = None
         self.image_ids = image_ids.tolist()
@@ -122,7 +124,7 @@ class ValidationAP(Validation):
         self.min_confidence = min_confidence
         self._detector: Any = None
         # Kept over all epochs: the ground truth is rasterized only once.
-        self._evaluator = CocoEvaluator(dataset, self.image_ids, masks=masks)
+        self._evaluator = CocoEvaluator(dataset, self.image_ids, masks)
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         """Compute the metrics of the weights that the training starts from, if wanted."""
@@ -305,7 +307,7 @@ def resolve_callbacks(callbacks: Any, model: Any, val_dataset: Any, verbose: int
         callbacks: None, or one or several of: a Keras callback, `"ap"` (`ValidationAP`),
             `"best"` (`BestCheckpoint` to `best.h5` in the log folder) and
             `"early_stopping"` (`EarlyStopping` after 10 epochs without a better
-            `val_mask_ap`). The last two imply `"ap"`.
+            `val_mask_ap`, or `val_box_ap` without masks). The last two imply `"ap"`.
         model: the `MaskRCNN`; its `log_dir` receives `best.h5`.
         val_dataset: validation dataset, needed by the three names.
         verbose: 0 makes them silent. AP and the best epoch are not printed by them in any case:
@@ -322,9 +324,11 @@ def resolve_callbacks(callbacks: Any, model: Any, val_dataset: Any, verbose: int
     resolved: list[Any] = [one for one in given if isinstance(one, Validation)]
     if not resolved and any(isinstance(one, str) for one in given):
         resolved = [ValidationAP(model, val_dataset, verbose=0)]
-    monitor = resolved[0].monitor if resolved else ""
+    monitor = resolved[0].monitor if resolved else "val_mask_ap"
     makers: dict[str, Callable[[], Any]] = {
-        "best": lambda: BestCheckpoint(os.path.join(model.log_dir, BEST_FILE), monitor, verbose=0),
+        "best": lambda: BestCheckpoint(
+            os.path.join(model.log_dir, BEST_FILE), monitor=monitor, verbose=0
+        ),
         "early_stopping": lambda: EarlyStopping(monitor, verbose=min(verbose, 1)),
     }
     for one in dict.fromkeys(given):

@@ -27,6 +27,7 @@ class YoloConfig(Config):
 
     NAME = "yolo"
     NUM_CLASSES = 1 + 80
+    USE_MASK = False
     # Side of the input in pixels: a multiple of 32; 448 for YOLOv1.
     IMAGE_MIN_DIM = 416
     IMAGE_MAX_DIM = 416
