@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,6 +59,7 @@ def train(
     optimizer: str = "sgd",
     accumulate: int | None = None,
     precision: str | None = None,
+    proposals: str | os.PathLike[str] | None = None,
     ap: bool = True,
     ap_images: int = 50,
     early_stopping: bool = False,
@@ -105,6 +106,8 @@ def train(
         optimizer: `sgd`, `adam` or `adamw`.
         accumulate: number of steps whose gradients are averaged.
         precision: `float32`, `bfloat16` or `float16`.
+        proposals: of Fast R-CNN: `.npz` file of proposals, see `mrcnn.family.find_proposals`, which
+            fills it where it lacks images; None keeps them in memory.
         ap: measure AP, or mean IoU for semantic networks, after each epoch and keep the best
             weights.
         ap_images: largest number of images that AP is measured on.
@@ -157,6 +160,7 @@ def train(
         accumulate=accumulate,
         precision=precision,
     )
+    add_proposals(plan, proposals, None)
     if verbose:
         print(describe_training(plan))
     trained = run_training(plan, Path(output), verbose)
@@ -244,7 +248,7 @@ def plan_training(
     notes = check_validation(options, best, val_data, entry)
     settings = {"config_path": config_path, "resumed": resumed}
     if entry.family == MODEL:
-        start = _start_mask_rcnn(weights, backbone, train_data, rename, settings)
+        start = _start_mask_rcnn(entry, weights, backbone, train_data, rename, settings)
         options.layers = options.layers or "heads"
     else:
         start = _start_family(entry, weights, train_data, val_data, settings)
@@ -266,6 +270,7 @@ def plan_training(
 
 
 def _start_mask_rcnn(
+    entry: Model,
     weights: str,
     backbone: str | None,
     train_data: Dataset,
@@ -275,6 +280,8 @@ def _start_mask_rcnn(
     from mrcnn.training.starting import find_starting_point, match_classes
 
     start = find_starting_point(weights, backbone=backbone, **settings)
+    entry.change(start.config)
+    start.model = entry.name
     match_classes(start, train_data.class_names, rename)
     return start
 
@@ -288,6 +295,27 @@ def _start_family(
     if entry.finds != "labels":
         require_learnable(train)
     return find_start(entry, weights, train, val, **settings)
+
+
+def add_proposals(
+    plan: TrainingPlan,
+    path: str | os.PathLike[str] | None,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    """Find the proposals of a network without RPN by selective search, or read them from a file.
+
+    Args:
+        plan: the plan, whose datasets get them.
+        path: an `.npz` file that keeps them, or None.
+        progress: called with the number of images done and of all, for each dataset.
+    """
+    if plan.start.config.USE_RPN or plan.entry.family != MODEL:
+        return
+    from mrcnn.family.proposals import find_proposals
+
+    for data in (plan.train, plan.val):
+        if data is not None and any(data.load_proposals(i) is None for i in data.image_ids):
+            data.proposals = find_proposals(data, path, progress=progress)
 
 
 def run_training(plan: TrainingPlan, output: Path, verbose: int = 1) -> Any:
@@ -512,7 +540,8 @@ def _network_text(plan: TrainingPlan) -> str:
     """Return the network and the size of its input."""
     config, entry = plan.start.config, plan.entry
     if entry.family == MODEL:
-        return f"{config.BACKBONE}, {'x'.join(map(str, config.IMAGE_SHAPE[:2]))}"
+        kind = "" if entry.name == MODEL else f"{entry.title} on "
+        return f"{kind}{config.BACKBONE}, {'x'.join(map(str, config.IMAGE_SHAPE[:2]))}"
     side = f"{config.IMAGE_MAX_DIM}x{config.IMAGE_MAX_DIM}"
     return f"{entry.title}, {side if entry.finds == 'boxes' else f'images up to {side}'}"
 

@@ -121,8 +121,9 @@ class DescribedWeights:
     def __str__(self) -> str:
         config = self.config
         size = "x".join(str(side) for side in config.IMAGE_SHAPE[:2])
+        kind = "" if self.model == MODEL else f"{self.model} on "
         return (
-            f"{printable(self.name)}: {config.BACKBONE}, "
+            f"{printable(self.name)}: {kind}{config.BACKBONE}, "
             f"{counted(config.NUM_CLASSES - 1, 'class', 'classes')}, "
             f"{size} ({printable(self.source)})"
         )
@@ -143,6 +144,7 @@ def describe_weights(name_or_path: str, config_path: Path | None = None) -> Desc
             `config_path` is no setting, or class names and number of classes disagree.
     """
     from mrcnn.checkpoints.known import resolve_weights, weights_manifest
+    from mrcnn.config import model_name
 
     path = Path(resolve_weights(name_or_path))
     found = find_description(path)
@@ -184,6 +186,7 @@ def describe_weights(name_or_path: str, config_path: Path | None = None) -> Desc
         epoch=found.epoch,
         held_out=found.held_out,
         guess=guess,
+        model=model_name(config),
     )
 
 

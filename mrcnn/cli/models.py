@@ -14,13 +14,17 @@ if TYPE_CHECKING:
     from mrcnn.checkpoints.description import DescribedWeights
     from mrcnn.family.models import Model
 
+# Spelled out: the table would import the settings.
+_NAMES = (
+    "mask_rcnn, faster_rcnn, fast_rcnn, unet, fcn8s, fcn16s, fcn32s, segnet, yolov1, yolov2, "
+    "yolov3 or yolov3-tiny"
+)
 ModelName = Annotated[
     str | None,
     typer.Option(
         "--model",
         metavar="NAME",
-        help="mask_rcnn, unet, fcn8s, fcn16s, fcn32s, segnet, yolov1, yolov2, yolov3 or "
-        "yolov3-tiny; that of the weight file if not given.",
+        help=f"{_NAMES}; that of the weight file if not given.",
     ),
 ]
 TrainModelName = Annotated[
@@ -29,8 +33,7 @@ TrainModelName = Annotated[
         "--model",
         metavar="NAME",
         rich_help_panel="Model",
-        help="mask_rcnn, unet, fcn8s, fcn16s, fcn32s, segnet, yolov1, yolov2, yolov3 or "
-        "yolov3-tiny; that of the weights, else mask_rcnn.",
+        help=f"{_NAMES}; that of the weights, else mask_rcnn.",
     ),
 ]
 Names = Annotated[
@@ -63,14 +66,27 @@ _LABELS_LACK = {
     ),
     "layers": "whose layers are always trained together",
 }
-_YOLO = "which is no YOLO network"
-_LACK: Mapping[str, Mapping[str, str]] = {
+_NO_YOLO = "which is no YOLO network"
+_OWN_PROPOSALS = "which takes no proposals"
+_FAMILY: Mapping[str, Mapping[str, str]] = {
     "mask_rcnn": {
-        "names": _YOLO,
+        "names": _NO_YOLO,
         **dict.fromkeys(("loss", "class_weights"), "which is no semantic network"),
     },
-    "yolo": _BOXES_LACK,
-    "semantic": {**_LABELS_LACK, "names": "whose weight files name their classes"},
+    "yolo": {**_BOXES_LACK, "proposals": _OWN_PROPOSALS},
+    "semantic": {
+        **_LABELS_LACK,
+        "proposals": _OWN_PROPOSALS,
+        "names": "whose weight files name their classes",
+    },
+}
+_MODEL: Mapping[str, Mapping[str, str]] = {
+    "mask_rcnn": {"proposals": "whose RPN makes its own"},
+    "faster_rcnn": {
+        "proposals": "whose RPN makes its own",
+        **dict.fromkeys(("refine", "segmentation", "tolerance"), _NO_MASKS),
+    },
+    "fast_rcnn": dict.fromkeys(("refine", "segmentation", "tolerance"), _NO_MASKS),
 }
 
 
@@ -78,7 +94,7 @@ def refuse_options(ctx: typer.Context, model: Model) -> None:
     """Raise ValueError for an option of a command that makes no sense for a model."""
     values = ctx.params
     for name in sorted(given_options(ctx)):
-        reason = _LACK[model.family].get(name)
+        reason = {**_FAMILY[model.family], **_MODEL.get(model.name, {})}.get(name)
         # Elsewhere it chooses classes of the dataset.
         if reason is None or (name == "classes" and ctx.info_name != "detect"):
             continue

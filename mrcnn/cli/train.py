@@ -7,6 +7,7 @@ import os
 import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -15,6 +16,9 @@ from mrcnn.cli.flags import given_options
 from mrcnn.cli.models import TrainModelName, refuse_options
 from mrcnn.cli.options import Classes, DatasetPath, Format, ReaderOptions
 from mrcnn.training.options import TrainOptions
+
+if TYPE_CHECKING:
+    from mrcnn.model_training import TrainingPlan
 
 
 def train(
@@ -29,6 +33,7 @@ def train(
     weights: options_of.Weights = None,
     rename: options_of.Rename = None,
     backbone: options_of.Backbone = None,
+    proposals: options_of.Proposals = None,
     image_size: options_of.ImageSize = None,
     config: options_of.ConfigFile = None,
     layers: options_of.Layers = None,
@@ -120,10 +125,26 @@ def train(
         )
         prepare_folder(output, "--output")
         echo(describe_training(plan))
+        find_proposals(plan, proposals)
         start_backend()
         trained = run_training(plan, output, verbose=0 if quiet else 1)
         echo(describe_results(trained.log_dir))
         echo(next_step(trained.log_dir, dataset, format, has_page=entry.finds != "labels"))
+
+
+def find_proposals(plan: TrainingPlan, path: Path | None) -> None:
+    """Find the proposals of a Fast R-CNN, with a progress bar on a terminal."""
+    from tqdm import tqdm
+
+    from mrcnn.model_training import add_proposals
+
+    with tqdm(unit="image", desc="Selective search", disable=None, leave=False) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        add_proposals(plan, path, progress)
 
 
 def next_step(log_dir: str, dataset: str, format: str | None, has_page: bool = True) -> str:

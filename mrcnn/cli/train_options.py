@@ -56,6 +56,15 @@ ConfigFile = Annotated[
     Path | None,
     _option(MODEL, "JSON file with further settings.", callback=existing_settings),
 ]
+Proposals = Annotated[
+    Path | None,
+    _option(
+        MODEL,
+        "Of Fast R-CNN: file (.npz) that keeps the region proposals of selective search for the "
+        "next training.",
+        metavar="FILE",
+    ),
+]
 Layers = Annotated[
     str | None,
     _option(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from mrcnn.config import MODEL_SETTINGS
 from mrcnn.files.names import printable
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class Model:
         home: "module:Class" of its Python class.
         config_home: "module:Class" of its settings.
         weights: what a training starts from where nothing is said: "none" for random values.
+        changes: settings that make the model of the usual ones.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Model:
     home: str
     config_home: str
     weights: str = "none"
+    changes: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def measured_confidence(self) -> float:
@@ -60,7 +63,19 @@ class Model:
 
     def make_config(self) -> Config:
         """Return the default settings."""
-        return _load(self.config_home)()
+        config = _load(self.config_home)()
+        self.change(config)
+        return config
+
+    def change(self, config: Config) -> None:
+        """Change settings to those of this model."""
+        for name, value in self.changes.items():
+            setattr(config, name, value)
+
+
+def _mask_rcnn(name: str, title: str, finds: Literal["masks", "boxes"]) -> Model:
+    home, config = "mrcnn.model:MaskRCNN", "mrcnn.config:Config"
+    return Model(name, title, DEFAULT, finds, home, config, "coco", MODEL_SETTINGS[name])
 
 
 def _semantic(name: str, title: str, weights: str) -> Model:
@@ -77,10 +92,9 @@ def _yolo(name: str, title: str) -> Model:
 MODELS = {
     model.name: model
     for model in (
-        Model(
-            *(DEFAULT, "Mask R-CNN", "mask_rcnn", "masks"),
-            *("mrcnn.model:MaskRCNN", "mrcnn.config:Config", "coco"),
-        ),
+        _mask_rcnn("fast_rcnn", "Fast R-CNN", "boxes"),
+        _mask_rcnn("faster_rcnn", "Faster R-CNN", "boxes"),
+        _mask_rcnn(DEFAULT, "Mask R-CNN", "masks"),
         _semantic("fcn32s", "FCN-32s", "imagenet"),
         _semantic("fcn16s", "FCN-16s", "imagenet"),
         _semantic("fcn8s", "FCN-8s", "imagenet"),
@@ -139,8 +153,9 @@ def build(
         model.train(train_set, val_set, epochs=20)
     """
     model = find_model(name)
-    if model.family == "mask_rcnn":
+    if model.family == DEFAULT:
         config = model.make_config() if config is None else config
+        model.change(config)
         if class_names is not None:
             config.NUM_CLASSES = len(class_names)
         built = model.load_class()("training", config, model_dir or "logs")

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mrcnn.checkpoints.description import (
     BACKGROUND,
@@ -24,15 +24,21 @@ from mrcnn.checkpoints.description import (
 )
 from mrcnn.checkpoints.hdf5 import why_not_hdf5
 from mrcnn.checkpoints.known import resolve_weights
+from mrcnn.config import Config, model_name
 from mrcnn.config_rules import find_own_problems
 from mrcnn.family.models import Model, find_model
 from mrcnn.family.yolo.descriptions import find_by_values
 from mrcnn.files.names import counted, printable
 
-if TYPE_CHECKING:
-    from mrcnn.config import Config
-
-__all__ = ["FamilyWeights", "check_config", "describe", "load", "read_names"]
+__all__ = [
+    "FamilyWeights",
+    "check_config",
+    "describe",
+    "load",
+    "model_of",
+    "read_names",
+    "with_proposals",
+]
 
 # What a file that is not HDF5 must be called to be taken for one of Darknet's.
 DARKNET_SUFFIX = ".weights"
@@ -80,6 +86,13 @@ def describe(
     else:
         found = written_description(path)
     entry = find_model(found.model)
+    if entry.family == MODEL:
+        described = describe_weights(weights, config_path)
+        entry = find_model(described.model)
+        if wanted is not None and wanted.name == "faster_rcnn" and entry.name == MODEL:
+            entry = wanted
+            entry.change(described.config)  # its boxes, without its masks
+            described = replace(described, model=entry.name)
     if wanted is not None and wanted.name != entry.name:
         raise ValueError(
             f"model is {wanted.name}; it must be {entry.name} with the weights {printable(path)}, "
@@ -91,7 +104,7 @@ def describe(
                 f"names is {printable(names_path)}; it must not be given for {entry.name}, whose "
                 "class names are stated in the weight file or with --config"
             )
-        return describe_weights(weights, config_path)
+        return described
     if not found.settings:
         raise ValueError(f"{printable(path)} has no settings; it must state its NUM_CLASSES")
     return _described(weights, path, entry, found, config_path, names_path)
@@ -111,7 +124,10 @@ def model_of(weights: str) -> str:
         return _darknet_description(path, None).model
     if not path.is_file() or why_not_hdf5(path) is not None:
         return MODEL
-    return written_description(path).model
+    found = written_description(path)
+    if found.model != MODEL or not found.settings:
+        return found.model
+    return model_name(Config.from_dict(found.settings))
 
 
 def load(weights: str | DescribedWeights, **options: Any) -> Any:
@@ -131,10 +147,19 @@ def load(weights: str | DescribedWeights, **options: Any) -> Any:
     described = weights if isinstance(weights, DescribedWeights) else describe(weights, **options)
     entry = find_model(described.model)
     if entry.family == MODEL:
-        return entry.load_class().from_weights(described)
+        return with_proposals(entry.load_class().from_weights(described))
     model = entry.load_class()(entry.name, described.config, described.class_names)
     model.load_weights(described.path)
     model.epoch, model.held_out = described.epoch or 0, described.held_out
+    return model
+
+
+def with_proposals(model: Any) -> Any:
+    """Let a network without RPN take the proposals of selective search; return the model."""
+    if not model.config.USE_RPN and model.propose is None:
+        from mrcnn.family.regions import selective_search
+
+        model.propose = selective_search
     return model
 
 
