@@ -101,7 +101,7 @@ def show_family_model(path: Path, model: Model, layers: bool, as_json: bool) -> 
         **_format_facts(path),
         "num_classes": described.config.NUM_CLASSES,
         "class_names": described.class_names,
-        "settings": described.source,
+        "settings": described.source.removeprefix("settings: "),
         "epoch": described.epoch,
         "held_out": described.held_out and described.held_out.to_dict(),
         "config": {name: described.config.to_dict()[name] for name in model.load_settings()},

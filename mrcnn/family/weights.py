@@ -278,7 +278,8 @@ def _guessed_names(path: Path, entry: Model, num_classes: int) -> tuple[list[str
         known.get(num_classes, (BACKGROUND, *(f"class {k}" for k in range(1, num_classes))))
     )
     what = origin.get(num_classes, "numbers")
+    more = ", ..." if num_classes > 4 else ""
     return names, (
         f"{printable(path)} does not name its {num_classes - 1} classes; {what} are taken "
-        f"({', '.join(names[1:4])}, ...). State others with --names FILE"
+        f"({', '.join(names[1:4])}{more}). State others with --names FILE"
     )
