@@ -47,8 +47,8 @@ ALLOWED = {
         "geometry layers loading model startup training"
     ),
     "cli": (
-        "__init__ checkpoints config datasets detection detection.results drawing evaluation family "
-        "files loading model model_training refinement startup training"
+        "__init__ checkpoints config datasets detection detection.results drawing evaluation "
+        "family files loading model model_training refinement startup training"
     ),
     "__init__": "loading startup",
     "__main__": "cli",

@@ -351,7 +351,7 @@ def written_description(path: Path) -> FoundDescription:
         return found if names else _with_names_beside(path, found)
     for place, content in _descriptions_beside(path):
         return _found(content, names or content.get("class_names"), f"settings: {place}")
-    return FoundDescription({}, names, "")
+    return FoundDescription({}, names, "", model=inside.get("model", MODEL))
 
 
 def _descriptions_beside(path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:

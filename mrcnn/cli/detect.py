@@ -417,7 +417,7 @@ class _Lines:
         self._number = 0
         self._source: Source | None = None
         self._counts: Counter[str] = Counter()
-        self._tracks: set[tuple[str, int]] = set()
+        self._tracks: dict[tuple[str, int], None] = {}  # in the order of their first frames
         self._frames = 0
         self._printed = self._begun = time.monotonic()
 
@@ -426,7 +426,7 @@ class _Lines:
         if outcome.source != self._source:
             yield from self.end()
             self._source, self._number, self._frames = outcome.source, self._number + 1, 0
-            self._counts, self._tracks = Counter(), set()
+            self._counts, self._tracks = Counter(), {}
             self._begun = time.monotonic()
         text = describe_outcome(outcome, self._results)
         if "frame" not in outcome.record:
@@ -436,7 +436,7 @@ class _Lines:
         for entry in outcome.record.get("objects", ()):
             self._counts[entry["category_name"]] += 1
             if "track_id" in entry:
-                self._tracks.add((entry["category_name"], entry["track_id"]))
+                self._tracks[entry["category_name"], entry["track_id"]] = None
         if outcome.error is not None or time.monotonic() - self._printed > _VIDEO_LINE_SECONDS:
             self._printed = time.monotonic()
             yield f"{self._place()}  {self._frame(outcome)}  {text}{self._speed(outcome)}"
