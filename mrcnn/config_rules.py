@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
@@ -238,6 +238,17 @@ _RULES: dict[str, Rule] = {
 }
 
 
+# Rules of the settings that other models have, or of which they ask less.
+_FAMILY_RULES: dict[str, Rule] = {
+    "IMAGE_MIN_DIM": _count(MAX_SIDE),
+    "IMAGE_MAX_DIM": _count(MAX_SIDE),
+    "BASE_WIDTH": _count(MAX_CHANNELS),
+    "TILE_SIDE": _count(MAX_SIDE),
+    "PADDING": _one_of("same", "valid"),
+    "MEAN_PIXEL": (lambda v: bool(_numbers(v)), "must be a sequence of numbers"),
+}
+
+
 def find_problems(config: Config) -> list[str]:
     """Return every broken rule as "NAME is VALUE; it must ..."; none for a valid configuration.
 
@@ -251,6 +262,19 @@ def find_problems(config: Config) -> list[str]:
         if not broken & set(needed):
             problems.extend(check_together(config))
     return problems
+
+
+def find_own_problems(config: Config, names: Collection[str]) -> list[str]:
+    """Return the broken rules on some settings alone, for models of another kind.
+
+    Sides of images need be no multiples of 64 there. Names without a rule are passed over.
+    """
+    rules = {**_RULES, **_FAMILY_RULES}
+    return [
+        _problem(config, name, text)
+        for name, (check, text) in rules.items()
+        if name in names and not check(getattr(config, name))
+    ]
 
 
 def _breaks(config: Config, name: str, check: Callable[[Any], bool]) -> bool:

@@ -18,7 +18,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
-import json
 import logging  # noqa: F401 - scripts take it from here, as from Matterport's module
 import os
 from collections import OrderedDict
@@ -44,7 +43,6 @@ from mrcnn.checkpoints.description import (
 from mrcnn.detection import inspection
 from mrcnn.detection.detector import Detector, log
 from mrcnn.detection.eager import eager_mode
-from mrcnn.files.atomic import write_json
 from mrcnn.geometry.anchors import compute_backbone_shapes
 from mrcnn.geometry.images import (
     compose_image_meta,
@@ -87,6 +85,7 @@ from mrcnn.startup.caller import warn_caller
 from mrcnn.startup.matterport_names import find_import
 from mrcnn.training import callbacks as named_callbacks
 from mrcnn.training import devices, layer_selection, log_folders, trainer
+from mrcnn.training.logged import LoggedTraining
 from mrcnn.training.starting import imagenet_weights
 from mrcnn.training.training_model import build_training_model
 
@@ -99,7 +98,7 @@ if TYPE_CHECKING:
 Tensor = Any
 
 
-class MaskRCNN(Detector):
+class MaskRCNN(Detector, LoggedTraining):
     """A Mask R-CNN: the network, its weights, its training and its detection.
 
     A model built for training can detect as well: both graphs share their layers.
@@ -131,11 +130,7 @@ class MaskRCNN(Detector):
         ImportError: an engine that is given by name is not installed.
     """
 
-    # True if `log_dir` belongs to this training already, or was chosen by the user.
-    _goes_on = True
-
-    class_names: list[str] | None = None
-    held_out: HeldOut | None = None
+    file_prefix = "mask_rcnn_"
 
     def __init__(
         self,
@@ -154,8 +149,7 @@ class MaskRCNN(Detector):
         self.model_dir = model_dir
         self.set_log_dir()
         self.keras_model = self.build(mode=mode, config=config)
-        # Its weight files hold settings and class names. Not through Keras, which would track it.
-        vars(self.keras_model)["describe_file"] = self._description
+        self._describe_files()
 
     @classmethod
     def from_weights(
@@ -319,46 +313,6 @@ class MaskRCNN(Detector):
         They are those of ResNet-50, or of the `BACKBONE` if that is of keras.applications.
         """
         return imagenet_weights(self.config.BACKBONE)
-
-    def find_last(self) -> str:
-        """Return the path of the newest complete checkpoint of this `NAME` in `model_dir`.
-
-        Trainings without one are passed over; see `log_folders.newest_checkpoint`.
-
-        Raises:
-            FileNotFoundError: there is none.
-        """
-        return log_folders.newest_checkpoint(self.model_dir, self._name())
-
-    def _name(self) -> str:
-        """Return `NAME` as it is written in the names of folders and files."""
-        return (self.config.NAME or "mrcnn").lower()
-
-    def set_log_dir(self, model_path: str | os.PathLike[str] | None = None) -> None:
-        """Choose the log folder and the epoch to continue from.
-
-        Args:
-            model_path: a checkpoint of an earlier training. Its time and epoch are continued, and
-                its folder too if it is of this `NAME`. Otherwise the folder is a new one, named
-                after `NAME` and the time.
-        """
-        name = self._name()
-        self.log_dir, self.epoch, self._goes_on = log_folders.choose_folder(
-            os.fspath(self.model_dir), name, model_path
-        )
-        self.checkpoint_path = os.path.join(self.log_dir, f"mask_rcnn_{name}_{{epoch:04d}}.h5")
-
-    def _open_log_dir(self, class_names: Sequence[str]) -> None:
-        """Make a folder that no other training has, with `config.json` in it, for a new training.
-
-        A training that is continued keeps its folder.
-        """
-        if self._goes_on:
-            return
-        description = json.dumps(self._description(class_names), indent=1) + "\n"
-        self.log_dir = log_folders.claim_folder(self.log_dir, description)
-        self.checkpoint_path = os.path.join(self.log_dir, os.path.basename(self.checkpoint_path))
-        self._goes_on = True
 
     # ---- training ----------------------------------------------------------------------------
 
@@ -531,34 +485,6 @@ class MaskRCNN(Detector):
                 seed=seed,
                 verbose=verbose,
             )
-
-    def write_description(
-        self, weights_path: str | os.PathLike[str], class_names: Sequence[str]
-    ) -> None:
-        """Write `config.json` beside a weight file: the settings that `from_weights` needs.
-
-        Args:
-            weights_path: path of the weight file.
-            class_names: names by class id, the background first.
-        """
-        path = os.path.join(os.path.dirname(weights_path), log_folders.DESCRIPTION_FILE)
-        write_json(path, self._description(class_names), durable=True)
-
-    def _description(self, class_names: Sequence[str] | None = None) -> dict[str, Any]:
-        """Return what belongs to the weights; see `mrcnn.checkpoints.description`.
-
-        Args:
-            class_names: names by class id; None for those of the model.
-        """
-        names = self.class_names if class_names is None else class_names
-        content: dict[str, Any] = {"config": self.config.to_dict()}
-        if names is not None and len(names) == self.config.NUM_CLASSES:
-            content["class_names"] = [str(name) for name in names]
-        if self.epoch:
-            content["epoch"] = self.epoch
-        if self.held_out is not None:
-            content["held_out"] = self.held_out.to_dict()
-        return content
 
     # ---- looking inside ----------------------------------------------------------------------
 

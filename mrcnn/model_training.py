@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,18 +21,23 @@ if TYPE_CHECKING:
     from mrcnn.checkpoints import HeldOut, LoadReport
     from mrcnn.config import Config
     from mrcnn.datasets import Dataset
-    from mrcnn.model import MaskRCNN
+    from mrcnn.family.models import Model
     from mrcnn.training.starting import StartingPoint
 
+# The model of every training that names none.
+MODEL = "mask_rcnn"
+# What the value of the best epoch is called, by its name in the logs.
+_MONITOR_LABELS = {"val_mean_iou": "mean IoU"}
 BEST_FILE, CURVES_FILE = "best.h5", "curves.png"
 
 
 def train(
     dataset: Any,
-    weights: str | os.PathLike[str] = "small",
+    weights: str | os.PathLike[str] | None = None,
     *,
+    model: str | None = None,
     epochs: int = 10,
-    layers: str = "heads",
+    layers: str | None = None,
     val: Any = None,
     val_fraction: float = 0.2,
     output: str | os.PathLike[str] = "logs",
@@ -54,12 +59,15 @@ def train(
     optimizer: str = "sgd",
     accumulate: int | None = None,
     precision: str | None = None,
+    proposals: str | os.PathLike[str] | None = None,
     ap: bool = True,
     ap_images: int = 50,
     early_stopping: bool = False,
     keep: int | str = 1,
+    loss: str = "cross_entropy",
+    class_weights: str | None = None,
     verbose: int = 1,
-) -> MaskRCNN:
+) -> Any:
     """Train on a dataset and return the model, ready to detect: `mrcnn train` as a function.
 
     The settings of the weights are taken over as far as they are not about the data. The log folder
@@ -69,10 +77,13 @@ def train(
         dataset: path of the dataset, a prepared `Dataset`, or with format "shapes" the number of
             images.
         weights: `small`, `coco`, `imagenet`, `none` (random values), or the path of a weight file.
-            Of other classes than those of the dataset, known ones are continued.
+            Of other classes than those of the dataset, known ones are continued. None takes `small`
+            for Mask R-CNN, `imagenet` for FCN and SegNet, else `none`.
+        model: a name of `mrcnn.family.MODELS`; None takes that of the weights, else `mask_rcnn`.
+            What is said below of heads and masks concerns Mask R-CNN.
         epochs: number of epochs.
         layers: `heads` (all but the backbone); `5+`, `4+`, `3+` (also the backbone from that stage
-            on); `all`; or a pattern of layer names.
+            on); `all`; or a pattern of layer names. None takes `heads` for Mask R-CNN, else `all`.
         val: dataset to validate on, a path or a prepared `Dataset`; None for the part of `dataset`
             of such a name, or a share of its images.
         val_fraction: that share, 0..0.9; 0 for no validation.
@@ -95,10 +106,16 @@ def train(
         optimizer: `sgd`, `adam` or `adamw`.
         accumulate: number of steps whose gradients are averaged.
         precision: `float32`, `bfloat16` or `float16`.
-        ap: measure AP after each epoch and keep the best weights.
+        proposals: of Fast R-CNN: `.npz` file of proposals, see `mrcnn.family.find_proposals`, which
+            fills it where it lacks images; None keeps them in memory.
+        ap: measure AP, or mean IoU for semantic networks, after each epoch and keep the best
+            weights.
         ap_images: largest number of images that AP is measured on.
         early_stopping: stop after 10 epochs without a better AP.
         keep: number of epochs whose weights are kept beside `best.h5`; or "all".
+        loss: of semantic networks: `cross_entropy`, `dice` or `cross_entropy+dice`.
+        class_weights: of semantic networks: `median` for weights by frequency, as in SegNet's
+            paper; None for none.
         verbose: 0 silent, 1 a progress line, 2 only a line for each epoch.
 
     Returns:
@@ -115,6 +132,11 @@ def train(
         ['BG', 'square', 'circle', 'triangle']
     """
     given = locals()
+    from mrcnn.family.starting import choose_model
+
+    entry = choose_model(model, None if weights is None else os.fspath(weights))
+    if weights is None:
+        weights = "small" if entry.name == MODEL else entry.weights
     if isinstance(dataset, int):
         dataset = str(dataset)
     options = TrainOptions.choose(
@@ -124,6 +146,7 @@ def train(
         dataset,
         os.fspath(weights),
         options,
+        model=entry.name,
         val=val,
         name=name,
         format=format,
@@ -137,13 +160,14 @@ def train(
         accumulate=accumulate,
         precision=precision,
     )
+    add_proposals(plan, proposals, None)
     if verbose:
         print(describe_training(plan))
-    model = run_training(plan, Path(output), verbose)
-    load_best(model)
+    trained = run_training(plan, Path(output), verbose)
+    load_best(trained)
     if verbose:
-        print(describe_results(model.log_dir))
-    return model
+        print(describe_results(trained.log_dir))
+    return trained
 
 
 @dataclass
@@ -170,12 +194,20 @@ class TrainingPlan:
     rate: Any = None
     notes: list[str] = field(default_factory=list)
 
+    @property
+    def entry(self) -> Model:
+        """The model that is trained."""
+        from mrcnn.family.models import find_model
+
+        return find_model(self.start.model)
+
 
 def plan_training(
     dataset: Any,
     weights: str,
     options: TrainOptions,
     *,
+    model: str = MODEL,
     val: Any = None,
     name: str | None = None,
     format: str | None = None,
@@ -202,14 +234,10 @@ def plan_training(
         FileNotFoundError: there is no such dataset or weight file.
         ValueError: something does not fit.
     """
-    from mrcnn.training.starting import (
-        configure_for_datasets,
-        find_starting_point,
-        learn_masks_where_there_are,
-        match_classes,
-        recorded_split,
-    )
+    from mrcnn.family.models import find_model
+    from mrcnn.training.starting import recorded_split
 
+    entry = find_model(model)
     options.check()
     train_data, val_data, held_out = open_parts(
         *(dataset, format, val, options.val_fraction, classes, reader_options),
@@ -217,21 +245,80 @@ def plan_training(
         resumed=resumed,
         open_part=open_part,
     )
-    notes = check_validation(options, best, val_data)
-    start = find_starting_point(
-        weights, backbone=backbone, config_path=config_path, resumed=resumed
-    )
-    match_classes(start, train_data.class_names, rename)
-    settings = start.config
-    settings.NAME = experiment_name(name, dataset, format)
-    change_settings(settings, batch_size, image_size, accumulate, precision)
-    configure_for_datasets(settings, train_data, val_data, options.steps)
-    notes += learn_masks_where_there_are(settings, train_data)
-    rate = options.learning_rate_of(settings)
+    notes = check_validation(options, best, val_data, entry)
+    settings = {"config_path": config_path, "resumed": resumed}
+    if entry.family == MODEL:
+        start = _start_mask_rcnn(entry, weights, backbone, train_data, rename, settings)
+        options.layers = options.layers or "heads"
+    else:
+        start = _start_family(entry, weights, train_data, val_data, settings)
+        if entry.family == "yolo":
+            options.layers = options.layers or "all"
+    start.config.NAME = experiment_name(name, dataset, format, entry.name)
+    change_settings(start.config, batch_size, image_size, accumulate, precision)
+    if entry.family == MODEL:
+        from mrcnn.training.starting import configure_for_datasets, learn_masks_where_there_are
+
+        configure_for_datasets(start.config, train_data, val_data, options.steps)
+        notes += learn_masks_where_there_are(start.config, train_data)
+    else:
+        from mrcnn.family.starting import finish_settings
+
+        finish_settings(start.config, entry, train_data, options.steps)
+    rate = options.learning_rate_of(start.config)
     return TrainingPlan(start, train_data, val_data, held_out, rename, options, rate, notes)
 
 
-def run_training(plan: TrainingPlan, output: Path, verbose: int = 1) -> MaskRCNN:
+def _start_mask_rcnn(
+    entry: Model,
+    weights: str,
+    backbone: str | None,
+    train_data: Dataset,
+    rename: Mapping[str, str],
+    settings: Mapping[str, Any],
+) -> StartingPoint:
+    from mrcnn.training.starting import find_starting_point, match_classes
+
+    start = find_starting_point(weights, backbone=backbone, **settings)
+    entry.change(start.config)
+    start.model = entry.name
+    match_classes(start, train_data.class_names, rename)
+    return start
+
+
+def _start_family(
+    entry: Model, weights: str, train: Dataset, val: Dataset | None, settings: Mapping[str, Any]
+) -> StartingPoint:
+    from mrcnn.datasets.report import require_learnable
+    from mrcnn.family.starting import find_start
+
+    if entry.finds != "labels":
+        require_learnable(train)
+    return find_start(entry, weights, train, val, **settings)
+
+
+def add_proposals(
+    plan: TrainingPlan,
+    path: str | os.PathLike[str] | None,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    """Find the proposals of a network without RPN by selective search, or read them from a file.
+
+    Args:
+        plan: the plan, whose datasets get them.
+        path: an `.npz` file that keeps them, or None.
+        progress: called with the number of images done and of all, for each dataset.
+    """
+    if plan.start.config.USE_RPN or plan.entry.family != MODEL:
+        return
+    from mrcnn.family.proposals import find_proposals
+
+    for data in (plan.train, plan.val):
+        if data is not None and any(data.load_proposals(i) is None for i in data.image_ids):
+            data.proposals = find_proposals(data, path, progress=progress)
+
+
+def run_training(plan: TrainingPlan, output: Path, verbose: int = 1) -> Any:
     """Build the model and train it.
 
     Args:
@@ -246,11 +333,6 @@ def run_training(plan: TrainingPlan, output: Path, verbose: int = 1) -> MaskRCNN
 
     options = plan.options
     model, lines = build_model(plan, output)
-    own_optimizer = None
-    if options.optimizer != "sgd":
-        from mrcnn.training import make_optimizer
-
-        own_optimizer = make_optimizer(options.optimizer, plan.start.config, plan.rate)
     if verbose:
         print("\n".join(lines))
     model.train(
@@ -258,21 +340,47 @@ def run_training(plan: TrainingPlan, output: Path, verbose: int = 1) -> MaskRCNN
         plan.val,
         learning_rate=plan.rate,
         epochs=options.epochs,
-        layers=options.layers,
         augmentation=find_augmentation(options.augment),
-        custom_callbacks=make_callbacks(model, plan),
-        optimizer=own_optimizer,
+        optimizer=_own_optimizer(plan),
         keep=options.num_kept,
         seed=options.seed,
         held_out=plan.held_out,
         verbose=verbose,
-        heading=False,
+        **_arguments(model, plan),
     )
     return model
 
 
-def build_model(plan: TrainingPlan, output: Path) -> tuple[MaskRCNN, list[str]]:
+def _own_optimizer(plan: TrainingPlan) -> Any:
+    """Return the optimizer, or None for the SGD of `train`."""
+    if plan.options.optimizer == "sgd":
+        return None
+    from mrcnn.training import make_optimizer
+
+    return make_optimizer(plan.options.optimizer, plan.start.config, plan.rate)
+
+
+def _arguments(model: Any, plan: TrainingPlan) -> dict[str, Any]:
+    """Return the arguments of `train` that the model has of its own."""
+    options, callbacks = plan.options, make_callbacks(model, plan)
+    if plan.entry.family == MODEL:
+        return {"layers": options.layers, "custom_callbacks": callbacks, "heading": False}
+    arguments = {"callbacks": callbacks, "steps": options.steps}
+    if plan.entry.family == "yolo":
+        return {**arguments, "layers": options.layers}
+    weights = None if options.class_weights == "none" else options.class_weights
+    return {**arguments, "loss": options.loss, "class_weights": weights}
+
+
+def build_model(plan: TrainingPlan, output: Path) -> tuple[Any, list[str]]:
     """Build the model, load what it starts from, and return it with lines about what was loaded."""
+    if plan.entry.family != MODEL:
+        from mrcnn.family.models import build
+        from mrcnn.family.starting import load_start
+
+        names = list(plan.train.class_names)
+        built = build(plan.entry.name, plan.start.config, names, str(output))
+        return built, [f"Weights  {load_start(built, plan.start)}"]
     from mrcnn.checkpoints.class_rows import describe_class_match
     from mrcnn.model import MaskRCNN
     from mrcnn.training.starting import load_starting_weights
@@ -282,11 +390,11 @@ def build_model(plan: TrainingPlan, output: Path) -> tuple[MaskRCNN, list[str]]:
     report, known = load_starting_weights(model, plan.start, names, plan.rename)
     lines = []
     if plan.start.weights is None:
-        lines.append("Weights   none: random values")
+        lines.append("Weights  none: random values")
     elif report is not None:
-        lines.append(f"Weights   {describe_loaded(report)}")
+        lines.append(f"Weights  {describe_loaded(report)}")
     if known is not None:
-        lines += [f"Classes   {line}" for line in describe_class_match(names, known)]
+        lines += [f"Classes  {line}" for line in describe_class_match(names, known)]
     return model, lines
 
 
@@ -294,7 +402,6 @@ def make_callbacks(model: Any, plan: TrainingPlan) -> list[Any]:
     """Return the callbacks of `MaskRCNN.train`: AP, the best weights, and the saved options."""
     from keras.callbacks import LambdaCallback
 
-    from mrcnn.training import ValidationAP
     from mrcnn.training.log_folders import remove_older_checkpoints
 
     options, start = plan.options, plan.start
@@ -309,29 +416,40 @@ def make_callbacks(model: Any, plan: TrainingPlan) -> list[Any]:
             )
         )
     if plan.val is not None and options.ap:
-        has_classes = start.class_names == list(plan.train.class_names)
-        callbacks.append(
-            ValidationAP(
-                model,
-                plan.val,
-                max_images=options.ap_images,
-                verbose=0,
-                min_confidence=0.0,  # as `mrcnn evaluate` measures
-                measure_first=has_classes and not start.resumed and not plan.rename,
-            )
-        )
+        callbacks.append(_make_validation(model, plan))
         callbacks += ["best", *(["early_stopping"] if options.early_stopping else [])]
     return callbacks
 
 
-def load_best(model: MaskRCNN) -> None:
+def _make_validation(model: Any, plan: TrainingPlan) -> Any:
+    """Return the callback that measures what the model finds after each epoch."""
+    entry, start = plan.entry, plan.start
+    has_classes = start.class_names == list(plan.train.class_names)
+    common: dict[str, Any] = {
+        "max_images": plan.options.ap_images,
+        "verbose": 0,
+        "measure_first": has_classes and not start.resumed and not plan.rename,
+    }
+    if entry.finds == "labels":
+        from mrcnn.training.label_validation import ValidationLabels
+
+        return ValidationLabels(model, plan.val, **common)
+    from mrcnn.training import ValidationAP
+
+    # As `mrcnn evaluate` measures.
+    return ValidationAP(model, plan.val, min_confidence=entry.measured_confidence, **common)
+
+
+def load_best(model: Any) -> None:
     """Load the best weights of a training that has ended, if it has written them."""
     path = Path(model.log_dir) / BEST_FILE
     if path.is_file():
         model.keras_model.load_weights(str(path))
 
 
-def check_validation(options: TrainOptions, best: bool, val_data: Dataset | None) -> list[str]:
+def check_validation(
+    options: TrainOptions, best: bool, val_data: Dataset | None, entry: Model
+) -> list[str]:
     """Check that AP can be measured where options need it; return a note where it cannot.
 
     Raises:
@@ -346,7 +464,7 @@ def check_validation(options: TrainOptions, best: bool, val_data: Dataset | None
         raise ValueError(f"{wanted[0]} needs images to validate on; there are none")
     if wanted and not options.ap:
         raise ValueError(f"{wanted[0]} needs AP; it must not be switched off (--no-ap)")
-    if val_data is None or not options.ap:
+    if val_data is None or not options.ap or entry.finds == "labels":
         return []
     try:
         require_learnable(val_data)
@@ -376,19 +494,24 @@ def change_settings(
         settings.PRECISION = precision
 
 
-def experiment_name(name: str | None, dataset: Any, format: str | None = None) -> str:
+def experiment_name(
+    name: str | None, dataset: Any, format: str | None = None, model: str = MODEL
+) -> str:
     """Return a name for the training that log folders and checkpoints can have.
 
     Args:
         name: the name that the user gave, or None.
         dataset: path of the dataset, or a `Dataset`.
         format: name of its format.
+        model: name of the model, which other names than that of Mask R-CNN begin with.
     """
     raw = name
     if not raw and is_path(dataset) and Path(dataset).exists():
         raw = Path(dataset).resolve().stem
     # "shapes" has no folder to be named after, only a number of images.
     raw = raw or format or ""
+    if not name and model != MODEL:
+        raw = f"{model}_{raw or 'training'}"
     # Matterport's checkpoint names allow only these; find_last and --resume rely on it.
     return re.sub(r"[^\w-]+", "_", raw, flags=re.ASCII).strip("_").lower() or "training"
 
@@ -399,17 +522,28 @@ def describe_training(plan: TrainingPlan) -> str:
 
     settings = plan.start.config
     num_val = 0 if plan.val is None else plan.val.num_images
-    classes = printable(", ".join(plan.train.class_names[1:]))
-    size = "x".join(map(str, settings.IMAGE_SHAPE[:2]))
+    names = plan.train.class_names
+    has_background = plan.entry.finds != "labels" or names[0].lower() in ("bg", "background")
+    classes = printable(", ".join(names[1:] if has_background else names))
     lines = [
-        f"Dataset   {counted(plan.train.num_images, 'image')} to train on, {num_val} to validate "
+        f"Dataset  {counted(plan.train.num_images, 'image')} to train on, {num_val} to validate "
         f"on, classes: {classes}",
-        f"Model     {settings.BACKBONE}, {size}, batches of {settings.BATCH_SIZE}, "
+        f"Model    {_network_text(plan)}, batches of {settings.BATCH_SIZE}, "
         f"{counted(settings.STEPS_PER_EPOCH, 'step')} per epoch",
-        f"Training  {printable(plan.options.describe())}",
-        *(f"Note      {printable(note)}" for note in plan.notes),
+        f"Training {printable(plan.options.describe())}",
+        *(f"Note     {printable(note)}" for note in plan.notes),
     ]
     return "\n".join(lines)
+
+
+def _network_text(plan: TrainingPlan) -> str:
+    """Return the network and the size of its input."""
+    config, entry = plan.start.config, plan.entry
+    if entry.family == MODEL:
+        kind = "" if entry.name == MODEL else f"{entry.title} on "
+        return f"{kind}{config.BACKBONE}, {'x'.join(map(str, config.IMAGE_SHAPE[:2]))}"
+    side = f"{config.IMAGE_MAX_DIM}x{config.IMAGE_MAX_DIM}"
+    return f"{entry.title}, {side if entry.finds == 'boxes' else f'images up to {side}'}"
 
 
 def describe_results(log_dir: str) -> str:
@@ -424,10 +558,11 @@ def describe_results(log_dir: str) -> str:
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
         content = read_json(Path(f"{best}.json"))
         lines.append(
-            f"Best      {printable(best)}, epoch {content['epoch']}: AP {content['value']:.3f}"
+            f"Best     {printable(best)}, epoch {content['epoch']}: "
+            f"{_MONITOR_LABELS.get(content.get('monitor'), 'AP')} {content['value']:.3f}"
         )
     if curves.is_file():
-        lines.append(f"Curves    {printable(curves)}")
+        lines.append(f"Curves   {printable(curves)}")
     return "\n".join(lines)
 
 

@@ -41,14 +41,14 @@ ALLOWED = {
         "checkpoints detection detection.results files geometry graphs layers loading startup "
         "training utils"
     ),
-    "model_training": ("checkpoints config datasets files loading model startup training"),
+    "model_training": "checkpoints config datasets family files loading model startup training",
     "family": (
-        "__init__ checkpoints config datasets detection detection.results files geometry layers "
-        "loading startup"
+        "__init__ checkpoints config config_rules datasets detection detection.results files "
+        "geometry layers loading model startup training"
     ),
     "cli": (
-        "__init__ checkpoints config datasets detection detection.results drawing evaluation files "
-        "loading model model_training refinement startup training"
+        "__init__ checkpoints config datasets detection detection.results drawing evaluation "
+        "family files loading model model_training refinement startup training"
     ),
     "__init__": "loading startup",
     "__main__": "cli",

@@ -45,7 +45,7 @@ def test_it_is_what_the_command_does(fake_model, weights, capsys, dataset):  # n
     assert (callback.min_confidence, callback.measure_first) == (0.0, False)
     assert options["custom_callbacks"][2:] == ["best", "early_stopping"]
     out = capsys.readouterr().out
-    assert out.startswith("Dataset   8 images to train on, 2 to validate on, classes: square, ")
+    assert out.startswith("Dataset  8 images to train on, 2 to validate on, classes: square, ")
     assert "Weights and logs are in logs/run\n" in out
 
 

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from mrcnn.config import Config
 
 BACKGROUND = "BG"
+# The model of files that name none.
+MODEL = "mask_rcnn"
 # The layers whose shapes depend on the number of classes.
 CLASS_LAYERS = ["mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_bbox", "mrcnn_mask"]
 # The settings that decide which layers there are, and of what shape.
@@ -103,6 +105,7 @@ class DescribedWeights:
         held_out: the images that the training held out of its dataset by itself; None if it did
             not, or if that is not recorded.
         guess: what was guessed, in two sentences with the way to state it; None if nothing was.
+        model: name of the model, as in `mrcnn.family.MODELS`.
     """
 
     name: str
@@ -113,12 +116,14 @@ class DescribedWeights:
     epoch: int | None = None
     held_out: HeldOut | None = None
     guess: str | None = None
+    model: str = MODEL
 
     def __str__(self) -> str:
         config = self.config
         size = "x".join(str(side) for side in config.IMAGE_SHAPE[:2])
+        kind = "" if self.model == MODEL else f"{self.model} on "
         return (
-            f"{printable(self.name)}: {config.BACKBONE}, "
+            f"{printable(self.name)}: {kind}{config.BACKBONE}, "
             f"{counted(config.NUM_CLASSES - 1, 'class', 'classes')}, "
             f"{size} ({printable(self.source)})"
         )
@@ -139,9 +144,15 @@ def describe_weights(name_or_path: str, config_path: Path | None = None) -> Desc
             `config_path` is no setting, or class names and number of classes disagree.
     """
     from mrcnn.checkpoints.known import resolve_weights, weights_manifest
+    from mrcnn.config import model_name
 
     path = Path(resolve_weights(name_or_path))
     found = find_description(path)
+    if found.model != MODEL:
+        raise ValueError(
+            f"{printable(path)} holds the model {printable(found.model)}; it must hold a Mask "
+            "R-CNN here (mrcnn.family.load opens any model)"
+        )
     settings, class_names, source = found.settings, found.class_names, found.source
     known = weights_manifest().get(str(name_or_path).lower())
     if class_names is None and known is not None and known.class_names is not None:
@@ -175,6 +186,7 @@ def describe_weights(name_or_path: str, config_path: Path | None = None) -> Desc
         epoch=found.epoch,
         held_out=found.held_out,
         guess=guess,
+        model=model_name(config),
     )
 
 
@@ -291,6 +303,7 @@ class FoundDescription:
         is_stated: whether they are written somewhere.
         epoch: see `DescribedWeights`.
         held_out: see `DescribedWeights`.
+        model: see `DescribedWeights`.
     """
 
     settings: dict[str, Any]
@@ -299,6 +312,7 @@ class FoundDescription:
     is_stated: bool = True
     epoch: int | None = None
     held_out: HeldOut | None = None
+    model: str = MODEL
 
 
 def find_description(path: Path) -> FoundDescription:
@@ -337,7 +351,7 @@ def written_description(path: Path) -> FoundDescription:
         return found if names else _with_names_beside(path, found)
     for place, content in _descriptions_beside(path):
         return _found(content, names or content.get("class_names"), f"settings: {place}")
-    return FoundDescription({}, names, "")
+    return FoundDescription({}, names, "", model=inside.get("model", MODEL))
 
 
 def _descriptions_beside(path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
@@ -400,6 +414,7 @@ def _found(content: Mapping[str, Any], names: list[str] | None, source: str) -> 
         *(content["config"], names, source),
         epoch=content.get("epoch"),
         held_out=content.get("held_out"),
+        model=content.get("model", MODEL),
     )
 
 
@@ -420,6 +435,10 @@ def _checked_description(content: Mapping[str, Any], source: str) -> dict[str, A
                 "a list of names, the background first"
             )
         checked["class_names"] = [printable(name) for name in names]
+    if not isinstance(content.get("model", MODEL), str):
+        raise ValueError(
+            f"model of {printable(source)} is {shown(content['model'], 60)}; it must be a name"
+        )
     _check_record(checked, source)
     return checked
 
@@ -456,12 +475,20 @@ def _checked_config(settings: Mapping[str, Any], origin: str) -> Config:
     return config
 
 
-def check_names_of_settings(settings: Mapping[str, Any], path: str | Path) -> None:
-    """Raise ValueError for an entry of a file of settings that is no setting's name."""
+def check_names_of_settings(
+    settings: Mapping[str, Any], path: str | Path, config_class: type[Config] | None = None
+) -> None:
+    """Raise ValueError for an entry of a file of settings that is no setting's name.
+
+    Args:
+        settings: the entries.
+        path: the file.
+        config_class: the class of the settings; None for `Config`.
+    """
     from mrcnn.config import Config, nearest_setting
 
     for name in settings:
-        if not hasattr(Config, str(name)):
+        if not hasattr(config_class or Config, str(name)):
             near = nearest_setting(str(name), cutoff=0.5)
             raise ValueError(
                 f"{printable(path)} has the entry {printable(name)!r}; it must be the name of a "

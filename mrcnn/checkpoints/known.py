@@ -115,7 +115,7 @@ def _weights_in_log_folder(folder: Path) -> Path | None:
     """Return the best weights of a training's log folder, else the last ones, else None."""
     if (folder / "best.h5").is_file():
         return folder / "best.h5"
-    files = folder.glob("mask_rcnn*.h5")
+    files = folder.glob("*.h5")
     epochs = ((re.search(r"_(\d{4,})\.h5$", path.name), path) for path in files)
     numbered = [(int(match[1]), path) for match, path in epochs if match]
     return max(numbered)[1] if numbered else None

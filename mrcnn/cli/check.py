@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from mrcnn.datasets.report import DatasetReport
 
 
+# Findings about objects, which the regions of a label map are not.
+_OF_INSTANCES = ("rectangles", "small_box")
+
+
 def check(
     dataset: DatasetPath,
     format: Format = None,
@@ -236,7 +240,11 @@ class CheckRun:
         bar = partial(tqdm, unit="image", disable=None, leave=False)
         report = check_dataset(data, self._max_images, decode=self._decode, progress=bar)
         summary = summarize_dataset(data, progress=bar)
-        fit = measure_anchors(self._settings, report.boxes, report.box_image_sizes)
+        fit = None
+        if getattr(data, "maps_every_pixel", False):  # not for networks with anchors
+            report.problems = [p for p in report.problems if p.kind not in _OF_INSTANCES]
+        else:
+            fit = measure_anchors(self._settings, report.boxes, report.box_image_sizes)
         report.problems += find_copies(report.digests)
         report.problems += fit.problems() if fit else []
         self._digests[key] = report.digests

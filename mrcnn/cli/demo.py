@@ -14,6 +14,7 @@ SKIMAGE_IMAGES = ("motorcycle_left.png", "motorcycle_right.png")
 
 
 def demo(
+    ctx: typer.Context,
     output: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("demo_output"),
     weights: Weights = "small",
 ) -> None:
@@ -35,7 +36,7 @@ def demo(
             "scikit-image was installed without its sample photographs; run `mrcnn detect` on an "
             "image of your own"
         )
-    detect([str(path) for path in images], weights=weights, output=output)
+    detect(ctx, [str(path) for path in images], weights=weights, output=output)
 
 
 def demo_images() -> tuple[list[Path], list[str]]:

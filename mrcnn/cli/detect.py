@@ -16,6 +16,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mrcnn.cli import signals
+from mrcnn.cli.flags import given_options
+from mrcnn.cli.models import (
+    ModelName,
+    Names,
+    describe_model,
+    load_family_model,
+    refuse_options,
+)
 from mrcnn.cli.options import (
     Calibration,
     ConfigFile,
@@ -27,15 +35,18 @@ from mrcnn.cli.options import (
 )
 from mrcnn.cli.terminal import duration_text, echo
 from mrcnn.cli.written import written_text
-from mrcnn.files.names import counted, printable
+from mrcnn.files.names import counted, found_text, printable
 
 if TYPE_CHECKING:
     from mrcnn.checkpoints.description import DescribedWeights
+    from mrcnn.detection.run_options import RunOptions
     from mrcnn.detection.runs import DetectionRun, ImageOutcome
     from mrcnn.detection.sources import Source
+    from mrcnn.family.models import Model
 
 Say = Callable[[str], None]
 
+DEFAULT_MODEL = "mask_rcnn"
 # Seconds between the lines about the frames of one video.
 _VIDEO_LINE_SECONDS = 5.0
 # An image this many times larger than the input of the network is worth a hint at --tile.
@@ -43,6 +54,7 @@ _LARGE = 3.0
 
 
 def detect(
+    ctx: typer.Context,
     images: Annotated[
         list[str],
         typer.Argument(
@@ -51,6 +63,7 @@ def detect(
             "of a webcam."
         ),
     ],
+    model: ModelName = None,
     weights: Weights = "small",
     output: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("detections"),
     recursive: Annotated[
@@ -61,8 +74,9 @@ def detect(
         typer.Option(
             metavar="KINDS",
             help="What to write, separated by commas: image (annotated), video (annotated), coco "
-            "(detections.json), csv, parquet, masks (PNG of instance ids), polygons (LabelMe). "
-            "Default: coco, and image or video.",
+            "(detections.json), csv, parquet, masks (PNG of instance ids), polygons (LabelMe); of "
+            "semantic networks image, video, labels (PNG of class numbers), csv. "
+            "Default: coco or labels, and image or video.",
         ),
     ] = None,
     skip_existing: Annotated[
@@ -111,6 +125,7 @@ def detect(
     precision: Precision = None,
     calibration: Calibration = None,
     config: ConfigFile = None,
+    names: Names = None,
     refine: Refine = None,
     as_json: Annotated[
         bool,
@@ -134,22 +149,28 @@ def detect(
     - `mrcnn detect street.mp4 --track --classes person,car` (a video, with numbered objects)
 
     - `mrcnn detect aerial.tif --tile 1024` (a large image with small objects)
+
+    - `mrcnn detect photos --weights yolov3.weights` (another model, found by its file)
     """
-    from mrcnn.checkpoints.description import describe_weights
     from mrcnn.cli.output_folder import prepare_folder
     from mrcnn.detection.files import class_numbers
     from mrcnn.detection.run_options import RunOptions
-    from mrcnn.detection.runs import DetectionRun
     from mrcnn.detection.sources import find_sources
+    from mrcnn.family.models import find_model
 
     started = time.perf_counter()
     say = _messages(as_json, quiet)
-    kinds = chosen_kinds(save, csv, draw and not no_pictures)
-    options = RunOptions(
-        output, kinds, None, color_by, segmentation, tolerance, batch_size, tile, None, track
-    )
+    require_weights(ctx, model, weights)
+    check_kinds(save)
     sources = find_sources(images, recursive=recursive, leave_out=output)
-    described = describe_weights(weights, config)
+    described = describe_model(weights, model, config, names)
+    entry = find_model(described.model)
+    refuse_options(ctx, entry)
+    kinds = chosen_kinds(save, csv, draw and not no_pictures, entry)
+    options = RunOptions(
+        *(output, kinds, None, color_by, segmentation, tolerance, batch_size, tile, None, track),
+        allowed=allowed_kinds(entry),
+    )
     wanted = class_numbers(classes, described.class_names, "--classes")
     if min_confidence is not None:
         described.config.DETECTION_MIN_CONFIDENCE = min_confidence
@@ -160,9 +181,7 @@ def detect(
     options = replace(options, wanted=wanted, refiner=find_refiner(refine))
     prepare_folder(output, "--output")
     identity = identity_of(described, refine, precision)
-    run = DetectionRun(
-        sources, described.class_names, options, identity=identity, skip_existing=skip_existing
-    )
+    run = open_run(sources, described, options, identity, skip_existing)
     say(printable(f"Weights  {described}"))
     if refine is not None:
         say(printable(f"Refiner  {refine}"))
@@ -170,11 +189,51 @@ def detect(
         say(f"Skipped  {counted(run.num_skipped, 'image')} with a result")
 
     def load() -> Any:
+        if entry.family != DEFAULT_MODEL:
+            return load_family_model(described)
         return load_model(described, engine, precision, calibration)
 
     with quiet_engines() if quiet else contextlib.nullcontext():
         process(run, load, say, as_json, started)
-    show_failures(run.failures, run.num_seen)
+    show_failures(run.failures, seen_text(run))
+
+
+def require_weights(ctx: typer.Context, model: str | None, weights: str) -> None:
+    """Raise ValueError for a model of the family without weights; `small` is a Mask R-CNN."""
+    from mrcnn.family.models import find_model
+
+    if model is None or "weights" in given_options(ctx):
+        return
+    entry = find_model(model)
+    if entry.family != DEFAULT_MODEL:
+        raise ValueError(
+            f"--weights is {weights}; it must be a weight file of {entry.name}: train one with "
+            f"`mrcnn train DATASET --model {entry.name}`"
+            + (", or take Darknet's .weights" if entry.family == "yolo" else "")
+        )
+
+
+def open_run(
+    sources: Sequence[Source],
+    described: DescribedWeights,
+    options: RunOptions,
+    identity: dict[str, Any],
+    skip_existing: bool,
+) -> DetectionRun:
+    """Return the run over some sources for a model."""
+    from mrcnn.detection.label_results import LabelResults
+    from mrcnn.detection.runs import DetectionRun
+    from mrcnn.family.models import find_model
+
+    has_labels = find_model(described.model).finds == "labels"
+    return DetectionRun(
+        sources,
+        described.class_names,
+        options,
+        identity=identity,
+        skip_existing=skip_existing,
+        results=LabelResults(described.class_names, options) if has_labels else None,
+    )
 
 
 def process(
@@ -226,15 +285,35 @@ def quiet_engines() -> Iterator[None]:
             os.environ["MRCNN_QUIET"] = before
 
 
-def chosen_kinds(save: str | None, csv: bool, draw: bool) -> list[str]:
+def allowed_kinds(model: Model) -> Sequence[str]:
+    """Return the kinds of files that a model can give."""
+    from mrcnn.detection import writers
+
+    kinds = {"labels": writers.LABEL_KINDS, "boxes": writers.BOX_KINDS}
+    return kinds.get(model.finds, writers.SAVE_KINDS)
+
+
+def check_kinds(save: str | None) -> None:
+    """Raise ValueError for a kind of file that no model gives, before anything is looked for."""
+    from mrcnn.detection.writers import LABEL_KINDS, SAVE_KINDS, check_save
+
+    if save is not None:
+        check_save(save, "--save", tuple(dict.fromkeys((*SAVE_KINDS, *LABEL_KINDS))))
+
+
+def chosen_kinds(save: str | None, csv: bool, draw: bool, model: Model) -> list[str]:
     """Return the kinds of files that `--save`, `--csv` and `--no-draw` ask for."""
     from mrcnn.detection.run_options import DEFAULT_SAVE
-    from mrcnn.detection.writers import check_save
+    from mrcnn.detection.writers import LABEL_KINDS, check_save
 
-    kinds = list(DEFAULT_SAVE if save is None else check_save(save, "--save"))
+    allowed = allowed_kinds(model)
+    records = "labels" if allowed is LABEL_KINDS else "coco"
+    usual = [records if kind == "coco" else kind for kind in DEFAULT_SAVE]
+    name = "--save" if model.finds == "masks" else f"--save with the model {model.name}"
+    kinds = usual if save is None else list(check_save(save, name, allowed))
     if csv:
         kinds.append("csv")
-    return [kind for kind in kinds if draw or kind not in ("image", "video")] or ["coco"]
+    return [kind for kind in kinds if draw or kind not in ("image", "video")] or [records]
 
 
 def identity_of(
@@ -249,6 +328,7 @@ def identity_of(
         "settings": changed_settings(described.config),
         "refine": refine,
         "precision": precision,
+        **({} if described.model == DEFAULT_MODEL else {"model": described.model}),
     }
 
 
@@ -331,13 +411,13 @@ class _Lines:
     """The lines about images, and for videos one at intervals."""
 
     def __init__(self, run: DetectionRun, total: int) -> None:
-        self._class_names = run.class_names
+        self._results = run.results
         self._frame_counts = run.frame_counts
         self._total = total
         self._number = 0
         self._source: Source | None = None
-        self._counts: Counter[int] = Counter()
-        self._tracks: set[tuple[int, int]] = set()
+        self._counts: Counter[str] = Counter()
+        self._tracks: dict[tuple[str, int], None] = {}  # in the order of their first frames
         self._frames = 0
         self._printed = self._begun = time.monotonic()
 
@@ -346,17 +426,17 @@ class _Lines:
         if outcome.source != self._source:
             yield from self.end()
             self._source, self._number, self._frames = outcome.source, self._number + 1, 0
-            self._counts, self._tracks = Counter(), set()
+            self._counts, self._tracks = Counter(), {}
             self._begun = time.monotonic()
-        text = describe_outcome(outcome, self._class_names)
+        text = describe_outcome(outcome, self._results)
         if "frame" not in outcome.record:
             yield f"{self._place()}  {text}"
             return
         self._frames += 1
-        self._counts.update(outcome.class_ids)
-        for class_id, entry in zip(outcome.class_ids, outcome.record.get("objects", ())):
+        for entry in outcome.record.get("objects", ()):
+            self._counts[entry["category_name"]] += 1
             if "track_id" in entry:
-                self._tracks.add((class_id, entry["track_id"]))
+                self._tracks[entry["category_name"], entry["track_id"]] = None
         if outcome.error is not None or time.monotonic() - self._printed > _VIDEO_LINE_SECONDS:
             self._printed = time.monotonic()
             yield f"{self._place()}  {self._frame(outcome)}  {text}{self._speed(outcome)}"
@@ -364,12 +444,11 @@ class _Lines:
     def end(self) -> Iterator[str]:
         """Yield the line at the end of a video."""
         if self._frames:
-            found = found_text(self._counts, self._class_names)
+            found = "" if self._results.noun is None else found_text(self._counts)
             if self._tracks:
-                of_tracks = Counter(class_id for class_id, _ in self._tracks)
-                tracks = found_text(of_tracks, self._class_names)
+                tracks = found_text(Counter(name for name, _ in self._tracks))
                 found = f"tracks: {tracks}  detections: {found}"
-            yield f"{self._place()}  {counted(self._frames, 'frame')}  {found}"
+            yield f"{self._place()}  {counted(self._frames, 'frame')}  {found}".rstrip()
 
     def _frame(self, outcome: ImageOutcome) -> str:
         """Return the number of a frame, from 1, and the number of all where it is known."""
@@ -391,22 +470,19 @@ class _Lines:
         return f"[{self._number:>{len(str(self._total))}}/{self._total}] {name}"
 
 
-def describe_outcome(outcome: ImageOutcome, class_names: Sequence[str]) -> str:
+def describe_outcome(outcome: ImageOutcome, results: Any) -> str:
     """Return the line of one image: its size, what was found, and the time in the network."""
     if outcome.size is None or outcome.error is not None:
         return f"failed: {outcome.error}"
     height, width = outcome.size
-    found = found_text(Counter(outcome.class_ids), class_names)
+    found = results.text(outcome.record)
     return f"{width}x{height}  {found}  {outcome.record['milliseconds']:.0f} ms"
-
-
-def found_text(counts: Counter[int], class_names: Sequence[str]) -> str:
-    """Return "person 3, car 1"; "nothing" without objects."""
-    return ", ".join(f"{class_names[k]} {n}" for k, n in counts.most_common()) or "nothing"
 
 
 def _tile_hint(model: Any, tile: int | None) -> Callable[[ImageOutcome], Iterator[str]]:
     """Return what yields a hint at `--tile` for the first image far larger than the input."""
+    if not hasattr(model, "detect_tiled"):
+        return lambda outcome: iter(())
     side = model.config.IMAGE_MAX_DIM
     # Objects of half the smallest anchor are rarely found.
     smallest = min(model.config.RPN_ANCHOR_SCALES) / 2
@@ -437,8 +513,8 @@ def report(run: DetectionRun, seconds: float) -> str:
     numbers = [counted(num_images, "image")] if num_images or not run.num_done else []
     numbers += [counted(run.num_frames, "frame")] if run.num_frames else []
     summary = " and ".join(numbers)
-    if run.num_done:
-        objects = counted(run.num_objects, "object")
+    if run.num_done and run.results.noun is not None:
+        objects = counted(run.num_objects, run.results.noun)
         summary += f", {objects} in {run.num_with_objects} of them"
     each = "per image" if num_images else "per frame"
     lines = ["", summary, f"{'':14}{'total':>9}{each:>13}"]
@@ -461,16 +537,21 @@ def report(run: DetectionRun, seconds: float) -> str:
     return "\n".join(lines)
 
 
-def show_failures(failures: Sequence[tuple[str | Path, str]], num_images: int) -> None:
-    """List the images that failed on stderr, and end with exit code 1 if there are any.
+def seen_text(run: DetectionRun) -> str:
+    """Return what the run has looked at: "3 images", "1 image and 40 frames", "1 video"."""
+    return " and ".join(counted(number, kind) for kind, number in run.num_seen.items())
+
+
+def show_failures(failures: Sequence[tuple[str | Path, str]], seen: str) -> None:
+    """List what failed on stderr, and end with exit code 1 if there is anything.
 
     Args:
-        failures: path and reason of each.
-        num_images: how many images there were in all.
+        failures: path and reason of each image or frame.
+        seen: what there was in all, "3 images".
     """
     if not failures:
         return
-    echo(f"{len(failures)} of {counted(num_images, 'image')} failed:", err=True)
+    echo(f"{len(failures)} of {seen} failed:", err=True)
     for path, reason in failures:
         echo(f"  {printable(path)}: {printable(reason)}", err=True)
     raise typer.Exit(1)

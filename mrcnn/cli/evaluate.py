@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 import time
@@ -12,6 +13,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mrcnn.cli.models import (
+    ModelName,
+    Names,
+    describe_model,
+    load_family_model,
+    refuse_options,
+)
 from mrcnn.cli.options import (
     Calibration,
     Classes,
@@ -23,18 +31,26 @@ from mrcnn.cli.options import (
     ReaderOptions,
     Refine,
     Weights,
+    load_model,
 )
 
 if TYPE_CHECKING:
+    from mrcnn.checkpoints.description import DescribedWeights
+    from mrcnn.cli.image_choice import ImageChoice
+    from mrcnn.datasets import Dataset
     from mrcnn.evaluation import CocoEvaluator, CocoReport
 
 # Where there is no terminal, a line of progress is printed this often.
 PROGRESS_SECONDS = 30.0
+# The family of Mask R-CNN.
+DEFAULT = "mask_rcnn"
 
 
 def evaluate(
+    ctx: typer.Context,
     dataset: DatasetPath,
     weights: Weights,
+    model: ModelName = None,
     format: Format = None,
     option: ReaderOptions = None,
     subset: Annotated[
@@ -62,21 +78,28 @@ def evaluate(
         bool, typer.Option("--json", help="Print all figures as JSON, and nothing else, to stdout.")
     ] = False,
     min_confidence: Annotated[
-        float,
+        float | None,
         typer.Option(
-            min=0.0, max=1.0, help="Leave out detections of a lower score; AP needs all of them."
+            min=0.0,
+            max=1.0,
+            help="Leave out detections of a lower score; AP needs all of them. By default 0, and "
+            "0.005 for YOLO, as Darknet measures.",
         ),
-    ] = 0.0,
+    ] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Evaluate only this many images, the first ones.")
     ] = None,
     config: ConfigFile = None,
+    names: Names = None,
     engine: Engine = "auto",
     precision: Precision = None,
     calibration: Calibration = None,
     refine: Refine = None,
 ) -> None:
     """Measure a model: COCO's AP and AR of boxes and masks, in total and per class.
+
+    Of models without masks, the figures are those of boxes; of semantic networks, pixel accuracy,
+    mean pixel accuracy, mean IoU and Dice.
 
     Classes are matched by name. Detections of classes that the dataset lacks are left out, and so
     are objects of classes that the model lacks. Images that cannot be read are left out and
@@ -87,25 +110,30 @@ def evaluate(
 
     - `mrcnn evaluate val2017 --weights coco --classes person,car --limit 500`
     """
-    from mrcnn.checkpoints.description import describe_weights
     from mrcnn.cli.data import split_names
     from mrcnn.cli.detect import find_refiner
     from mrcnn.cli.image_choice import open_images
-    from mrcnn.cli.options import load_model
     from mrcnn.evaluation.class_matching import RenumberedClasses, match_classes
     from mrcnn.evaluation.coco import CocoEvaluator, evaluate_coco
+    from mrcnn.family.models import find_model
     from mrcnn.files.names import printable
 
-    described = describe_weights(weights, config)
+    described = describe_model(weights, model, config, names)
+    entry = find_model(described.model)
+    refuse_options(ctx, entry)
     data, choice = open_images(
         dataset, format, subset, split_names(classes), option, described.held_out
     )
     choice = replace(choice, limit=limit)
+    facts = {"Weights": str(described), "Dataset": f"{dataset}{choice}"}
+    if entry.finds == "labels":
+        prepare_folders(None, output, None)
+        return measure_labels(described, data, choice, facts, output, as_json)
     match = match_classes(described.class_names, data.class_names)
-    described.config.DETECTION_MIN_CONFIDENCE = min_confidence
+    confidence = entry.measured_confidence if min_confidence is None else min_confidence
+    described.config.DETECTION_MIN_CONFIDENCE = confidence
     refiner = find_refiner(refine)
     prepare_folders(report, output, results)
-    facts = {"Weights": str(described), "Dataset": f"{dataset}{choice}"}
     if refine is not None:
         facts["Refiner"] = refine
     notes = [*choice.warnings, *match.notes()]
@@ -116,9 +144,13 @@ def evaluate(
     say([f"Note     {note}" for note in notes], as_json)
     if described.guess:
         notes.append(described.guess)  # for the files; `load_model` prints it
-    model = RenumberedClasses(load_model(described, engine, precision, calibration), match.numbers)
+    if entry.family == DEFAULT:
+        loaded = load_model(described, engine, precision, calibration)
+    else:
+        loaded = load_family_model(described)
+    detector = RenumberedClasses(loaded, match.numbers)
     found = evaluate_coco(
-        model,
+        detector,
         data,
         evaluator=evaluator,
         results_path=results,
@@ -130,12 +162,49 @@ def evaluate(
     if report is not None:
         from mrcnn.evaluation.page import save_page
 
-        facts["Engine"] = str(getattr(model.model, "engine", engine))
+        facts["Engine"] = str(getattr(loaded, "engine", engine))
         facts["Command"] = shlex.join(["mrcnn", *sys.argv[1:]])
         settings = described.config.to_dict()
         path = save_page(evaluator, report, found, facts=facts, settings=settings, notes=notes)
         say([f"\nReport   {printable(path)}"], as_json)
     show_unreadable(evaluator)
+
+
+def measure_labels(
+    described: DescribedWeights,
+    data: Dataset,
+    choice: ImageChoice,
+    facts: Mapping[str, str],
+    output: Path | None,
+    as_json: bool,
+) -> None:
+    """Measure a semantic network, print the figures and write them to a file."""
+    from tqdm import tqdm
+
+    from mrcnn.cli.detect import show_failures
+    from mrcnn.cli.evaluate_labels import evaluate_label_maps, report_content
+    from mrcnn.files.atomic import write_json
+    from mrcnn.files.names import counted, printable
+
+    say([f"{name:8} {printable(value)}" for name, value in facts.items()], as_json)
+    say([f"Note     {note}" for note in choice.warnings], as_json)
+    lines = ProgressLines()
+    with tqdm(total=len(choice.measured), unit="image", disable=None, leave=False) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.update(done - bar.n)
+            if bar.disable:
+                lines(done, total)
+
+        report, failures = evaluate_label_maps(described, data, choice.measured, progress)
+    content = report_content(report, facts, failures)
+    if as_json:
+        typer.echo(json.dumps(content, indent=1, allow_nan=False))
+    say([f"\n{report}"], as_json)
+    if output is not None:
+        write_json(output, content, indent=2)
+        say([f"\nFigures  {printable(output)}"], as_json)
+    show_failures(failures, counted(len(choice.measured), "image"))
 
 
 def prepare_folders(report: Path | None, output: Path | None, results: Path | None) -> None:
@@ -211,8 +280,6 @@ def show_report(
         **report.to_dict(),
     }
     if as_json:
-        import json
-
         typer.echo(json.dumps(content, indent=1, allow_nan=False))
     say([f"\n{report}"], as_json)
     if output is not None:
@@ -224,12 +291,13 @@ def show_unreadable(evaluator: CocoEvaluator) -> None:
     """List the images that could not be read on stderr; then the exit code is 1."""
     from mrcnn.cli.detect import show_failures
     from mrcnn.evaluation.page import image_name
+    from mrcnn.files.names import counted
 
     failures = [
         (Path(image_name(evaluator, image_id)), reason)
         for image_id, reason in evaluator.unreadable.items()
     ]
-    show_failures(failures, len(evaluator.image_ids) + len(failures))
+    show_failures(failures, counted(len(evaluator.image_ids) + len(failures), "image"))
 
 
 def say(lines: Sequence[str], to_stderr: bool) -> None:

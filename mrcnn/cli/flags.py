@@ -1,9 +1,10 @@
-"""Commands whose help shows flags as what they are: options without a value."""
+"""Options of a running command: which are given; and flags, whose help shows no value."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import typer
 from typer.core import TyperCommand, TyperGroup
 
 
@@ -28,3 +29,9 @@ def _without_types(parameters: list[Any]) -> list[Any]:
         if getattr(parameter, "is_flag", False):
             parameter.metavar = ""
     return parameters
+
+
+def given_options(ctx: typer.Context) -> set[str]:
+    """Return the names of the parameters that are given on the command line."""
+    sources = {name: ctx.get_parameter_source(name) for name in ctx.params}
+    return {name for name, source in sources.items() if source and source.name == "COMMANDLINE"}

@@ -14,6 +14,7 @@ from mrcnn.files.names import counted
 if TYPE_CHECKING:
     from mrcnn.checkpoints import WeightsInfo
     from mrcnn.checkpoints.description import DescribedWeights, FoundDescription
+    from mrcnn.family.models import Model
 
 # Held-out images that the table names; --json has all of them.
 MAX_IDS = 4
@@ -37,10 +38,18 @@ def info(
     from mrcnn.checkpoints.known import resolve_weights
     from mrcnn.cli.terminal import echo
     from mrcnn.drawing.tables import display_table
+    from mrcnn.family.models import DEFAULT, find_model
+    from mrcnn.family.weights import model_of
 
     path = Path(resolve_weights(weights))
+    model = find_model(model_of(str(path)))
+    if model.family != DEFAULT:
+        show_family_model(path, model, layers, as_json)
+        return
     found = checkpoints.verify(path)
     facts = {**shape_facts(path, found), **described_facts(weights, path, found)}
+    if model.name != DEFAULT:
+        facts = {"model": model.name, **facts}
     if as_json:
         if layers:
             facts["layers"] = {name: dict(weights) for name, weights in found.layers}
@@ -48,15 +57,121 @@ def info(
     else:
         display_table(readable_rows(facts))
         if layers:
-            typer.echo()
-            shapes = [
-                (layer, name, "x".join(map(str, shape)))
-                for layer, stored in found.layers
-                for name, shape in stored
-            ]
-            display_table([("layer", "weight", "shape"), *shapes])
+            show_layers(found)
     if facts["guess"]:
         echo(f"mrcnn: note: {facts['guess']}", err=True)
+
+
+def show_layers(found: WeightsInfo) -> None:
+    """Print the layers of a weight file and the shapes of their weights."""
+    from mrcnn.drawing.tables import display_table
+
+    typer.echo()
+    shapes = [
+        (layer, name, "x".join(map(str, shape)))
+        for layer, stored in found.layers
+        for name, shape in stored
+    ]
+    display_table([("layer", "weight", "shape"), *shapes])
+
+
+def show_family_model(path: Path, model: Model, layers: bool, as_json: bool) -> None:
+    """Show a weight file of another model than Mask R-CNN: Darknet's, a semantic network's, ...
+
+    Args:
+        path: the file.
+        model: what it holds.
+        layers: whether its layers are listed.
+        as_json: print JSON.
+
+    Raises:
+        ValueError: the layers of one of Darknet's files, which does not name them, are wanted.
+    """
+    from mrcnn import checkpoints
+    from mrcnn.checkpoints.hdf5 import why_not_hdf5
+    from mrcnn.cli.terminal import echo
+    from mrcnn.drawing.tables import display_table
+    from mrcnn.family.weights import describe
+
+    described = describe(str(path))
+    facts: dict[str, Any] = {
+        "model": model.name,
+        "file": str(path),
+        "size_bytes": path.stat().st_size,
+        **_format_facts(path),
+        "num_classes": described.config.NUM_CLASSES,
+        "class_names": described.class_names,
+        "settings": described.source.removeprefix("settings: "),
+        "epoch": described.epoch,
+        "held_out": described.held_out and described.held_out.to_dict(),
+        "config": {name: described.config.to_dict()[name] for name in model.load_settings()},
+        "guess": described.guess,
+    }
+    is_darknet = why_not_hdf5(path) is not None
+    if layers and is_darknet:
+        raise ValueError(f"--layers is given; {path} must name its layers, which Darknet's do not")
+    found = checkpoints.verify(path) if layers else None
+    if as_json:
+        if found is not None:
+            facts["layers"] = {name: dict(weights) for name, weights in found.layers}
+        typer.echo(json.dumps(facts, indent=1))
+    else:
+        display_table(family_rows(facts, model))
+        if found is not None:
+            show_layers(found)
+    if facts["guess"]:
+        echo(f"mrcnn: note: {facts['guess']}", err=True)
+
+
+def _format_facts(path: Path) -> dict[str, Any]:
+    """Return the format of a weight file, and the number of its values."""
+    from mrcnn import checkpoints
+    from mrcnn.checkpoints.hdf5 import why_not_hdf5
+
+    if why_not_hdf5(path) is None:
+        found = checkpoints.verify(path)
+        return {"format": found.file_format, "parameters": found.num_parameters}
+    from mrcnn.family.yolo.darknet_weights import read_header
+
+    header = read_header(path)
+    return {
+        "format": f"Darknet {'.'.join(map(str, header.version))}",
+        "header_bytes": header.num_bytes,
+        "images_seen": header.num_seen,
+        "parameters": (path.stat().st_size - header.num_bytes) // 4,
+    }
+
+
+def family_rows(facts: Mapping[str, Any], model: Model) -> list[tuple[str, Any]]:
+    """Return the rows of the table, without what is not known."""
+    number, names, config = facts["num_classes"], facts["class_names"], facts["config"]
+    side = config["IMAGE_MAX_DIM"]
+    has_background = model.finds != "labels" or names[0].lower() in ("bg", "background")
+    classes = f"{number - 1:,} and the background" if has_background else f"{number:,}"
+    seen = facts.get("images_seen")
+    header = facts.get("header_bytes")
+    rows = [
+        ("model", model.title),
+        ("file", facts["file"]),
+        ("size", f"{facts['size_bytes'] / 1e6:.1f} MB"),
+        ("format", facts["format"] + (f", header of {header} bytes" if header else "")),
+        ("parameters", f"{facts['parameters']:,}"),
+        ("images seen", None if seen is None else f"{seen:,}"),
+        ("classes", classes),
+        ("class names", ", ".join(names[1:] if has_background else names)),
+        ("image size", f"{side}x{side} pixels" if model.finds == "boxes" else "any"),
+        ("image channels", config.get("IMAGE_CHANNEL_COUNT")),
+        ("base width", config.get("BASE_WIDTH")),
+        ("mean pixel", "MEAN_PIXEL" in config and _listed(config["MEAN_PIXEL"])),
+        (
+            "minimum confidence",
+            model.finds == "boxes" and f"{config['DETECTION_MIN_CONFIDENCE']:g}",
+        ),
+        ("settings", facts["settings"]),
+        ("trained", facts["epoch"] and counted(facts["epoch"], "epoch")),
+        ("held out", facts["held_out"] and held_out_text(facts["held_out"])),
+    ]
+    return [row for row in rows if row[1] not in (None, False)]
 
 
 def shape_facts(path: Path, found: WeightsInfo) -> dict[str, Any]:
@@ -126,6 +241,7 @@ def readable_rows(facts: Mapping[str, Any]) -> list[tuple[str, Any]]:
     complete = "yes, it can detect" if facts["complete"] else "no, it can start a training"
     size = "x".join(map(str, facts["image_size"] or ())) or None
     rows = [
+        ("model", facts.get("model")),
         ("file", facts["file"]),
         ("size", f"{facts['size_bytes'] / 1e6:.1f} MB"),
         ("format", facts["format"]),

@@ -88,6 +88,11 @@ def load_model(
     start_backend()
     from mrcnn.model import MaskRCNN
 
-    return MaskRCNN.from_weights(
+    model = MaskRCNN.from_weights(
         weights, engine=engine, precision=precision, calibration=calibration
     )
+    if weights.config.USE_RPN:
+        return model
+    from mrcnn.family.weights import with_proposals
+
+    return with_proposals(model)

@@ -7,12 +7,18 @@ import os
 import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from mrcnn.cli import train_options as options_of
+from mrcnn.cli.flags import given_options
+from mrcnn.cli.models import TrainModelName, refuse_options
 from mrcnn.cli.options import Classes, DatasetPath, Format, ReaderOptions
 from mrcnn.training.options import TrainOptions
+
+if TYPE_CHECKING:
+    from mrcnn.model_training import TrainingPlan
 
 
 def train(
@@ -23,16 +29,20 @@ def train(
     option: ReaderOptions = None,
     val: options_of.Val = None,
     val_fraction: options_of.ValFraction = 0.2,
-    weights: options_of.Weights = "coco",
+    model: TrainModelName = None,
+    weights: options_of.Weights = None,
     rename: options_of.Rename = None,
     backbone: options_of.Backbone = None,
+    proposals: options_of.Proposals = None,
     image_size: options_of.ImageSize = None,
     config: options_of.ConfigFile = None,
-    layers: options_of.Layers = "heads",
+    layers: options_of.Layers = None,
     epochs: options_of.Epochs = 10,
     steps: options_of.Steps = None,
     batch_size: options_of.BatchSize = None,
     augment: options_of.Augment = "flips",
+    loss: options_of.Loss = "cross_entropy",
+    class_weights: options_of.ClassWeights = None,
     seed: options_of.Seed = None,
     learning_rate: options_of.LearningRate = None,
     schedule: options_of.Schedule = "constant",
@@ -52,7 +62,10 @@ def train(
 ) -> None:
     """Train on a dataset.
 
-    Example: `mrcnn train photos --epochs 20 --schedule cosine --warmup 1 --augment light`
+    Examples:
+    - `mrcnn train photos --epochs 20 --schedule cosine --warmup 1 --augment light`
+
+    - `mrcnn train camvid --model segnet --class-weights median` (another model)
 
     A new folder gets the last weights and the best (best.h5), their settings and class names
     (config.json), the figures of every epoch (history.csv, curves.png, and TensorBoard logs if
@@ -62,6 +75,7 @@ def train(
     from mrcnn.cli.data import open_data, split_names
     from mrcnn.cli.output_folder import prepare_folder
     from mrcnn.cli.terminal import echo
+    from mrcnn.family.starting import choose_model
     from mrcnn.model_training import (
         describe_results,
         describe_training,
@@ -73,7 +87,9 @@ def train(
 
     with silent_stdout(quiet):
         options = TrainOptions.choose(ctx.params)
-        name = experiment_name(name, dataset, format)
+        entry = choose_model(model, weights)
+        refuse_options(ctx, entry)
+        name = experiment_name(name, dataset, format, entry.name)
         if resume:
             checkpoint = last_checkpoint(output, name)
             options = options.with_saved(checkpoint.parent, given_options(ctx))
@@ -88,8 +104,9 @@ def train(
             echo(f"Continuing from {weights}")
         plan = plan_training(
             dataset,
-            weights,
+            weights or entry.weights,
             options,
+            model=entry.name,
             val=options.val,
             name=name,
             format=format,
@@ -108,17 +125,34 @@ def train(
         )
         prepare_folder(output, "--output")
         echo(describe_training(plan))
+        find_proposals(plan, proposals)
         start_backend()
-        model = run_training(plan, output, verbose=0 if quiet else 1)
-        echo(describe_results(model.log_dir))
-        echo(next_step(model.log_dir, dataset, format))
+        trained = run_training(plan, output, verbose=0 if quiet else 1)
+        echo(describe_results(trained.log_dir))
+        echo(next_step(trained.log_dir, dataset, format, has_page=entry.finds != "labels"))
 
 
-def next_step(log_dir: str, dataset: str, format: str | None) -> str:
-    """Return the command that measures the weights of a training in detail."""
+def find_proposals(plan: TrainingPlan, path: Path | None) -> None:
+    """Find the proposals of a Fast R-CNN, with a progress bar on a terminal."""
+    from tqdm import tqdm
+
+    from mrcnn.model_training import add_proposals
+
+    with tqdm(unit="image", desc="Selective search", disable=None, leave=False) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        add_proposals(plan, path, progress)
+
+
+def next_step(log_dir: str, dataset: str, format: str | None, has_page: bool = True) -> str:
+    """Return the command that measures the weights of a training in detail, on a page if any."""
     best = Path(log_dir) / "best.h5"
     words = ["mrcnn", "evaluate", dataset, *(["--format", format] if format else [])]
-    words += ["--weights", str(best if best.is_file() else log_dir), "--report", "report"]
+    words += ["--weights", str(best if best.is_file() else log_dir)]
+    words += ["--report", "report"] if has_page else []
     return f"Next: {shlex.join(words)}"
 
 
@@ -130,12 +164,6 @@ def silent_stdout(wanted: bool) -> Iterator[None]:
         return
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
         yield
-
-
-def given_options(ctx: typer.Context) -> set[str]:
-    """Return the names of the parameters that are given on the command line."""
-    sources = {name: ctx.get_parameter_source(name) for name in ctx.params}
-    return {name for name, source in sources.items() if source and source.name == "COMMANDLINE"}
 
 
 def parse_renames(words: Sequence[str] | None) -> dict[str, str]:

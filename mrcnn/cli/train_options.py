@@ -29,7 +29,12 @@ ValFraction = Annotated[
     float, _option(None, "Share of the images used for validation.", min=0.0, max=0.9)
 ]
 Weights = Annotated[
-    str, _option(MODEL, "Start from: small, coco, imagenet, none, or a weight file.")
+    str | None,
+    _option(
+        MODEL,
+        "Start from: small, coco, imagenet, none, or a weight file. By default coco for mask_rcnn, "
+        "imagenet for FCN and SegNet, else none.",
+    ),
 ]
 Rename = Annotated[
     list[str] | None,
@@ -51,13 +56,31 @@ ConfigFile = Annotated[
     Path | None,
     _option(MODEL, "JSON file with further settings.", callback=existing_settings),
 ]
+Proposals = Annotated[
+    Path | None,
+    _option(
+        MODEL,
+        "Of Fast R-CNN: file (.npz) that keeps the region proposals of selective search for the "
+        "next training.",
+        metavar="FILE",
+    ),
+]
 Layers = Annotated[
-    str,
+    str | None,
     _option(
         STEPS,
-        "What is trained: heads (all but the backbone); 5+, 4+, 3+ (also the backbone from that "
-        "stage on); all; or a pattern of layer names.",
+        "What is trained: heads (all but the backbone; the default); 5+, 4+, 3+ (also the backbone "
+        "from that stage on); all; or a pattern of layer names. Of YOLO heads (the output layers) "
+        "or all, the default.",
     ),
+]
+Loss = Annotated[
+    str,
+    _option(STEPS, "Of semantic networks: cross_entropy, dice or cross_entropy+dice."),
+]
+ClassWeights = Annotated[
+    str | None,
+    _option(STEPS, "Of semantic networks: median (rare classes count more, as in SegNet) or none."),
 ]
 Epochs = Annotated[int, _option(STEPS, "Train until this epoch.", min=1)]
 Steps = Annotated[
@@ -108,8 +131,8 @@ MeasureAP = Annotated[
     bool,
     _option(
         VALIDATION,
-        "Measure AP after each epoch, keep the best weights and draw predictions. Done where there "
-        "are validation images.",
+        "Measure AP (mean IoU of semantic networks) after each epoch, keep the best weights and "
+        "draw predictions. Done where there are validation images.",
     ),
 ]
 ApImages = Annotated[

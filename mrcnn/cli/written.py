@@ -30,8 +30,8 @@ def written_text(run: DetectionRun, joined: Sequence[Path]) -> str:
     parts += [os.path.relpath(path, run.options.output) for path in run.video_files]
     parts += [path.name for path in joined]
     parts += [
-        f"{kind}{os.sep} ({counted(numbers[kind], 'image' if kind == 'masks' else 'file')})"
-        for kind in ("masks", "polygons")
+        f"{kind}{os.sep} ({counted(numbers[kind], 'file' if kind == 'polygons' else 'image')})"
+        for kind in ("masks", "polygons", "labels")
         if numbers[kind]
     ]
     folder = os.path.join(run.options.output, "")

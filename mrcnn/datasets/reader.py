@@ -67,6 +67,7 @@ class DatasetReader(Dataset):
         format_name: the name for `open_dataset(format=...)`.
         looks_for: the files by which the format is recognized, for the error message.
         loader: name of the format's `load_...` method.
+        maps_every_pixel: whether it gives every pixel a class, instead of instances.
         keep_going: whether a broken annotation file is recorded in `findings` and passed over,
             instead of raised; `check` reads datasets that way.
         ignore_below: annotations with a lower "score" are ignored in training, as crowds are.
@@ -76,6 +77,8 @@ class DatasetReader(Dataset):
     format_name: ClassVar[str] = ""
     looks_for: ClassVar[str] = ""
     loader: ClassVar[str] = ""
+    # Whether class 0 is a class like the others, and every pixel has one.
+    maps_every_pixel: ClassVar[bool] = False
     # "bolt, short" is one name here; only Matterport's own classes cut names at the comma.
     cut_names = False
 

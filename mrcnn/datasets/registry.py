@@ -28,6 +28,7 @@ READERS: dict[str, str] = {
     "voc": "mrcnn.datasets.voc:VocDataset",
     "yolo": "mrcnn.datasets.yolo:YoloDataset",
     "cvat": "mrcnn.datasets.cvat:CvatMaskDataset",
+    "labels": "mrcnn.datasets.semantic:LabelImageDataset",
     "masks": "mrcnn.datasets.mask_png:MaskImageDataset",
     "shapes": "mrcnn.datasets.shapes:ShapesDataset",
 }

@@ -11,7 +11,9 @@ import numpy as np
 from mrcnn.datasets import image_files
 from mrcnn.datasets.cvat import VOC_CLASSES
 from mrcnn.datasets.dataset import Dataset
-from mrcnn.datasets.reader import DatasetReader
+from mrcnn.datasets.label_classes import CLASS_FILES, choose_classes, find_class_file
+from mrcnn.datasets.layout import visible_files, visible_folders
+from mrcnn.datasets.reader import DatasetReader, choose_subset
 from mrcnn.datasets.views import DatasetView
 from mrcnn.datasets.voc_colors import color_map, packed_colors
 from mrcnn.files.names import printable, shown
@@ -54,6 +56,7 @@ _LABEL_SUFFIXES = (".png", ".bmp", ".gif", ".tif", ".tiff")
 # Endings by which a label image differs from the name of its image.
 _LABEL_ENDINGS = ("", "_L", "_label", "_labels", "_mask", "_seg", "_gt")
 _IMAGE_FOLDERS = ("images", "image", "imgs", "img", "JPEGImages", "701_StillsRaw_full")
+_VOC_LISTS = Path("ImageSets", "Segmentation")
 _LABEL_FOLDERS = (
     "labels",
     "label",
@@ -209,8 +212,12 @@ class LabelImageDataset(DatasetReader):
     """
 
     format_name = "labels"
-    looks_for = "a folder of images and a folder of label images of the same names"
+    looks_for = (
+        "folders NAME and NAMEannot (SegNet's CamVid), or a folder of images and a folder of label "
+        f"images of the same names, with {' or '.join(CLASS_FILES)} that lists the classes"
+    )
     loader = "load_label_images"
+    maps_every_pixel = True
 
     table: LabelTable
 
@@ -233,7 +240,9 @@ class LabelImageDataset(DatasetReader):
         Args:
             dataset_dir: folder of the dataset.
             subset: the part to load, such as "train"; None for a dataset in one piece.
-            classes: what the labels mean, see `LabelTable`.
+            classes: what the labels mean, see `LabelTable`; None reads `classes.txt` or
+                another file in the folder, see `mrcnn.datasets.label_classes`, and takes the
+                classes of CamVid and VOC where the folders are theirs.
             image_dir: folder of the images in `dataset_dir`; given, nothing is looked for.
             label_dir: folder of the label images, to be given with `image_dir`.
             source: name of the dataset.
@@ -243,14 +252,14 @@ class LabelImageDataset(DatasetReader):
             ValueError: the folders are not found, an image has no label image or the other way
                 round, or an argument breaks its rule.
         """
-        if classes is None:
-            raise ValueError(
-                "classes is None; it must be given, since label images do not name their classes"
-            )
-        self.table = LabelTable(classes)
         root = Path(dataset_dir)
         if not root.is_dir():
             raise FileNotFoundError(f"dataset_dir is {printable(root)}; it must be a folder")
+        self.table = LabelTable(choose_classes(root, classes, _layout(root)))
+        if image_dir is None and label_dir is None:
+            names_of_parts = self.subsets(root)
+            if names_of_parts:
+                subset = choose_subset(root, subset, names_of_parts)
         if (image_dir is None) != (label_dir is None):
             raise ValueError("image_dir and label_dir must be given together")
         if image_dir is not None and label_dir is not None:
@@ -267,6 +276,34 @@ class LabelImageDataset(DatasetReader):
         ]
         for image, label in _pairs(images, labels, names):
             self.add_image(source, image.stem, str(image), label_path=str(label))
+
+    @classmethod
+    def recognizes(cls, path: Path) -> bool:
+        """Return whether a folder has images and label images, and says what the labels mean."""
+        if not path.is_dir() or (_layout(path) is None and find_class_file(path) is None):
+            return False
+        parts: list[str] | list[None] = cls.subsets(path) or [None]
+        try:
+            images, labels = _find_folders(path, parts[0])
+        except ValueError:
+            return False
+        return bool(image_files.list_images(images) and image_files.list_images(labels))
+
+    @classmethod
+    def subsets(cls, path: Path) -> list[str]:
+        """Return the names of the parts: of folders, or of VOC's lists."""
+        names = [folder.name for folder in visible_folders(path)]
+        annotated = [name for name in names if f"{name}annot" in names]
+        if annotated:
+            return annotated
+        images = image_files.first_folder(path, _IMAGE_FOLDERS)
+        labels = image_files.first_folder(path, _LABEL_FOLDERS)
+        if images is None or labels is None:
+            return [name for name in names if _has_folders(path / name)]
+        if images.name == "JPEGImages":
+            return sorted(file.stem for file in visible_files(path / _VOC_LISTS, ".txt"))
+        shared = {folder.name for folder in visible_folders(labels)}
+        return [f.name for f in visible_folders(images) if f.name in shared]
 
     def load_labels(self, image_id: int) -> np.ndarray:
         """Return the label map of an image; see `load_label_map`.
@@ -367,6 +404,20 @@ def median_frequency_weights(dataset: Dataset) -> np.ndarray:
     return weights
 
 
+def _layout(root: Path) -> str | None:
+    """Return the dataset whose folders these are, "camvid" or "voc", or None."""
+    names = {folder.name for folder in visible_folders(root)}
+    if "LabeledApproved_full" in names or any(f"{name}annot" in names for name in names):
+        return "camvid"
+    return "voc" if {"JPEGImages", "SegmentationClass"} <= names else None
+
+
+def _has_folders(folder: Path) -> bool:
+    return all(
+        image_files.first_folder(folder, usual) for usual in (_IMAGE_FOLDERS, _LABEL_FOLDERS)
+    )
+
+
 def _find_folders(root: Path, subset: str | None) -> tuple[Path, Path]:
     """Return the folders of images and labels."""
     parents = [root]
@@ -394,7 +445,7 @@ def _listed_names(root: Path, subset: str | None) -> list[str] | None:
     """Return the names in VOC's list of a part; None without a part."""
     if subset is None:
         return None
-    file = root / "ImageSets" / "Segmentation" / f"{subset}.txt"
+    file = root / _VOC_LISTS / f"{subset}.txt"
     if not file.is_file():
         raise FileNotFoundError(f"{printable(file)} is missing; it must list the images")
     return file.read_text(encoding="utf-8").split()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,14 @@ import numpy as np
 from mrcnn.detection.results import Detections
 from mrcnn.detection.run_options import POLYGON_TOLERANCE, RunOptions
 from mrcnn.detection.sources import Source
-from mrcnn.detection.writers import TRACK_COLUMN, write_masks, write_polygons
+from mrcnn.detection.writers import (
+    TRACK_COLUMN,
+    Records,
+    write_joined,
+    write_masks,
+    write_polygons,
+)
+from mrcnn.files.names import found_text
 
 # Different enough for the numbers of one frame; after these, colors repeat.
 _TRACK_COLORS = 60
@@ -38,6 +46,11 @@ class ImageResults:
         options: see `RunOptions`.
     """
 
+    # Kinds of files for single images.
+    file_kinds = ("image", "masks", "polygons")
+    # What is counted in the closing lines.
+    noun: str | None = "object"
+
     def __init__(self, class_names: Sequence[str], options: RunOptions) -> None:
         from mrcnn.checkpoints.coco_names import coco_category_ids
 
@@ -45,15 +58,21 @@ class ImageResults:
         self.options = options
         self._category_ids = coco_category_ids(class_names)
 
-    def entries(
+    def read(self, result: Mapping[str, Any]) -> Detections:
+        """Return the detections of the wanted classes in a result."""
+        return Detections.from_result(result).of_classes(self.options.wanted)
+
+    def fields(
         self,
         found: Detections,
         image_id: int,
         file_name: str,
         frame: Mapping[str, Any],
         track_ids: Sequence[int] | None,
-    ) -> list[dict[str, Any]]:
-        """Return the objects of an image in COCO's results format.
+    ) -> tuple[dict[str, Any], list[int]]:
+        """Return what the record of an image gets, `objects`, and their class ids.
+
+        The objects are in COCO's results format.
 
         Args:
             found: N detections.
@@ -75,7 +94,7 @@ class ImageResults:
             entry |= frame
             if track_ids is not None:
                 entry[TRACK_COLUMN] = track_ids[i]
-        return entries
+        return {"objects": entries}, found.class_ids.tolist()
 
     def write(
         self,
@@ -83,7 +102,7 @@ class ImageResults:
         output: str,
         image: np.ndarray,
         found: Detections,
-        entries: Sequence[Mapping[str, Any]],
+        fields: Mapping[str, Any],
         frame: int | None,
     ) -> np.ndarray | None:
         """Write the files of one image or frame.
@@ -94,12 +113,13 @@ class ImageResults:
                 folder of this name.
             image: [height, width, 3] uint8 RGB.
             found: N detections.
-            entries: what `entries` made of them.
+            fields: what `fields` made of them.
             frame: number of the frame; None for an image.
 
         Returns:
             The annotated frame, if an annotated video is written.
         """
+        entries = fields["objects"]
         kinds, folder = self.options.kinds_of(source), self.options.output
         name = output if frame is None else f"{output}/{frame:06}"
         height, width = image.shape[:2]
@@ -115,6 +135,28 @@ class ImageResults:
         if not in_video and "image" not in kinds:
             return None
         return self._draw(folder / f"{name}.jpg", image, found, entries, in_video, "image" in kinds)
+
+    def join(self, records: Records, columns: Sequence[str]) -> list[Path]:
+        """Write the files that hold the results of all images; see `write_joined`.
+
+        Args:
+            records: returns an iterator over the records.
+            columns: columns of tables beside the usual ones.
+        """
+        options = self.options
+        return write_joined(
+            options.output,
+            options.save,
+            records,
+            categories(self.class_names),
+            segmentation=options.segmentation,
+            columns=columns,
+        )
+
+    def text(self, record: Mapping[str, Any]) -> str:
+        """Return "person 3, car 1"; "nothing" without objects."""
+        names = [entry["category_name"] for entry in record["objects"]]
+        return found_text(Counter(names))
 
     def _draw(
         self,

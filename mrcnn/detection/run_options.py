@@ -10,7 +10,7 @@ from typing import Any
 
 from mrcnn.detection.results import SEGMENTATIONS
 from mrcnn.detection.sources import Source
-from mrcnn.detection.writers import check_save
+from mrcnn.detection.writers import SAVE_KINDS, check_save
 
 DEFAULT_SAVE = ("image", "coco", "video")
 COLOR_BY = ("auto", "class", "instance", "track")
@@ -37,6 +37,7 @@ class RunOptions:
         tile: side of the tiles in pixels; None detects on whole images.
         refiner: a mask refiner, or None.
         track: give the objects of a video a number that lasts.
+        allowed: kinds of files that the model can give.
 
     Raises:
         ValueError: an option has no valid value.
@@ -53,6 +54,7 @@ class RunOptions:
     tile: int | None = None
     refiner: Any = None
     track: bool = False
+    allowed: Sequence[str] = SAVE_KINDS
 
     def __post_init__(self) -> None:
         for name, choices in (("segmentation", SEGMENTATIONS), ("color_by", COLOR_BY)):
@@ -68,7 +70,7 @@ class RunOptions:
             raise ValueError(
                 "color_by is 'track'; it must be auto, class or instance without track"
             )
-        object.__setattr__(self, "save", check_save(self.save))
+        object.__setattr__(self, "save", check_save(self.save, allowed=self.allowed))
 
     def kinds_of(self, source: Source) -> Sequence[str]:
         """Return the kinds of files to write for a source."""

@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from mrcnn.detection.image_results import ImageResults, categories
+from mrcnn.detection.image_results import ImageResults
 from mrcnn.detection.result_log import ResultLog
 from mrcnn.detection.result_names import image_numbers, plan_names, without_results
-from mrcnn.detection.results import Detections
 from mrcnn.detection.run_options import RunOptions
 from mrcnn.detection.sources import Source
-from mrcnn.detection.writers import TRACK_COLUMN, VIDEO_COLUMNS, write_joined
+from mrcnn.detection.writers import TRACK_COLUMN, VIDEO_COLUMNS
 
 if TYPE_CHECKING:
+    from mrcnn.detection.label_results import LabelResults
     from mrcnn.detection.video_run import VideoWork
 
 # Threads that draw and write images. OpenCV releases the interpreter in them.
@@ -57,6 +57,13 @@ class ImageOutcome:
     def path(self) -> str:
         """Path, address or webcam number as it was given."""
         return self.source.path
+
+    @property
+    def kind(self) -> str:
+        """What it is: "image", "frame", or "video" for one that could not be opened."""
+        if self.source.kind == "image":
+            return "image"
+        return "frame" if "frame" in self.record else "video"
 
     @property
     def error(self) -> str | None:
@@ -120,21 +127,24 @@ class DetectionRun:
         options: how to detect, draw and write. The folder must exist.
         identity: what the results depend on besides the options, such as the weights; JSON.
         skip_existing: continue the run in the folder: images with a result are skipped.
+        results: makes records and files of what the model finds; None for instances.
 
     Attributes:
+        results: as given.
         num_skipped: number of images and videos that have results already.
         failures: (path, reason) of every image that could not be read, detected, drawn or
             written.
         seconds: wall time by stage: "first image", "detect", "read", "masks" and "draw, write".
         notes: sentences for the user about what a written video lacks.
-        num_seen: images and frames that have an outcome.
+        num_seen: numbers of "image"s, "frame"s and "video"s (that cannot be opened) with an
+            outcome.
         num_done: images and frames in which objects were looked for.
         num_frames: frames among them.
         num_timed: those of them that count for the stage "detect".
         num_objects: objects found in them.
         num_with_objects: images with at least one.
         num_files: numbers of files for single images and frames, by kind: "image", "masks",
-            "polygons".
+            "polygons", "labels".
         frame_counts: numbers of frames of the videos that were opened, by place; None where the
             file does not tell.
 
@@ -152,6 +162,7 @@ class DetectionRun:
         *,
         identity: Mapping[str, Any] | None = None,
         skip_existing: bool = False,
+        results: ImageResults | LabelResults | None = None,
     ) -> None:
         self._check_webcams(sources, skip_existing)
         self.class_names = class_names
@@ -159,7 +170,8 @@ class DetectionRun:
         self.failures: list[tuple[str, str]] = []
         self.notes: list[str] = []
         self.seconds: defaultdict[str, float] = defaultdict(float)
-        self.num_seen = self.num_done = self.num_frames = self.num_timed = 0
+        self.num_seen: Counter[str] = Counter()
+        self.num_done = self.num_frames = self.num_timed = 0
         self.num_objects = self.num_with_objects = 0
         self.num_files: Counter[str] = Counter()
         self.frame_counts: dict[str, int | None] = {}
@@ -169,7 +181,7 @@ class DetectionRun:
         self._has_videos = any(source.kind != "image" for source in sources)
         self._planned = self._plan(sources)
         self.num_skipped = len(sources) - len(self._planned)
-        self._results = ImageResults(class_names, options)
+        self.results: Any = results or ImageResults(class_names, options)
         self._pending: deque[Future[ImageOutcome | None]] = deque()
         self._drawers = ThreadPoolExecutor(WRITERS, "mrcnn-write")
         self._recorder = ThreadPoolExecutor(1, "mrcnn-record")
@@ -267,17 +279,9 @@ class DetectionRun:
         Raises:
             OSError: a file cannot be written; the records stay.
         """
-        options = self.options
         columns = [*VIDEO_COLUMNS] if self._has_videos else []
-        columns += [TRACK_COLUMN] if options.track else []
-        return write_joined(
-            options.output,
-            options.save,
-            self.log.records,
-            categories(self.class_names),
-            segmentation=options.segmentation,
-            columns=columns,
-        )
+        columns += [TRACK_COLUMN] if self.options.track else []
+        return self.results.join(self.log.records, columns)
 
     def _outcomes(self, allowed: int) -> Iterator[ImageOutcome]:
         """Yield the outcomes that are ready, and wait until at most `allowed` are not."""
@@ -285,11 +289,11 @@ class DetectionRun:
             outcome = self._pending.popleft().result()
             if outcome is None:
                 continue
-            self.num_seen += 1
+            self.num_seen[outcome.kind] += 1
             if outcome.error is not None:
                 self.failures.append((outcome.path, outcome.error))
             else:
-                kinds = {"image", "masks", "polygons"}
+                kinds = set(self.results.file_kinds)
                 self.num_files.update(kinds.intersection(self.options.kinds_of(outcome.source)))
             if outcome.size is not None:
                 self.num_done += 1
@@ -416,7 +420,7 @@ class DetectionRun:
             return None
         if not isinstance(result, Exception):
             try:
-                result = Detections.from_result(result).of_classes(self.options.wanted)
+                result = self.results.read(result)
                 if job.video is not None:
                     job.track_ids = job.video.track(result)
             except Exception as error:  # anything: the other images must be processed
@@ -424,7 +428,7 @@ class DetectionRun:
         return self._drawers.submit(self._write, job, image, result)
 
     def _write(
-        self, job: _Job, image: np.ndarray | None, found: Detections | Exception
+        self, job: _Job, image: np.ndarray | None, found: Any
     ) -> tuple[ImageOutcome, np.ndarray | None]:
         """Write the files of one image; errors become part of its outcome.
 
@@ -450,13 +454,13 @@ class DetectionRun:
             height, width = image.shape[:2]
             record |= {"width": width, "height": height}
             record["milliseconds"] = round(job.network * 1e3, 1)
-            entries = self._results.entries(
+            fields, class_ids = self.results.fields(
                 found, job.image_id, source.file_name, job.frame, job.track_ids
             )
-            record["objects"], class_ids = entries, found.class_ids.tolist()
+            record |= fields
             frame = job.frame.get("frame")
             output = job.planned.output
-            drawn = self._results.write(source, output, image, found, entries, frame)
+            drawn = self.results.write(source, output, image, found, fields, frame)
         except Exception as error:  # anything: the other images must be processed
             record["error"] = describe_failure(source.path, error)
         with self._lock:

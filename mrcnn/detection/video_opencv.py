@@ -163,7 +163,11 @@ def _rate(capture: Any) -> float | None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep OpenCV and its FFmpeg from printing about files that cannot be opened."""
+    """Keep OpenCV and its FFmpeg from printing about files that cannot be opened.
+
+    FFmpeg takes its level from the environment when OpenCV opens a video for the first time in the
+    process: where that was before, the level stays as it is.
+    """
     import cv2
 
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")

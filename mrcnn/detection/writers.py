@@ -24,6 +24,9 @@ from mrcnn.geometry.masks import mask_to_polygons
 from mrcnn.geometry.rle import decode_part, rle_box
 
 SAVE_KINDS = ("image", "coco", "csv", "masks", "polygons", "video", "parquet")
+# Those of models that give every pixel a class, and of models without masks.
+LABEL_KINDS = ("image", "labels", "csv", "video")
+BOX_KINDS = ("image", "coco", "csv", "video", "parquet")
 # Columns that the tables have in addition where there are videos and tracks.
 VIDEO_COLUMNS = ("frame", "seconds")
 TRACK_COLUMN = "track_id"
@@ -34,12 +37,15 @@ _ROWS_PER_GROUP = 10_000
 Records = Callable[[], Iterable[Mapping[str, Any]]]
 
 
-def check_save(save: str | Iterable[str], name: str = "save") -> tuple[str, ...]:
-    """Return the kinds of files to write, in the order of `SAVE_KINDS`.
+def check_save(
+    save: str | Iterable[str], name: str = "save", allowed: Sequence[str] = SAVE_KINDS
+) -> tuple[str, ...]:
+    """Return the kinds of files to write, in the order of those allowed.
 
     Args:
         save: kinds, or their names separated by commas.
         name: what they are called in an error.
+        allowed: the kinds that the model can give.
 
     Raises:
         ValueError: a kind is unknown, or there is none.
@@ -47,16 +53,15 @@ def check_save(save: str | Iterable[str], name: str = "save") -> tuple[str, ...]
     """
     words = save.split(",") if isinstance(save, str) else list(save)
     words = [word.strip().lower() for word in words]
-    if not words or not set(words) <= set(SAVE_KINDS):
+    if not words or not set(words) <= set(allowed):
         raise ValueError(
-            f"{name} is {printable(','.join(words))!r}; it must name some of "
-            f"{', '.join(SAVE_KINDS)}"
+            f"{name} is {printable(','.join(words))!r}; it must name some of {', '.join(allowed)}"
         )
     if "parquet" in words and importlib.util.find_spec("pyarrow") is None:
         raise ImportError(
             f"{name} has parquet; it needs the package pyarrow: pip install 'mrcnn-keras3[parquet]'"
         )
-    return tuple(kind for kind in SAVE_KINDS if kind in words)
+    return tuple(kind for kind in allowed if kind in words)
 
 
 # ---- for each image ----------------------------------------------------------------------------
@@ -245,7 +250,7 @@ def _entries(records: Records) -> Iterator[dict[str, Any]]:
         yield from record.get("objects", ())
 
 
-def _write_list(file: Any, values: Iterable[Any]) -> None:
+def write_list(file: Any, values: Iterable[Any]) -> None:
     """Write a JSON list, one value a line."""
     start = "[\n"
     for value in values:
@@ -257,7 +262,7 @@ def _write_list(file: Any, values: Iterable[Any]) -> None:
 def _write_entries(path: Path, records: Records) -> None:
     """Write COCO's results format: a list with an entry for each object."""
     with open(path, "w", encoding="utf-8", errors="backslashreplace") as file:
-        _write_list(file, _entries(records))
+        write_list(file, _entries(records))
         file.write("\n")
 
 
@@ -276,11 +281,11 @@ def _write_images(path: Path, records: Records, categories: Sequence[Mapping[str
 
     with open(path, "w", encoding="utf-8", errors="backslashreplace") as file:
         file.write('{"images": ')
-        _write_list(file, (image(record) for record in records() if "width" in record))
+        write_list(file, (image(record) for record in records() if "width" in record))
         file.write(',\n"annotations": [],\n"categories": ')
-        _write_list(file, categories)
+        write_list(file, categories)
         file.write(',\n"failed": ')
-        _write_list(file, (failure(record) for record in records() if "error" in record))
+        write_list(file, (failure(record) for record in records() if "error" in record))
         file.write("}\n")
 
 

@@ -66,22 +66,34 @@ def side_by_side(
     if image.ndim == 3 and image.shape[2] > 4:
         image = image[..., :3]
     height, width = image.shape[:2]
-    scale = max_side / max(height, width)
-    scale = int(scale) if scale > 1 else scale
-    size = (max(1, round(height * scale)), max(1, round(width * scale)))
+    size = fitting_size((height, width), max_side)
     instances = [_with_boxes(one, (height, width)) for one in (prediction, ground_truth)]
     if size != (height, width):
-        method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+        method = cv2.INTER_AREA if size < (height, width) else cv2.INTER_LINEAR
         image = cv2.resize(_drawable(image), size[::-1], interpolation=method)
         instances = [_resize(one, (height, width), size) for one in instances]
-    strip = np.full((_TITLE_HEIGHT, size[1], 3), _BACKGROUND, np.uint8)
     columns = []
-    for title, one in zip(TITLES, instances, strict=True):
+    for one in instances:
         captions = _scores_alone(one) if len(class_names) <= 2 else None
-        drawn = draw_instances(
-            image, one, class_names=class_names, captions=captions, max_label=_MAX_LABEL
+        columns.append(
+            draw_instances(
+                image, one, class_names=class_names, captions=captions, max_label=_MAX_LABEL
+            )
         )
-        columns.append(np.vstack([_write(strip, title), drawn]))
+    return columns_with_titles(columns)
+
+
+def fitting_size(size: tuple[int, int], max_side: int) -> tuple[int, int]:
+    """Return the (height, width) that an image of a size is drawn at; see `side_by_side`."""
+    scale = max_side / max(size)
+    scale = int(scale) if scale > 1 else scale
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def columns_with_titles(images: Sequence[np.ndarray]) -> np.ndarray:
+    """Return a prediction and the ground truth [H, W, 3] side by side, with their titles."""
+    strip = np.full((_TITLE_HEIGHT, images[0].shape[1], 3), _BACKGROUND, np.uint8)
+    columns = [np.vstack([_write(strip, title), one]) for title, one in zip(TITLES, images)]
     gap = np.full((len(columns[0]), _GAP, 3), _BACKGROUND, np.uint8)
     return np.hstack([columns[0], gap, columns[1]])
 

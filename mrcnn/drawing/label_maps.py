@@ -64,12 +64,74 @@ def draw_labels(
     drawn = np.rint(image * (1 - share) + table[labels] * share).astype(np.uint8)
     if not legend:
         return drawn
-    entries = [
-        ("void" if number >= count else class_label(number, class_names), number)
-        for number in found
-        if covers[number]
+    return _beside(drawn, _legend_of(found, class_names, colors))
+
+
+def _legend_of(
+    found: Sequence[int], class_names: Sequence[str], colors: Sequence[Color] | None = None
+) -> np.ndarray:
+    """Return the legend of the class numbers that occur; the background has no color."""
+    table = _color_table(class_names, colors)
+    first = int(_has_background(class_names))
+    count = len(class_names)
+    return _legend(
+        [
+            ("void" if number >= count else class_label(number, class_names), table[number])
+            for number in found
+            if number >= first
+        ]
+    )
+
+
+def labels_side_by_side(
+    image: np.ndarray,
+    labels: np.ndarray,
+    truth: np.ndarray,
+    class_names: Sequence[str],
+    *,
+    max_side: int = 640,
+) -> np.ndarray:
+    """Draw predicted labels at the left and the true ones at the right, with titles and a legend.
+
+    Args:
+        image: [H, W, channels].
+        labels: [H, W] predicted class numbers.
+        truth: [H, W] true class numbers, and 255 for void.
+        class_names: names by class number.
+        max_side: larger images are shrunk to this side in pixels, smaller ones are enlarged by the
+            largest whole factor that stays within it.
+
+    Returns:
+        [height, width, 3] uint8 RGB.
+    """
+    import cv2
+
+    from mrcnn.drawing.comparison import columns_with_titles, fitting_size
+    from mrcnn.geometry.images import as_rgb
+
+    image = as_rgb(image)
+    size = fitting_size(image.shape[:2], max_side)
+    method = cv2.INTER_AREA if size[0] < image.shape[0] else cv2.INTER_LINEAR
+    image = cv2.resize(image, size[::-1], interpolation=method)
+    drawn = [
+        draw_labels(
+            image,
+            cv2.resize(np.asarray(one, np.uint8), size[::-1], interpolation=cv2.INTER_NEAREST),
+            class_names,
+            legend=False,
+        )
+        for one in (labels, truth)
     ]
-    return _beside(drawn, _legend([(name, table[number]) for name, number in entries]))
+    found = sorted({*np.unique(labels).tolist(), *np.unique(truth).tolist()})
+    return _beside(columns_with_titles(drawn), _legend_of(found, class_names))
+
+
+def label_palette(class_names: Sequence[str]) -> np.ndarray:
+    """Return the colors [256, 3] uint8 of label images, those of `draw_labels`.
+
+    The background and numbers without a class are black.
+    """
+    return np.rint(_color_table(class_names, None)).astype(np.uint8)
 
 
 def _has_background(class_names: Sequence[str]) -> bool:

@@ -140,6 +140,8 @@ def evaluate_labels(
     dataset: Any,
     *,
     batch_size: int = 1,
+    image_ids: Sequence[int] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> LabelReport:
     """Segment all images of a dataset and compare with its label maps.
 
@@ -147,18 +149,22 @@ def evaluate_labels(
         segment: such as `SemanticModel.segment`: a list of images to dicts with `labels` [H, W].
         dataset: a prepared Dataset, see `mrcnn.datasets.semantic.load_label_map`.
         batch_size: images given to `segment` at once.
+        image_ids: images to segment; None for all.
+        progress: called with the number of images done and of all images after each batch.
 
     Returns:
         A LabelReport.
     """
     counts = np.zeros((dataset.num_classes, dataset.num_classes), np.int64)
-    ids = list(dataset.image_ids)
+    ids = list(dataset.image_ids if image_ids is None else image_ids)
     for start in range(0, len(ids), batch_size):
         batch = ids[start : start + batch_size]
         results = segment([dataset.load_image(image_id) for image_id in batch])
         for image_id, result in zip(batch, results, strict=True):
             true = load_label_map(dataset, image_id)
             counts += count_pixels(result["labels"], true, dataset.num_classes)
+        if progress is not None:
+            progress(min(start + batch_size, len(ids)), len(ids))
     return LabelReport(list(dataset.class_names), counts)
 
 

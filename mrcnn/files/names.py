@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import reprlib
 import unicodedata
+from collections import Counter
 
 # Control characters, format characters (which include the bidirectional overrides), surrogates
 # and line separators: what a terminal acts on instead of showing it.
@@ -65,3 +66,8 @@ def shown(value: object, limit: int = 200) -> str:
 def counted(number: int, noun: str, plural: str | None = None) -> str:
     """Return "1 image", "2 images"; `plural` where it is not the noun and an s."""
     return f"{number} {noun if number == 1 else plural or noun + 's'}"
+
+
+def found_text(counts: Counter[str]) -> str:
+    """Return "person 3, car 1" of numbers by class name; "nothing" without any."""
+    return ", ".join(f"{name} {number}" for name, number in counts.most_common()) or "nothing"

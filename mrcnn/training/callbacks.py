@@ -17,7 +17,7 @@ import os
 import re
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -30,6 +30,7 @@ from mrcnn.evaluation.report import CocoMetrics, CocoReport
 from mrcnn.files.atomic import write_json
 from mrcnn.files.names import printable
 from mrcnn.geometry.spacing import evenly_spaced
+from mrcnn.training.validation import Validation
 from mrcnn.training.validation_sheet import choose_images, draw_pairs, stack
 
 __all__ = [
@@ -47,7 +48,7 @@ SHEET_FILE = "validation_{epoch:04d}.jpg"
 logger = logging.getLogger("mrcnn.training")
 
 
-class ValidationAP(keras.callbacks.Callback):
+class ValidationAP(Validation):
     """Detect on validation images after an epoch and add COCO's metrics to its logs.
 
     The logs get `val_box_ap`, `val_mask_ap` (AP over IoU 0.50..0.95) and
@@ -74,14 +75,12 @@ class ValidationAP(keras.callbacks.Callback):
 
     Attributes:
         report: the last `CocoReport`, or None.
-        image_ids: the images measured.
-        seconds: how long the last measurement took.
-        pairs: the images of the last sheet, each [H, W, 3] uint8.
-        before: the metrics before the first epoch, as in the logs; empty if not measured.
 
     Raises:
         ValueError: an argument is out of range, or the dataset has no images.
     """
+
+    label = "AP"
 
     def __init__(
         self,
@@ -95,9 +94,7 @@ class ValidationAP(keras.callbacks.Callback):
         min_confidence: float | None = None,
         measure_first: bool = False,
     ) -> None:
-        super().__init__()
-        if every < 1:
-            raise ValueError(f"every is {every}; it must be at least 1 epoch")
+        super().__init__(every, verbose, measure_first)
         if max_images is not None and max_images < 1:
             raise ValueError(f"max_images is {max_images}; it must be at least 1, or None")
         if sheet_images < 0:
@@ -115,61 +112,28 @@ class ValidationAP(keras.callbacks.Callback):
             image_ids = image_ids[evenly_spaced(len(image_ids) - 1, max_images)]
         self.mask_rcnn = model
         self.dataset = dataset
-        self.every = every
-        self.verbose = verbose
         masks = measures_masks(model, dataset)
         if metric is not None and metric.startswith("mask") and not masks:
             raise ValueError(f"metric is {metric!r}; it must be one of boxes: there are no masks")
         names = ["box_AP", *(["mask_AP", "mask_AP50"] if masks else ["box_AP50"])]
         self.metrics = list(dict.fromkeys([*names, *([metric] if metric else [])]))
+        self.monitor = "val_mask_ap" if masks else "val_box_ap"
         self.report: CocoReport | None = None
-        self.image_ids: list[int] = image_ids.tolist()
-        self.seconds = 0.0
+        self.image_ids = image_ids.tolist()
         self.sheet_images = sheet_images
-        self.pairs: list[np.ndarray] = []
         self.min_confidence = min_confidence
-        self.measure_first = measure_first
-        self.before: dict[str, float] = {}
         self._detector: Any = None
         # Kept over all epochs: the ground truth is rasterized only once.
         self._evaluator = CocoEvaluator(dataset, self.image_ids, masks)
-
-    @property
-    def main_metric(self) -> str:
-        """Name in the logs of the AP that decides which weights are best: masks before boxes."""
-        return "val_mask_ap" if self._evaluator.masks else "val_box_ap"
-
-    def is_due(self, epoch: int, params: Mapping[str, Any] | None) -> bool:
-        """Return whether AP is measured after an epoch, counted from 0.
-
-        Args:
-            epoch: the epoch.
-            params: those that Keras gives to callbacks, with the number of `epochs`.
-        """
-        is_last = epoch + 1 == (params or {}).get("epochs")
-        return (epoch + 1) % self.every == 0 or is_last
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         """Compute the metrics of the weights that the training starts from, if wanted."""
         self._detector = self.mask_rcnn
         if self.min_confidence is not None:
             self._detector = self.mask_rcnn.with_min_confidence(self.min_confidence)
-        self.before = self._measure(0)[1] if self.measure_first else {}
+        super().on_train_begin(logs)
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Compute the metrics if it is due."""
-        if not self.is_due(epoch, self.params):
-            return
-        report, metrics = self._measure(epoch + 1)
-        if logs is not None:
-            logs.update(metrics)
-        if self.verbose > 1:
-            print(f"\n{report}")
-        elif self.verbose:
-            text = "  ".join(f"{name}: {value:.4f}" for name, value in metrics.items())
-            print(f"\nEpoch {epoch + 1} on {report.num_images} validation images: {text}")
-
-    def _measure(self, finished: int) -> tuple[CocoReport, dict[str, float]]:
+    def measure(self, finished: int) -> tuple[CocoReport, dict[str, float]]:
         """Measure after a number of finished epochs, draw the sheet, and return the metrics."""
         begun = time.perf_counter()
         report = self.report = evaluate_coco(
@@ -182,6 +146,7 @@ class ValidationAP(keras.callbacks.Callback):
         # Free its run lengths while the next epoch trains.
         self._evaluator.reset()
         self.seconds = time.perf_counter() - begun
+        self.expected = (report.seconds_per_image or 0.0) * report.num_images
         return report, {f"val_{name.lower()}": report[name] for name in self.metrics}
 
     def _write_sheet(self, epoch: int) -> None:
@@ -356,10 +321,10 @@ def resolve_callbacks(callbacks: Any, model: Any, val_dataset: Any, verbose: int
     """
     check_callbacks(callbacks, val_dataset)
     given = _as_list(callbacks)
-    resolved = [one for one in given if isinstance(one, ValidationAP)]
+    resolved: list[Any] = [one for one in given if isinstance(one, Validation)]
     if not resolved and any(isinstance(one, str) for one in given):
         resolved = [ValidationAP(model, val_dataset, verbose=0)]
-    monitor = resolved[0].main_metric if resolved else "val_mask_ap"
+    monitor = resolved[0].monitor if resolved else "val_mask_ap"
     makers: dict[str, Callable[[], Any]] = {
         "best": lambda: BestCheckpoint(
             os.path.join(model.log_dir, BEST_FILE), monitor=monitor, verbose=0
@@ -369,7 +334,7 @@ def resolve_callbacks(callbacks: Any, model: Any, val_dataset: Any, verbose: int
     for one in dict.fromkeys(given):
         if isinstance(one, str):
             resolved += [makers[one]()] if one in makers else []
-        elif not isinstance(one, ValidationAP):
+        elif not isinstance(one, Validation):
             resolved.append(one)
     return resolved
 

@@ -11,7 +11,7 @@ import numpy as np
 from mrcnn.config_rules import LOSS_NAMES
 from mrcnn.files.atomic import atomic_path
 
-# Label of each part of the loss, and of each AP in the logs.
+# Label of each part of the loss, and of each score in the logs, the one that decides first.
 _PART_LABELS = {
     "rpn_class_loss": "RPN objects",
     "rpn_bbox_loss": "RPN boxes",
@@ -19,11 +19,14 @@ _PART_LABELS = {
     "mrcnn_bbox_loss": "boxes",
     "mrcnn_mask_loss": "masks",
 }
-_AP_LABELS = {
+_SCORE_LABELS = {
     "val_mask_ap": "mask AP",
     "val_mask_ap50": "mask AP50",
     "val_box_ap": "box AP",
     "val_box_ap50": "box AP50",
+    "val_mean_iou": "mean IoU",
+    "val_mean_pixel_accuracy": "mean pixel accuracy",
+    "val_pixel_accuracy": "pixel accuracy",
 }
 # With more epochs than this, a mark at each would cover the line.
 _MAX_MARKED = 40
@@ -39,11 +42,13 @@ def draw_curves(rows: Sequence[dict[str, float]], path: str | os.PathLike[str]) 
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    panels: list[Callable[[Any, Sequence[dict[str, float]]], None]] = [_losses, _loss_parts]
+    panels: list[Callable[[Any, Sequence[dict[str, float]]], None]] = [_losses]
+    if any(_values(rows, name) for name in LOSS_NAMES):
+        panels.append(_loss_parts)
     if _values(rows, "learning_rate"):
         panels.append(_learning_rate)
-    if any(_values(rows, name) for name in _AP_LABELS):
-        panels.append(_average_precision)
+    if any(_values(rows, name) for name in _SCORE_LABELS):
+        panels.append(_scores)
     # A figure without pyplot need not be closed and needs no window system.
     figure = Figure(figsize=(11, 4 * ((len(panels) + 1) // 2)), layout="constrained")
     FigureCanvasAgg(figure)
@@ -87,12 +92,13 @@ def _learning_rate(axes: Any, rows: Sequence[dict[str, float]]) -> None:
     _plot(axes, rows, "learning_rate", color="C0")
 
 
-def _average_precision(axes: Any, rows: Sequence[dict[str, float]]) -> None:
-    axes.set_title("AP on validation images")
-    for number, (name, label) in enumerate(_AP_LABELS.items()):
-        _plot(axes, rows, name, label=label, color=f"C{number}")
-    measured = _values(rows, "val_mask_ap") or _values(rows, "val_box_ap")
-    trained = [point for point in measured if point[0] >= 1]
+def _scores(axes: Any, rows: Sequence[dict[str, float]]) -> None:
+    known = [name for name in _SCORE_LABELS if _values(rows, name)]
+    is_ap = known[0].endswith("_ap")
+    axes.set_title(f"{'AP' if is_ap else 'Scores'} on validation images")
+    for number, name in enumerate(known):
+        _plot(axes, rows, name, label=_SCORE_LABELS[name], color=f"C{number}")
+    trained = [point for point in _values(rows, known[0]) if point[0] >= 1]
     best = max(trained, key=lambda point: point[1], default=None)
     if best is not None:
         axes.axvline(best[0], color="0.6", linestyle=":", label=f"best, epoch {best[0]:.0f}")

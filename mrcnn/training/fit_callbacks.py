@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from mrcnn.files.atomic import atomic_path
-from mrcnn.loading.batches import TrainingBatches
+from mrcnn.loading.batch_stream import BatchStream
 from mrcnn.training import state
 
 Logs = dict[str, Any] | None
@@ -32,7 +32,7 @@ class StopOnNonFiniteLoss(keras.callbacks.Callback):
         NonFiniteLossError: at the end of such a step.
     """
 
-    def __init__(self, batches: TrainingBatches) -> None:
+    def __init__(self, batches: BatchStream) -> None:
         super().__init__()
         self.batches = batches
         self.epoch = 0
@@ -105,7 +105,7 @@ class EpochNumbers(keras.callbacks.Callback):
         val_batches: the validation batches, or None.
     """
 
-    def __init__(self, train_batches: TrainingBatches, val_batches: TrainingBatches | None) -> None:
+    def __init__(self, train_batches: BatchStream, val_batches: BatchStream | None) -> None:
         super().__init__()
         self.train_batches = train_batches
         self.val_batches = val_batches

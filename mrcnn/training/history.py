@@ -15,9 +15,9 @@ import keras
 
 from mrcnn.files.atomic import write_text
 from mrcnn.files.names import printable
-from mrcnn.training.callbacks import ValidationAP
 from mrcnn.training.curves import draw_curves
 from mrcnn.training.fit_callbacks import StepTimes
+from mrcnn.training.validation import Validation
 
 HISTORY_FILE = "history.csv"
 CURVES_FILE = "curves.png"
@@ -82,9 +82,7 @@ class HistoryFile(keras.callbacks.Callback):
         validation: gives the row of epoch 0, if it measures AP before the first epoch.
     """
 
-    def __init__(
-        self, folder: str, times: StepTimes, validation: ValidationAP | None = None
-    ) -> None:
+    def __init__(self, folder: str, times: StepTimes, validation: Validation | None = None) -> None:
         super().__init__()
         self.path = os.path.join(folder, HISTORY_FILE)
         self.curves_path = os.path.join(folder, CURVES_FILE)

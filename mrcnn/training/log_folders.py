@@ -21,9 +21,11 @@ from mrcnn.files.names import printable
 
 TIME_FORMAT = "%Y%m%dT%H%M"
 DESCRIPTION_FILE = "config.json"
-# <log folder: name and time>/mask_rcnn_<name>_<epoch>.h5, written on any system.
+# <log folder: name and time>/mask_rcnn_<name>_<epoch>.h5, or of another model <name>_<epoch>.h5,
+# written on any system.
 _CHECKPOINT = re.compile(
-    r"(?:.*[/\\])?(?P<name>[^/\\]+)(?P<time>\d{8}T\d{4})[/\\]mask_rcnn_[^/\\]*?(?P<epoch>\d{4,})\.h5"
+    r"(?:.*[/\\])?(?P<name>[^/\\]+)(?P<time>\d{8}T\d{4})[/\\]"
+    r"(?:mask_rcnn_[^/\\]*?|(?P=name)_)(?P<epoch>\d{4,})\.h5"
 )
 _TIME = re.compile(r"\d{8}T\d{4}")
 _WITH_TIME = re.compile(r"(?P<start>.*)(?P<time>\d{8}T\d{4})", re.DOTALL)
@@ -109,7 +111,9 @@ def _checkpoints_in(folder: str) -> list[str]:
         match = _EPOCH.search(file)
         return (int(match[1]) if match else -1), file
 
-    files = [f for f in os.listdir(folder) if f.startswith("mask_rcnn") and f.endswith(".h5")]
+    name = _TIME.sub("", os.path.basename(folder))
+    starts = ("mask_rcnn", f"{name}_") if name else "mask_rcnn"
+    files = [f for f in os.listdir(folder) if f.startswith(starts) and f.endswith(".h5")]
     return [os.path.join(folder, f) for f in sorted(files, key=epoch, reverse=True)]
 
 

@@ -23,7 +23,7 @@ class TrainOptions:
 
     val: str | None
     val_fraction: float
-    layers: str
+    layers: str | None
     epochs: int
     steps: int | None
     learning_rate: float | None
@@ -36,11 +36,14 @@ class TrainOptions:
     ap_images: int
     early_stopping: bool
     keep: str
+    loss: str = "cross_entropy"
+    class_weights: str | None = None
 
     @classmethod
     def choose(cls, given: Mapping[str, Any]) -> TrainOptions:
         """Take the options from all parameters of a command or function."""
-        return cls(**{field.name: given[field.name] for field in dataclasses.fields(cls)})
+        names = [field.name for field in dataclasses.fields(cls) if field.name in given]
+        return cls(**{name: given[name] for name in names})
 
     def check(self) -> None:
         """Raise ValueError for a word that is none of those that an option allows."""
@@ -49,6 +52,7 @@ class TrainOptions:
         for name, words in (
             ("schedule", ("constant", "step", "cosine")),
             ("optimizer", ("sgd", "adam", "adamw")),
+            ("loss", ("cross_entropy", "dice", "cross_entropy+dice")),
         ):
             if getattr(self, name) not in words:
                 raise ValueError(
@@ -58,6 +62,10 @@ class TrainOptions:
         if self.keep != "all" and not (self.keep.isdecimal() and int(self.keep) >= 1):
             raise ValueError(
                 f"keep is {printable(self.keep)!r}; it must be a number of at least 1, or all"
+            )
+        if self.class_weights not in (None, "none", "median"):
+            raise ValueError(
+                f"class_weights is {printable(self.class_weights)!r}; it must be none or median"
             )
         if self.warmup > self.epochs:
             raise ValueError(f"warmup is {self.warmup:g}; it must be at most epochs, {self.epochs}")
@@ -114,14 +122,17 @@ class TrainOptions:
         write_json(Path(folder) / OPTIONS_FILE, saved)
 
     def describe(self) -> str:
-        """Return a line about layers, learning rate and augmentation, after `learning_rate_of`."""
+        """Return a line about what is trained and how, after `learning_rate_of`."""
         changes = [] if self.schedule == "constant" else [self.schedule]
         if self.warmup:
             changes.append(f"warm-up of {self.warmup:g} epoch{'s' * (self.warmup != 1)}")
         rate = f"learning rate {self.learning_rate:g}"
         if changes:
             rate += f" ({', '.join(changes)})"
-        return f"layers {self.layers}, {self.optimizer}, {rate}, augmentation {self.augment}"
+        parts = [self.optimizer, rate, f"augmentation {self.augment}"]
+        if self.layers is not None:
+            parts.insert(0, f"layers {self.layers}")
+        return ", ".join(parts)
 
     def learning_rate_of(self, config: Config) -> Any:
         """Return the learning rate: a number, or a schedule over all epochs of `STEPS_PER_EPOCH`.

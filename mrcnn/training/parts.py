@@ -57,13 +57,15 @@ def open_parts(
             listed = ", ".join(names_of_parts)
             raise ValueError(f"dataset is {dataset} with the parts {listed}; one must be train")
         data = open_part(dataset, format, train_part, classes, options)
-    names = list(data.class_names[1:])
+    # Of label images, all parts have the classes of one table.
+    is_table = getattr(data, "maps_every_pixel", False)
+    names = classes if is_table else list(data.class_names[1:])
     if val is not None and not is_path(val):
         return data, val, None
     if val is not None:
         part = parts.find_part(parts.subsets_of(val, format), parts.VALIDATION_NAMES)
         val_data = open_part(val, format, part, classes, options)
-        if set(val_data.class_names[1:]) < set(names):
+        if not is_table and set(val_data.class_names[1:]) < set(names or ()):
             # It lacks some of the classes; with the names of all it numbers its own alike.
             val_data = open_part(val, format, part, names, options)
         return data, val_data, None

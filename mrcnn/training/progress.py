@@ -6,14 +6,15 @@ import math
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
 
-from mrcnn.training.callbacks import BestCheckpoint, ValidationAP
+from mrcnn.training.callbacks import BestCheckpoint
 from mrcnn.training.fit_callbacks import StepTimes
 from mrcnn.training.time_left import TimeLeft
+from mrcnn.training.validation import Validation
 
 # Seconds from one change of the line to the next.
 _INTERVAL = 0.1
@@ -66,7 +67,14 @@ def fitted(variants: Iterator[Sequence[str]], width: int) -> str:
 
 
 def progress_variants(
-    epoch: str, step: str, loss: float, ap: float, rate: float, left: float, wait: float
+    epoch: str,
+    step: str,
+    loss: float,
+    ap: float,
+    rate: float,
+    left: float,
+    wait: float,
+    label: str = "AP",
 ) -> Iterator[list[str]]:
     """Yield the parts of the progress line, from the widest variant to the narrowest.
 
@@ -78,8 +86,9 @@ def progress_variants(
         rate: images per second.
         left: seconds to the end of the training.
         wait: share of the time that steps waited for data, 0..1.
+        label: what `ap` is called.
     """
-    numbers = [_number("loss", loss, 4), _number("AP", ap, 3)]
+    numbers = [_number("loss", loss, 4), _number(label, ap, 3)]
     left_text = "" if math.isnan(left) else f"{duration(left)} left"
     begin = [f"Epoch {epoch}", f"step {step}"]
     long_rate = "" if math.isnan(rate) else f"{rate:.1f} images/s"
@@ -143,10 +152,10 @@ class ProgressLine(keras.callbacks.Callback):
     Args:
         line: where it is shown.
         times: speed and waiting time of the steps.
-        validation: measures AP after an epoch; None for no AP.
+        validation: measures after an epoch; None for no measurement.
     """
 
-    def __init__(self, line: LiveLine, times: StepTimes, validation: ValidationAP | None) -> None:
+    def __init__(self, line: LiveLine, times: StepTimes, validation: Validation | None) -> None:
         super().__init__()
         self.line = line
         self.times = times
@@ -159,9 +168,8 @@ class ProgressLine(keras.callbacks.Callback):
         """Show the epoch, and note how long the end of the one before took."""
         self.epoch = epoch
         self._time_left.begin_epoch(time.perf_counter())
-        report = None if self.validation is None else self.validation.report
-        if report is not None and report.seconds_per_image is not None:
-            self._time_left.ap_seconds = report.seconds_per_image * report.num_images
+        if self.validation is not None and self.validation.expected:
+            self._time_left.ap_seconds = self.validation.expected
         self._show_step(0, math.nan, math.nan)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
@@ -181,7 +189,7 @@ class ProgressLine(keras.callbacks.Callback):
         """Tell what is done now, after the last step."""
         if self.validation is not None and self.validation.is_due(epoch, self.params):
             count = len(self.validation.image_ids)
-            self._show_text(f"measuring AP on {count} validation images")
+            self._show_text(f"measuring {self.validation.label} on {count} validation images")
         else:
             self._show_text("saving")
 
@@ -211,6 +219,7 @@ class ProgressLine(keras.callbacks.Callback):
             self.times.images_per_second if step else math.nan,
             left,
             wait,
+            "AP" if self.validation is None else self.validation.label,
         )
         self.line.show(fitted(variants, _width()))
 
@@ -221,7 +230,7 @@ class EpochLine(keras.callbacks.Callback):
     Args:
         line: removed first.
         times: speed and waiting time of the steps.
-        validation: measures AP after an epoch; None for no AP.
+        validation: measures after an epoch; None for no measurement.
         best: keeps the best weights; None for no such.
         progress: told the last AP; None where there is no progress line.
     """
@@ -230,7 +239,7 @@ class EpochLine(keras.callbacks.Callback):
         self,
         line: LiveLine,
         times: StepTimes,
-        validation: ValidationAP | None,
+        validation: Validation | None,
         best: BestCheckpoint | None,
         progress: ProgressLine | None,
     ) -> None:
@@ -243,10 +252,11 @@ class EpochLine(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Print the AP of the weights that the training starts from, if it was measured."""
-        before = {} if self.validation is None else self.validation.before
-        ap = _main_ap(before)
+        if self.validation is None:
+            return
+        ap = self.validation.before.get(self.validation.monitor, math.nan)
         if not math.isnan(ap):
-            print(f"AP before training {ap:.3f}", flush=True)
+            print(f"{self.validation.label} before training {ap:.3f}", flush=True)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Start the clock."""
@@ -255,13 +265,14 @@ class EpochLine(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Print the line of this epoch."""
         logs = logs or {}
-        ap = _main_ap(logs)
+        monitor = "" if self.validation is None else self.validation.monitor
+        ap = float(logs.get(monitor, math.nan))
         if self.progress is not None and not math.isnan(ap):
             self.progress.last_ap = ap
-        text = "" if math.isnan(ap) else f"AP {ap:.3f}"
-        if text and self.best is not None and self.best.has_improved:
-            text += " (best)"
-        if text and self.validation is not None:
+        text = ""
+        if self.validation is not None and not math.isnan(ap):
+            is_best = self.best is not None and self.best.has_improved
+            text = f"{self.validation.label} {ap:.3f}{' (best)' if is_best else ''}"
             text += f" in {duration(self.validation.seconds)}"
         variants = epoch_variants(
             f"{epoch + 1}/{self.params['epochs']}",
@@ -275,8 +286,3 @@ class EpochLine(keras.callbacks.Callback):
         self.line.clear()
         # A file has no width to be fitted to.
         print(fitted(variants, _width() if sys.stdout.isatty() else 1000), flush=True)
-
-
-def _main_ap(logs: Mapping[str, Any]) -> float:
-    """Return the AP of masks, or of boxes where there are no masks; nan if it was not measured."""
-    return float(logs.get("val_mask_ap", logs.get("val_box_ap", math.nan)))

@@ -31,12 +31,14 @@ class StartingPoint:
         class_names: the classes of these weights, the background first; None for a backbone
             alone.
         resumed: whether the training continues an earlier one.
+        model: name of the model, as in `mrcnn.family.MODELS`.
     """
 
     config: Config
     weights: str | None
     class_names: list[str] | None = None
     resumed: bool = False
+    model: str = "mask_rcnn"
 
 
 def find_starting_point(
@@ -104,9 +106,12 @@ def recorded_split(weights: str) -> HeldOut | None:
         ValueError: the file, or its description, cannot be read.
     """
     from mrcnn.checkpoints.description import written_description
+    from mrcnn.checkpoints.hdf5 import why_not_hdf5
 
     path = Path(weights).expanduser()
-    return written_description(path).held_out if path.is_file() else None
+    if not path.is_file() or why_not_hdf5(path) is not None:  # those of Darknet state nothing
+        return None
+    return written_description(path).held_out
 
 
 def hold_out(

@@ -11,8 +11,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from mrcnn.training.callbacks import ValidationAP
 from mrcnn.training.history import as_numbers
+from mrcnn.training.validation import Validation
 
 HINT = 'TensorBoard logs need `pip install "mrcnn-keras3[tensorboard]"`'
 
@@ -91,7 +91,7 @@ class TensorBoardLogs(keras.callbacks.Callback):
         validation: its predictions beside the ground truth are written as images; None for none.
     """
 
-    def __init__(self, folder: str, validation: ValidationAP | None = None) -> None:
+    def __init__(self, folder: str, validation: Validation | None = None) -> None:
         super().__init__()
         self.folder = folder
         self.validation = validation
@@ -104,7 +104,8 @@ class TensorBoardLogs(keras.callbacks.Callback):
             self._file = EventFile(self.folder, step)
         values = {_tag(name): value for name, value in as_numbers(logs).items()}
         self._file.add_scalars({t: v for t, v in values.items() if np.isfinite(v)}, step)
-        pairs = self.validation.pairs if self.validation and "val_box_ap" in (logs or {}) else []
+        measured = self.validation is not None and self.validation.monitor in (logs or {})
+        pairs = self.validation.pairs if self.validation is not None and measured else []
         self._file.add_images({f"validation/{i}": pair for i, pair in enumerate(pairs)}, step)
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:

@@ -14,9 +14,10 @@ import keras
 from mrcnn.config import Config
 from mrcnn.config_rules import LOSS_NAMES
 from mrcnn.files.names import printable
+from mrcnn.loading.batch_stream import BatchStream
 from mrcnn.loading.batches import TrainingBatches
 from mrcnn.training import devices, log_folders, tensorboard_logs
-from mrcnn.training.callbacks import BestCheckpoint, ValidationAP
+from mrcnn.training.callbacks import BestCheckpoint
 from mrcnn.training.fit_callbacks import (
     Checkpoints,
     EpochNumbers,
@@ -31,6 +32,7 @@ from mrcnn.training.schedules import make_optimizer
 from mrcnn.training.state import restore_state, state_file
 from mrcnn.training.tensorboard_logs import TensorBoardLogs
 from mrcnn.training.training_model import TrainingModel
+from mrcnn.training.validation import Validation
 
 __all__ = ["LOSS_NAMES", "NonFiniteLossError", "compile_model", "describe_learning_rate", "fit"]
 
@@ -137,10 +139,64 @@ def fit(
         BrokenImageError: an image cannot be loaded, or too many cannot; see `TrainingBatches`.
         NonFiniteLossError: a loss became nan or infinite.
     """
+    compile_model(model, config, learning_rate, config.LEARNING_MOMENTUM, optimizer)
+    return run(
+        model,
+        train_batches,
+        val_batches,
+        first_epoch=first_epoch,
+        last_epoch=last_epoch,
+        checkpoint_path=checkpoint_path,
+        callbacks=callbacks,
+        on_checkpoint=on_checkpoint,
+        keep=keep,
+        seed=seed,
+        verbose=verbose,
+        advice=_advice_on_memory(config),
+    )
+
+
+def run(
+    model: keras.Model,
+    train_batches: BatchStream,
+    val_batches: BatchStream | None,
+    *,
+    first_epoch: int,
+    last_epoch: int,
+    checkpoint_path: str,
+    callbacks: Sequence[keras.callbacks.Callback],
+    on_checkpoint: Callable[[str, int], None],
+    keep: int | None,
+    seed: int | None,
+    verbose: int,
+    advice: str,
+) -> keras.callbacks.History:
+    """Train a compiled model of any kind, with the files and lines that every training has.
+
+    Args:
+        model: a compiled model whose `save_weights` writes `.h5` files.
+        train_batches: what it is trained on.
+        val_batches: what it is validated on after each epoch; None for no validation.
+        first_epoch: as for `fit`, as what follows.
+        last_epoch: number of finished epochs at the end.
+        checkpoint_path: weight file in the log folder.
+        callbacks: the user's callbacks.
+        on_checkpoint: called with the path of each weight file.
+        keep: number of weight files to keep.
+        seed: seed of the random generators in the layers.
+        verbose: 0, 1 or 2.
+        advice: what to do where memory runs out.
+
+    Returns:
+        The Keras `History`.
+
+    Raises:
+        BrokenImageError: as for `fit`.
+        NonFiniteLossError: as for `fit`.
+    """
     log_dir = os.path.dirname(checkpoint_path)
     os.makedirs(log_dir, exist_ok=True)
     log_folders.remove_leftovers(log_dir)
-    compile_model(model, config, learning_rate, config.LEARNING_MOMENTUM, optimizer)
     if verbose and not tensorboard_logs.is_installed():
         print(f"{tensorboard_logs.HINT}; training goes on without them.")
     if first_epoch:
@@ -169,7 +225,7 @@ def fit(
         )
     except Exception as error:
         if _OUT_OF_MEMORY.search(f"{type(error).__name__}: {error}"):
-            logger.error(_advice_on_memory(config))
+            logger.error(advice)
         for batches in (train_batches, val_batches):
             if batches is not None:
                 batches.raise_failure()
@@ -182,8 +238,8 @@ def fit(
 
 
 def _all_callbacks(
-    train_batches: TrainingBatches,
-    val_batches: TrainingBatches | None,
+    train_batches: BatchStream,
+    val_batches: BatchStream | None,
     checkpoints: Checkpoints,
     callbacks: Sequence[keras.callbacks.Callback],
     line: LiveLine,
@@ -193,7 +249,7 @@ def _all_callbacks(
     """Return the user's callbacks among those that every training has; arguments as for `fit`."""
     folder = checkpoints.folder
     times = StepTimes(train_batches.batch_size)
-    validation = next((one for one in callbacks if isinstance(one, ValidationAP)), None)
+    validation = next((one for one in callbacks if isinstance(one, Validation)), None)
     best = next((one for one in callbacks if isinstance(one, BestCheckpoint)), None)
     progress = ProgressLine(line, times, validation) if is_live(verbose) else None
     return [
@@ -213,7 +269,7 @@ def _all_callbacks(
     ]
 
 
-def _restore(model: TrainingModel, log_dir: str, epoch: int, verbose: int) -> None:
+def _restore(model: keras.Model, log_dir: str, epoch: int, verbose: int) -> None:
     """Restore the state of the epoch to continue from, and print whether that succeeded."""
     outcome = restore_state(model, log_dir, epoch)
     if outcome in ("missing", "damaged"):

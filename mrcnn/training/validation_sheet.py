@@ -12,7 +12,7 @@ from mrcnn.evaluation.coco import CocoEvaluator
 from mrcnn.geometry.spacing import evenly_spaced
 
 # Pixels: the longer side of each image, and the space between pairs.
-_MAX_SIDE = 480
+MAX_SIDE = 480
 _GAP = 8
 # Predictions that score lower are left out: a network at its beginning finds a hundred of them.
 _MIN_SCORE = 0.5
@@ -59,9 +59,7 @@ def draw_pairs(
             prediction["rles"] = found.rles or []
             truth["rles"] = [one["segmentation"] for one in objects]
         image = dataset.load_image(image_id)
-        pairs.append(
-            side_by_side(image, prediction, truth, dataset.class_names, max_side=_MAX_SIDE)
-        )
+        pairs.append(side_by_side(image, prediction, truth, dataset.class_names, max_side=MAX_SIDE))
     return pairs
 
 

@@ -389,8 +389,9 @@ def test_the_table_of_one_image_has_its_detection(run, fake_model, weights, phot
 @pytest.mark.parametrize("seconds, note", [(2.9, "  (some run at the same time)"), (3.1, "")])
 def test_the_table_says_that_stages_overlap(seconds, note):
     run = SimpleNamespace(
-        num_done=2, num_frames=1, num_timed=1, num_objects=0, num_with_objects=0, notes=[]
-    )
+        num_done=2, num_frames=1, num_timed=1, num_objects=0, num_with_objects=0, notes=[],
+        results=SimpleNamespace(noun="object"),
+    )  # fmt: skip
     run.seconds = defaultdict(float, {"detect": 1.0, "first image": 2.0})
     lines = detect_command.report(run, seconds).splitlines()
     assert lines[1] == "1 image and 1 frame, 0 objects in 0 of them"

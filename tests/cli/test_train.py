@@ -116,7 +116,7 @@ def test_from_a_backbone(run, fake_model, weights, monkeypatch):
 def test_load_report_is_shown(run, fake_model, weights, monkeypatch, report, text):
     monkeypatch.setattr(fake_model, "report", LoadReport("pets.h5", **report))
     lines = run(*SHAPES, "--weights", weights)[1].splitlines()
-    assert f"Weights   pets.h5: {text}" in lines
+    assert f"Weights  pets.h5: {text}" in lines
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_load_report_is_shown(run, fake_model, weights, monkeypatch, report, tex
 )
 def test_the_options_are_shown_in_plain_words(run, fake_model, words, text):
     lines = run(*SHAPES, "--weights", "none", *words)[1].splitlines()
-    assert f"Training  {text}" in lines and "Weights   none: random values" in lines
+    assert f"Training {text}" in lines and "Weights  none: random values" in lines
 
 
 def checkpoint(folder, run_name, epoch, classes=("square", "circle", "triangle")):
@@ -228,7 +228,7 @@ def test_validation_images_without_objects(run, fake_model, tmp_path, option):
         needs = "early stopping" if option == "--early-stopping" else option
         assert (code, err) == (2, f"mrcnn: error: {needs} needs AP; it {reason}")
     else:
-        assert code == 0 and (f"Note      AP {reason}" in out) == (option is None)
+        assert code == 0 and (f"Note     AP {reason}" in out) == (option is None)
 
 
 def test_open_parts_prefers_the_datasets_own_validation_part(tmp_path):
@@ -250,13 +250,13 @@ def test_classes_of_the_weights_are_named(run, fake_model, weights):
     code, out, _ = run(*SHAPES, "--weights", weights, "--rename", "triangle = Pyramid")
     assert code == 0
     assert [line for line in out.splitlines() if line.startswith("Classes")] == [
-        "Classes   known to the weights: square",
-        "Classes   known under another name: circle (in the weights: Circle), triangle (in the "
+        "Classes  known to the weights: square",
+        "Classes  known under another name: circle (in the weights: Circle), triangle (in the "
         "weights: pyramid)",
     ]
     describe(weights.with_suffix(".json"), ["BG", "cat"])
     assert (
-        "Classes   new, started from the mean of the others: square, circle, triangle"
+        "Classes  new, started from the mean of the others: square, circle, triangle"
         in (run(*SHAPES, "--weights", weights)[1])
     )
 
@@ -410,7 +410,8 @@ def test_nothing_left_to_train(run, fake_model, tmp_path, finished):
         ({"epochs": True}, "epochs in .* is True; it must be int"),
         ({"ap": 1}, "ap in .* is 1; it must be bool"),
         ({"seed": 1.5}, r"seed in .* is 1.5; it must be int \| None"),
-        ({"layers": None}, "layers in .* is None; it must be str"),
+        ({"augment": None}, "augment in .* is None; it must be str"),
+        ({"layers": 5}, r"layers in .* is 5; it must be str \| None"),
         ({"augment": "/x/my.py"}, "--augment is not given; it must be given again: .*/x/my.py"),
         ({"schedule": "linear"}, "schedule is 'linear'; it must be constant, step or cosine"),
     ],
@@ -434,10 +435,10 @@ def test_quiet_prints_nothing(run, fake_model):
 def test_the_best_epoch_is_named_in_the_end(tmp_path):
     (tmp_path / "best.h5.json").write_text('{"epoch": 3, "value": 0.31249}')
     assert describe_results(str(tmp_path)) == (
-        f"Weights and logs are in {tmp_path}\nBest      {tmp_path}/best.h5, epoch 3: AP 0.312"
+        f"Weights and logs are in {tmp_path}\nBest     {tmp_path}/best.h5, epoch 3: AP 0.312"
     )
     (tmp_path / "curves.png").touch()
-    assert describe_results(str(tmp_path)).endswith(f"\nCurves    {tmp_path}/curves.png")
+    assert describe_results(str(tmp_path)).endswith(f"\nCurves   {tmp_path}/curves.png")
 
 
 @pytest.mark.parametrize(

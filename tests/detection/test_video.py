@@ -1,5 +1,7 @@
 """Video files: frames, time stamps, sound, rotation, errors."""
 
+import os
+import subprocess
 import sys
 import types
 from fractions import Fraction
@@ -452,6 +454,25 @@ def test_damaged_parts_are_skipped(tmp_path):
     found = list(reader)
     assert 40 < len(found) < 60 and reader.finished
     assert reader.num_damaged > 0
+
+
+def test_opencv_is_quiet_in_a_process_of_its_own(tmp_path):
+    path = tmp_path / "broken.mp4"
+    path.write_bytes(b"\0" * 64 + b"no video" * 400)
+    script = f"""
+from pathlib import Path
+from mrcnn.detection.video_opencv import FileDecoder
+try:
+    FileDecoder(Path({str(path)!r}), "broken.mp4")
+except ValueError as error:
+    print(error)
+"""
+    environment = {k: v for k, v in os.environ.items() if k != "OPENCV_FFMPEG_LOGLEVEL"}
+    ended = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env=environment
+    )
+    assert ended.stdout.startswith("video is broken.mp4; it must be a video file")
+    assert ended.stderr == ""
 
 
 def test_webcams_that_do_not_exist(capfd):

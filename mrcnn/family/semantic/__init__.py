@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "NETWORKS": ".networks",
-    "SemanticConfig": ".model",
+    "SemanticConfig": ".config",
     "SemanticModel": ".model",
 }
 

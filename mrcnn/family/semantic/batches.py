@@ -28,9 +28,7 @@ class SemanticBatches(ImageBatches):
         mean: [channels] subtracted from the images.
         scale: factor after that.
         max_side: largest side of an image in pixels.
-        augmentation: as for `MaskRCNN.train`.
-        seed: whole number of at least 0.
-        workers: number of threads that load.
+        **options: further arguments of `ImageBatches`.
     """
 
     def __init__(
@@ -42,11 +40,9 @@ class SemanticBatches(ImageBatches):
         mean: np.ndarray,
         scale: float = 1.0,
         max_side: int = 512,
-        augmentation: Any = None,
-        seed: int = 0,
-        workers: int = 2,
+        **options: Any,
     ) -> None:
-        super().__init__(dataset, batch_size, augmentation=augmentation, seed=seed, workers=workers)
+        super().__init__(dataset, batch_size, **options)
         self.frame = frame
         self.mean = np.asarray(mean, np.float32)
         self.scale = scale
@@ -58,11 +54,11 @@ class SemanticBatches(ImageBatches):
         """(height, width) of the labels of each batch in pixels."""
         return self.frame.output_side(self.limits[0]), self.frame.output_side(self.limits[1])
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        examples = [self._load(image_id) for image_id in self.image_ids_of(index)]
+    def make_batch(self, examples: list[Any]) -> tuple[Any, ...]:
+        """Return images and labels of the examples."""
         return np.stack([e[0] for e in examples]), np.stack([e[1] for e in examples])
 
-    def _load(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
+    def make_example(self, image_id: int, rng: np.random.Generator) -> tuple[Any, ...]:
         """Return one image, and its labels as int32."""
         image = as_rgb(self.dataset.load_image(image_id), len(self.mean))
         labels = load_label_map(self.dataset, image_id)
@@ -71,7 +67,6 @@ class SemanticBatches(ImageBatches):
                 f"the labels of image {printable(self.dataset.image_info[image_id]['id'])} have "
                 f"the size {labels.shape}; it must be that of the image, {image.shape[:2]}"
             )
-        rng = self.rng_of(image_id)
         if self.augmentation is not None:
             image, labels = augment(self.augmentation, image, labels, rng)
         rows, columns = (

@@ -6,7 +6,7 @@ import itertools
 import os
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -16,34 +16,20 @@ from mrcnn import checkpoints
 from mrcnn.config import Config
 from mrcnn.datasets.semantic import MAX_CLASSES, median_frequency_weights
 from mrcnn.family.semantic.batches import SemanticBatches
+from mrcnn.family.semantic.config import SETTINGS, SemanticConfig
 from mrcnn.family.semantic.losses import SemanticLoss
 from mrcnn.family.semantic.networks import find_network
 from mrcnn.family.semantic.vgg16 import load_imagenet_values
-from mrcnn.family.training import fit, make_sgd
+from mrcnn.family.training import FamilyModel, make_sgd
 from mrcnn.geometry.images import as_rgb
+
+if TYPE_CHECKING:
+    from mrcnn.checkpoints.held_out import HeldOut
 
 __all__ = ["SemanticConfig", "SemanticModel"]
 
 
-class SemanticConfig(Config):
-    """Settings of a semantic network; by default for VOC's 20 classes and background."""
-
-    NAME = "semantic"
-    # Classes of the label maps. Number 0 is the background only where the dataset says so.
-    NUM_CLASSES = 21
-    IMAGES_PER_GPU = 4
-    # Larger images are trained on in parts of this side in pixels.
-    IMAGE_MAX_DIM = 512
-    LEARNING_RATE = 0.01
-    # Filters of the first convolution; the others are multiples of it. 64 is the published one.
-    BASE_WIDTH = 64
-    # "valid": U-Net with the paper's convolutions, which do not pad.
-    PADDING = "same"
-    # Largest side in pixels of what U-Net with "valid" convolutions predicts at once.
-    TILE_SIDE = 388
-
-
-class SemanticModel:
+class SemanticModel(FamilyModel):
     """A semantic network: a class for every pixel.
 
     Args:
@@ -52,6 +38,8 @@ class SemanticModel:
             MEAN_PIXEL, IMAGE_MAX_DIM, BASE_WIDTH, PADDING, TILE_SIDE, BATCH_SIZE and the settings
             of the optimizer are read.
         class_names: names by class number; None takes the numbers.
+        model_dir: folder that receives a log folder for each training, with what `MaskRCNN.train`
+            writes; None for no files.
 
     Attributes:
         keras_model: the network, from images minus the mean to logits.
@@ -65,23 +53,24 @@ class SemanticModel:
         labels = model.segment([image])[0]["labels"]
     """
 
+    settings = SETTINGS
+
     def __init__(
         self,
         name: str = "fcn8s",
         config: Config | None = None,
         class_names: Sequence[str] | None = None,
+        model_dir: str | os.PathLike[str] | None = None,
     ) -> None:
-        self.name = name
-        self.config = config = SemanticConfig() if config is None else config
+        config = SemanticConfig() if config is None else config
         self.network = find_network(name, getattr(config, "PADDING", "same"))
         self.num_classes = config.NUM_CLASSES
         if not 1 <= self.num_classes <= MAX_CLASSES:
             raise ValueError(f"NUM_CLASSES is {self.num_classes}; it must be 1 to {MAX_CLASSES}")
-        names = map(str, range(self.num_classes)) if class_names is None else class_names
-        self.class_names = list(names)
-        if len(self.class_names) != self.num_classes:
+        names = list(map(str, range(self.num_classes)) if class_names is None else class_names)
+        if len(names) != self.num_classes:
             raise ValueError(
-                f"class_names has {len(self.class_names)} entries; it must have NUM_CLASSES = "
+                f"class_names has {len(names)} entries; it must have NUM_CLASSES = "
                 f"{self.num_classes}"
             )
         self.channels = config.IMAGE_CHANNEL_COUNT
@@ -91,11 +80,12 @@ class SemanticModel:
                 f"MEAN_PIXEL has {self.mean.size} values; it must have IMAGE_CHANNEL_COUNT = "
                 f"{self.channels}"
             )
-        self.keras_model = self.network.build(
+        network = self.network.build(
             num_classes=self.num_classes,
             channels=self.channels,
             width=getattr(config, "BASE_WIDTH", SemanticConfig.BASE_WIDTH),
         )
+        super().__init__(name, config, names, network, model_dir)
 
     def load_weights(
         self,
@@ -137,14 +127,6 @@ class SemanticModel:
         """
         load_imagenet_values(self.keras_model, path)
 
-    def save_weights(self, path: str | os.PathLike[str]) -> None:
-        """Write the weights as an `.h5` file, whole or not at all."""
-        checkpoints.save_weights(
-            self.keras_model,
-            path,
-            metadata={"model": self.name, "class_names": self.class_names},
-        )
-
     def segment(self, images: Sequence[Any]) -> list[dict[str, Any]]:
         """Find the class of every pixel.
 
@@ -167,19 +149,25 @@ class SemanticModel:
                 ]
         return results
 
+    def _predict_images(self, images: Sequence[Any]) -> list[dict[str, Any]]:
+        return self.segment(images)
+
     def train(
         self,
         train_dataset: Any,
         val_dataset: Any = None,
-        learning_rate: float | None = None,
+        learning_rate: Any = None,
         epochs: int = 10,
         augmentation: Any = None,
         *,
         loss: str = "cross_entropy",
         class_weights: Sequence[float] | str | None = None,
         optimizer: keras.optimizers.Optimizer | None = None,
-        seed: int = 0,
-        callbacks: Sequence[keras.callbacks.Callback] = (),
+        seed: int | None = 0,
+        callbacks: Sequence[Any] = (),
+        steps: int | None = None,
+        keep: int | None = None,
+        held_out: HeldOut | None = None,
         verbose: int = 1,
     ) -> keras.callbacks.History:
         """Train on a dataset of label maps, or of instances, whose label maps are painted.
@@ -189,7 +177,8 @@ class SemanticModel:
                 `mrcnn.datasets.semantic.load_label_map`.
             val_dataset: a Dataset whose loss is computed after each epoch, or None.
             learning_rate: of the optimizer; None takes `config.LEARNING_RATE`.
-            epochs: passes over the dataset.
+            epochs: passes over the dataset; with a `model_dir`, the number of the last one, counted
+                over all calls.
             augmentation: as for `MaskRCNN.train`.
             loss: "cross_entropy", "dice" or "cross_entropy+dice", see `SemanticLoss`.
             class_weights: a weight for each class; "median" for those of
@@ -197,8 +186,12 @@ class SemanticModel:
             optimizer: a Keras optimizer, with its own learning rate; None takes SGD with momentum
                 and weight decay of the config.
             seed: of order, places and augmentation.
-            callbacks: further Keras callbacks.
-            verbose: as for Keras's `fit`.
+            callbacks: further Keras callbacks; with a `model_dir` also the names "best" and
+                "early_stopping", which need a `Validation` among them.
+            steps: steps per epoch; None for as many as it takes to see each image once.
+            keep: with a `model_dir`, number of weight files to keep, the newest; None for all.
+            held_out: record of the images that are not trained on, to be stored with the weights.
+            verbose: as for Keras's `fit`; with a `model_dir`, as for `MaskRCNN.train`.
 
         Returns:
             Keras's history of the losses.
@@ -222,11 +215,8 @@ class SemanticModel:
             mean=self.mean,
             scale=self.network.scale,
             max_side=int(config.IMAGE_MAX_DIM),
-            seed=seed,
         )
-        self.class_names = list(train_dataset.class_names)
-        return fit(
-            self.keras_model,
+        return self.fit(
             make,
             train_dataset,
             val_dataset,
@@ -235,6 +225,10 @@ class SemanticModel:
             epochs=epochs,
             augmentation=augmentation,
             callbacks=callbacks,
+            steps=steps,
+            seed=seed,
+            keep=keep,
+            held_out=held_out,
             verbose=verbose,
         )
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "NETWORKS": ".descriptions",
     "Yolo": ".model",
-    "YoloConfig": ".model",
+    "YoloConfig": ".config",
     "cluster_anchors": ".anchors",
 }
 

@@ -27,9 +27,7 @@ class YoloBatches(ImageBatches):
         size: side of the network's input in pixels.
         batch_size: images per batch.
         keep_shape: whether images are fitted in with gray borders; False stretches them.
-        augmentation: as for `MaskRCNN.train`.
-        seed: whole number of at least 0.
-        workers: number of threads that load.
+        **options: further arguments of `ImageBatches`.
     """
 
     def __init__(
@@ -39,16 +37,14 @@ class YoloBatches(ImageBatches):
         batch_size: int,
         *,
         keep_shape: bool = True,
-        augmentation: Any = None,
-        seed: int = 0,
-        workers: int = 2,
+        **options: Any,
     ) -> None:
-        super().__init__(dataset, batch_size, augmentation=augmentation, seed=seed, workers=workers)
+        super().__init__(dataset, batch_size, **options)
         self.size = size
         self.keep_shape = keep_shape
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        examples = [self._load(image_id) for image_id in self.image_ids_of(index)]
+    def make_batch(self, examples: list[Any]) -> tuple[Any, ...]:
+        """Return images and boxes of the examples."""
         # A constant number of rows, since every other shape would be compiled.
         boxes = np.zeros((len(examples), MAX_OBJECTS, 5), np.float32)
         boxes[..., 0] = -1
@@ -56,12 +52,11 @@ class YoloBatches(ImageBatches):
             boxes[row, : len(found)] = found
         return np.stack([image for image, _ in examples]), boxes
 
-    def _load(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
+    def make_example(self, image_id: int, rng: np.random.Generator) -> tuple[Any, ...]:
         """Return one image and its boxes `[N, 5]`."""
         image = as_rgb(self.dataset.load_image(image_id))
         masks, class_ids = self.dataset.load_mask(image_id)
         if self.augmentation is not None:
-            rng = self.rng_of(image_id)
             image, masks = apply_augmentation(self.augmentation, image.copy(), masks, rng)
         fitted, (height, width) = fit_image(image, self.size, self.keep_shape)
         corners = extract_bboxes(masks).astype(np.float32)

@@ -216,6 +216,62 @@ def find_network(name: str) -> YoloNetwork:
     return NETWORKS[name]
 
 
+def count_values(network: YoloNetwork, num_classes: int) -> int:
+    """Return the number of values in a weight file of a network; nothing is built.
+
+    Args:
+        network: which one.
+        num_classes: number of classes, without a background.
+    """
+    total, channels, size = 0, 3, network.image_size
+    stored: dict[str, tuple[int, int]] = {}
+
+    def add(filters: int, side: int, is_normalized: bool) -> None:
+        nonlocal total, channels
+        total += filters * (channels * side * side + (4 if is_normalized else 1))
+        channels = filters
+
+    for (kind, *arguments), name in parse_layers(network.layers):
+        if kind == "conv":
+            add(int(arguments[0]), int(arguments[1]), network.batch_norm)
+            size //= int(arguments[2][1:]) if len(arguments) > 2 else 1
+        elif kind == "residual":
+            add(int(arguments[0]), 1, network.batch_norm)
+            add(int(arguments[1]), 3, network.batch_norm)
+        elif kind == "pool":
+            size //= int(arguments[0][1:]) if arguments else 2
+        elif kind == "upsample":
+            size *= 2
+        elif kind == "reorg":
+            size, channels = size // 2, 4 * channels
+        elif kind == "from":
+            channels, size = stored[arguments[0]]
+        elif kind == "concat":
+            channels += stored[arguments[0]][0]
+        elif kind == "dense":
+            channels *= size * size
+            add(int(arguments[0]), 1, False)
+        elif kind == "detect" and network.version == 1:
+            cells = (network.image_size // network.strides[0]) ** 2
+            add(cells * (num_classes + 5 * network.num_boxes), 1, False)
+        elif kind == "detect":
+            add(network.num_boxes * (5 + num_classes), 1, False)
+        if name is not None:
+            stored[name] = channels, size
+    return total
+
+
+def find_by_values(num_values: int) -> list[tuple[YoloNetwork, int]]:
+    """Return the networks, and their numbers of classes, that have a number of values."""
+    found = []
+    for network in NETWORKS.values():
+        first, second = count_values(network, 1), count_values(network, 2)
+        number, rest = divmod(num_values - first, second - first)
+        if not rest and number >= 0:
+            found.append((network, number + 1))
+    return found
+
+
 _REPEATED = re.compile(r"(\d+) x \[(.*)\]")
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import keras
 import numpy as np
@@ -16,9 +17,10 @@ from mrcnn.checkpoints.coco_names import COCO_CLASS_NAMES
 from mrcnn.checkpoints.hdf5 import why_not_hdf5
 from mrcnn.config import Config
 from mrcnn.detection.results import Detections
-from mrcnn.family.training import fit, make_sgd
+from mrcnn.family.training import FamilyModel, make_sgd
 from mrcnn.family.yolo import decoding
 from mrcnn.family.yolo.batches import YoloBatches
+from mrcnn.family.yolo.config import SETTINGS, YoloConfig
 from mrcnn.family.yolo.darknet_weights import load_darknet_weights
 from mrcnn.family.yolo.descriptions import find_network
 from mrcnn.family.yolo.images import fit_image, to_image_boxes
@@ -27,26 +29,18 @@ from mrcnn.family.yolo.networks import build_network, output_layers
 from mrcnn.geometry.boxes import non_max_suppression
 from mrcnn.geometry.images import as_rgb
 
+if TYPE_CHECKING:
+    from mrcnn.checkpoints.held_out import HeldOut
+
 __all__ = ["Yolo", "YoloConfig"]
 
 
-class YoloConfig(Config):
-    """Settings of a YOLO network; by default those of the published YOLOv3 for COCO."""
-
-    NAME = "yolo"
-    NUM_CLASSES = 1 + 80
-    # Side of the input in pixels: a multiple of 32; 448 for YOLOv1.
-    IMAGE_MIN_DIM = 416
-    IMAGE_MAX_DIM = 416
-    IMAGES_PER_GPU = 8
-    DETECTION_MIN_CONFIDENCE = 0.5
-    DETECTION_NMS_THRESHOLD = 0.45
-    # The losses are sums over the boxes of an image, so their gradients are larger than Mask
-    # R-CNN's.
-    GRADIENT_CLIP_NORM = 10.0
+# Boxes of a class that go into non-maximum suppression, the best: without a threshold there are
+# thousands.
+MAX_CANDIDATES = 1000
 
 
-class Yolo:
+class Yolo(FamilyModel):
     """A YOLO detector.
 
     Args:
@@ -54,6 +48,8 @@ class Yolo:
         config: a `YoloConfig`; None takes the published settings. NUM_CLASSES (the background
             included), IMAGE_MAX_DIM, the DETECTION settings and those of the optimizer are read.
         class_names: names by class id, the background first; None takes COCO's for 80 classes.
+        model_dir: folder that receives a log folder for each training, with what `MaskRCNN.train`
+            writes; None for no files.
 
     Attributes:
         keras_model: the network: images in 0..1 to raw outputs.
@@ -67,17 +63,19 @@ class Yolo:
         result = yolo.detect([image])[0]  # rois, class_ids, scores
     """
 
+    settings = SETTINGS
+
     def __init__(
         self,
         name: str = "yolov3",
         config: Config | None = None,
         class_names: Sequence[str] | None = None,
+        model_dir: str | os.PathLike[str] | None = None,
     ) -> None:
         self.network = find_network(name)
         if config is None:
             config = YoloConfig()
             config.IMAGE_MAX_DIM = config.IMAGE_MIN_DIM = self.network.image_size
-        self.config = config
         self.num_classes = config.NUM_CLASSES - 1
         self.size = int(config.IMAGE_MAX_DIM)
         if class_names is None:
@@ -90,8 +88,8 @@ class Yolo:
                 f"class_names has {len(class_names)} entries; it must have NUM_CLASSES = "
                 f"{config.NUM_CLASSES}, the background included"
             )
-        self.class_names = list(class_names)
-        self.keras_model = build_network(self.network, self.num_classes, self.size)
+        network = build_network(self.network, self.num_classes, self.size)
+        super().__init__(name, config, class_names, network, model_dir)
         # YOLOv1 stretches images to its input, later versions keep their shape.
         self._keep_shape = self.network.version > 1
         self._grids = (
@@ -103,9 +101,9 @@ class Yolo:
 
         Args:
             path: the file.
-            num_classes: for a Darknet file, its number of classes where it is another than the
-                model's: all layers but the output layers are loaded, to start a training from. 0
-                stands for a file of the first layers alone, such as `darknet53.conv.74`.
+            num_classes: the file's number of classes where it is another than the model's: all
+                layers but the output layers are loaded, to start a training from. 0 stands for a
+                Darknet file of the first layers alone, such as `darknet53.conv.74`.
 
         Raises:
             FileNotFoundError: there is no such file.
@@ -114,7 +112,8 @@ class Yolo:
         if not os.path.isfile(path):
             raise FileNotFoundError(f"weights is {path}; it must be an existing file")
         if why_not_hdf5(Path(path)) is None:
-            checkpoints.load_weights(self.keras_model, path)
+            is_same = num_classes in (None, self.num_classes)
+            checkpoints.load_weights(self.keras_model, path, skip_mismatch=not is_same)
         elif num_classes is None or num_classes == self.num_classes:
             load_darknet_weights(self.keras_model, path)
         elif num_classes == 0:
@@ -125,14 +124,6 @@ class Yolo:
             for ours, theirs in zip(self.keras_model.layers, source.layers):
                 if [w.shape for w in ours.weights] == [w.shape for w in theirs.weights]:
                     ours.set_weights(theirs.get_weights())
-
-    def save_weights(self, path: str | os.PathLike[str]) -> None:
-        """Write the weights as an `.h5` file, whole or not at all."""
-        checkpoints.save_weights(
-            self.keras_model,
-            path,
-            metadata={"model": self.network.name, "class_names": self.class_names},
-        )
 
     def detect(self, images: Sequence[Any], verbose: int = 0) -> list[dict[str, Any]]:
         """Find the objects in images.
@@ -159,17 +150,35 @@ class Yolo:
             ]
         return results
 
+    def with_min_confidence(self, min_confidence: float) -> Yolo:
+        """Return a model of the same network that leaves out other detections.
+
+        Args:
+            min_confidence: `DETECTION_MIN_CONFIDENCE` of the copy, 0..1.
+        """
+        twin = copy.copy(self)
+        twin.config = copy.copy(self.config)
+        twin.config.DETECTION_MIN_CONFIDENCE = min_confidence
+        return twin
+
+    def _predict_images(self, images: Sequence[Any]) -> list[dict[str, Any]]:
+        return self.detect(images)
+
     def train(
         self,
         train_dataset: Any,
         val_dataset: Any = None,
-        learning_rate: float | None = None,
+        learning_rate: Any = None,
         epochs: int = 10,
         layers: Literal["heads", "all"] = "all",
         augmentation: Any = None,
         *,
-        seed: int = 0,
-        callbacks: Sequence[keras.callbacks.Callback] = (),
+        optimizer: keras.optimizers.Optimizer | None = None,
+        seed: int | None = 0,
+        callbacks: Sequence[Any] = (),
+        steps: int | None = None,
+        keep: int | None = None,
+        held_out: HeldOut | None = None,
         verbose: int = 1,
     ) -> keras.callbacks.History:
         """Train on a dataset; masks serve for their boxes alone.
@@ -178,12 +187,18 @@ class Yolo:
             train_dataset: a prepared Dataset with the classes of the model.
             val_dataset: a Dataset whose loss is computed after each epoch, or None.
             learning_rate: of SGD with momentum; None takes `config.LEARNING_RATE`.
-            epochs: passes over the dataset.
+            epochs: passes over the dataset; with a `model_dir`, the number of the last one, counted
+                over all calls.
             layers: "heads" trains the output layers alone.
             augmentation: as for `MaskRCNN.train`.
+            optimizer: a Keras optimizer, with its own learning rate; None takes SGD.
             seed: of order and augmentation.
-            callbacks: further Keras callbacks.
-            verbose: as for Keras's `fit`.
+            callbacks: further Keras callbacks; with a `model_dir` also the names "best" and
+                "early_stopping", which need a `Validation` among them.
+            steps: steps per epoch; None for as many as it takes to see each image once.
+            keep: with a `model_dir`, number of weight files to keep, the newest; None for all.
+            held_out: record of the images that are not trained on, to be stored with the weights.
+            verbose: as for Keras's `fit`; with a `model_dir`, as for `MaskRCNN.train`.
 
         Returns:
             Keras's history of the losses.
@@ -207,19 +222,20 @@ class Yolo:
             size=self.size,
             batch_size=self.config.BATCH_SIZE,
             keep_shape=self._keep_shape,
-            seed=seed,
         )
-        self.class_names = list(train_dataset.class_names)
-        return fit(
-            self.keras_model,
+        return self.fit(
             make,
             train_dataset,
             val_dataset,
-            optimizer=make_sgd(self.config, learning_rate),
+            optimizer=make_sgd(self.config, learning_rate) if optimizer is None else optimizer,
             loss=self._make_loss(),
             epochs=epochs,
             augmentation=augmentation,
             callbacks=callbacks,
+            steps=steps,
+            seed=seed,
+            keep=keep,
+            held_out=held_out,
             verbose=verbose,
         )
 
@@ -245,6 +261,9 @@ class Yolo:
         found = []
         for class_id in np.flatnonzero((scores > config.DETECTION_MIN_CONFIDENCE).any(axis=0)):
             rows = np.flatnonzero(scores[:, class_id] > config.DETECTION_MIN_CONFIDENCE)
+            if len(rows) > MAX_CANDIDATES:
+                order = np.argsort(-scores[rows, class_id], kind="stable")[:MAX_CANDIDATES]
+                rows = np.sort(rows[order])
             threshold = config.DETECTION_NMS_THRESHOLD
             kept = rows[non_max_suppression(boxes[rows], scores[rows, class_id], threshold)]
             found += [(scores[row, class_id], class_id + 1, row) for row in kept]

@@ -1,0 +1,101 @@
+"""Mean IoU of label maps on validation images after an epoch, and a sheet of them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from typing import Any
+
+import numpy as np
+
+from mrcnn.datasets.semantic import load_label_map
+from mrcnn.drawing.label_maps import labels_side_by_side
+from mrcnn.drawing.rendering import write_image
+from mrcnn.evaluation.label_maps import LabelReport, evaluate_labels
+from mrcnn.files.names import printable
+from mrcnn.geometry.spacing import evenly_spaced
+from mrcnn.training.callbacks import SHEET_FILE
+from mrcnn.training.validation import Validation
+from mrcnn.training.validation_sheet import MAX_SIDE, stack
+
+logger = logging.getLogger("mrcnn.training")
+
+
+class ValidationLabels(Validation):
+    """Segment validation images after an epoch and add the scores to its logs.
+
+    The logs get `val_mean_iou`, `val_mean_pixel_accuracy` and `val_pixel_accuracy`, each 0..1.
+
+    Args:
+        model: the `SemanticModel` that is trained.
+        dataset: a prepared Dataset.
+        max_images: largest number of images to use, evenly spread over the dataset; None for all.
+        sheet_images: number of images that are drawn, predictions beside the ground truth, into
+            `validation_0001.jpg` and so on in the model's log folder. 0 for no such file.
+        measure_first: measure before the first epoch, too.
+        verbose: 0 silent, 1 a line of figures, 2 a table.
+
+    Attributes:
+        report: the last `LabelReport`, or None.
+    """
+
+    monitor = "val_mean_iou"
+    label = "mean IoU"
+
+    def __init__(
+        self,
+        model: Any,
+        dataset: Any,
+        max_images: int | None = None,
+        sheet_images: int = 4,
+        measure_first: bool = False,
+        verbose: int = 1,
+    ) -> None:
+        super().__init__(verbose=verbose, measure_first=measure_first)
+        self.semantic_model = model
+        self.dataset = dataset
+        ids = np.asarray(dataset.image_ids)
+        if max_images is not None and max_images < len(ids):
+            ids = ids[evenly_spaced(len(ids) - 1, max_images)]
+        self.image_ids = ids.tolist()
+        self.sheet_images = min(sheet_images, len(self.image_ids))
+        self.report: LabelReport | None = None
+
+    def measure(self, finished: int) -> tuple[LabelReport, dict[str, float]]:
+        """Measure after a number of finished epochs, and draw the sheet."""
+        begun = time.perf_counter()
+        model = self.semantic_model
+        report = self.report = evaluate_labels(
+            model.segment,
+            self.dataset,
+            batch_size=model.config.BATCH_SIZE,
+            image_ids=self.image_ids,
+        )
+        self._write_sheet(finished)
+        self.seconds = self.expected = time.perf_counter() - begun
+        return report, {
+            self.monitor: report.mean_iou,
+            "val_mean_pixel_accuracy": report.mean_pixel_accuracy,
+            "val_pixel_accuracy": report.pixel_accuracy,
+        }
+
+    def _write_sheet(self, epoch: int) -> None:
+        """Draw the sheet of images of an epoch, counted from 1."""
+        folder = getattr(self.semantic_model, "log_dir", None)
+        if not self.sheet_images or folder is None:
+            return
+        path = os.path.join(folder, SHEET_FILE.format(epoch=epoch))
+        chosen = evenly_spaced(len(self.image_ids) - 1, self.sheet_images)
+        try:
+            self.pairs = [self._pair(self.image_ids[place]) for place in chosen]
+            write_image(path, stack(self.pairs))
+        except Exception as error:  # no reason to end a training
+            logger.warning("%s could not be drawn: %s", printable(path), error)
+
+    def _pair(self, image_id: int) -> np.ndarray:
+        image = self.dataset.load_image(image_id)
+        labels = self.semantic_model.segment([image])[0]["labels"]
+        truth = load_label_map(self.dataset, image_id)
+        names = self.dataset.class_names
+        return labels_side_by_side(image, labels, truth, names, max_side=MAX_SIDE)
