@@ -36,6 +36,7 @@ def test_values_equal_matterports():
         "MASK_ROIS_PER_IMAGE",
         "PARTIAL_LABELS",
         "CLASS_AGNOSTIC_MASK",
+        "JOINT_SCORES",
         "ACCUMULATE_STEPS",
         "USE_RPN",
         "USE_MASK",
