@@ -22,6 +22,7 @@ COMPRESS_BYTES = 2**16
 # Keras split longer attributes into NAME0, NAME1, ...: HDF5 refuses object headers of 64 KiB.
 ATTRIBUTE_LIMIT = 64512
 STORAGE_TYPES = ("float16", "float32")
+_COMPRESSED = {"compression": "gzip", "shuffle": True}
 
 
 def save_weights(
@@ -40,7 +41,7 @@ def save_weights(
         layer_names: the layers to list, in order (see `matterport_layer_names`). Names the
             model lacks are written as layers without weights, layers without weights that are
             not listed are left out. Default: the model's own layers.
-        dtype: "float16" stores half the bytes; "float32" or None the values as they are.
+        dtype: "float16" stores half the bytes, compressed; "float32" or None all of them.
         metadata: JSON values to keep in the file, such as class names. Other readers ignore
             them; `verify` returns them. None for what the model says of itself, if it is that of
             a `MaskRCNN`: settings, class names and the like (`NamedWeightsModel.describe_file`).
@@ -77,7 +78,9 @@ def save_weights(
             group = file.create_group(name)
             _write_names(group, "weight_names", [f"{weight}:0" for weight in weights])
             for weight, value in weights.items():
-                group.create_dataset(f"{weight}:0", data=value)
+                # Not those without axes, which HDF5 cannot compress.
+                options = _COMPRESSED if dtype == "float16" and value.ndim else {}
+                group.create_dataset(f"{weight}:0", data=value, **options)
 
 
 def write_metadata(file: h5py.File, metadata: Mapping[str, Any]) -> None:
