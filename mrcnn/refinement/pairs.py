@@ -128,14 +128,19 @@ def pairs_from_dataset(
         min_iou: A detection belongs to a true mask from this IoU on.
 
     Returns:
-        One pair for each object.
+        One pair for each object that has a mask (see `Dataset.load_label_weights`).
     """
     pairs: list[MaskPair] = []
     for image_id in dataset.image_ids if image_ids is None else image_ids:
         image = np.asarray(dataset.load_image(image_id))[..., :3].astype(np.uint8)
         masks, class_ids = dataset.load_mask(image_id)
         masks = np.asarray(masks, bool)
-        keep = [i for i in range(masks.shape[2]) if _longest_side(masks[..., i]) >= min_size]
+        weights = dataset.load_label_weights(image_id)
+        keep = [
+            i
+            for i in range(masks.shape[2])
+            if _longest_side(masks[..., i]) >= min_size and (weights is None or weights[i, 1] > 0)
+        ]
         if model is None:
             found: list[tuple[int, np.ndarray | None]] = [
                 (i, None) for i in keep if class_ids[i] > 0

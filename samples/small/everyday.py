@@ -13,6 +13,10 @@ Run it from the command line:
     # Measure on images that were not trained on
     python3 everyday.py evaluate --data=... --weights=/path/to/folder/everyday.h5
 
+    # Train the refiner of its masks
+    python3 everyday.py refiner --data=... --weights=/path/to/folder/everyday.h5 \
+        --encoder=/path/to/squeezenet1_1_imagenet_notop.h5 --output=mask_refiner_general.h5
+
     # Write the file of the package, in half precision, with its settings beside it
     python3 everyday.py export --weights=... --output=weights/mask_rcnn_small.h5
 
@@ -43,6 +47,7 @@ from mrcnn.evaluation.coco import evaluate_coco
 from mrcnn.evaluation.instances import evaluate_single_object
 from mrcnn.files.atomic import atomic_path, write_json
 from mrcnn.layers.backbones.nanodet import ABSENT, NUM_COCO_CLASSES, NUM_READINGS, OBJECT_CELLS
+from mrcnn.refinement.recipes import Scale, get_recipe
 from samples.small.everyday_data import (
     choose_measuring,
     is_val2017,
@@ -96,9 +101,21 @@ STAGES = (Stage("masks", r"(fpn_.*)|(mrcnn_mask.*)|(mrcnn_class.*)", 4500, 1e-3)
 # What repeats the detector stays as it is: the columns before these.
 RATES = {
     r"fpn_": from_column(NUM_READINGS),
-    r"mrcnn_class_conv": from_column(NUM_COCO_CLASSES),
+    r"mrcnn_class_(conv|bn)": from_column(NUM_COCO_CLASSES),
     r"mrcnn_class_logits": from_column(1 + NUM_COCO_CLASSES),
 }
+
+
+# One patch of each object, and its mirror image: fast enough to refine by default.
+REFINER = get_recipe("default").replace(
+    name="general",
+    scales=(Scale(object_size=84, centres="object"),),
+    original_weight=0.5,
+    patch_weight=1.0,
+    snap=None,
+    learning_rate=1e-3,
+    patches_per_picture=1,
+)
 
 
 class EverydayConfig(Config):
@@ -369,13 +386,17 @@ def evaluate(args, config):
         parts = {name: parts[name] for name in args.sets}
     figures = {}
     for name, dataset in parts.items():
-        figures[name] = coco_figures(model, dataset)
+        figures[name] = coco_figures(model, dataset, args.refine)
         if name == "everyday":
             val = [i for i, info in enumerate(dataset.image_info) if is_val2017(info)]
-            figures["everyday, val2017"] = coco_figures(model, dataset.subset(val))
+            figures["everyday, val2017"] = coco_figures(model, dataset.subset(val), args.refine)
         if name == "motorcycle":
             single = evaluate_single_object(
-                model, dataset, class_id=dataset.class_names.index("motorcycle"), progress=False
+                model,
+                dataset,
+                class_id=dataset.class_names.index("motorcycle"),
+                refiner=args.refine,
+                progress=False,
             )
             figures[name]["mean_iou"] = round(single.mean("iou"), 4)
         print(name, json.dumps(figures[name]), flush=True)
@@ -384,9 +405,9 @@ def evaluate(args, config):
     return figures
 
 
-def coco_figures(model, dataset):
+def coco_figures(model, dataset, refiner=None):
     """Return the number of images, AP, AP50 and AP75 of boxes and masks, and AP of persons."""
-    report = evaluate_coco(model, dataset, progress=False)
+    report = evaluate_coco(model, dataset, progress=False, refiner=refiner)
     figures = {"images": int(dataset.num_images)}
     for kind in ("box", "mask"):
         for key in ("AP", "AP50", "AP75"):
@@ -395,6 +416,38 @@ def coco_figures(model, dataset):
         if one.name == "person" and one.num_objects:
             figures["person"] = [round(one.box_AP, 4), round(one.mask_AP, 4)]
     return figures
+
+
+def train_refiner(args, config):
+    """Train a refiner of the model's masks, for objects of any class.
+
+    It learns from the masks of the objects that the model finds, and from true masks that are made
+    coarse at random.
+    """
+    from mrcnn import refinement
+    from mrcnn.model import MaskRCNN
+
+    config.DETECTION_MIN_CONFIDENCE = 0.2
+    model = MaskRCNN("inference", config, ".")
+    model.load_weights(args.weights, by_name=True)
+    parts = training_parts(args.data, args.fold, args.folds, args.leave_out)
+    with_masks = [i for i, info in enumerate(parts["pseudo"].image_info) if has_mask(info)]
+    parts["pseudo"] = parts["pseudo"].subset(with_masks)
+    pairs = []
+    for name, times in (("masked", 2), ("single", 1), ("pseudo", 1)):
+        found = refinement.pairs_from_dataset(parts[name], model, min_size=40)
+        true = refinement.pairs_from_dataset(parts[name], min_size=40)
+        print(f"{name}: {len(true)} masks, the model finds {len(found)}", flush=True)
+        chosen = [*found, *true] if name != "pseudo" else found
+        pairs += times * [refinement.crop_pair(pair, margin=0.6) for pair in chosen]
+    started, cpu = time.time(), cpu_seconds()
+    recipe = replace(REFINER, epochs=args.epochs)
+    refiner = refinement.train_refiner(
+        pairs, recipe, start=args.start, encoder_weights=args.encoder, seed=args.seed, verbose=2
+    )
+    refiner.save(args.output)
+    minutes, core_minutes = (time.time() - started) / 60, (cpu_seconds() - cpu) / 60
+    print(f"{args.output}: {minutes:.1f} minutes ({core_minutes:.1f} core minutes)")
 
 
 def export(args, config):
@@ -416,7 +469,8 @@ def export(args, config):
 def parse_arguments():
     """Return the arguments of the command line."""
     parser = argparse.ArgumentParser(description="Train the everyday model of the package.")
-    parser.add_argument("command", choices=("train", "evaluate", "export", "split"))
+    commands = ("train", "evaluate", "refiner", "export", "split")
+    parser.add_argument("command", choices=commands)
     parser.add_argument("--data", required=True, help="folder of the datasets")
     parser.add_argument("--backbone", help="weights of the backbone (.h5)")
     parser.add_argument("--trunk", default=EverydayConfig.BACKBONE, help="BACKBONE of the model")
@@ -430,6 +484,10 @@ def parse_arguments():
     parser.add_argument(
         "--leave-out", nargs="+", default=(), help="sets of one class that are not trained on"
     )
+    parser.add_argument("--encoder", help="for refiner: SqueezeNet's weights")
+    parser.add_argument("--start", help="for refiner: a refiner to continue from")
+    parser.add_argument("--epochs", type=int, default=10, help="for refiner: number of epochs")
+    parser.add_argument("--refine", help="for evaluate: a refiner")
     parser.add_argument("--fold", type=int, default=0)
     parser.add_argument("--folds", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
@@ -454,7 +512,8 @@ def main():
         config.PRECISION = args.precision
         train(args, config)
     else:
-        {"evaluate": evaluate, "export": export}[args.command](args, config)
+        commands = {"evaluate": evaluate, "refiner": train_refiner, "export": export}
+        commands[args.command](args, config)
 
 
 if __name__ == "__main__":
