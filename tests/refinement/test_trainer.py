@@ -266,6 +266,10 @@ class ToyDataset:
     """Two images; the second has one object too small and one of the background class."""
 
     image_ids = (0, 1)
+    label_weights = None
+
+    def load_label_weights(self, image_id):
+        return self.label_weights
 
     def load_image(self, image_id):
         return np.zeros((50, 50, 3), np.uint8)
@@ -291,6 +295,13 @@ def test_pairs_from_a_dataset_and_a_model():
     assert [(pair.name, pair.probability) for pair in bare] == [("0/0", None), ("1/0", None)]
     pairs = pairs_from_dataset(ToyDataset(), ToyModel(), image_ids=[1], min_size=10)
     assert len(pairs) == 1 and pairs[0].probability.sum() == pytest.approx(0.8 * 40 * 25)
+
+
+def test_a_filled_box_is_no_true_mask():
+    dataset = ToyDataset()
+    dataset.label_weights = np.array([[1, 0], [1, 1]], np.float32)
+    assert pairs_from_dataset(dataset, min_size=10) == []
+    assert [pair.name for pair in pairs_from_dataset(dataset, min_size=3)] == ["0/1", "1/1"]
 
 
 def test_the_former_name_of_summarize():
