@@ -33,6 +33,9 @@ from mrcnn.refinement.results import open_refiner, refine_result
 if TYPE_CHECKING:
     from mrcnn.config import Config
 
+# Refined masks that become run lengths are made in groups of this many pixels: 0.4 GB.
+_MASK_PIXELS = 1 << 25
+_PER_BOX = ("rois", "class_ids", "scores")
 # Anchors are cached for this many input shapes; those of a large image take 10 MB.
 _MAX_CACHED_ANCHORS = 16
 
@@ -60,6 +63,45 @@ def _warning_if_molded(
                 molding.warn_if_molded([image])
                 warned = True
             yield image, result
+
+
+def _confident(
+    detections: np.ndarray, masks: np.ndarray, min_confidence: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows of an image's detections [rows, 6] and masks [N, h, w] of a high score."""
+    rows = detections[: len(masks), 5] >= min_confidence
+    return detections[: len(masks)][rows], masks[rows]
+
+
+def _refined(
+    output: tuple[np.ndarray, np.ndarray],
+    places: molding.Places,
+    image: np.ndarray,
+    refiner: Any,
+    mask_probabilities: bool,
+    rle: bool,
+) -> dict[str, Any]:
+    """Return the entries of an image's result with refined masks.
+
+    As run lengths they are made in groups: probabilities of the size of a large image would take
+    gigabytes for a few objects.
+    """
+    detections, masks = output
+    step = len(masks)
+    if rle and not mask_probabilities:
+        step = _MASK_PIXELS // int(places[0][0] * places[0][1])
+    parts = []
+    for start in range(0, len(masks), max(step, 1)) or (0,):
+        rows = slice(start, start + max(step, 1))
+        entries = molding.unmold(detections[rows], masks[rows], places, probabilities=True)
+        entries = refine_result(image, entries, refiner, mask_probabilities)
+        if rle:
+            entries["rles"] = encode_rle(entries.pop("masks"))
+        parts.append(entries)
+    if len(parts) == 1:
+        return parts[0]
+    joined = {key: np.concatenate([part[key] for part in parts]) for key in _PER_BOX}
+    return {**joined, "rles": [one for part in parts for one in part["rles"]]}
 
 
 class Detector:
@@ -228,6 +270,7 @@ class Detector:
         mask_probabilities: bool = False,
         refiner: Any = None,
         rle: bool = False,
+        min_confidence: float = 0.0,
     ) -> list[DetectionResult]:
         """Find the objects in images.
 
@@ -243,6 +286,8 @@ class Detector:
                 refined ones then; boxes, classes and scores stay.
             rle: return the masks as COCO's run lengths, which takes much less time and memory for
                 large images or many objects.
+            min_confidence: leave out detections of a lower score before their masks are made, 0..1.
+                `DETECTION_MIN_CONFIDENCE`, below which there are none, is not changed.
 
         Returns:
             A list with a dict for each image: `rois` [N, (y1, x1, y2, x2)] int32 in pixels,
@@ -272,6 +317,8 @@ class Detector:
                 log("molded_images", molded_floats(array, self.config))
             log("image_metas", metas)
         outputs = self._infer(pixels, metas, self._batch_size())
+        if min_confidence > 0:
+            outputs = [_confident(*output, min_confidence) for output in outputs]
 
         def result(output: Any, meta: np.ndarray, image: np.ndarray) -> DetectionResult:
             return self._result(output, meta, image, mask_probabilities, refiner, rle)
@@ -504,15 +551,12 @@ class Detector:
     ) -> DetectionResult:
         """Return the result of one image, refined if there is a refiner."""
         places = molding.places_of(meta)
+        height, width = (int(side) for side in places[0][:2])
         if refiner is None:
             entries = molding.unmold(*output, places, mask_probabilities, rle)
         else:
-            entries = molding.unmold(*output, places, probabilities=True)
             with_mean = molding.with_mean(image, self.config)
-            entries = refine_result(with_mean, entries, refiner, mask_probabilities)
-            if rle:
-                entries["rles"] = encode_rle(entries.pop("masks"))
-        height, width = (int(side) for side in places[0][:2])
+            entries = _refined(output, places, with_mean, refiner, mask_probabilities, rle)
         return DetectionResult(
             entries, class_names=self.class_names, image=image, image_size=(height, width)
         )
