@@ -106,7 +106,6 @@ def serve(
     Then: `curl -F image=@photo.jpg http://127.0.0.1:8000/detect`
     """
     check_packages()
-    from mrcnn.cli.detect import find_refiner
     from mrcnn.service.limits import Limits
 
     limits = Limits(
@@ -133,13 +132,17 @@ def serve(
         "refine": refine,
         "threshold": threshold,
     }
-    described = _describe(options)  # errors of the weights come before the workers
+    # Errors of the files come before the slow start.
+    described = _describe(options)
+    if refine is not None:
+        from mrcnn.checkpoints.known import resolve_weights
+
+        resolve_weights(refine, kind="refiner")
     echo(printable(f"Weights  {described}"))
     app: FastAPI | str
     if workers == 1:
         app = make_app(options, limits)
     else:
-        find_refiner(refine)  # fails here, not in every process
         os.environ[_VARIABLE] = json.dumps({"options": options, "limits": asdict(limits)})
         echo(f"Starting {workers} processes")
         app = f"{__name__}:worker_app"
@@ -175,9 +178,14 @@ def check_packages() -> None:
 def worker_app() -> FastAPI:
     """Make the application of one of several worker processes."""
     from mrcnn.service.limits import Limits
+    from mrcnn.service.server import STARTUP_FAILURE
 
     given = json.loads(os.environ[_VARIABLE])
-    return make_app(given["options"], Limits(**given["limits"]))
+    try:
+        return make_app(given["options"], Limits(**given["limits"]))
+    except Exception as error:  # anything: the same would happen again
+        echo(f"mrcnn: error: {type(error).__name__}: {error}", err=True)
+        raise SystemExit(STARTUP_FAILURE) from error
 
 
 def make_app(options: dict[str, Any], limits: Limits) -> FastAPI:

@@ -148,19 +148,19 @@ def decode_image(
         return _as_rgb_8(data, header, name, exif_orientation)
 
 
-def check_image(data: bytes, name: str, *, max_pixels: int | None = None) -> None:
-    """Raise the error of `decode_image` that the header of an image in memory causes, if any.
+def stored_size(data: bytes, name: str) -> tuple[int, int]:
+    """Return (height, width) of an image in memory as its header states them; nothing is decoded.
 
     Args:
         data: as for `decode_image`.
         name: as for `decode_image`.
-        max_pixels: see `pixel_limit`.
 
     Raises:
-        ValueError: it is not an image, or has too many pixels; nothing is decoded.
+        ValueError: it is not an image.
     """
     with _named_errors(name):
-        _checked_header(io.BytesIO(data), max_pixels)
+        header = image_headers.read_header(io.BytesIO(data))
+    return header.height, header.width
 
 
 def _as_rgb_8(

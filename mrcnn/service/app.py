@@ -18,7 +18,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from mrcnn import __version__
-from mrcnn.datasets.image_files import check_image, decode_image
+from mrcnn.datasets.image_files import decode_image, stored_size
 from mrcnn.files.names import shown
 from mrcnn.service import answers
 from mrcnn.service.batching import Batcher
@@ -118,7 +118,6 @@ class _Detection:
     def __init__(self, model: ServedModel, limits: Limits, metrics: Metrics) -> None:
         self._model, self._limits, self._metrics = model, limits, metrics
         self._admission = Admission(limits.max_requests)
-        metrics.under_way.set_function(lambda: self._admission.under_way)
 
     async def start(self) -> None:
         """Start the threads."""
@@ -145,13 +144,23 @@ class _Detection:
             raise Refusal(
                 422, "refine is true; it must be false, since the server has no refiner (--refine)"
             )
-        with self._admission.admitted():
+        with self._admission.admitted(), self._metrics.under_way.track_inprogress():
             upload = await read_upload(request, self._limits)
-            try:
-                check_image(upload.data, FIELD, max_pixels=self._limits.max_pixels)
-            except ValueError as error:
-                raise Refusal(422, _one_line(error)) from None
+            self._check_size(upload)
             return await self._within_time(request, self._detect(upload, options))
+
+    def _check_size(self, upload: Upload) -> None:
+        """Refuse what is no image, or has too many pixels by its header."""
+        try:
+            height, width = stored_size(upload.data, upload.name)
+        except ValueError as error:
+            raise Refusal(422, _one_line(error)) from None
+        if height * width > self._limits.max_pixels:
+            raise Refusal(
+                422,
+                f"{upload.name} has {width:,} x {height:,} pixels; it must have at most "
+                f"{self._limits.max_pixels:,} in all",
+            )
 
     async def _within_time(self, request: Request, work: Any) -> Response:
         """Return the answer that a coroutine makes, unless it takes too long or is not wanted."""
@@ -185,7 +194,7 @@ class _Detection:
             limit = self._limits.max_pixels
             try:
                 image = await self._in_worker(
-                    lambda: decode_image(upload.data, FIELD, True, max_pixels=limit)
+                    lambda: decode_image(upload.data, upload.name, True, max_pixels=limit)
                 )
                 result = await self._batcher.submit(image, refine_from)
             except ValueError as error:
@@ -340,7 +349,7 @@ def _describe(error: RequestValidationError) -> str:
     if first["type"] == "extra_forbidden":
         known = ", ".join(DetectOptions.model_fields)
         return f"option is {name}; it must be one of {known}"
-    rule = str(first["msg"]).removeprefix("Input should be ")
+    rule = str(first["msg"]).removeprefix("Input should be ").partition(", unable to ")[0]
     return f"{name} is {shown(first['input'])}; it must be {rule}"
 
 

@@ -15,7 +15,7 @@ from typing import Any
 Run = Callable[[Sequence[Any], Any], Sequence[Any]]
 
 
-@dataclass
+@dataclass(eq=False)
 class _Waiting:
     """An image that waits for the model."""
 

@@ -8,7 +8,6 @@ import os
 import socket
 import tempfile
 import threading
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -21,8 +20,10 @@ from mrcnn.service.metrics import FOLDER_VARIABLE
 
 # Time for the head of a request; its body has a limit of its own.
 HEAD_SECONDS = 20.0
-# A worker that loads its model does not answer the supervisor.
-_STARTUP_SECONDS = 600
+# A worker that does not answer the supervisor for this time is replaced.
+_WORKER_SECONDS = 60
+# With this exit code a worker is not started again.
+STARTUP_FAILURE = 3
 _SLOW_HEAD = (
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nconnection: close\r\n"
     b"content-length: %d\r\n\r\n%s"
@@ -80,7 +81,8 @@ def run_server(
     """Serve until SIGINT or SIGTERM; requests under way are answered before the end.
 
     Args:
-        app: the application; with several workers the "module:function" that makes it.
+        app: the application; with several workers the "module:function" that makes it, which
+            raises `SystemExit(STARTUP_FAILURE)` if it cannot.
         host: address or name of the network interface.
         port: port from 0 to 65535; 0 takes a free one.
         workers: number of processes. Each calls the function and holds a model of its own.
@@ -89,13 +91,18 @@ def run_server(
 
     Raises:
         ValueError: the port is in use or may not be taken, or there is no such host.
+        RuntimeError: the workers ended before one of them was ready.
     """
     port = _free_port(host, port)
-    shown_host = f"[{host}]" if ":" in host else host
-    stopped = threading.Event()
-    if on_ready is not None:
-        ready = (f"http://{shown_host}:{port}/", host, port, on_ready, stopped)
-        threading.Thread(target=_announce, args=ready, daemon=True).start()
+    is_ready, stopped = threading.Event(), threading.Event()
+
+    def announce() -> None:
+        if _answers(host, port, stopped):
+            is_ready.set()
+            if on_ready is not None:
+                on_ready(f"http://{_in_address(host)}:{port}/")
+
+    threading.Thread(target=announce, daemon=True).start()
     try:
         with _shared_figures(workers):
             uvicorn.run(
@@ -111,10 +118,12 @@ def run_server(
                 access_log=False,
                 server_header=False,
                 timeout_graceful_shutdown=max(1, round(grace_seconds)),
-                timeout_worker_healthcheck=_STARTUP_SECONDS,
+                timeout_worker_healthcheck=_WORKER_SECONDS,
             )
     finally:
         stopped.set()
+    if workers > 1 and not is_ready.is_set():
+        raise RuntimeError("the processes ended before one of them was ready")
 
 
 def _free_port(host: str, port: int) -> int:
@@ -144,20 +153,20 @@ def _free_port(host: str, port: int) -> int:
         return int(probe.getsockname()[1])
 
 
-def _announce(
-    address: str, host: str, port: int, on_ready: Callable[[str], None], stopped: threading.Event
-) -> None:
-    """Call `on_ready` when the server answers."""
-    anywhere = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}
-    place = anywhere.get(host, f"[{host}]" if ":" in host else host)
+def _in_address(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _answers(host: str, port: int, stopped: threading.Event) -> bool:
+    """Wait until the server answers; return False if it has stopped before."""
+    anywhere = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
+    address = f"http://{_in_address(anywhere.get(host, host))}:{port}/healthz"
     # Not through a proxy of the environment.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    while not stopped.is_set():
-        with contextlib.suppress(OSError):
-            with opener.open(f"http://{place}:{port}/healthz", timeout=5):
-                on_ready(address)
-                return
-        time.sleep(0.1)
+    while not stopped.wait(0.1):
+        with contextlib.suppress(OSError), opener.open(address, timeout=5):
+            return True
+    return False
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
-from mrcnn.files.names import shown
+from mrcnn.files.names import printable, shown
 from mrcnn.service.limits import Limits, Refusal
 
 # Part of a form that holds the image; without it the first part that is a file is taken.
@@ -38,6 +38,11 @@ class Upload:
 
     data: bytes
     file_name: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return printable(self.file_name or "upload")
 
 
 async def read_upload(request: Request, limits: Limits) -> Upload:

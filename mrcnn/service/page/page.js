@@ -30,7 +30,8 @@ async function detect(options, signal) {
 }
 
 function sentence(text) {
-  const begin = text.charAt(0).toUpperCase() + text.slice(1);
+  const isName = state.file && text.startsWith(state.file.name);
+  const begin = isName ? text : text.charAt(0).toUpperCase() + text.slice(1);
   return /[.!?]$/.test(begin) ? begin : begin + ".";
 }
 
@@ -53,7 +54,7 @@ async function open(file) {
     return;
   }
   state.plain = prepare(found);
-  if (!(await shown) && state.file === file) await showDrawn();
+  state.isDrawn = !(await shown);
   if (state.file !== file) return;
   await update();
   byId("status").textContent = `${countText()} found in ${found.seconds.toFixed(1)} seconds`;
@@ -91,9 +92,7 @@ function showFile(file) {
 /** Show the server's drawing of an image that the browser cannot decode, such as a TIFF file. */
 async function showDrawn() {
   try {
-    const options = { output: "png", threshold: slider.value };
-    const response = await detect(options);
-    state.isDrawn = true;
+    const response = await detect(pngOptions());
     await showFile(await response.blob());
   } catch (error) {
     showError(error.message);
@@ -109,6 +108,7 @@ function closePhoto() {
 function showError(text) {
   byId("error").textContent = text;
   byId("error").hidden = !text;
+  if (text) byId("error").scrollIntoView({ block: "nearest" });
 }
 
 function setBusy(isBusy) {
@@ -253,12 +253,14 @@ async function update() {
       else if (!state.refined) refine.checked = false;
     }
   }
+  if (state.isDrawn) await showDrawn();
   state.chosen = null;
   showObjects();
 }
 
 function showObjects() {
   const objects = shownObjects(), colors = colorsOf(objects);
+  tip.hidden = true;
   byId("count").textContent = state.plain ? countText() : "";
   byId("none").hidden = !state.plain || objects.length > 0;
   byId("objects").replaceChildren(...objects.map((object, i) => listEntry(object, colors[i])));
@@ -315,7 +317,7 @@ function draw() {
   if (!state.isDrawn) drawLabels(context, objects, colors, perPixel);
 }
 
-/** Write the labels; where two would overlap, that of the lower score is left out. */
+/** Write the labels; one without a place where it covers no other is left out. */
 function drawLabels(context, objects, colors, perPixel) {
   const size = 14 * perPixel, height = 1.5 * size, taken = [];
   context.font = `600 ${size}px system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif`;
@@ -323,12 +325,18 @@ function drawLabels(context, objects, colors, perPixel) {
   objects.forEach((object, i) => {
     if (state.chosen && state.chosen !== object) return;
     const text = label(object), width = context.measureText(text).width + 0.9 * size;
-    const { left, top } = object.mask;
-    const x = Math.max(0, Math.min(left, canvas.width - width));
-    const y = top >= height ? top - height : Math.min(top, canvas.height - height);
-    const hides = ([x2, y2, width2]) =>
-      x < x2 + width2 && x2 < x + width && y < y2 + height && y2 < y + height;
-    if (taken.some(hides)) return;
+    const { left, top } = object.mask, right = left + object.mask.width - width;
+    const bottom = top + object.mask.height;
+    const places = [[left, top - height], [right, top - height], [left, bottom], [right, bottom],
+      [left, top], [right, top], [left, bottom - height]];
+    const isFree = ([x, y]) => !taken.some(([x2, y2, width2]) =>
+      x < x2 + width2 && x2 < x + width && y < y2 + height && y2 < y + height);
+    const place = places.map(([x, y]) => [
+      Math.max(0, Math.min(x, canvas.width - width)),
+      Math.max(0, Math.min(y, canvas.height - height)),
+    ]).find(isFree);
+    if (!place) return;
+    const [x, y] = place;
     taken.push([x, y, width]);
     context.fillStyle = colors[i];
     context.beginPath();
@@ -380,6 +388,11 @@ function save(blob, suffix) {
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
 }
 
+function pngOptions() {
+  const isRefined = state.refined !== null && answer() === state.refined;
+  return { output: "png", threshold: slider.value, refine: isRefined };
+}
+
 function saveJson() {
   const { scale, ...found } = answer();
   found.threshold = Number(slider.value);
@@ -391,8 +404,7 @@ async function savePng() {
   showError("");
   byId("png").disabled = true;
   try {
-    const options = { output: "png", threshold: slider.value, refine: answer() === state.refined };
-    save(await (await detect(options)).blob(), "_detected.png");
+    save(await (await detect(pngOptions())).blob(), "_detected.png");
   } catch (error) {
     showError(error.message);
   }
@@ -422,8 +434,9 @@ slider.addEventListener("change", update);
 if (refine) refine.addEventListener("change", update);
 for (const type of ["pointermove", "pointerdown"]) canvas.addEventListener(type, point);
 canvas.addEventListener("pointerleave", (event) => {
+  if (event.pointerType !== "mouse") return; // a finger leaves when it is lifted
   tip.hidden = true;
-  if (event.pointerType === "mouse") choose(null);
+  choose(null);
 });
 byId("objects").addEventListener("keydown", (event) => {
   const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
