@@ -84,7 +84,7 @@ def serve(
     timeout: Annotated[
         float,
         typer.Option(min=0.001, help="Seconds from an upload to its answer (else 503)."),
-    ] = 30.0,
+    ] = 60.0,
     threads: Annotated[
         int | None,
         typer.Option(min=1, help="CPU threads of each process; the cores shared if not given."),

@@ -103,6 +103,8 @@ def create_app(model: ServedModel, limits: Limits | None = None) -> FastAPI:
         lifespan=lifespan,
     )
     _add_detect(app, endpoint)
+    if model.refiner is None:
+        _describe_no_refiner(app)
     _add_facts(app, model, metrics)
     for path, file in page_files(model, limits).items():
         app.add_api_route(path, _page(file), methods=["GET", "HEAD"], include_in_schema=False)
@@ -264,6 +266,20 @@ def _add_detect(app: FastAPI, endpoint: _Detection) -> None:
             }
         },
     )
+
+
+def _describe_no_refiner(app: FastAPI) -> None:
+    """Let the OpenAPI description say that masks cannot be refined here."""
+    describe = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        schema = describe()
+        for parameter in schema["paths"]["/detect"]["post"]["parameters"]:
+            if parameter["name"] == "refine":
+                parameter["schema"]["enum"] = [False]
+        return schema
+
+    app.openapi = openapi  # type: ignore[method-assign]  # as FastAPI documents it
 
 
 def _add_facts(app: FastAPI, model: ServedModel, metrics: Metrics) -> None:

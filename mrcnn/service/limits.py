@@ -31,7 +31,7 @@ class Limits:
     max_pixels: int = 50_000_000
     max_requests: int = 32
     upload_seconds: float = 60.0
-    answer_seconds: float = 30.0
+    answer_seconds: float = 60.0
     batch_size: int = 4
     batch_wait: float = 0.01
 

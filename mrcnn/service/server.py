@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import socket
 import tempfile
@@ -93,6 +94,8 @@ def run_server(
         ValueError: the port is in use or may not be taken, or there is no such host.
         RuntimeError: the workers ended before one of them was ready.
     """
+    # It writes a line for each form that is damaged, which the answer says.
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
     port = _free_port(host, port)
     is_ready, stopped = threading.Event(), threading.Event()
 

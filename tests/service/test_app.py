@@ -491,3 +491,11 @@ def test_openapi_describes_what_is_answered(client):
     names = [parameter["name"] for parameter in detect["parameters"]]
     assert names == ["threshold", "refine", "segmentation", "output"]
     assert "HTTPValidationError" not in json.dumps(schema)
+
+
+@pytest.mark.parametrize(("refiner", "values"), [(None, [False]), (FakeRefiner(), None)])
+def test_openapi_says_whether_masks_can_be_refined(client, refiner, values):
+    schema = client(refiner).get("/openapi.json").json()
+    parameters = schema["paths"]["/detect"]["post"]["parameters"]
+    (refine,) = [one for one in parameters if one["name"] == "refine"]
+    assert refine["schema"].get("enum") == values

@@ -32,6 +32,4 @@ def map_body(context, body):
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 def test_answers_are_what_the_description_says(case):
     checks = CHECKS.get_all() if hasattr(CHECKS, "get_all") else list(CHECKS)
-    case.call_and_validate(
-        checks=[check for check in checks if check.__name__ not in LEFT_OUT]
-    )
+    case.call_and_validate(checks=[check for check in checks if check.__name__ not in LEFT_OUT])
