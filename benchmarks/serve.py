@@ -3,8 +3,8 @@
     python benchmarks/serve.py --requests 2000
 
 A server with the small model runs in a process of its own on the machine's cores. The photograph is
-scikit-image's motorcycle (741 x 500 pixels, a JPEG of 0.16 MB). Times are those that a client on the
-same machine sees, from the first byte of the upload to the last byte of the answer. Memory is the
+scikit-image's motorcycle (741 x 500 pixels, a JPEG of 0.16 MB). Times are those of a client on the
+same machine, from the first byte of the upload to the last byte of the answer. Memory is the
 server's resident size, as /metrics states it, after a tenth of the requests and at the end; with
 `--fake` those requests go to a server whose model finds two rectangles, so that they measure the
 service alone. Where Chromium is installed, the time from choosing the file to the masks on the page
