@@ -2,6 +2,7 @@
 # make test         lint, then every test, the slow ones too
 # make test-oldest  the fast tests with the lower bound of every requirement on the oldest Python
 # make test-newest  the fast tests with the newest release of everything on the newest Python
+# make serve-image  the steps of the Dockerfile without Docker, and a request to the server
 # make test-jax     the tests of layers, graphs and models on JAX; also test-torch
 # Each target sets up what it needs in .venv*; the second call finds it ready.
 
@@ -24,7 +25,7 @@ EXTRAS ?= aug dev fast
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test fast test-oldest test-newest test-jax test-torch lint format setup clean
+.PHONY: demo test fast serve-image test-oldest test-newest test-jax test-torch lint format setup clean
 
 demo: $(READY)
 	$(BIN)/mrcnn demo --output demo_output
@@ -34,6 +35,10 @@ test: lint
 
 fast: $(READY)
 	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+
+serve-image: $(READY)
+	rm -rf build/serve-image
+	$(BIN)/python tools/dockerfile_steps.py build/serve-image
 
 test-oldest test-newest: test-%: .venv-%/.ready
 	.venv-$*/bin/python -m pytest -m "not slow" $(PYTEST_ARGS)

@@ -20,7 +20,7 @@ from setuptools import find_packages, setup  # noqa: E402
 
 packages = find_packages(include=["mrcnn", "mrcnn.*"])
 package_dir = {"mrcnn": "mrcnn"}
-package_data = {"mrcnn": ["py.typed", "evaluation/templates/*"]}
+package_data = {"mrcnn": ["py.typed", "evaluation/templates/*", "service/page/*"]}
 
 # The manifest of known weights and the small model are in weights/ in the repository, and in
 # mrcnn/_weights once installed.

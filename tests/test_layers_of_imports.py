@@ -46,9 +46,10 @@ ALLOWED = {
         "__init__ checkpoints config config_rules datasets detection detection.results files "
         "geometry layers loading model startup training"
     ),
+    "service": "__init__ datasets detection drawing files refinement startup",
     "cli": (
         "__init__ checkpoints config datasets detection detection.results drawing evaluation "
-        "family files loading model model_training refinement startup training"
+        "family files loading model model_training refinement service startup training"
     ),
     "__init__": "loading startup",
     "__main__": "cli",

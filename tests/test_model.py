@@ -417,6 +417,35 @@ def test_refiner(model):
         model.detect([], refiner="nothing.h5")
 
 
+def test_refined_run_lengths_are_made_in_groups(model, monkeypatch):
+    image = picture()
+    (whole,) = model.detect([image], refiner=Thinner(), rle=True)
+    assert len(whole) > 1
+    for pixels, size in ((1, 1), (2 * image[..., 0].size, 2)):
+        monkeypatch.setattr("mrcnn.detection.detector._MASK_PIXELS", pixels)
+        thinner = Thinner()
+        (result,) = model.detect([image], refiner=thinner, rle=True)
+        groups = [given[2].shape[2] for given in thinner.given]
+        assert (sum(groups), max(groups)) == (len(whole), size)
+        assert result["rles"] == whole["rles"]
+        for key in ("rois", "class_ids", "scores"):
+            np.testing.assert_array_equal(result[key], whole[key])
+            assert result[key].dtype == whole[key].dtype
+    (empty,) = model.detect([image], refiner=Thinner(), rle=True, min_confidence=1.0)
+    assert len(empty) == 0 and empty["rles"] == [] and empty["rois"].shape == (0, 4)
+
+
+@pytest.mark.parametrize("rle", [False, True])
+def test_min_confidence_leaves_out_the_detections_below(model, rle):
+    (whole,) = model.detect([picture()], rle=rle)
+    scores = np.sort(whole["scores"])
+    for threshold in (0.0, float(scores[0]), float(scores[-1]), 1.0):
+        (result,) = model.detect([picture()], rle=rle, min_confidence=threshold)
+        expected = whole[whole["scores"] >= threshold]
+        for key in whole:
+            np.testing.assert_array_equal(result[key], expected[key])
+
+
 def test_verbose_prints_shapes(model, capsys):
     model.detect([picture()], verbose=1)
     lines = capsys.readouterr().out.splitlines()

@@ -35,6 +35,7 @@ PACKAGES = (
     "mrcnn.layers.backbones",
     "mrcnn.geometry",
     "mrcnn.files",
+    "mrcnn.service",
     "mrcnn.startup",
     "mrcnn.cli",
 )

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import typer
 
 from mrcnn import __version__
-from mrcnn.cli import check, demo, detect, download, evaluate, info, signals, terminal, train
+from mrcnn.cli import check, demo, detect, download, evaluate, info, serve, signals, terminal, train
 from mrcnn.cli.flags import Command, Group
 from mrcnn.startup.lazy import lazy_names
 
@@ -50,6 +50,7 @@ app.command("evaluate", cls=Command)(evaluate.evaluate)
 app.command("check", cls=Command)(check.check)
 app.command("inspect", cls=Command, hidden=True, help="Another name of `check`.")(check.check)
 app.command("info", cls=Command)(info.info)
+app.command("serve", cls=Command)(serve.serve)
 app.add_typer(download.app, name="download")
 
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -123,12 +123,57 @@ def read_image(
         if scientific is not None:
             return as_rgb(_read_with_imageio(path, scientific, pixel_limit(max_pixels)))
         header = _checked_header(stream, max_pixels)
-        pixels = _decode(_content(stream, max_pixels), header, path)
-        pixels = _sixteen_to_eight_bits(pixels, header)
-        channels = 3 if pixels.ndim == 2 or pixels.shape[2] <= 4 else pixels.shape[2]
-        pixels = as_rgb(pixels, channels)
-        if exif_orientation:
-            pixels = upright(pixels, image_headers.read_orientation(stream, header))
+        return _as_rgb_8(_content(stream, max_pixels), header, path, exif_orientation)
+
+
+def decode_image(
+    data: bytes, name: str, exif_orientation: bool = False, *, max_pixels: int | None = None
+) -> np.ndarray:
+    """Decode an image in memory, such as an upload, without writing it to a file.
+
+    Args:
+        data: the content of a file of one of `image_headers.FORMATS`.
+        name: what to call it in messages.
+        exif_orientation: as for `read_image`.
+        max_pixels: see `pixel_limit`.
+
+    Returns:
+        As `read_image`.
+
+    Raises:
+        ValueError: it cannot be decoded, or has too many pixels.
+    """
+    with _named_errors(name):
+        header = _checked_header(io.BytesIO(data), max_pixels)
+        return _as_rgb_8(data, header, name, exif_orientation)
+
+
+def stored_size(data: bytes, name: str) -> tuple[int, int]:
+    """Return (height, width) of an image in memory as its header states them; nothing is decoded.
+
+    Args:
+        data: as for `decode_image`.
+        name: as for `decode_image`.
+
+    Raises:
+        ValueError: it is not an image.
+    """
+    with _named_errors(name):
+        header = image_headers.read_header(io.BytesIO(data))
+    return header.height, header.width
+
+
+def _as_rgb_8(
+    data: bytes, header: ImageHeader, path: str | os.PathLike, exif_orientation: bool
+) -> np.ndarray:
+    """Return [height, width, 3] uint8 RGB; stacks of 5 or more channels keep them."""
+    from mrcnn.geometry.images import as_rgb
+
+    pixels = _sixteen_to_eight_bits(_decode(data, header, path), header)
+    channels = 3 if pixels.ndim == 2 or pixels.shape[2] <= 4 else pixels.shape[2]
+    pixels = as_rgb(pixels, channels)
+    if exif_orientation:
+        pixels = upright(pixels, image_headers.read_orientation(io.BytesIO(data), header))
     return pixels
 
 
@@ -162,10 +207,8 @@ def decode_pixels(data: bytes, name: str, *, max_pixels: int | None = None) -> n
     Raises:
         ValueError: it cannot be decoded, or has too many pixels.
     """
-    try:
+    with _named_errors(name):
         return _decode(data, _checked_header(io.BytesIO(data), max_pixels), name)
-    except (ValueError, MemoryError) as error:
-        raise ValueError(f"{name} is not an image that can be decoded: {error}") from error
 
 
 def read_indices(path: str | os.PathLike, *, max_pixels: int | None = None) -> np.ndarray:
@@ -298,11 +341,16 @@ def _local_path(path: str | os.PathLike) -> str | os.PathLike:
 @contextlib.contextmanager
 def _opened(path: str | os.PathLike) -> Iterator[BinaryIO]:
     """Open an image file; a ValueError inside the block comes out with the name of the file."""
+    with _named_errors(printable(os.fsdecode(path))), _open_regular(path) as stream:
+        yield stream
+
+
+@contextlib.contextmanager
+def _named_errors(name: str) -> Iterator[None]:
+    """Let a ValueError or MemoryError in the block come out with the name of an image."""
     try:
-        with _open_regular(path) as stream:
-            yield stream
+        yield
     except (ValueError, MemoryError) as error:
-        name = printable(os.fsdecode(path))
         reason = "there is not enough memory" if isinstance(error, MemoryError) else error
         raise ValueError(f"{name} is not an image that can be decoded: {reason}") from error
 

@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 # A network input, the image it was made of, and its proposals, normalized, if there is no RPN.
 _Molded = tuple[molding.ResizedImage, Any, np.ndarray | None]
 
+# Refined masks that become run lengths are made in groups of this many pixels: 0.4 GB.
+_MASK_PIXELS = 1 << 25
+_PER_BOX = ("rois", "class_ids", "scores")
 # Anchors are cached for this many input shapes; those of a large image take 10 MB.
 _MAX_CACHED_ANCHORS = 16
 
@@ -73,6 +76,48 @@ def _warning_if_molded(
                 molding.warn_if_molded([image])
                 warned = True
             yield image, result
+
+
+def _confident(
+    detections: np.ndarray, masks: np.ndarray | None, min_confidence: float
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return the rows of an image's detections [rows, 6] and masks [N, h, w] of a high score."""
+    rows = detections[:, 5] >= min_confidence
+    if masks is None:
+        return detections[rows], None
+    rows = rows[: len(masks)]
+    return detections[: len(masks)][rows], masks[rows]
+
+
+def _refined(
+    output: tuple[np.ndarray, np.ndarray],
+    places: molding.Places,
+    image: np.ndarray,
+    refiner: Any,
+    mask_probabilities: bool,
+    rle: bool,
+) -> dict[str, Any]:
+    """Return the entries of an image's result with refined masks.
+
+    As run lengths they are made in groups: probabilities of the size of a large image would take
+    gigabytes for a few objects.
+    """
+    detections, masks = output
+    step = len(masks)
+    if rle and not mask_probabilities:
+        step = _MASK_PIXELS // int(places[0][0] * places[0][1])
+    parts = []
+    for start in range(0, len(masks), max(step, 1)) or (0,):
+        rows = slice(start, start + max(step, 1))
+        entries = molding.unmold(detections[rows], masks[rows], places, probabilities=True)
+        entries = refine_result(image, entries, refiner, mask_probabilities)
+        if rle:
+            entries["rles"] = encode_rle(entries.pop("masks"))
+        parts.append(entries)
+    if len(parts) == 1:
+        return parts[0]
+    joined = {key: np.concatenate([part[key] for part in parts]) for key in _PER_BOX}
+    return {**joined, "rles": [one for part in parts for one in part["rles"]]}
 
 
 class Detector:
@@ -319,6 +364,7 @@ class Detector:
         refiner: Any = None,
         rle: bool = False,
         proposals: Sequence[Any] | None = None,
+        min_confidence: float = 0.0,
     ) -> list[DetectionResult]:
         """Find the objects in images.
 
@@ -337,6 +383,8 @@ class Detector:
             proposals: where `USE_RPN` is False, the boxes [N, (y1, x1, y2, x2)] of each image that
                 may hold objects, in its pixels; an image with none has no detections. None calls
                 `propose` for each image.
+            min_confidence: leave out detections of a lower score before their masks are made, 0..1.
+                `DETECTION_MIN_CONFIDENCE`, below which there are none, is not changed.
 
         Returns:
             A list with a dict for each image: `rois` [N, (y1, x1, y2, x2)] int32 in pixels,
@@ -374,6 +422,8 @@ class Detector:
             names = [f"proposals[{i}]" for i in range(len(images))]
             boxes = list(map(self._proposals_of, images, given, inputs, names))
         outputs = self._infer(pixels, metas, self._batch_size(), boxes)
+        if min_confidence > 0:
+            outputs = [_confident(*output, min_confidence) for output in outputs]
 
         def result(output: Any, meta: np.ndarray, image: np.ndarray) -> DetectionResult:
             return self._result(output, meta, image, mask_probabilities, refiner, rle)
@@ -620,15 +670,12 @@ class Detector:
     ) -> DetectionResult:
         """Return the result of one image, refined if there is a refiner."""
         places = molding.places_of(meta)
+        height, width = (int(side) for side in places[0][:2])
         if refiner is None:
             entries = molding.unmold(*output, places, mask_probabilities, rle)
         else:
-            entries = molding.unmold(*output, places, probabilities=True)
             with_mean = molding.with_mean(image, self.config)
-            entries = refine_result(with_mean, entries, refiner, mask_probabilities)
-            if rle:
-                entries["rles"] = encode_rle(entries.pop("masks"))
-        height, width = (int(side) for side in places[0][:2])
+            entries = _refined(output, places, with_mean, refiner, mask_probabilities, rle)
         return DetectionResult(
             entries, class_names=self.class_names, image=image, image_size=(height, width)
         )

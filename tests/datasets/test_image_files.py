@@ -81,6 +81,22 @@ def test_orientation_as_pillow_turns_it(tmp_path, orientation):
     assert image_files.read_image_size(path) == (5, 7)
     np.testing.assert_array_equal(image_files.read_image(path, exif_orientation=True), upright)
     assert image_files.read_image_size(path, exif_orientation=True) == upright.shape[:2]
+    # The same from memory.
+    data = path.read_bytes()
+    np.testing.assert_array_equal(image_files.decode_image(data, "a", True), upright)
+    np.testing.assert_array_equal(image_files.decode_image(data, "a"), RGBA[..., :3])
+    assert image_files.stored_size(data, "a") == (5, 7)
+
+
+def test_images_in_memory_that_cannot_be_decoded(tmp_path):
+    write_picture(tmp_path / "a.png", 5, 7)
+    data = (tmp_path / "a.png").read_bytes()
+    with pytest.raises(ValueError, match=r"^a is not an image that can be decoded: it has 7 x 5 "):
+        image_files.decode_image(data, "a", max_pixels=34)
+    for read in (image_files.decode_image, image_files.stored_size):
+        for damaged in (b"", b"text", data[:20]):
+            with pytest.raises(ValueError, match=r"^a is not an image that can be decoded: "):
+                read(damaged, "a")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,222 @@
+"""`mrcnn serve`: a page and an HTTP API for detection with one model."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mrcnn.cli import signals
+from mrcnn.cli.options import (
+    Calibration,
+    ConfigFile,
+    Engine,
+    Precision,
+    Refine,
+    Weights,
+    load_model,
+)
+from mrcnn.cli.terminal import echo
+from mrcnn.files.names import printable
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from mrcnn.service.limits import Limits
+
+# Package -> the module that it is imported as.
+_PACKAGES = {
+    "fastapi": "fastapi",
+    "uvicorn": "uvicorn",
+    "python-multipart": "python_multipart",
+    "prometheus-client": "prometheus_client",
+}
+# How worker processes receive what `worker_app` needs.
+_VARIABLE = "MRCNN_SERVE"
+
+
+def serve(
+    weights: Weights = "small",
+    host: Annotated[
+        str, typer.Option(help="Address to serve on; 0.0.0.0 lets other machines in.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="Score from which objects are returned where a request names none; as in the "
+            "settings of the weights if not given.",
+        ),
+    ] = None,
+    refine: Refine = None,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Number of processes, each with a copy of the model.")
+    ] = 1,
+    batch_size: Annotated[
+        int, typer.Option(min=1, help="Most images that are detected in one call.")
+    ] = 4,
+    batch_wait: Annotated[
+        float,
+        typer.Option(min=0.0, help="Milliseconds that an image waits for others to join its call."),
+    ] = 10.0,
+    max_mb: Annotated[
+        float, typer.Option(min=0.001, help="Largest upload in megabytes (else 413).")
+    ] = 20.0,
+    max_megapixels: Annotated[
+        float, typer.Option(min=0.001, help="Largest image in million pixels (else 422).")
+    ] = 50.0,
+    max_requests: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Most uploads of a process that are received or wait at a time (else 429)."
+        ),
+    ] = 32,
+    upload_timeout: Annotated[
+        float, typer.Option(min=0.001, help="Seconds that an upload may take (else 503).")
+    ] = 60.0,
+    timeout: Annotated[
+        float,
+        typer.Option(min=0.001, help="Seconds from an upload to its answer (else 503)."),
+    ] = 60.0,
+    threads: Annotated[
+        int | None,
+        typer.Option(min=1, help="CPU threads of each process; the cores shared if not given."),
+    ] = None,
+    engine: Engine = "auto",
+    precision: Precision = None,
+    calibration: Calibration = None,
+    config: ConfigFile = None,
+) -> None:
+    """Serve a page and an HTTP API for detection.
+
+    The page shows the objects of a photograph that is dropped on it. The API takes images at
+    /detect and describes itself at /openapi.json; /healthz and /metrics are for operators. Uploads
+    stay in memory. Ctrl-C stops the server after the requests under way. It has no passwords and no
+    encryption: behind a public address, put a reverse proxy in front of it.
+
+    Example: `mrcnn serve --weights small --refine motorcycle`
+
+    Then: `curl -F image=@photo.jpg http://127.0.0.1:8000/detect`
+    """
+    check_packages()
+    from mrcnn.service.limits import Limits
+
+    limits = Limits(
+        max_bytes=max(1, round(max_mb * 1e6)),
+        max_pixels=max(1, round(max_megapixels * 1e6)),
+        max_requests=max_requests,
+        upload_seconds=upload_timeout,
+        answer_seconds=timeout,
+        batch_size=batch_size,
+        batch_wait=batch_wait / 1e3,
+    )
+    if threads is None and workers > 1:
+        threads = max(1, (os.cpu_count() or 1) // workers)
+    if threads is not None:
+        from mrcnn.startup.threads import limit_threads
+
+        limit_threads(threads)
+    options = {
+        "weights": weights,
+        "config": None if config is None else str(config),
+        "engine": engine,
+        "precision": precision,
+        "calibration": None if calibration is None else str(calibration),
+        "refine": refine,
+        "threshold": threshold,
+    }
+    # Errors of the files come before the slow start.
+    described = _describe(options)
+    if refine is not None:
+        from mrcnn.checkpoints.known import resolve_weights
+
+        resolve_weights(refine, kind="refiner")
+    echo(printable(f"Weights  {described}"))
+    app: FastAPI | str
+    if workers == 1:
+        app = make_app(options, limits)
+    else:
+        os.environ[_VARIABLE] = json.dumps({"options": options, "limits": asdict(limits)})
+        echo(f"Starting {workers} processes")
+        app = f"{__name__}:worker_app"
+    from mrcnn.service.server import run_server
+
+    try:
+        run_server(
+            app,
+            host,
+            port,
+            workers=workers,
+            grace_seconds=timeout,
+            on_ready=lambda address: echo(f"Serving  {address}  (Ctrl-C stops)"),
+        )
+    except signals.Stopped:  # after the requests under way, as it should be
+        pass
+    echo("Stopped")
+
+
+def check_packages() -> None:
+    """Raise an error that names the extra if a package that serving requires is missing.
+
+    Raises:
+        ImportError: a package is not installed.
+    """
+    missing = [name for name, module in _PACKAGES.items() if not importlib.util.find_spec(module)]
+    if missing:
+        raise ImportError(
+            f"mrcnn serve requires {', '.join(missing)}: pip install 'mrcnn-keras3[serve]'"
+        )
+
+
+def worker_app() -> FastAPI:
+    """Make the application of one of several worker processes."""
+    from mrcnn.service.limits import Limits
+    from mrcnn.service.server import STARTUP_FAILURE
+
+    given = json.loads(os.environ[_VARIABLE])
+    try:
+        return make_app(given["options"], Limits(**given["limits"]))
+    except Exception as error:  # anything: the same would happen again
+        echo(f"mrcnn: error: {type(error).__name__}: {error}", err=True)
+        raise SystemExit(STARTUP_FAILURE) from error
+
+
+def make_app(options: dict[str, Any], limits: Limits) -> FastAPI:
+    """Load the model that the options of the command line describe, and make its application."""
+    from mrcnn.cli.detect import find_refiner
+    from mrcnn.service.app import create_app
+    from mrcnn.service.detection import LOWEST_THRESHOLD, ServedModel
+
+    described = _describe(options)
+    threshold = options["threshold"]
+    if threshold is None:
+        threshold = described.config.DETECTION_MIN_CONFIDENCE
+    described.config.DETECTION_MIN_CONFIDENCE = LOWEST_THRESHOLD
+    calibration = options["calibration"]
+    model = load_model(
+        described,
+        options["engine"],
+        options["precision"],
+        None if calibration is None else Path(calibration),
+    )
+    # The images of a batch go through the network together, not one after the other.
+    model.config.IMAGES_PER_GPU = limits.batch_size
+    refine = options["refine"]
+    names = [Path(text or "").name for text in (options["weights"], refine)]
+    served = ServedModel(model, names[0], threshold, find_refiner(refine), names[1])
+    served.warm_up()
+    return create_app(served, limits)
+
+
+def _describe(options: dict[str, Any]) -> Any:
+    from mrcnn.checkpoints.description import describe_weights
+
+    path = options["config"]
+    return describe_weights(options["weights"], None if path is None else Path(path))
