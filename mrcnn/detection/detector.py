@@ -671,11 +671,13 @@ class Detector:
         """Return the result of one image, refined if there is a refiner."""
         places = molding.places_of(meta)
         height, width = (int(side) for side in places[0][:2])
-        if refiner is None:
-            entries = molding.unmold(*output, places, mask_probabilities, rle)
+        detections, masks = output
+        if refiner is None or masks is None:
+            entries = molding.unmold(detections, masks, places, mask_probabilities, rle)
         else:
             with_mean = molding.with_mean(image, self.config)
-            entries = _refined(output, places, with_mean, refiner, mask_probabilities, rle)
+            found = detections, masks
+            entries = _refined(found, places, with_mean, refiner, mask_probabilities, rle)
         return DetectionResult(
             entries, class_names=self.class_names, image=image, image_size=(height, width)
         )
