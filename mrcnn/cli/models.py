@@ -56,7 +56,6 @@ _BOXES_LACK = {
     "tile": "which detects in whole images",
     **dict.fromkeys(("rename",), "which takes over no single classes"),
     **dict.fromkeys(("backbone",), _FIXED),
-    **dict.fromkeys(("loss", "class_weights"), "whose losses are fixed"),
 }
 _LABELS_LACK = {
     **_BOXES_LACK,
@@ -73,7 +72,11 @@ _FAMILY: Mapping[str, Mapping[str, str]] = {
         "names": _NO_YOLO,
         **dict.fromkeys(("loss", "class_weights"), "which is no semantic network"),
     },
-    "yolo": {**_BOXES_LACK, "proposals": _OWN_PROPOSALS},
+    "yolo": {
+        **_BOXES_LACK,
+        **dict.fromkeys(("loss", "class_weights"), "whose losses are fixed"),
+        "proposals": _OWN_PROPOSALS,
+    },
     "semantic": {
         **_LABELS_LACK,
         "proposals": _OWN_PROPOSALS,
