@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,9 +86,9 @@ class ExampleReader:
         values = [str(getattr(config, name)) for name in settings]
         self._network = FeatureCache.key([*values, *model.get_weights(), model.input_shape])
 
-    def read(self, image_ids: np.ndarray) -> Iterator[ImageExamples]:
+    def read(self, image_ids: Iterable[int]) -> Iterator[ImageExamples]:
         """Yield the examples of images that have any region."""
-        for image_id in image_ids.tolist():
+        for image_id in image_ids:
             examples = self._read(image_id)
             if len(examples.boxes):
                 yield examples

@@ -219,7 +219,7 @@ class RCNN:
             self.config,
             FeatureCache(folder, self.config.FEATURE_CACHE_BYTES),
         )
-        order = np.random.default_rng(seed).permutation(train_dataset.num_images)
+        order = np.random.default_rng(seed).permutation(train_dataset.num_images).tolist()
         class_ids = range(1, self.config.NUM_CLASSES)
         objects = _Objects(class_ids)
         for examples in reader.read(show_progress(order, verbose, "Objects")):
