@@ -9,7 +9,8 @@ Subclass `Config` and override what differs:
 
 Names, defaults and derived values are those of Matterport's package; `PRECISION`,
 `RPN_CHANNELS`, `MASK_CHANNELS`, `CANONICAL_BOX_SIZE`, `MASK_ROIS_PER_IMAGE`, `PARTIAL_LABELS`,
-`CLASS_AGNOSTIC_MASK` and `ACCUMULATE_STEPS` are ours.
+`CLASS_AGNOSTIC_MASK`, `ACCUMULATE_STEPS`, `USE_RPN`, `USE_MASK`, `ROI_POOLING` and `ROI_LEVEL` are
+ours. With the last four the same graph is Fast R-CNN or Faster R-CNN, see `MODEL_SETTINGS`.
 """
 
 from __future__ import annotations
@@ -111,6 +112,18 @@ class Config:
     # Ours: side in pixels of the boxes whose features come from the middle of P4; twice as large
     # ones are cut from P5, half as large ones from P3. Raise it for finer features.
     CANONICAL_BOX_SIZE = 224
+
+    # Ours: the parts that make Mask R-CNN of Fast R-CNN. Without the RPN, boxes come from outside:
+    # `Dataset.load_proposals` in training, `detect(images, proposals=...)`. Without the mask head,
+    # `detect` returns boxes alone, and masks of the dataset serve for their boxes.
+    USE_RPN = True
+    USE_MASK = True
+    # Ours: how the features of a box are pooled. "align": RoIAlign (Mask R-CNN). "max": RoIPool
+    # (Fast and Faster R-CNN), the maximum of the cells in each bin; it needs ROI_LEVEL.
+    ROI_POOLING = "align"
+    # Ours: the pyramid level that all boxes are pooled from, 2 to 5; 4 has a stride of 16 pixels,
+    # the one map of Fast R-CNN. None: the level that suits the size of each box.
+    ROI_LEVEL: int | None = None
 
     # --- Classes ------------------------------------------------------------------------
     # Number of classes, the background (class 0) included.
@@ -345,6 +358,25 @@ class Config:
                 setattr(config, name, _like(values[name], derived))
         _warn_of_similar_names([name for name in values if not hasattr(cls, name)])
         return config
+
+
+# The settings that make the models of the family of this one graph, by the model's name.
+MODEL_SETTINGS: dict[str, dict[str, Any]] = {
+    "fast_rcnn": {"USE_RPN": False, "USE_MASK": False, "ROI_POOLING": "max", "ROI_LEVEL": 4},
+    "faster_rcnn": {"USE_RPN": True, "USE_MASK": False},
+    "mask_rcnn": {"USE_RPN": True, "USE_MASK": True},
+}
+
+
+def model_name(config: Config) -> str:
+    """Return the name of the model that settings make, a key of `MODEL_SETTINGS`.
+
+    Args:
+        config: the settings; with a mask head it is a Mask R-CNN, whatever its boxes come from.
+    """
+    if config.USE_MASK:
+        return "mask_rcnn"
+    return "faster_rcnn" if config.USE_RPN else "fast_rcnn"
 
 
 DERIVED = tuple(name for name, value in vars(Config).items() if isinstance(value, _Derived))

@@ -43,6 +43,7 @@ APPLICATIONS = {
         for size in ("Tiny", "Small", "Base", "Large", "XLarge")
     },
 }
+ROI_POOLINGS = ("align", "max")
 RESIZE_MODES = ("none", "square", "pad64", "crop")
 PRECISIONS = ("float32", "bfloat16", "float16")
 # The pyramid halves the image six times (P6), so its sides must divide by this.
@@ -58,6 +59,9 @@ LOSS_NAMES = (
     "mrcnn_bbox_loss",
     "mrcnn_mask_loss",
 )
+# The losses that a model has only with a part of the network.
+RPN_LOSSES = LOSS_NAMES[:2]
+MASK_LOSSES = LOSS_NAMES[4:]
 # Upper bounds that no sensible network reaches. Settings may come from a file beside downloaded
 # weights: without bounds one number in it takes all memory.
 MAX_SIDE = 2**14
@@ -190,6 +194,15 @@ _RULES: dict[str, Rule] = {
     "PARTIAL_LABELS": _SWITCH,
     "CLASS_AGNOSTIC_MASK": _SWITCH,
     "USE_RPN_ROIS": _SWITCH,
+    "USE_RPN": _SWITCH,
+    "USE_MASK": _SWITCH,
+    "ROI_POOLING": _one_of(*ROI_POOLINGS),
+    "ROI_LEVEL": _or_none(
+        (
+            lambda v: _is_count(v) and 2 <= v <= 5,
+            "must be a whole number of at least 2 and at most 5, a level of the pyramid",
+        )
+    ),
     "TRAIN_ROIS_PER_IMAGE": _count(MAX_BOXES),
     "ROI_POSITIVE_RATIO": (
         lambda v: _is_number(v) and 0 < v <= 1,
@@ -406,6 +419,13 @@ def _positive_rois(config: Config) -> list[str]:
     return [_problem(config, "TRAIN_ROIS_PER_IMAGE", text)]
 
 
+def _roi_level(config: Config) -> list[str]:
+    if config.ROI_POOLING != "max" or config.ROI_LEVEL is not None:
+        return []
+    text = "must be the level of one map with ROI_POOLING 'max', such as 4 (a stride of 16 pixels)"
+    return [_problem(config, "ROI_LEVEL", text)]
+
+
 _WIDTHS = (
     "TOP_DOWN_PYRAMID_SIZE",
     "FPN_CLASSIF_FC_LAYERS_SIZE",
@@ -446,5 +466,6 @@ _CHECKS_TOGETHER: tuple[tuple[tuple[str, ...], Callable[[Config], list[str]]], .
     (("IMAGE_CHANNEL_COUNT",), _mean_pixel),
     (("MASK_POOL_SIZE",), _mask_shapes),
     (("TRAIN_ROIS_PER_IMAGE", "ROI_POSITIVE_RATIO"), _positive_rois),
+    (("ROI_POOLING", "ROI_LEVEL"), _roi_level),
     (_WIDTHS, _network_size),
 )

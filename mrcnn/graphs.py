@@ -4,6 +4,9 @@
 heads. On it are built the inference graph with Matterport's inputs and outputs, the training graph,
 and the two graphs that `detect` runs: images to detections, then masks for the detections found.
 
+Without the mask head (`USE_MASK`) the graphs are those of Faster R-CNN, and without the region
+proposal network (`USE_RPN`) as well, of Fast R-CNN, whose boxes are an input.
+
 Shapes in this module: `N` is the number of ROIs or detections of an image, `T` that of its ROIs in
 training (`TRAIN_ROIS_PER_IMAGE`).
 """
@@ -13,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -33,6 +36,7 @@ from mrcnn.layers.adapters import (
     DetectionBoxes,
     DetectionClassIds,
     NormBoxes,
+    PaddingProbabilities,
 )
 from mrcnn.layers.backbones import backbone_graph
 from mrcnn.layers.detection_targets import DetectionTargetLayer, max_positives
@@ -86,12 +90,13 @@ class SharedLayers:
 
     Attributes:
         image: the input, `[batch, height, width, channels]`, mean subtracted.
-        pyramid: `[P2, P3, P4, P5]`, from which the heads pool their features.
-        rpn_class_logits: RPN output over all levels, `[batch, anchors, (bg, fg)]`.
-        rpn_class: its softmax, likewise.
-        rpn_bbox: `[batch, anchors, (dy, dx, log(dh), log(dw))]` in standard deviations.
+        pyramid: `[P2, P3, P4, P5]`, from which the heads pool their features; with `ROI_LEVEL` this
+            level alone.
+        rpn: the outputs of the RPN, none without `USE_RPN`: `rpn_class_logits` over all levels,
+            `[batch, anchors, (bg, fg)]`, `rpn_class`, its softmax, and `rpn_bbox`,
+            `[batch, anchors, (dy, dx, log(dh), log(dw))]` in standard deviations.
         classifier: `ClassifierHead`.
-        mask: `MaskHead`.
+        mask: `MaskHead`; None without `USE_MASK`.
 
     Raises:
         ValueError: the maps of a `BACKBONE` function are not those of `COMPUTE_BACKBONE_SHAPE`.
@@ -102,27 +107,47 @@ class SharedLayers:
         with precision_policy(config.PRECISION):
             self.image = keras.Input((None, None, int(config.IMAGE_SHAPE[2])), name="input_image")
             stages = backbone_graph(self.image, config)
-            *self.pyramid, p6 = fpn_graph(stages, config.TOP_DOWN_PYRAMID_SIZE)
+            levels = fpn_graph(stages, config.TOP_DOWN_PYRAMID_SIZE)
+            self.pyramid = levels[roi_levels_of(config)]
             # One anchor scale for each level; with four the RPN does without P6.
-            rpn_levels = [*self.pyramid, p6][: len(config.RPN_ANCHOR_SCALES)]
+            rpn_levels = levels[: len(config.RPN_ANCHOR_SCALES)]
             if callable(config.BACKBONE):
                 _check_pyramid(config, self.image, rpn_levels)
-            self.rpn_class_logits, self.rpn_class, self.rpn_bbox = _rpn_outputs(config, rpn_levels)
+            self.rpn = _rpn_outputs(config, rpn_levels) if config.USE_RPN else []
             self.classifier = ClassifierHead(
                 config.POOL_SIZE,
                 config.NUM_CLASSES,
                 config.TRAIN_BN,
                 config.FPN_CLASSIF_FC_LAYERS_SIZE,
                 config.CANONICAL_BOX_SIZE,
+                config.ROI_POOLING,
             )
-            self.mask = MaskHead(
-                config.MASK_POOL_SIZE,
-                config.NUM_CLASSES,
-                config.TRAIN_BN,
-                config.MASK_CHANNELS,
-                config.CANONICAL_BOX_SIZE,
-                class_agnostic=config.CLASS_AGNOSTIC_MASK,
-            )
+            self.mask: MaskHead | None = None
+            if config.USE_MASK:
+                self.mask = MaskHead(
+                    config.MASK_POOL_SIZE,
+                    config.NUM_CLASSES,
+                    config.TRAIN_BN,
+                    config.MASK_CHANNELS,
+                    config.CANONICAL_BOX_SIZE,
+                    class_agnostic=config.CLASS_AGNOSTIC_MASK,
+                    pooling=config.ROI_POOLING,
+                )
+
+    @property
+    def rpn_class_logits(self) -> Tensor:
+        """Logits of the anchors."""
+        return self.rpn[0]
+
+    @property
+    def rpn_class(self) -> Tensor:
+        """Probabilities of the anchors."""
+        return self.rpn[1]
+
+    @property
+    def rpn_bbox(self) -> Tensor:
+        """Box deltas of the anchors."""
+        return self.rpn[2]
 
     def proposals(self, anchors: Tensor, count: int) -> Tensor:
         """Apply the layer `ROI` to the RPN's outputs.
@@ -136,6 +161,12 @@ class SharedLayers:
         """
         layer = ProposalLayer(count, self.config.RPN_NMS_THRESHOLD, config=self.config, name="ROI")
         return layer([self.rpn_class, self.rpn_bbox, anchors])
+
+
+def roi_levels_of(config: Config) -> slice:
+    """Return which of P2 to P5 the heads pool from: all, or the one of `ROI_LEVEL`."""
+    first, last = (2, 5) if config.ROI_LEVEL is None else (config.ROI_LEVEL, config.ROI_LEVEL)
+    return slice(first - 2, last - 1)
 
 
 def _rpn_outputs(config: Config, levels: Sequence[Tensor]) -> list[Tensor]:
@@ -190,12 +221,17 @@ def inference_graph(shared: SharedLayers) -> NamedWeightsModel:
     Inputs: `[image, image_meta, anchors]`. Outputs: `[detections, mrcnn_class, mrcnn_bbox,
     mrcnn_mask, rpn_rois, rpn_class, rpn_bbox]`. It computes the masks of all
     `DETECTION_MAX_INSTANCES` rows; `detection_graph` and `mask_graph` compute only those needed.
+
+    Without the RPN the last input is `[batch, N, 4]` normalized proposals, zero padded, which are
+    `rpn_rois` as well, and the two last outputs are missing; without the mask head, `mrcnn_mask`.
     """
     config = shared.config
     with precision_policy(config.PRECISION):
         inputs, detections, probs, deltas, rois = _detect(shared)
-        masks = shared.mask(DetectionBoxes()(detections), shared.pyramid, inputs[1])
-    outputs = [detections, probs, deltas, masks, rois, shared.rpn_class, shared.rpn_bbox]
+        masks = []
+        if shared.mask is not None:
+            masks = [shared.mask(DetectionBoxes()(detections), shared.pyramid, inputs[1])]
+    outputs = [detections, probs, deltas, *masks, rois, *shared.rpn[1:]]
     return NamedWeightsModel(
         inputs, outputs, name="mask_rcnn", file_layer_names=_file_layer_names(config, "inference")
     )
@@ -204,11 +240,13 @@ def inference_graph(shared: SharedLayers) -> NamedWeightsModel:
 def detection_graph(shared: SharedLayers) -> keras.Model:
     """Build the first half of detection.
 
-    Inputs: `[image, image_meta, anchors]`. Outputs: `[detections [batch, N, 6], P2, P3, P4, P5]`.
+    Inputs: those of `inference_graph`. Outputs: `[detections [batch, N, 6], P2, P3, P4, P5]`, the
+    latter as `SharedLayers.pyramid`, and none without the mask head, which alone needs them.
     """
     with precision_policy(shared.config.PRECISION):
         inputs, detections, *_ = _detect(shared)
-    return keras.Model(inputs, [detections, *shared.pyramid], name="mask_rcnn_detections")
+    pyramid = shared.pyramid if shared.mask is not None else []
+    return keras.Model(inputs, [detections, *pyramid], name="mask_rcnn_detections")
 
 
 def mask_graph(shared: SharedLayers) -> keras.Model:
@@ -216,13 +254,18 @@ def mask_graph(shared: SharedLayers) -> keras.Model:
 
     Inputs: `[detections [batch, N, 6], image_meta, P2, P3, P4, P5]`. Output:
     `[batch, N, mask height, mask width]` probabilities of each detection's class.
+
+    Raises:
+        ValueError: there is no mask head.
     """
     config = shared.config
+    if shared.mask is None:
+        raise ValueError("USE_MASK is False; it must be True for a graph of masks")
     image_meta = _meta_input(config)
     detections = keras.Input((None, 6), name="input_detections")
     pyramid = [
         keras.Input((None, None, level.shape[-1]), dtype=level.dtype, name=f"input_p{i}")
-        for i, level in enumerate(shared.pyramid, start=2)
+        for i, level in enumerate(shared.pyramid, start=config.ROI_LEVEL or 2)
     ]
     with precision_policy(config.PRECISION):
         all_masks = shared.mask(DetectionBoxes()(detections), pyramid, image_meta)
@@ -238,12 +281,17 @@ def _detect(shared: SharedLayers) -> tuple[list[Tensor], Tensor, Tensor, Tensor,
     """
     config = shared.config
     image_meta = _meta_input(config)
-    anchors = keras.Input((None, 4), name="input_anchors")
-    rois = shared.proposals(anchors, config.POST_NMS_ROIS_INFERENCE)
+    if config.USE_RPN:
+        boxes = keras.Input((None, 4), name="input_anchors")
+        rois = shared.proposals(boxes, config.POST_NMS_ROIS_INFERENCE)
+    else:
+        rois = boxes = keras.Input((None, 4), name="input_proposals")
     _, probs, deltas = shared.classifier(rois, shared.pyramid, image_meta)
+    if not config.USE_RPN:
+        probs = PaddingProbabilities(name="mrcnn_class_padded")([rois, probs])
     layer = DetectionLayer(config, name="mrcnn_detection")
     detections = layer([rois, probs, deltas, image_meta])
-    return [shared.image, image_meta, anchors], detections, probs, deltas, rois
+    return [shared.image, image_meta, boxes], detections, probs, deltas, rois
 
 
 def _meta_input(config: Config) -> Tensor:
@@ -253,6 +301,8 @@ def _meta_input(config: Config) -> Tensor:
 def _file_layer_names(config: Config, mode: str) -> list[str] | None:
     """Return the order of layers in Matterport's weight files, which exist for ResNets only."""
     if callable(config.BACKBONE) or not re.fullmatch(r"resnet\d+", config.BACKBONE):
+        return None
+    if not (config.USE_RPN and config.USE_MASK):
         return None
     return matterport_layer_names(config.BACKBONE, mode)
 
@@ -271,74 +321,95 @@ def training_graph(
     the ROIs without `USE_RPN_ROIS`. Outputs: 14, of which the last five are the losses in the
     order of `LOSS_NAMES`, unweighted.
 
+    Without the RPN, its two inputs, three outputs and two losses are missing, and the last input is
+    the proposals; without the mask head, the masks and their loss.
+
     Args:
         shared: the layers.
         model_class: class of the model.
         **arguments: further arguments of `model_class`.
     """
     config = shared.config
-    inputs = [shared.image, *_ground_truth_inputs(config)]
-    image, image_meta, rpn_match, rpn_bbox_target, gt_class_ids, gt_boxes, gt_masks = inputs[:7]
+    truth = _ground_truth_inputs(config)
+    image_meta = truth["image_meta"]
     with precision_policy(config.PRECISION):
-        normalized_gt_boxes = NormBoxes(name="gt_boxes_normalized")([gt_boxes, image])
-        proposals = _training_proposals(shared, inputs)
-        gt_weights = inputs[7:8] if config.PARTIAL_LABELS else []
-        rois, target_class_ids, target_bbox, target_mask, *weights = DetectionTargetLayer(
+        gt_boxes = NormBoxes(name="gt_boxes_normalized")([truth["gt_boxes"], shared.image])
+        proposals = _training_proposals(shared, truth)
+        given = [truth[name] for name in ("gt_masks", "gt_weights") if name in truth]
+        rois, target_class_ids, target_bbox, *rest = DetectionTargetLayer(
             config, name="proposal_targets"
-        )([proposals, gt_class_ids, normalized_gt_boxes, gt_masks, *gt_weights])
+        )([proposals, truth["gt_class_ids"], gt_boxes, *given])
+        target_mask = [rest.pop(0)] if shared.mask is not None else []
+        weights = rest
         logits, probs, deltas = shared.classifier(rois, shared.pyramid, image_meta)
-        masks, mask_loss = _training_masks(
-            shared, rois, image_meta, [target_mask, target_class_ids, *weights[1:]]
-        )
         active_class_ids = ActiveClassIds(dtype="float32")(image_meta)
-        losses = [
-            LossLayer("rpn_class_loss")([rpn_match, shared.rpn_class_logits]),
-            LossLayer("rpn_bbox_loss")([rpn_bbox_target, rpn_match, shared.rpn_bbox]),
+        losses = _rpn_losses(shared, truth)
+        losses += [
             LossLayer("mrcnn_class_loss")(
                 [target_class_ids, logits, active_class_ids, *weights[:1]]
             ),
             LossLayer("mrcnn_bbox_loss")([target_bbox, target_class_ids, deltas, *weights[:1]]),
-            mask_loss,
         ]
-    rpn_outputs = [shared.rpn_class_logits, shared.rpn_class, shared.rpn_bbox]
-    outputs = [*rpn_outputs, logits, probs, deltas, masks, proposals, rois, *losses]
+        masks = []
+        if shared.mask is not None:
+            targets = [*target_mask, target_class_ids, *weights[1:]]
+            mask, mask_loss = _training_masks(shared, shared.mask, rois, image_meta, targets)
+            masks, losses = [mask], [*losses, mask_loss]
+    outputs = [*shared.rpn, logits, probs, deltas, *masks, proposals, rois, *losses]
     arguments = {"file_layer_names": _file_layer_names(config, "training"), **arguments}
+    inputs = [shared.image, *truth.values()]
     return model_class(inputs, outputs, name="mask_rcnn", **arguments)
 
 
-def _ground_truth_inputs(config: Config) -> list[Tensor]:
+def _ground_truth_inputs(config: Config) -> dict[str, Tensor]:
     """Make the inputs that follow the image, in Matterport's order with the weights as the 8th."""
     height, width = config.MINI_MASK_SHAPE if config.USE_MINI_MASK else config.IMAGE_SHAPE[:2]
     num_objects = config.MAX_GT_INSTANCES
-    inputs = [
-        _meta_input(config),
-        keras.Input((None, 1), dtype="int32", name="input_rpn_match"),
-        keras.Input((config.RPN_TRAIN_ANCHORS_PER_IMAGE, 4), name="input_rpn_bbox"),
-        keras.Input((num_objects,), dtype="int32", name="input_gt_class_ids"),
-        keras.Input((num_objects, 4), name="input_gt_boxes"),
-        keras.Input((int(height), int(width), num_objects), dtype="bool", name="input_gt_masks"),
-    ]
+    inputs = {"image_meta": _meta_input(config)}
+
+    def add(name: str, *shape: int | None, dtype: str | None = None) -> None:
+        inputs[name] = keras.Input(shape, dtype=dtype, name=f"input_{name}")
+
+    if config.USE_RPN:
+        add("rpn_match", None, 1, dtype="int32")
+        add("rpn_bbox", config.RPN_TRAIN_ANCHORS_PER_IMAGE, 4)
+    add("gt_class_ids", num_objects, dtype="int32")
+    add("gt_boxes", num_objects, 4)
+    if config.USE_MASK:
+        add("gt_masks", int(height), int(width), num_objects, dtype="bool")
     if config.PARTIAL_LABELS:
-        inputs.append(keras.Input((num_objects, 2), name="input_gt_weights"))
-    if not config.USE_RPN_ROIS:
-        inputs.append(keras.Input((config.POST_NMS_ROIS_TRAINING, 4), name="input_roi"))
+        add("gt_weights", num_objects, 2)
+    if not (config.USE_RPN and config.USE_RPN_ROIS):
+        add("roi", config.POST_NMS_ROIS_TRAINING, 4)
     return inputs
 
 
-def _training_proposals(shared: SharedLayers, inputs: Sequence[Tensor]) -> Tensor:
+def _training_proposals(shared: SharedLayers, truth: Mapping[str, Tensor]) -> Tensor:
     """Return the proposals `[batch, POST_NMS_ROIS_TRAINING, 4]`, normalized.
 
-    They come from the RPN, or from the last input where `USE_RPN_ROIS` is False.
+    They come from the RPN, or from the last input without it or where `USE_RPN_ROIS` is False.
     """
     config = shared.config
-    if not config.USE_RPN_ROIS:
-        return NormBoxes(name="rois_normalized")([inputs[-1], shared.image])
+    if "roi" in truth:
+        return NormBoxes(name="rois_normalized")([truth["roi"], shared.image])
     anchors = Anchors.from_settings(config, name="anchors")(shared.image)
     return shared.proposals(anchors, config.POST_NMS_ROIS_TRAINING)
 
 
+def _rpn_losses(shared: SharedLayers, truth: Mapping[str, Tensor]) -> list[Tensor]:
+    """Build the losses of the RPN, none without it."""
+    if not shared.rpn:
+        return []
+    match = truth["rpn_match"]
+    return [
+        LossLayer("rpn_class_loss")([match, shared.rpn_class_logits]),
+        LossLayer("rpn_bbox_loss")([truth["rpn_bbox"], match, shared.rpn_bbox]),
+    ]
+
+
 def _training_masks(
     shared: SharedLayers,
+    head: MaskHead,
     rois: Tensor,
     image_meta: Tensor,
     targets: Sequence[Tensor],
@@ -353,14 +424,14 @@ def _training_masks(
     loss = LossLayer("mrcnn_mask_loss")
     limit = _mask_rois_per_image(config)
     if limit >= config.TRAIN_ROIS_PER_IMAGE:
-        masks = shared.mask(rois, shared.pyramid, image_meta)
+        masks = head(rois, shared.pyramid, image_meta)
         return masks, loss([*targets[:2], masks, *targets[2:]])
     names = ("rois", "target_mask", "target_class_ids", "target_mask_weights")
     first_rois, *first = (
         FirstRois(limit, name=f"{name}_positive")(tensor)
         for name, tensor in zip(names, (rois, *targets))
     )
-    masks = shared.mask(first_rois, shared.pyramid, image_meta)
+    masks = head(first_rois, shared.pyramid, image_meta)
     padded = PadRois(config.TRAIN_ROIS_PER_IMAGE, name="mrcnn_mask_padded")(masks)
     return padded, loss([*first[:2], masks, *first[2:]])
 

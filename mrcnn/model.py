@@ -600,10 +600,12 @@ class MaskRCNN(Detector):
 
         Raises:
             ValueError: a tensor is None, or the model was built for training: its graph takes the
-                ground truth as well.
+                ground truth as well; or it has no RPN.
         """
         if self.mode == "training":
             raise ValueError(f'run_graph needs mode="inference"; this model has mode={self.mode!r}')
+        if not self.config.USE_RPN:
+            raise ValueError("run_graph needs USE_RPN = True; a network without has other inputs")
         inspection.check_outputs(outputs)
         molded = images
         if image_metas is None:

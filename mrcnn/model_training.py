@@ -205,6 +205,7 @@ def plan_training(
     from mrcnn.training.starting import (
         configure_for_datasets,
         find_starting_point,
+        learn_masks_where_there_are,
         match_classes,
         recorded_split,
     )
@@ -225,6 +226,7 @@ def plan_training(
     settings.NAME = experiment_name(name, dataset, format)
     change_settings(settings, batch_size, image_size, accumulate, precision)
     configure_for_datasets(settings, train_data, val_data, options.steps)
+    notes += learn_masks_where_there_are(settings, train_data)
     rate = options.learning_rate_of(settings)
     return TrainingPlan(start, train_data, val_data, held_out, rename, options, rate, notes)
 

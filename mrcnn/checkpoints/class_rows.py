@@ -32,6 +32,7 @@ ROWS = {"mrcnn_class_logits": 1, "mrcnn_bbox_fc": 4, "mrcnn_mask": 1}
 #   kangaroo   0.13  0.28     0.20  0.41   0.08  0.30
 #   nucleus    0.08  0.36     0.35  0.45   0.26  0.48
 MEAN_ROWS = ("mrcnn_bbox_fc", "mrcnn_mask")
+MASK_LAYER = "mrcnn_mask"
 MAX_LISTED = 12
 
 
@@ -146,6 +147,8 @@ def load_class_rows(
     new = []
     with open_weights(path) as file:
         for layer, per_class in ROWS.items():
+            if layer == MASK_LAYER and not (layers.get(layer) and file.layers.get(layer)):
+                continue  # one of the two has no mask head
             for weight, source in _class_weights(file, layers, layer):
                 _check_shapes(file.path, layer, weight, source, per_class, stored_names, names)
                 found = read_value(file.path, layer, weight, source)

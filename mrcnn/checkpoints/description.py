@@ -51,6 +51,10 @@ NETWORK = (
     "CANONICAL_BOX_SIZE",
     "FPN_CLASSIF_FC_LAYERS_SIZE",
     "POOL_SIZE",
+    "ROI_POOLING",
+    "ROI_LEVEL",
+    "USE_RPN",
+    "USE_MASK",
 )
 # Further settings of a network that was trained at a size of its own: images and anchors.
 INPUT = (

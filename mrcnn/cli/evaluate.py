@@ -109,7 +109,8 @@ def evaluate(
     if refine is not None:
         facts["Refiner"] = refine
     notes = [*choice.warnings, *match.notes()]
-    evaluator = CocoEvaluator(data, choice.measured, class_ids=match.class_ids)
+    masks = described.config.USE_MASK
+    evaluator = CocoEvaluator(data, choice.measured, masks, class_ids=match.class_ids)
     require_objects(evaluator)
     say([f"{name:8} {printable(value)}" for name, value in facts.items()], as_json)
     say([f"Note     {note}" for note in notes], as_json)

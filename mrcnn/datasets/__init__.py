@@ -33,7 +33,9 @@ _HOMES = {
     "VocDataset": ".voc",
     "YoloDataset": ".yolo",
     "load_label_map": ".semantic",
+    "read_proposals": ".proposals",
     "require_learnable": ".report",
+    "write_proposals": ".proposals",
 }
 
 __all__ = [
@@ -59,8 +61,10 @@ __all__ = [
     "load_label_map",
     "merge",
     "open_dataset",
+    "read_proposals",
     "register_reader",
     "require_learnable",
+    "write_proposals",
 ]
 
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -106,6 +106,17 @@ class CopyPasteDataset(DatasetView):
         """Return the weights of the background's labels, and 1 for pasted objects."""
         return self._scene(image_id)[3].copy()
 
+    def image_has_masks(self, image_id: int) -> None:
+        """Return None: to see what is left of the background's objects takes a whole scene."""
+        return None
+
+    def load_proposals(self, image_id: int) -> np.ndarray:
+        """Raise ValueError: the proposals of the background do not know the pasted objects."""
+        raise ValueError(
+            f"image {image_id} is a copy-paste scene, which has no proposals; training without RPN "
+            "needs a dataset of photographs"
+        )
+
     def image_size(self, image_id: int) -> tuple[int, int]:
         """See `Dataset.image_size`."""
         return self._scene(image_id)[0].shape[:2]

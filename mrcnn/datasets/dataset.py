@@ -41,6 +41,9 @@ class Dataset:
         image_info: list of dicts with "id", "source", "path" and what `add_image` was given.
         class_info: list of dicts with "source", "id", "name"; entry 0 is the background.
         source_class_ids: source -> class numbers it can label, background included.
+        proposals: for networks without RPN, the boxes [N, (y1, x1, y2, x2)] of each image that may
+            hold objects, in pixels, by "source.id": see `mrcnn.datasets.read_proposals` and
+            `mrcnn.family.find_proposals`. None where there are none.
         exif_orientation: whether `load_image` turns images upright as their EXIF tag says.
             False, as in Matterport: pixels come as stored, and so must the masks. Set it on the
             class or the object when the labeling tool showed the images turned.
@@ -54,6 +57,7 @@ class Dataset:
         (['BG', 'cat'], [0])
     """
 
+    proposals: Mapping[str, Any] | None = None
     exif_orientation: bool = False
     # Whether `class_names` hold the part before the first comma, as in Matterport's package.
     cut_names: bool = True
@@ -326,6 +330,30 @@ class Dataset:
             loss. 0 leaves it out. None, as here, where every instance counts 1.
         """
         return None
+
+    def image_has_masks(self, image_id: int) -> np.ndarray | None:
+        """Return which of the annotated instances have a mask, and not only a box.
+
+        Readers answer from the annotations, in the order of `image_class_ids`.
+
+        Returns:
+            [instances] bool, or None, as here, where every instance has one.
+        """
+        return None
+
+    def load_proposals(self, image_id: int) -> np.ndarray | None:
+        """Return boxes that may hold objects, for networks without RPN (`Config.USE_RPN`).
+
+        Here those in `proposals`; override it where they come from elsewhere.
+
+        Returns:
+            [N, (y1, x1, y2, x2)] in pixels of `load_image`, the most likely first; N may be 0. None
+            where they are not known.
+        """
+        if self.proposals is None:
+            return None
+        info = self.image_info[image_id]
+        return self.proposals.get(f"{info['source']}.{info['id']}")
 
     def image_class_ids(self, image_id: int) -> np.ndarray:
         """Return class numbers of the image's annotated instances, [instances] int32.

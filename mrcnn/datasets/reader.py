@@ -233,6 +233,14 @@ class DatasetReader(Dataset):
         drawn = [mask is not None and bool(mask.any()) for mask in masks]
         return np.array(weights, np.float32)[drawn]
 
+    def image_has_masks(self, image_id: int) -> np.ndarray | None:
+        """Return which annotations have a mask; see `Dataset.image_has_masks`."""
+        info = self.image_info[image_id]
+        if "annotations" not in info:
+            return super().image_has_masks(image_id)
+        flags = np.array([self.has_mask(annotation) for annotation in info["annotations"]], bool)
+        return None if flags.any() and flags.all() else flags
+
     def image_class_ids(self, image_id: int) -> np.ndarray:
         """Return class numbers of the image's annotations; see `Dataset.image_class_ids`."""
         info = self.image_info[image_id]

@@ -82,6 +82,18 @@ class DatasetView(Dataset):
         dataset, number = self.origins[image_id]
         return dataset.load_label_weights(number)
 
+    def image_has_masks(self, image_id: int) -> np.ndarray | None:
+        """See `Dataset.image_has_masks`."""
+        dataset, number = self.origins[image_id]
+        return dataset.image_has_masks(number)
+
+    def load_proposals(self, image_id: int) -> np.ndarray | None:
+        """See `Dataset.load_proposals`; `proposals` of the view come before those of its parts."""
+        if self.proposals is not None:
+            return super().load_proposals(image_id)
+        dataset, number = self.origins[image_id]
+        return dataset.load_proposals(number)
+
     def image_class_ids(self, image_id: int) -> np.ndarray:
         """See `Dataset.image_class_ids`; class numbers are this view's."""
         dataset, number = self.origins[image_id]

@@ -25,13 +25,18 @@ from mrcnn.detection.eager import eager_mode
 from mrcnn.detection.given_model import GivenModelEngine
 from mrcnn.detection.result_dict import DetectionResult
 from mrcnn.engines.selection import check_choice, is_automatic, make_engine
+from mrcnn.geometry.boxes import norm_boxes
 from mrcnn.geometry.image_meta import ORIGINAL_IMAGE_SHAPE, WINDOW
 from mrcnn.geometry.images import as_rgb, molded_floats
+from mrcnn.geometry.proposals import check_proposals, move_proposals
 from mrcnn.geometry.rle import encode_rle
 from mrcnn.refinement.results import open_refiner, refine_result
 
 if TYPE_CHECKING:
     from mrcnn.config import Config
+
+# A network input, the image it was made of, and its proposals, normalized, if there is no RPN.
+_Molded = tuple[molding.ResizedImage, Any, np.ndarray | None]
 
 # Anchors are cached for this many input shapes; those of a large image take 10 MB.
 _MAX_CACHED_ANCHORS = 16
@@ -44,6 +49,14 @@ def log(text: str, array: np.ndarray | None = None) -> None:
         text = f"{text:<25}shape: {array.shape!s:<20}  "
         text += f"min: {float(low):10.5f}  max: {float(high):10.5f}  {array.dtype}"
     print(text)
+
+
+def _stack_boxes(boxes: Sequence[np.ndarray]) -> np.ndarray:
+    """Stack normalized boxes [M, 4] of several images: [batch, N, 4] float32, zero padded."""
+    stacked = np.zeros((len(boxes), max(map(len, boxes)), 4), np.float32)
+    for row, of_image in zip(stacked, boxes):
+        row[: len(of_image)] = of_image
+    return stacked
 
 
 def _warning_if_molded(
@@ -77,6 +90,9 @@ class Detector:
         mode: as given.
         anchors: anchors in pixels, [N, (y1, x1, y2, x2)], of the last call of `get_anchors`.
         class_names: names by class id, the background first, which results pass on; or None.
+        propose: where `USE_RPN` is False, a function of an image that returns its proposals
+            [N, (y1, x1, y2, x2)] in pixels, such as `mrcnn.family.selective_search`. It is called
+            wherever no proposals are given; None, as at first, makes that an error.
     """
 
     # The Keras model, and what `build` made: the layers, and the model on them.
@@ -88,6 +104,7 @@ class Detector:
     # Matterport's `__init__`, which sets `mode`, `config`, `model_dir` and `keras_model` only.
     anchors: np.ndarray | None = None
     class_names: list[str] | None = None
+    propose: Callable[[np.ndarray], Any] | None = None
     _engine: Any = None
     _engine_wish: str = "auto"
     _calibration: Any = None
@@ -183,32 +200,105 @@ class Detector:
         return normalized
 
     def _infer(
-        self, inputs: Sequence[np.ndarray], metas: np.ndarray, batch_size: int
-    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        self,
+        inputs: Sequence[np.ndarray],
+        metas: np.ndarray,
+        batch_size: int,
+        proposals: Sequence[np.ndarray] | None = None,
+    ) -> list[tuple[np.ndarray, np.ndarray | None]]:
         """Run the network; inputs of equal shape run together.
 
         Args:
             inputs: [height, width, channels] each; uint8 with the mean pixel, or floats without.
             metas: [N, 12 + num_classes].
             batch_size: number of images that go into the network together.
+            proposals: without RPN, normalized boxes [M, 4] for each input.
 
         Returns:
-            `(detections [rows, 6], masks [rows, h, w])` of each input, in their order.
+            `(detections [rows, 6], masks [rows, h, w])` of each input, in their order; None in
+            place of the masks without a mask head.
         """
         by_shape: dict[tuple[Any, ...], list[int]] = {}
-        for i, image in enumerate(inputs):
-            by_shape.setdefault((image.shape, image.dtype), []).append(i)
         outputs: list[Any] = [None] * len(inputs)
+        for i, image in enumerate(inputs):
+            if proposals is not None and not len(proposals[i]):
+                masks = np.zeros((0, *self.config.MASK_SHAPE), np.float32)
+                outputs[i] = np.zeros((0, 6), np.float32), masks if self.config.USE_MASK else None
+            else:
+                by_shape.setdefault((image.shape, image.dtype), []).append(i)
         with eager_mode():
             for (shape, _), indices in by_shape.items():
-                anchors = self.get_anchors(shape)
                 for start in range(0, len(indices), batch_size):
                     batch = indices[start : start + batch_size]
                     molded = self._network_input(np.stack([inputs[i] for i in batch]))
-                    found = self.engine.run(molded, metas[batch], anchors)
-                    for i, detections, masks in zip(batch, *found):
-                        outputs[i] = (detections, masks)
+                    if proposals is None:
+                        boxes = self.get_anchors(shape)
+                    else:
+                        boxes = _stack_boxes([proposals[i] for i in batch])
+                    detections, masks = self.engine.run(molded, metas[batch], boxes)
+                    for row, i in enumerate(batch):
+                        outputs[i] = detections[row], None if masks is None else masks[row]
         return outputs
+
+    def _proposals_of(
+        self, image: np.ndarray, given: Any, resized: molding.ResizedImage, name: str
+    ) -> np.ndarray:
+        """Return the proposals of one image, normalized to the network's input.
+
+        Args:
+            image: the image.
+            given: its proposals in pixels; None asks `propose`.
+            resized: the network's input.
+            name: what to call the proposals in messages.
+        """
+        if given is None:
+            if self.propose is None:
+                raise ValueError(
+                    "proposals is None; it must hold the boxes of each image where USE_RPN is "
+                    "False, or `propose` of the model a function that makes them, such as "
+                    "mrcnn.family.selective_search"
+                )
+            given = self.propose(image)
+        y1, x1, y2, x2 = resized.window
+        boxes = check_proposals(given, image.shape, name)
+        moved = move_proposals(boxes, image.shape, (y2 - y1, x2 - x1), (y1, x1))
+        return norm_boxes(moved, resized.pixels.shape[:2])
+
+    def _check_given_proposals(self, proposals: Any, count: int) -> list[Any]:
+        """Return the proposals for each image, None for those to be made.
+
+        Raises:
+            ValueError: there is an RPN, or they are not as many as the images.
+        """
+        if proposals is None:
+            return [None] * count
+        if self.config.USE_RPN:
+            raise ValueError(
+                "proposals is given; it must be None where USE_RPN is True: the network finds its "
+                "own"
+            )
+        try:
+            given = list(proposals)
+        except TypeError:
+            raise ValueError(
+                f"proposals is {type(proposals).__name__}; it must be a list of an array [N, 4] "
+                "for each image"
+            ) from None
+        if len(given) != count:
+            raise ValueError(
+                f"proposals has {len(given)} entries; it must have one array [N, 4] for each of "
+                f"the {count} images"
+            )
+        return given
+
+    def _check_mask_options(self, mask_probabilities: bool, refiner: Any) -> None:
+        """Raise ValueError for options that need masks where there is no mask head."""
+        for name, value in (("mask_probabilities", mask_probabilities), ("refiner", refiner)):
+            if value and not self.config.USE_MASK:
+                raise ValueError(
+                    f"{name} is {value!r}; it must not be given where USE_MASK is False: there are "
+                    "no masks"
+                )
 
     def _network_input(self, images: np.ndarray) -> Any:
         """Subtract the mean of a batch that still holds it: of one in 8 bits."""
@@ -228,6 +318,7 @@ class Detector:
         mask_probabilities: bool = False,
         refiner: Any = None,
         rle: bool = False,
+        proposals: Sequence[Any] | None = None,
     ) -> list[DetectionResult]:
         """Find the objects in images.
 
@@ -243,20 +334,27 @@ class Detector:
                 refined ones then; boxes, classes and scores stay.
             rle: return the masks as COCO's run lengths, which takes much less time and memory for
                 large images or many objects.
+            proposals: where `USE_RPN` is False, the boxes [N, (y1, x1, y2, x2)] of each image that
+                may hold objects, in its pixels; an image with none has no detections. None calls
+                `propose` for each image.
 
         Returns:
             A list with a dict for each image: `rois` [N, (y1, x1, y2, x2)] int32 in pixels,
             `class_ids` [N] int32, `scores` [N] float32 in 0..1, `masks` [height, width, N] bool
             and, if asked for, `mask_probs` [height, width, N] float32 in 0..1. With `rle`, `rles`
-            instead of `masks`: N dicts `{"size": [height, width], "counts": str}`. The dicts have
-            methods to select, show and convert the detections, see `DetectionResult`.
+            instead of `masks`: N dicts `{"size": [height, width], "counts": str}`. Neither where
+            `USE_MASK` is False. The dicts have methods to select, show and convert the detections,
+            see `DetectionResult`.
 
         Raises:
             ValueError: an element of `images` is no image, or its size does not suit the settings
-                (the message has its number); a file is no refiner.
+                (the message has its number); a file is no refiner; proposals are missing, or no
+                boxes within their image; or a refiner or probabilities are wanted without masks.
             FileNotFoundError: the refiner does not exist.
         """
         images = molding.as_list(images)
+        self._check_mask_options(mask_probabilities, refiner)
+        given = self._check_given_proposals(proposals, len(images))
         refiner = None if refiner is None else open_refiner(refiner)
         if not images:
             return []
@@ -271,7 +369,11 @@ class Detector:
             for array in pixels:
                 log("molded_images", molded_floats(array, self.config))
             log("image_metas", metas)
-        outputs = self._infer(pixels, metas, self._batch_size())
+        boxes = None
+        if not self.config.USE_RPN:
+            names = [f"proposals[{i}]" for i in range(len(images))]
+            boxes = list(map(self._proposals_of, images, given, inputs, names))
+        outputs = self._infer(pixels, metas, self._batch_size(), boxes)
 
         def result(output: Any, meta: np.ndarray, image: np.ndarray) -> DetectionResult:
             return self._result(output, meta, image, mask_probabilities, refiner, rle)
@@ -329,6 +431,7 @@ class Detector:
                 raise ValueError(f"{name} is {value!r}; it must be a whole number of at least 1")
         if not callable(errors) and errors not in ("raise", "return"):
             raise ValueError(f'errors is {errors!r}; it must be "raise", "return" or a callable')
+        self._check_mask_options(mask_probabilities, refiner)
         refiner = None if refiner is None else open_refiner(refiner)
         options = (mask_probabilities, refiner, rle)
         results = self._stream(images, batch_size, ahead, errors, options, on_stage=on_stage)
@@ -351,16 +454,20 @@ class Detector:
         # Made in this thread: in each new one Keras counts the names of layers from the start.
         self.engine  # noqa: B018
 
-        def mold(image: Any, name: str) -> tuple[molding.ResizedImage, Any]:
-            return molding.resize_input(image, self.config, name), image
+        def mold(image: Any, name: str) -> _Molded:
+            resized = molding.resize_input(image, self.config, name)
+            if self.config.USE_RPN:
+                return resized, image, None
+            return resized, image, self._proposals_of(image, None, resized, f"proposals of {name}")
 
-        def infer(inputs: list[tuple[molding.ResizedImage, Any]]) -> list[Any]:
-            resized = [one for one, _ in inputs]
-            metas = np.array([one.meta for one in resized])
-            return self._infer([one.pixels for one in resized], metas, batch_size)
+        def infer(inputs: list[_Molded]) -> list[Any]:
+            metas = np.array([resized.meta for resized, *_ in inputs])
+            pixels = [resized.pixels for resized, *_ in inputs]
+            boxes = [boxes for *_, boxes in inputs if boxes is not None]
+            return self._infer(pixels, metas, batch_size, None if self.config.USE_RPN else boxes)
 
-        def finish(inputs: tuple[molding.ResizedImage, Any], output: Any) -> DetectionResult:
-            resized, image = inputs
+        def finish(inputs: _Molded, output: Any) -> DetectionResult:
+            resized, image, _ = inputs
             return self._result(output, resized.meta, image, *options)
 
         return _warning_if_molded(
@@ -431,6 +538,7 @@ class Detector:
         def tile_name(number: int, tile: Any) -> str:
             return f"tile {list(windows[number])}{of_image}"
 
+        self._check_mask_options(False, refiner)
         refiner = None if refiner is None else open_refiner(refiner)
         tiles = (image[y1:y2, x1:x2] for y1, x1, y2, x2 in windows)
         found = self._stream(tiles, batch_size, 4, "raise", (False, refiner, False), tile_name)
@@ -439,7 +547,9 @@ class Detector:
             parts += tiling.parts_of(result, number, windows[number])
             if progress is not None:
                 progress(number + 1, len(windows))
-        merged = tiling.merge_parts(parts, windows, (height, width), merge_iou, rle)
+        merged = tiling.merge_parts(
+            parts, windows, (height, width), merge_iou, rle, self.config.USE_MASK
+        )
         shown = whole if isinstance(whole, np.ndarray) else None
         return DetectionResult(
             merged, class_names=self.class_names, image=shown, image_size=(height, width)
@@ -455,6 +565,8 @@ class Detector:
     ) -> list[DetectionResult]:
         """Find the objects in molded images; results in pixels of the molded images.
 
+        Without RPN, use `detect`, which takes proposals.
+
         Args:
             molded_images: [N, height, width, channels], mean subtracted, all of one size.
             image_metas: [N, 12 + num_classes].
@@ -465,8 +577,12 @@ class Detector:
             As `detect`.
 
         Raises:
-            ValueError: the two arguments differ in length, or a side is no multiple of 64.
+            ValueError: the two arguments differ in length, a side is no multiple of 64, or the
+                network has no RPN.
         """
+        if not self.config.USE_RPN:
+            raise ValueError("detect_molded needs USE_RPN = True; use detect(images, proposals)")
+        self._check_mask_options(mask_probabilities, None)
         if len(molded_images) != len(image_metas):
             raise ValueError(
                 f"image_metas has {len(image_metas)} rows; it must have one for each of the "
@@ -495,7 +611,7 @@ class Detector:
 
     def _result(
         self,
-        output: tuple[np.ndarray, np.ndarray],
+        output: tuple[np.ndarray, np.ndarray | None],
         meta: np.ndarray,
         image: np.ndarray,
         mask_probabilities: bool,

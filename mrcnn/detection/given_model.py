@@ -10,6 +10,8 @@ from keras import ops
 
 # `detections` and `mrcnn_mask` among the outputs of Matterport's inference model.
 _NUM_INPUTS, _DETECTIONS, _MASKS, _NUM_OUTPUTS = 3, 0, 3, 4
+# Axes of the masks. A network without a mask head has other outputs in their place.
+_MASK_AXES = 5
 
 
 class GivenModelEngine:
@@ -20,7 +22,8 @@ class GivenModelEngine:
     Args:
         model: Keras model with the inputs `[image, image_meta, anchors]`, whose first output is
             `[batch, N, (y1, x1, y2, x2, class_id, score)]` and whose fourth is
-            `[batch, N, height, width, num_classes]`.
+            `[batch, N, height, width, num_classes]`; without a mask head, the ROIs. Without RPN,
+            proposals `[batch, N, 4]` take the place of the anchors.
 
     Attributes:
         model: as given.
@@ -48,10 +51,14 @@ class GivenModelEngine:
 
     def run(self, images: Any, image_metas: np.ndarray, anchors: np.ndarray) -> tuple[Any, Any]:
         """Return detections and the masks of their classes; see `mrcnn.engines.base.Engine`."""
-        anchors = np.broadcast_to(anchors, (len(images), *anchors.shape))
+        anchors = np.asarray(anchors)
+        anchors = np.broadcast_to(anchors, (len(images), *anchors.shape[-2:]))
         inputs = [ops.convert_to_tensor(x, "float32") for x in (images, image_metas, anchors)]
         outputs = self.model(inputs, training=False)
-        detections, masks = (ops.convert_to_numpy(outputs[i]) for i in (_DETECTIONS, _MASKS))
+        detections = ops.convert_to_numpy(outputs[_DETECTIONS])
+        if len(outputs[_MASKS].shape) != _MASK_AXES:
+            return detections, None
+        masks = ops.convert_to_numpy(outputs[_MASKS])
         class_ids = detections[..., 4].astype(int)
         rows = np.arange(detections.shape[1])
         return detections, np.stack([one[rows, :, :, ids] for one, ids in zip(masks, class_ids)])

@@ -237,7 +237,7 @@ def places_of(image_meta: np.ndarray) -> Places:
 
 def unmold(
     detections: np.ndarray,
-    masks: np.ndarray,
+    masks: np.ndarray | None,
     places: Places | Sequence[Sequence[int]],
     probabilities: bool = False,
     rle: bool = False,
@@ -246,7 +246,8 @@ def unmold(
 
     Args:
         detections: [N, 6], as for `detection_rows`.
-        masks: [N, mask height, mask width] probabilities of each detection's own class.
+        masks: [N, mask height, mask width] probabilities of each detection's own class; None for a
+            result without masks.
         places: `(original_image_shape, image_shape, window)`, see `places_of`.
         probabilities: also give `mask_probs`.
         rle: give the masks as run lengths; no array of the image's size is made.
@@ -259,6 +260,8 @@ def unmold(
     """
     boxes, class_ids, scores, rows = detection_rows(detections, *places)
     result: dict[str, Any] = {"rois": boxes, "class_ids": class_ids, "scores": scores}
+    if masks is None:
+        return result
     height, width = (int(side) for side in places[0][:2])
     if rle:
         result["rles"] = paste_rles(masks[rows], boxes, (height, width))

@@ -61,7 +61,7 @@ class Part:
     Attributes:
         tile: number of the tile.
         box: `(y1, x1, y2, x2)` in pixels of the image.
-        mask: [y2 - y1, x2 - x1] bool.
+        mask: [y2 - y1, x2 - x1] bool; all of it where detections have no masks.
         class_id: class of the detection.
         score: score of the detection, 0..1.
     """
@@ -83,7 +83,10 @@ def parts_of(result: Mapping[str, Any], tile: int, window: Sequence[int]) -> lis
     """
     parts = []
     for i, (y1, x1, y2, x2) in enumerate(np.asarray(result["rois"]).tolist()):
-        mask = np.array(result["masks"][y1:y2, x1:x2, i])
+        if "masks" in result:
+            mask = np.array(result["masks"][y1:y2, x1:x2, i])
+        else:
+            mask = np.ones((y2 - y1, x2 - x1), bool)
         if mask.any():
             box = (y1 + window[0], x1 + window[1], y2 + window[0], x2 + window[1])
             class_id, score = int(result["class_ids"][i]), float(result["scores"][i])
@@ -92,7 +95,12 @@ def parts_of(result: Mapping[str, Any], tile: int, window: Sequence[int]) -> lis
 
 
 def merge_parts(
-    parts: Iterable[Part], windows: Sequence[Box], size: tuple[int, int], iou: float, rle: bool
+    parts: Iterable[Part],
+    windows: Sequence[Box],
+    size: tuple[int, int],
+    iou: float,
+    rle: bool,
+    with_masks: bool = True,
 ) -> dict[str, Any]:
     """Make one result from the parts of all tiles.
 
@@ -103,6 +111,7 @@ def merge_parts(
         iou: intersection over union of two masks, in the strip that both tiles show, from which
             they belong to one object; 0..1.
         rle: return run lengths instead of masks.
+        with_masks: whether the detections have masks; else the result has none.
 
     Returns:
         A result as of `MaskRCNN.detect`, best first. A merged object has the best score of its
@@ -115,6 +124,8 @@ def merge_parts(
         "class_ids": np.array([part.class_id for part in objects], np.int32),
         "scores": np.array([part.score for part in objects], np.float32),
     }
+    if not with_masks:
+        return result
     if rle:
         result["rles"] = [encode_part(part.mask, part.box[:2], size) for part in objects]
         return result

@@ -28,18 +28,19 @@ class Engine(Protocol):
 
     def run(
         self, images: np.ndarray, image_metas: np.ndarray, anchors: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+    ) -> tuple[np.ndarray, np.ndarray | None]:
         """Return the detections of a batch of images and their masks.
 
         Args:
             images: `[batch, height, width, channels]` float32, mean subtracted.
             image_metas: `[batch, 12 + num_classes]`.
-            anchors: `[anchors, (y1, x1, y2, x2)]`, normalized.
+            anchors: `[anchors, (y1, x1, y2, x2)]`, normalized. Without RPN the proposals of each
+                image, `[batch, N, (y1, x1, y2, x2)]`, zero padded.
 
         Returns:
             detections: `[batch, DETECTION_MAX_INSTANCES, (y1, x1, y2, x2, class_id, score)]`
                 float32 in order of falling score, boxes normalized, padded with zero rows.
             masks: `[batch, largest number of detections, mask height, mask width]` float32
-                probabilities in 0..1 of each detection's class.
+                probabilities in 0..1 of each detection's class; None without a mask head.
         """
         ...

@@ -77,7 +77,10 @@ class KerasEngine:
 
     def __init__(self, shared: Any) -> None:
         self._detect = compile_inference(graphs.detection_graph(shared))
-        self._masks = compile_inference(graphs.mask_graph(shared))
+        self._masks: _Function | None = None
+        if shared.mask is not None:
+            self._masks = compile_inference(graphs.mask_graph(shared))
+        self._has_rpn = bool(shared.rpn)
         self._mask_shape = tuple(shared.config.MASK_SHAPE)
         self.precision: str = shared.config.PRECISION
 
@@ -89,12 +92,20 @@ class KerasEngine:
 
     def run(
         self, images: Any, image_metas: np.ndarray, anchors: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+    ) -> tuple[np.ndarray, np.ndarray | None]:
         """Return the detections of a batch of images and their masks; see `Engine.run`."""
         image_metas = np.asarray(image_metas, np.float32)
-        anchors = np.broadcast_to(np.asarray(anchors, np.float32), (len(images), *anchors.shape))
-        detections, *pyramid = self._detect([images, image_metas, anchors])
+        anchors = np.asarray(anchors, np.float32)
+        if self._has_rpn:
+            anchors = np.broadcast_to(anchors, (len(images), *anchors.shape))
+        else:
+            missing = _padded_count(anchors.shape[1], 2 * anchors.shape[1]) - anchors.shape[1]
+            anchors = np.pad(anchors, ((0, 0), (0, missing), (0, 0)))
+        outputs = self._detect([images, image_metas, anchors])
+        detections, *pyramid = outputs if isinstance(outputs, list | tuple) else [outputs]
         detections = ops.convert_to_numpy(detections)
+        if self._masks is None:
+            return detections, None
         count = max_detections(detections)
         if count == 0:
             return detections, np.zeros((len(images), 0, *self._mask_shape), np.float32)
@@ -109,7 +120,7 @@ def max_detections(detections: np.ndarray) -> int:
 
 
 def _padded_count(count: int, limit: int) -> int:
-    """Return the number of boxes to run the mask head on.
+    """Return the number of boxes to run a head on.
 
     JAX compiles for every new shape, so there it is 1, 2, 4, 8, ... boxes.
     """

@@ -86,6 +86,10 @@ class OpenVINOEngine:
         self._calibration = calibration
         self._mask_shape = tuple(shared.config.MASK_SHAPE)
         self._models = pieces.build_pieces(shared)
+        # Without a mask head two pieces are missing.
+        self._converted = [name for name in _CONVERTED if name in self._models]
+        self._networks = [name for name in pieces.NETWORKS if name in self._models]
+        self._has_masks = "mask" in self._models
         self._proposals = compile_inference(self._models["proposals"])
         self._detections = compile_inference(self._models["detections"])
         self._watch = WeightsWatch(self._variables())
@@ -104,7 +108,7 @@ class OpenVINOEngine:
 
     def run(
         self, images: np.ndarray, image_metas: np.ndarray, anchors: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+    ) -> tuple[np.ndarray, np.ndarray | None]:
         """Return the detections of a batch of images and their masks; see `Engine.run`."""
         images = np.ascontiguousarray(images, np.float32)
         image_metas = np.ascontiguousarray(image_metas, np.float32)
@@ -113,6 +117,8 @@ class OpenVINOEngine:
             one_by_one = (slice(i, i + 1) for i in range(len(images)))
             found = [self._run_one(images[i], image_metas[i], anchors) for i in one_by_one]
         detections = np.concatenate([one for one, _ in found])
+        if not self._has_masks:
+            return detections, None
         all_masks = np.zeros(
             (len(images), max_detections(detections), *self._mask_shape), np.float32
         )
@@ -141,7 +147,7 @@ class OpenVINOEngine:
         """
         detections, pyramid = self._detect(image, image_meta, anchors)
         count = max_detections(detections)
-        if count == 0:
+        if count == 0 or not self._has_masks:
             return detections, np.zeros((0, *self._mask_shape), np.float32)
         pooled = self._mask_features(detections[:, :count], image_meta, pyramid)
         (masks,) = self._infer("mask", pooled)
@@ -210,7 +216,7 @@ class OpenVINOEngine:
     # ---- conversion ------------------------------------------------------------------------------
 
     def _variables(self) -> list[Any]:
-        unique = {id(v): v for name in _CONVERTED for v in self._models[name].variables}
+        unique = {id(v): v for name in self._converted for v in self._models[name].variables}
         return list(unique.values())
 
     def _prepare(self) -> None:
@@ -270,7 +276,7 @@ class OpenVINOEngine:
         self._compile(models)
 
     def _convert_all(self) -> dict[str, Any]:
-        return {name: self._convert(name, self._sides) for name in _CONVERTED}
+        return {name: self._convert(name, self._sides) for name in self._converted}
 
     def _convert(self, name: str, sides: tuple[int, int] | None) -> Any:
         """Return the OpenVINO model of a piece; `sides` as in `convert`, for the trunk."""
@@ -284,7 +290,7 @@ class OpenVINOEngine:
 
     def _samples(self, inputs: list[Inputs]) -> dict[str, list[np.ndarray]]:
         """Return inputs of each network, from runs on the calibration images."""
-        samples: dict[str, list[np.ndarray]] = {name: [] for name in pieces.NETWORKS}
+        samples: dict[str, list[np.ndarray]] = {name: [] for name in self._networks}
         for image, image_meta, anchors in inputs:
             image = np.ascontiguousarray(image, np.float32)
             image_meta = np.ascontiguousarray(image_meta, np.float32)
@@ -298,7 +304,7 @@ class OpenVINOEngine:
             # Proposals are sorted by score; a hundred are a sample of the features.
             samples["classifier"].append(features[0])
             count = max_detections(detections)
-            if count:
+            if count and self._has_masks:
                 pooled = self._mask_features(detections[:, :count], image_meta, pyramid)
                 samples["mask"].append(pooled.data.copy())
         return samples
@@ -325,7 +331,7 @@ class OpenVINOEngine:
         ov = import_openvino()
         core = ov.Core()
         models = {}
-        for name in _CONVERTED:
+        for name in self._converted:
             # Copy-on-write: OpenVINO requires a writable buffer.
             with open(folder / f"{name}.bin", "rb") as file:
                 self._mapped.append(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))

@@ -11,8 +11,9 @@ by pixels. So the network is cut where boxes go in or come out:
     mask_align        boxes, table -> a square of features a box   (box arithmetic)
     mask              features -> masks of all classes
 
-The pyramid goes from piece to piece as the table of rows that ROIAlign reads, so that it is laid
-out once, and a thousand boxes can be cut from it some at a time.
+The last two are missing without a mask head. The pyramid goes from piece to piece as the table of
+rows that ROIAlign reads, so that it is laid out once, and a thousand boxes can be cut from it some
+at a time.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import numpy as np
 
 from mrcnn.engines.base import Tensor
 from mrcnn.geometry.anchors import compute_backbone_shapes
-from mrcnn.graphs import precision_policy
+from mrcnn.graphs import precision_policy, roi_levels_of
 from mrcnn.layers.detections import DetectionLayer
 from mrcnn.layers.proposals import ProposalLayer
 from mrcnn.layers.roi_align import PyramidTable, TableROIAlign
@@ -49,15 +50,17 @@ def build_pieces(shared: Any) -> dict[str, keras.Model]:
         return [probabilities, deltas]
 
     with precision_policy(shared.config.PRECISION):
-        return {
+        models = {
             "trunk": trunk_piece(shared),
             "proposals": proposal_piece(shared),
             "classifier_align": align_piece(shared, classifier, "classifier_align"),
             "classifier": head_piece(shared, classifier, classify, "classifier"),
             "detections": detection_piece(shared),
-            "mask_align": align_piece(shared, mask, "mask_align"),
-            "mask": head_piece(shared, mask, mask.predict_masks, "mask"),
         }
+        if mask is not None:
+            models["mask_align"] = align_piece(shared, mask, "mask_align")
+            models["mask"] = head_piece(shared, mask, mask.predict_masks, "mask")
+    return models
 
 
 def trunk_piece(shared: Any) -> keras.Model:
@@ -69,7 +72,8 @@ def trunk_piece(shared: Any) -> keras.Model:
 def align_piece(shared: Any, head: Any, name: str) -> keras.Model:
     """Return a model of boxes and the pyramid's table to the features of each box.
 
-    Inputs: boxes `[batch, N, 4]`, image_meta, table `[batch, rows, channels]`, sizes `[1, 4, 2]`.
+    Inputs: boxes `[batch, N, 4]`, image_meta, table `[batch, rows, channels]`, sizes
+    `[1, levels, 2]`.
     Output: `[batch, N, side, side, channels]`.
     """
     level = shared.pyramid[0]
@@ -77,20 +81,21 @@ def align_piece(shared: Any, head: Any, name: str) -> keras.Model:
         keras.Input((None, 4), name="input_boxes"),
         keras.Input((shared.config.IMAGE_META_SIZE,), name="input_image_meta"),
         keras.Input((None, level.shape[-1]), dtype=level.dtype, name="input_table"),
-        keras.Input((4, 2), dtype="int32", name="input_sizes"),
+        keras.Input((len(shared.pyramid), 2), dtype="int32", name="input_sizes"),
     ]
     align = TableROIAlign(head.align.pool_shape, head.align.canonical_box_size)
     return keras.Model(inputs, align(inputs), name=name)
 
 
 def pyramid_sizes(config: Any, image_shape: Sequence[int]) -> np.ndarray:
-    """Return the `sizes` of P2 to P5 that `align_piece` takes, `[1, 4, (height, width)]` int32.
+    """Return the `sizes` that `align_piece` takes, `[1, levels, (height, width)]` int32.
 
     Args:
         config: `Config`.
         image_shape: `(height, width, ...)` of the molded image.
     """
-    return compute_backbone_shapes(config, image_shape)[None, :4].astype(np.int32)
+    shapes = compute_backbone_shapes(config, image_shape)[roi_levels_of(config)]
+    return shapes[None].astype(np.int32)
 
 
 def head_piece(

@@ -32,7 +32,7 @@ def check_choice(engine: str, precision: str | None, mode: str, config: Any) -> 
         config: `Config`.
 
     Raises:
-        ValueError: an unknown name, or a precision that the engine does not have.
+        ValueError: an unknown name, or a precision or a network that the engine does not have.
         ImportError: OpenVINO is requested by name, or by precision "int8", and cannot run on this
             installation.
     """
@@ -44,13 +44,15 @@ def check_choice(engine: str, precision: str | None, mode: str, config: Any) -> 
     if precision is not None and precision not in PRECISIONS:
         raise ValueError(f"precision is {precision!r}; it must be one of {', '.join(PRECISIONS)}")
     missing = _missing_for_openvino()
+    unsuited = _unsuited_for_openvino(config)
     chosen = engine
     if engine == "auto":
-        chosen = (
-            _fastest(precision, mode, config) if not missing or precision == "int8" else "keras"
-        )
+        can_run = not (missing or unsuited) or precision == "int8"
+        chosen = _fastest(precision, mode, config) if can_run else "keras"
+    cause = "engine is 'openvino'" if engine == "openvino" else "precision is 'int8'"
+    if chosen == "openvino" and unsuited:
+        raise ValueError(f"{cause}; it {unsuited}")
     if chosen == "openvino" and missing:
-        cause = "engine is 'openvino'" if engine == "openvino" else "precision is 'int8'"
         raise ImportError(f"{cause}; it {missing}")
     if chosen == "openvino" and precision == "float16":
         raise ValueError(
@@ -128,6 +130,13 @@ def _missing_for_openvino() -> str | None:
     except ValueError:  # a module without a specification: whether it works is seen at the start
         is_installed = True
     return None if is_installed else "needs the package openvino: pip install openvino"
+
+
+def _unsuited_for_openvino(config: Any) -> str | None:
+    """Return the reason why OpenVINO cannot run this network; None if there is none."""
+    if not config.USE_RPN:
+        return "needs a network with RPN; USE_RPN is False"
+    return None if config.ROI_POOLING == "align" else "needs ROI_POOLING 'align'; it is 'max'"
 
 
 def _fastest(precision: str | None, mode: str, config: Any) -> str:

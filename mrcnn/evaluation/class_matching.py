@@ -179,12 +179,12 @@ class RenumberedClasses:
         for result in self.model.detect(images, **options):
             class_ids = self.numbers[result["class_ids"]]
             kept = class_ids > 0
-            renumbered.append(
-                {
-                    "rois": result["rois"][kept],
-                    "class_ids": class_ids[kept],
-                    "scores": result["scores"][kept],
-                    "masks": result["masks"][..., kept],
-                }
-            )
+            one = {
+                "rois": result["rois"][kept],
+                "class_ids": class_ids[kept],
+                "scores": result["scores"][kept],
+            }
+            if "masks" in result:
+                one["masks"] = result["masks"][..., kept]
+            renumbered.append(one)
         return renumbered

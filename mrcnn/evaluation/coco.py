@@ -22,7 +22,7 @@ import numpy as np
 
 from mrcnn.detection.results import Detections
 from mrcnn.evaluation.cocoeval import class_metrics, coco_index, total_metrics
-from mrcnn.evaluation.detection_pass import DetectionPass
+from mrcnn.evaluation.detection_pass import DetectionPass, measures_masks
 from mrcnn.evaluation.detections import (
     check_detections,
     detections_from_coco,
@@ -324,6 +324,10 @@ def evaluate_coco(
 ) -> CocoReport:
     """Detect on every image of a dataset and compute COCO's figures, boxes and masks.
 
+    Only boxes are evaluated where the model has no mask head (`USE_MASK`), or the dataset has boxes
+    alone. Without RPN, the proposals are those of `dataset.load_proposals`, or else of the model's
+    `propose`.
+
     Args:
         model: A `MaskRCNN` in any mode (its `detect` is called).
         dataset: A prepared `Dataset` that can load its images.
@@ -354,7 +358,8 @@ def evaluate_coco(
         raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
     if evaluator is None:
         chosen = list(dataset.image_ids if image_ids is None else image_ids)
-        evaluator = CocoEvaluator(dataset, chosen[:limit] if limit else chosen)
+        chosen = chosen[:limit] if limit else chosen
+        evaluator = CocoEvaluator(dataset, chosen, masks=measures_masks(model, dataset))
     evaluator.reset()
     # Passed only when given: a model of another class may lack the argument.
     options = {} if refiner is None else {"refiner": refiner}

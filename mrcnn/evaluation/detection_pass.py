@@ -13,6 +13,23 @@ if TYPE_CHECKING:
     from mrcnn.evaluation.coco import CocoEvaluator
 
 
+def measures_masks(model: Any, dataset: Any) -> bool:
+    """Return whether masks can be evaluated: the model has some, and the dataset too.
+
+    Args:
+        model: a `MaskRCNN`; any other model with `detect` is taken to have masks.
+        dataset: a prepared `Dataset`. Where all its objects have a box alone, their masks are
+            rectangles that no model should match.
+    """
+    if not getattr(getattr(model, "config", None), "USE_MASK", True):
+        return False
+    has_masks_of = getattr(dataset, "image_has_masks", None)
+    if has_masks_of is None:
+        return True
+    flags = [has_masks_of(image_id) for image_id in dataset.image_ids]
+    return not flags or any(one is None or one.any() for one in flags)
+
+
 class DetectionPass:
     """Fills an evaluator with the detections of a model.
 
@@ -37,6 +54,7 @@ class DetectionPass:
     ) -> None:
         self.model, self.dataset, self.evaluator = model, dataset, evaluator
         self.keep_going, self.options = keep_going, options
+        self._with_proposals = not getattr(getattr(model, "config", None), "USE_RPN", True)
 
     def run(self, batch_size: int, progress: bool | Callable[[int, int], None]) -> float:
         """Detect on every image and return the seconds spent in `detect` per image.
@@ -67,7 +85,7 @@ class DetectionPass:
         batches = [ids[start : start + batch_size] for start in range(0, len(ids), batch_size)]
         times: list[tuple[float, int]] = []
         storing, done = None, 0
-        loading: Future[dict[Any, np.ndarray]]
+        loading: Future[dict[Any, tuple[np.ndarray, Any]]]
         with ThreadPoolExecutor(1) as worker:
             if batches:
                 loading = worker.submit(self._load, batches[0])
@@ -78,7 +96,7 @@ class DetectionPass:
                 results: Sequence[Mapping[str, Any]] = []
                 if images:
                     start = time.perf_counter()
-                    results = self.model.detect(list(images.values()), verbose=0, **self.options)
+                    results = self._detect(list(images.values()))
                     times.append((time.perf_counter() - start, len(images)))
                 # Waiting for the store before bounds the masks in memory to two batches.
                 if storing is not None:
@@ -91,12 +109,26 @@ class DetectionPass:
         counted = times[1:] or times
         return sum(seconds for seconds, _ in counted) / max(1, sum(n for _, n in counted))
 
-    def _load(self, batch: Sequence[Any]) -> dict[Any, np.ndarray]:
-        """Return the images of a batch by id; those that cannot be read are left out."""
+    def _detect(self, batch: Sequence[tuple[np.ndarray, Any]]) -> Sequence[Mapping[str, Any]]:
+        """Return the results of images with their proposals, which only some models take."""
+        options = dict(self.options)
+        if any(proposals is not None for _, proposals in batch):
+            options["proposals"] = [proposals for _, proposals in batch]
+        results: Sequence[Mapping[str, Any]] = self.model.detect(
+            [image for image, _ in batch], verbose=0, **options
+        )
+        return results
+
+    def _load(self, batch: Sequence[Any]) -> dict[Any, tuple[np.ndarray, Any]]:
+        """Return image and proposals by id; images that cannot be read are left out.
+
+        The proposals are None with an RPN, and where the dataset has none.
+        """
         images = {}
         for image_id in batch:
             try:
                 image = self.dataset.load_image(image_id)
+                proposals = self.dataset.load_proposals(image_id) if self._with_proposals else None
                 self.evaluator.truth.load(image_id)
             # Whatever a dataset of the user's own raises is the failure of one image.
             except Exception as error:
@@ -104,7 +136,7 @@ class DetectionPass:
                     raise
                 self.evaluator.leave_out(image_id, str(error) or type(error).__name__)
             else:
-                images[image_id] = image
+                images[image_id] = image, proposals
         return images
 
     def _store(self, image_ids: Sequence[Any], results: Sequence[Mapping[str, Any]]) -> None:

@@ -170,8 +170,8 @@ def evaluate_single_object(
         Scores of every image and their means.
 
     Raises:
-        ValueError: if `class_id` or `refiner` is given with a function, a predicted mask
-            has another size than its image, or holds values outside 0..1.
+        ValueError: if `class_id` or `refiner` is given with a function, a model has no masks, a
+            predicted mask has another size than its image, or holds values outside 0..1.
     """
     from tqdm import tqdm
 
@@ -209,6 +209,8 @@ def _mask_predictor(
     def predict(image: np.ndarray) -> np.ndarray | None:
         result = predictor.detect([image], verbose=0, **options)[0]
         index = largest_object(result, class_id)
+        if "masks" not in result:
+            raise ValueError("predictor returned no masks; it must be a model with a mask head")
         return None if index is None else np.asarray(result["masks"])[:, :, index]
 
     return predict

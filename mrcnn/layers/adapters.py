@@ -12,7 +12,7 @@ from keras import ops
 from mrcnn.geometry.anchors import compute_backbone_shapes, generate_pyramid_anchors
 from mrcnn.geometry.boxes import norm_boxes
 from mrcnn.geometry.image_meta import NUM_ATTRIBUTES
-from mrcnn.layers.boxes import norm_boxes_graph, parse_image_meta_graph
+from mrcnn.layers.boxes import is_real_box, norm_boxes_graph, parse_image_meta_graph
 from mrcnn.layers.indexing import take_along_axis
 from mrcnn.layers.types import Tensor
 
@@ -163,3 +163,24 @@ class ClassMasks(keras.layers.Layer):
 
     def compute_output_spec(self, inputs: Sequence[Tensor]) -> keras.KerasTensor:
         return keras.KerasTensor(inputs[0].shape[:-1], dtype="float32")
+
+
+@keras.saving.register_keras_serializable(package="mrcnn")
+class PaddingProbabilities(keras.layers.Layer):
+    """Class probabilities, in which the boxes that are padding are background.
+
+    Call with `[boxes [batch, N, 4], probabilities [batch, N, num_classes]]`. Returns the
+    probabilities in float32; those of boxes that are zero rows are 1 for class 0.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(autocast=False, **{"dtype": "float32", **kwargs})
+
+    def call(self, inputs: Sequence[Tensor]) -> Tensor:
+        boxes, probabilities = inputs
+        background = np.eye(1, probabilities.shape[-1], dtype=np.float32)[0]
+        is_real = ops.expand_dims(is_real_box(boxes), -1)
+        return ops.where(is_real, ops.cast(probabilities, "float32"), background)
+
+    def compute_output_spec(self, inputs: Sequence[Tensor]) -> keras.KerasTensor:
+        return keras.KerasTensor(inputs[1].shape, dtype="float32")

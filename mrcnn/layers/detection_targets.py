@@ -40,6 +40,7 @@ def _target_settings(config: Any) -> dict[str, Any]:
         "mask_shape": tuple(int(side) for side in config.MASK_SHAPE),
         "use_mini_mask": bool(config.USE_MINI_MASK),
         "partial_labels": bool(getattr(config, "PARTIAL_LABELS", False)),
+        "with_masks": bool(getattr(config, "USE_MASK", True)),
     }
 
 
@@ -56,7 +57,7 @@ class DetectionTargetLayer(keras.layers.Layer):
     when half of the proposal's area does.
 
     Args:
-        config: `Config`, read for the six last arguments; they are ignored then.
+        config: `Config`, read for the seven last arguments; they are ignored then.
         seed: of the random choice; None for another one each time.
         rois_per_image: `TRAIN_ROIS_PER_IMAGE`, ROIs to choose for each image.
         positive_ratio: `ROI_POSITIVE_RATIO`, above 0 and at most 1.
@@ -64,6 +65,7 @@ class DetectionTargetLayer(keras.layers.Layer):
         mask_shape: `MASK_SHAPE`, (height, width) of a target mask.
         use_mini_mask: `USE_MINI_MASK`, whether masks are cropped to their objects' boxes.
         partial_labels: `PARTIAL_LABELS`.
+        with_masks: `USE_MASK`, whether there are masks and targets for them.
         **kwargs: as for `keras.layers.Layer`.
 
     Call with `[proposals, gt_class_ids, gt_boxes, gt_masks]`: proposals
@@ -71,7 +73,8 @@ class DetectionTargetLayer(keras.layers.Layer):
     0 a crowd), `gt_boxes` `[batch, G, 4]` normalized, `gt_masks` `[batch, h, w, G]` bool, either
     mini masks or whole frames. With weights as a fifth tensor, `[batch, G, 2]` (of a label, and of
     its mask besides), the two last results are returned as well, and positives of objects with a
-    mask are chosen before the others.
+    mask are chosen before the others. Without masks, the fourth tensor is missing, and so are
+    `target_mask` and `target_mask_weights` of the results.
 
     Returns, with T = `rois_per_image`:
         rois: `[batch, T, (y1, x1, y2, x2)]` normalized.
@@ -95,6 +98,7 @@ class DetectionTargetLayer(keras.layers.Layer):
         mask_shape: Sequence[int] = (28, 28),
         use_mini_mask: bool = True,
         partial_labels: bool = False,
+        with_masks: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**{"dtype": "float32", **kwargs})
@@ -108,6 +112,7 @@ class DetectionTargetLayer(keras.layers.Layer):
                 "mask_shape": tuple(mask_shape),
                 "use_mini_mask": use_mini_mask,
                 "partial_labels": partial_labels,
+                "with_masks": with_masks,
             }
         self.rois_per_image = self._settings["rois_per_image"]
         self.max_positives = max_positives(self.rois_per_image, self._settings["positive_ratio"])
@@ -115,12 +120,14 @@ class DetectionTargetLayer(keras.layers.Layer):
         self.seed_generator = keras.random.SeedGenerator(seed)
 
     def call(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        proposals, gt_class_ids, gt_boxes, gt_masks, *gt_weights = inputs
+        proposals, gt_class_ids, gt_boxes, *rest = inputs
+        with_masks = self._settings["with_masks"]
+        gt_masks, gt_weights = rest[: int(with_masks)], rest[int(with_masks) :]
         gt_class_ids = ops.cast(gt_class_ids, "int32")
         positive, negative, overlaps = _match(
             proposals, gt_class_ids, gt_boxes, self._settings["partial_labels"]
         )
-        preferred = _has_mask(gt_weights[0], overlaps) if gt_weights else None
+        preferred = _has_mask(gt_weights[0], overlaps) if gt_weights and with_masks else None
         chosen, is_positive = self._sample(positive, negative, preferred)
 
         rois = gather_rows(proposals, chosen)
@@ -133,13 +140,16 @@ class DetectionTargetLayer(keras.layers.Layer):
         matched_boxes = gather_rows(gt_boxes, assigned)
         deltas = box_refinement_graph(rois, matched_boxes) / std_dev
         deltas = ops.where(ops.expand_dims(is_positive, -1), deltas, 0.0)
-        masks = self._mask_targets(
-            ops.stop_gradient(rois), matched_boxes, assigned, is_positive, gt_masks
-        )
         # The deltas keep their gradient: in Matterport's training the box loss reaches the RPN
         # through the proposals in its targets, and so it does here.
-        targets = (ops.stop_gradient(rois), class_ids, deltas, ops.stop_gradient(masks))
-        return (*targets, *_weights_of(gt_weights[0], assigned)) if gt_weights else targets
+        targets = [ops.stop_gradient(rois), class_ids, deltas]
+        if with_masks:
+            masks = self._mask_targets(targets[0], matched_boxes, assigned, is_positive, *gt_masks)
+            targets.append(ops.stop_gradient(masks))
+        if gt_weights:
+            weights = _weights_of(gt_weights[0], assigned)
+            targets += weights if with_masks else weights[:1]
+        return tuple(targets)
 
     def _sample(
         self, positive: Tensor, negative: Tensor, preferred: Tensor | None
@@ -226,12 +236,14 @@ class DetectionTargetLayer(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape: Sequence[Shape]) -> tuple[Shape, ...]:
         batch_size, num_rois = input_shape[0][0], self.rois_per_image
+        num_masks = int(self._settings["with_masks"])
+        has_weights = len(input_shape) > 3 + num_masks
         return (
             (batch_size, num_rois, 4),
             (batch_size, num_rois),
             (batch_size, num_rois, 4),
-            (batch_size, num_rois, *self._settings["mask_shape"]),
-            *([(batch_size, num_rois)] * 2 if len(input_shape) > 4 else []),
+            *[(batch_size, num_rois, *self._settings["mask_shape"])] * num_masks,
+            *([(batch_size, num_rois)] * (1 + num_masks) if has_weights else []),
         )
 
     def compute_output_spec(self, inputs: Sequence[Tensor]) -> tuple[keras.KerasTensor, ...]:

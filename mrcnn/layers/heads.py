@@ -15,6 +15,7 @@ from keras import layers, ops
 
 from mrcnn.layers.normalization import BatchNorm
 from mrcnn.layers.roi_align import PyramidROIAlign
+from mrcnn.layers.roi_pool import ROIMaxPool
 from mrcnn.layers.types import Shape, Tensor
 from mrcnn.layers.winograd import WinogradConv2D
 
@@ -190,6 +191,15 @@ class FullConv2D(layers.Conv2D):
         return ops.reshape(outputs, (-1, 1, 1, filters))
 
 
+def _pooling_layer(
+    pooling: str, pool_size: int, canonical_box_size: float, name: str
+) -> PyramidROIAlign | ROIMaxPool:
+    """Make the layer of a `ROI_POOLING`, "align" or "max"."""
+    if pooling == "max":
+        return ROIMaxPool([pool_size, pool_size], name=name)
+    return PyramidROIAlign([pool_size, pool_size], canonical_box_size, name=name)
+
+
 class ClassifierHead:
     """Class scores and box deltas of proposals (the head of Faster R-CNN with FPN).
 
@@ -199,6 +209,7 @@ class ClassifierHead:
         train_bn: mode of the batch normalization, see `BatchNorm`.
         fc_layers_size: width of the two fully connected layers.
         canonical_box_size: see `mrcnn.layers.roi_align.roi_levels`.
+        pooling: "align" or "max", `ROI_POOLING`.
     """
 
     def __init__(
@@ -208,11 +219,12 @@ class ClassifierHead:
         train_bn: bool | None = True,
         fc_layers_size: int = 1024,
         canonical_box_size: float = 224,
+        pooling: str = "align",
     ) -> None:
         self.num_classes = num_classes
         self.train_bn = train_bn
-        self.align = PyramidROIAlign(
-            [pool_size, pool_size], canonical_box_size, name="roi_align_classifier"
+        self.align = _pooling_layer(
+            pooling, pool_size, canonical_box_size, name="roi_align_classifier"
         )
         # The first fully connected layer is a convolution over the whole square.
         self.conv1 = FullConv2D(fc_layers_size, pool_size, name="mrcnn_class_conv1")
@@ -261,6 +273,7 @@ class MaskHead:
         channels: width of the convolutions.
         canonical_box_size: see `mrcnn.layers.roi_align.roi_levels`.
         class_agnostic: whether the masks of all classes are the same, `CLASS_AGNOSTIC_MASK`.
+        pooling: "align" or "max", `ROI_POOLING`.
     """
 
     def __init__(
@@ -271,11 +284,10 @@ class MaskHead:
         channels: int = 256,
         canonical_box_size: float = 224,
         class_agnostic: bool = False,
+        pooling: str = "align",
     ) -> None:
         self.train_bn = train_bn
-        self.align = PyramidROIAlign(
-            [pool_size, pool_size], canonical_box_size, name="roi_align_mask"
-        )
+        self.align = _pooling_layer(pooling, pool_size, canonical_box_size, name="roi_align_mask")
         # He's initial values: with frozen batch normalization the signal of a head with Keras's
         # default values shrinks by a third with each layer.
         self.convs = [

@@ -150,7 +150,8 @@ def roi_align(
         boxes: `[batch, N, (y1, x1, y2, x2)]` float32, normalized.
         image_meta: `[batch, 12 + num_classes]`, of which the size of the network's input is used.
         table: `[batch, rows, channels]`, see `pyramid_table`.
-        heights: of P2..P5 in rows, four numbers or an int32 tensor `[4]`.
+        heights: of P2..P5 in rows, four numbers or an int32 tensor `[4]`; one for a table of one
+            map, from which all boxes are cut.
         widths: of P2..P5 in columns, likewise.
         pool_shape: `(pool height, pool width)`.
         canonical_box_size: see `roi_levels`.
@@ -158,14 +159,18 @@ def roi_align(
     Returns:
         `[batch, N, pool height, pool width, channels]`.
     """
-    image_shape = parse_image_meta_graph(image_meta)["image_shape"]
-    image_area = ops.cast(image_shape[:, 0:1] * image_shape[:, 1:2], "float32")
-    level = roi_levels(boxes, image_area, canonical_box_size) - 2
+    num_levels = heights.shape[0] if hasattr(heights, "shape") else len(heights)
+    if num_levels == 1:
+        level = ops.zeros(ops.shape(boxes)[:2], "int32")
+    else:
+        image_shape = parse_image_meta_graph(image_meta)["image_shape"]
+        image_area = ops.cast(image_shape[:, 0:1] * image_shape[:, 1:2], "float32")
+        level = roi_levels(boxes, image_area, canonical_box_size) - 2
 
     offsets = [0]
-    for i in range(3):
+    for i in range(num_levels - 1):
         offsets.append(offsets[-1] + heights[i] * widths[i])
-    rows_per_image = offsets[-1] + heights[3] * widths[3]
+    rows_per_image = offsets[-1] + heights[num_levels - 1] * widths[num_levels - 1]
 
     def per_level(values: Any) -> Tensor:
         return ops.take(ops.convert_to_tensor(values, dtype="int32"), level, axis=0)
@@ -193,8 +198,9 @@ class PyramidROIAlign(keras.layers.Layer):
         **kwargs: as for `keras.layers.Layer`.
 
     Call with the list `[boxes, image_meta, P2, P3, P4, P5]`: boxes `[batch, N, (y1, x1, y2, x2)]`
-    normalized, `image_meta` `[batch, 12 + num_classes]`, maps `[batch, h, w, channels]`. Returns
-    `[batch, N, pool height, pool width, channels]`. Boxes receive no gradient.
+    normalized, `image_meta` `[batch, 12 + num_classes]`, maps `[batch, h, w, channels]`; a single
+    map serves all boxes. Returns `[batch, N, pool height, pool width, channels]`. Boxes receive no
+    gradient.
     """
 
     def __init__(
@@ -236,7 +242,7 @@ class PyramidROIAlign(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="mrcnn")
 class PyramidTable(keras.layers.Layer):
-    """P2..P5 as one table of feature rows, see `pyramid_table`."""
+    """P2..P5, or one of them, as a table of feature rows, see `pyramid_table`."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
@@ -253,8 +259,8 @@ class PyramidTable(keras.layers.Layer):
 class TableROIAlign(PyramidROIAlign):
     """`PyramidROIAlign` for engines that keep the pyramid as a table from one call to the next.
 
-    Call with the list `[boxes, image_meta, table, sizes]`: sizes `[1, 4, (height, width)]` int32
-    are those of P2..P5, the others as for `roi_align`.
+    Call with the list `[boxes, image_meta, table, sizes]`: sizes `[1, levels, (height, width)]`
+    int32 are those of P2..P5, the others as for `roi_align`.
     """
 
     def call(self, inputs: Sequence[Tensor]) -> Tensor:

@@ -112,7 +112,7 @@ class TrainingBatches(keras.utils.PyDataset):
         check_trainable(dataset, config)
         if isinstance(augmentation, str):
             augmentation = find_augmentation(augmentation)
-        check_augmentation(augmentation)
+        check_augmentation(augmentation, with_boxes=not config.USE_RPN)
         self._broken = BrokenImages(dataset, on_error)
         if cache:
             limit = DEFAULT_LIMIT if cache is True else cache
@@ -149,7 +149,8 @@ class TrainingBatches(keras.utils.PyDataset):
             gt_class_ids [B, G] int32; gt_boxes [B, G, 4] int32 pixels; gt_masks
             [B, mask height, mask width, G] bool. With `PARTIAL_LABELS` also gt_weights [B, G, 2]
             float32. With `random_rois` also those, and with
-            `detection_targets` `(inputs, outputs)`; see `stack_examples`.
+            `detection_targets` `(inputs, outputs)`. For networks without RPN or mask head see
+            `stack_examples`.
 
         Raises:
             BrokenImageError: an image, or too many, cannot be loaded; the message names it.
@@ -164,7 +165,8 @@ class TrainingBatches(keras.utils.PyDataset):
             self._failure = self._failure or (error, error.__cause__)
             raise
         inputs[1] = inputs[1].astype(np.float32)
-        inputs[3] = inputs[3].astype(np.float32)
+        if self.config.USE_RPN:
+            inputs[3] = inputs[3].astype(np.float32)
         # A tuple: Keras takes a list inside a batch for a ragged array.
         return (tuple(inputs), tuple(outputs)) if outputs else (tuple(inputs),)
 
@@ -289,7 +291,9 @@ def make_batches(
     if val_dataset is not None:
         _check_same_classes(train_dataset, val_dataset)
     common: dict[str, Any] = {
-        "random_rois": 0 if config.USE_RPN_ROIS else config.POST_NMS_ROIS_TRAINING,
+        "random_rois": (
+            config.POST_NMS_ROIS_TRAINING if config.USE_RPN and not config.USE_RPN_ROIS else 0
+        ),
         "epoch_offset": epoch,
         "workers": workers,
         "seed": seed,

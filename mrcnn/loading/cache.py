@@ -67,6 +67,11 @@ class CachedDataset:
             self._weights[image_id] = self._dataset.load_label_weights(image_id)
         return self._weights[image_id]
 
+    def load_proposals(self, image_id: int) -> np.ndarray | None:
+        """Return the proposals as the dataset gives them; they are not kept here."""
+        proposals: np.ndarray | None = self._dataset.load_proposals(image_id)
+        return proposals
+
     def _reserve(self, num_bytes: int) -> bool:
         with self._lock:
             if self.num_bytes + num_bytes > self._limit:

@@ -54,20 +54,21 @@ class Example:
     Attributes:
         image: [height, width, channels] uint8, not yet molded.
         image_meta: [META].
-        rpn_match: [A] int32. 1 positive, -1 negative, 0 neutral.
-        rpn_bbox: [RPN_TRAIN_ANCHORS_PER_IMAGE, 4] float64 deltas.
+        rpn_match: [A] int32. 1 positive, -1 negative, 0 neutral; None without RPN.
+        rpn_bbox: [RPN_TRAIN_ANCHORS_PER_IMAGE, 4] float64 deltas; None without RPN.
         class_ids: [N] int32.
         boxes: [N, (y1, x1, y2, x2)] int32 pixels.
         masks: [mask height, mask width, N] bool.
         weights: [N, (label, mask)] float32.
-        rpn_rois: [random_rois, 4] int32 pixels, or None.
+        rpn_rois: [random_rois, 4] int32 pixels, or None; without RPN the proposals,
+            [POST_NMS_ROIS_TRAINING, 4] float32.
         detection: (rois, class ids, deltas, masks) of `build_detection_targets`, or None.
     """
 
     image: np.ndarray
     image_meta: np.ndarray
-    rpn_match: np.ndarray
-    rpn_bbox: np.ndarray
+    rpn_match: np.ndarray | None
+    rpn_bbox: np.ndarray | None
     class_ids: np.ndarray
     boxes: np.ndarray
     masks: np.ndarray
@@ -107,13 +108,14 @@ def make_example(
     """
     info = dataset.image_info[image_id]
     is_augmented = settings.is_augmented(info["source"])
-    image, image_meta, class_ids, boxes, masks, weights = load_ground_truth(
+    image, image_meta, class_ids, boxes, masks, weights, proposals = load_ground_truth(
         dataset,
         config,
         image_id,
         augment=settings.augment,
         augmentation=settings.augmentation if is_augmented else None,
-        use_mini_mask=config.USE_MINI_MASK,
+        # Masks that are not trained on serve for their boxes alone.
+        use_mini_mask=config.USE_MINI_MASK or not config.USE_MASK,
         rng=rng,
     )
     if tuple(image.shape) != tuple(config.IMAGE_SHAPE):
@@ -128,12 +130,15 @@ def make_example(
             image.shape, class_ids, boxes, masks, weights
         )
         num_ignored = 1
-    rpn_match, rpn_bbox = build_rpn_targets(image.shape, anchors, class_ids, boxes, config, rng)
-    rpn_rois = detection = None
+    rpn_match = rpn_bbox = rpn_rois = detection = None
+    if config.USE_RPN:
+        rpn_match, rpn_bbox = build_rpn_targets(image.shape, anchors, class_ids, boxes, config, rng)
     if settings.random_rois:
         rpn_rois = generate_random_rois(image.shape, settings.random_rois, class_ids, boxes, rng)
         if settings.detection_targets:
             detection = build_detection_targets(rpn_rois, class_ids, boxes, masks, config, rng)
+    elif proposals is not None:
+        rpn_rois = _stack_proposals(boxes[class_ids > 0], proposals, config.POST_NMS_ROIS_TRAINING)
     if len(class_ids) > config.MAX_GT_INSTANCES:
         _warn_of_left_out(config.MAX_GT_INSTANCES)
         others = np.arange(num_ignored, len(class_ids))
@@ -153,6 +158,19 @@ def make_example(
         rpn_rois,
         detection,
     )
+
+
+def _stack_proposals(objects: np.ndarray, proposals: np.ndarray, count: int) -> np.ndarray:
+    """Return the boxes that the heads are trained on: [count, 4] float32 pixels.
+
+    As in the original program of Fast R-CNN, the objects' own boxes are among them, here first.
+    Then come the proposals in their order, as far as there is room, and boxes of the first pixel
+    fill the rest: normalized, these are the zero rows that mark padding.
+    """
+    rois = np.tile(np.array([0, 0, 1, 1], np.float32), (count, 1))
+    boxes = np.concatenate([objects, proposals])[:count]
+    rois[: len(boxes)] = boxes
+    return rois
 
 
 def _ignore_whole_image(
@@ -195,16 +213,18 @@ def stack_examples(
 
     Args:
         examples: b examples.
-        config: MAX_GT_INSTANCES, MEAN_PIXEL and PARTIAL_LABELS are read.
+        config: MAX_GT_INSTANCES, MEAN_PIXEL, PARTIAL_LABELS, USE_RPN and USE_MASK are read.
 
     Returns:
         inputs: images [B, H, W, C] float32, molded; image_metas [B, META]; rpn_match
             [B, A, 1] int32; rpn_bbox [B, RPN_TRAIN_ANCHORS_PER_IMAGE, 4]; gt_class_ids
             [B, MAX_GT_INSTANCES] int32; gt_boxes [B, MAX_GT_INSTANCES, 4] int32 pixels;
             gt_masks [B, mask height, mask width, MAX_GT_INSTANCES] bool; all zero padded.
+            Without USE_RPN the third and fourth, without USE_MASK the masks are left out.
             With PARTIAL_LABELS, also gt_weights [B, MAX_GT_INSTANCES, (label, mask)] float32.
-            With random ROIs, also rpn_rois [B, count, 4] int32, and with detection
-            targets rois [B, TRAIN_ROIS_PER_IMAGE, 4].
+            With random ROIs, also rpn_rois [B, count, 4] int32, or without USE_RPN the proposals
+            [B, POST_NMS_ROIS_TRAINING, 4] float32. With detection targets also rois
+            [B, TRAIN_ROIS_PER_IMAGE, 4].
         outputs: with detection targets class ids [B, TRAIN_ROIS_PER_IMAGE, 1], deltas
             [B, TRAIN_ROIS_PER_IMAGE, NUM_CLASSES, 4], masks [B, TRAIN_ROIS_PER_IMAGE,
             height, width, NUM_CLASSES]; otherwise empty.
@@ -224,10 +244,13 @@ def stack_examples(
         boxes[index, :size] = example.boxes
         masks[index, :, :, :size] = example.masks
         weights[index, :size] = example.weights
-    metas = np.stack([example.image_meta for example in examples])
-    rpn_match = np.stack([example.rpn_match[:, np.newaxis] for example in examples])
-    rpn_bbox = np.stack([example.rpn_bbox for example in examples])
-    inputs = [images, metas, rpn_match, rpn_bbox, class_ids, boxes, masks]
+    inputs = [images, np.stack([example.image_meta for example in examples])]
+    if config.USE_RPN:
+        inputs.append(np.stack([np.asarray(example.rpn_match)[:, None] for example in examples]))
+        inputs.append(np.stack([np.asarray(example.rpn_bbox) for example in examples]))
+    inputs += [class_ids, boxes]
+    if config.USE_MASK:
+        inputs.append(masks)
     if config.PARTIAL_LABELS:
         inputs.append(weights)
     outputs: list[np.ndarray] = []

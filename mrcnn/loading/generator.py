@@ -60,7 +60,7 @@ def data_generator(
         BrokenImageError: an image, or too many, cannot be loaded; the message names it.
         ValueError: an argument breaks its rule, or the dataset has no images.
     """
-    check_augmentation(augmentation)
+    check_augmentation(augmentation, with_boxes=not config.USE_RPN)
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
     if len(dataset.image_ids) == 0:

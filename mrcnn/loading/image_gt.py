@@ -12,7 +12,13 @@ import numpy as np
 from mrcnn.geometry.boxes import extract_bboxes
 from mrcnn.geometry.images import as_rgb, compose_image_meta, resize_image
 from mrcnn.geometry.masks import minimize_mask, resize_mask
-from mrcnn.loading.augmentation import apply_augmentation
+from mrcnn.geometry.proposals import (
+    check_proposals,
+    clip_proposals,
+    flip_boxes,
+    move_proposals,
+)
+from mrcnn.loading.augmentation import apply_augmentation, apply_with_boxes
 from mrcnn.loading.randomness import RandomSource, check_rng, integers, seed_from
 from mrcnn.loading.resized_masks import ResizedMasks
 
@@ -72,13 +78,15 @@ def load_ground_truth(
     augmentation: Any = None,
     use_mini_mask: bool = False,
     rng: RandomSource = None,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Load an image and its instances with their weights.
+) -> tuple[
+    np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray | None
+]:
+    """Load an image and its instances with their weights, and without RPN its proposals.
 
     Args:
         dataset: a prepared Dataset.
         config: as for `load_image_gt`; with `PARTIAL_LABELS` the dataset's `load_label_weights` is
-            called.
+            called, without `USE_RPN` its `load_proposals`.
         image_id: number of the image.
         augment: as for `load_image_gt`.
         augmentation: as for `load_image_gt`.
@@ -86,20 +94,26 @@ def load_ground_truth(
         rng: as for `load_image_gt`.
 
     Returns:
-        The five results of `load_image_gt`, and weights [N, (label, mask)] float32.
+        The five results of `load_image_gt`, weights [N, (label, mask)] float32, and proposals
+        [M, (y1, x1, y2, x2)] float32 pixels of `image`, None with `USE_RPN`.
 
     Raises:
-        ValueError: as for `load_image_gt`, or a weight is negative or not finite.
+        ValueError: as for `load_image_gt`, or a weight is negative or not finite, or there are no
+            proposals, or wrong ones.
     """
     check_rng(rng)
     loaded, mask, class_ids = _read(dataset, image_id, config)
     weights = _read_weights(dataset, image_id, config, len(class_ids))
+    proposals = _read_proposals(dataset, image_id, config, loaded.shape)
     image, window, scale, padding, crop = _resize(loaded, config, rng)
+    if proposals is not None:
+        proposals = _resized(proposals, loaded.shape, scale, window, crop)
     flip = augment and _draw_flip(rng)
     if augment:
         _warn_about_augment()
     if flip:
         image = np.ascontiguousarray(np.fliplr(image))
+        proposals = None if proposals is None else flip_boxes(proposals, image.shape[1])
 
     mini_shape = tuple(config.MINI_MASK_SHAPE[:2]) if use_mini_mask else None
     if mini_shape is not None and augmentation is None:
@@ -114,7 +128,10 @@ def load_ground_truth(
         if augmentation is not None:
             # An augmentation may write to what it is given, but not to the dataset's array.
             image = image.copy() if image is loaded else image
-            image, mask = apply_augmentation(augmentation, image, mask, rng)
+            if proposals is None:
+                image, mask = apply_augmentation(augmentation, image, mask, rng)
+            else:
+                image, mask, proposals = apply_with_boxes(augmentation, image, mask, proposals, rng)
         visible, boxes = _visible(extract_bboxes(mask))
         mask = mask if len(visible) == mask.shape[2] else mask[:, :, visible]
         mask = mask if mini_shape is None else minimize_mask(boxes, mask, mini_shape)
@@ -125,7 +142,9 @@ def load_ground_truth(
     image_meta = compose_image_meta(
         image_id, loaded.shape, image.shape, window, scale, active_class_ids.tolist()
     )
-    return image, image_meta, class_ids, boxes, mask, weights[visible]
+    if proposals is not None:
+        proposals = clip_proposals(proposals, image.shape)
+    return image, image_meta, class_ids, boxes, mask, weights[visible], proposals
 
 
 def describe_image(dataset: Any, image_id: int) -> str:
@@ -180,6 +199,33 @@ def _read_weights(dataset: Any, image_id: int, config: Any, count: int) -> np.nd
             f"{weights.min():g} to {weights.max():g}; weights must be finite numbers of at least 0"
         )
     return weights
+
+
+def _read_proposals(
+    dataset: Any, image_id: int, config: Any, image_shape: tuple[int, ...]
+) -> np.ndarray | None:
+    """Return the proposals [M, 4] float32 pixels of the image, checked; None with an RPN."""
+    if getattr(config, "USE_RPN", True):
+        return None
+    place = describe_image(dataset, image_id)
+    proposals = dataset.load_proposals(image_id)
+    if proposals is None:
+        raise ValueError(
+            f"{place}: load_proposals gave None; it must give boxes [N, 4] where USE_RPN is False: "
+            "set the dataset's `proposals`, for example to mrcnn.family.find_proposals(dataset)"
+        )
+    return check_proposals(proposals, image_shape, f"{place}: load_proposals")
+
+
+def _resized(
+    proposals: np.ndarray, shape: tuple[int, ...], scale: float, window: Any, crop: Any
+) -> np.ndarray:
+    """Return proposals as they lie in the resized image; arguments as of `resize_image`."""
+    if crop is not None:
+        full = [max(1, round(side * scale)) for side in shape[:2]]
+        return move_proposals(proposals, shape, full, (-crop[0], -crop[1]))
+    y1, x1, y2, x2 = window
+    return move_proposals(proposals, shape, (y2 - y1, x2 - x1), (y1, x1))
 
 
 def _with_channels(image: np.ndarray, channels: int, dataset: Any, image_id: int) -> np.ndarray:

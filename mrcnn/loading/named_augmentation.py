@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from mrcnn.files.names import printable
+from mrcnn.geometry.proposals import flip_boxes, move_boxes
 
-Augmentation = Callable[..., tuple[np.ndarray, np.ndarray]]
+Augmentation = Callable[..., tuple[np.ndarray, ...]]
 AUGMENTATION_NAMES = ("none", "flips", "light", "strong")
 # The name that a Python file must define.
 VARIABLE = "augmentation"
@@ -27,21 +28,27 @@ _GRAY = 115.0
 
 
 def flip_left_right(
-    image: np.ndarray, mask: np.ndarray, rng: Any = None
-) -> tuple[np.ndarray, np.ndarray]:
+    image: np.ndarray, mask: np.ndarray, rng: Any = None, boxes: np.ndarray | None = None
+) -> tuple[np.ndarray, ...]:
     """Mirror an image and its masks with a probability of one half.
 
     Args:
         image: [height, width, channels].
         mask: [height, width, instances].
         rng: a NumPy generator; None makes one.
+        boxes: [N, (y1, x1, y2, x2)] pixels, or None.
 
     Returns:
-        Views of both, mirrored together or not at all.
+        Views of both, mirrored together or not at all, and the boxes if there are any.
     """
     if rng is None:
         rng = np.random.default_rng()
-    return (image[:, ::-1], mask[:, ::-1]) if rng.random() < 0.5 else (image, mask)
+    is_flipped = rng.random() < 0.5
+    if is_flipped:
+        image, mask = image[:, ::-1], mask[:, ::-1]
+    if boxes is None:
+        return image, mask
+    return image, mask, flip_boxes(boxes, image.shape[1]) if is_flipped else boxes
 
 
 @dataclass(frozen=True)
@@ -67,22 +74,29 @@ class RandomChange:
     tint: float
 
     def __call__(
-        self, image: np.ndarray, mask: np.ndarray, rng: Any = None
-    ) -> tuple[np.ndarray, np.ndarray]:
+        self,
+        image: np.ndarray,
+        mask: np.ndarray,
+        rng: Any = None,
+        boxes: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, ...]:
         """Return a changed image and its masks.
 
         Args:
             image: [height, width, channels] uint8.
             mask: [height, width, instances] bool.
             rng: a NumPy generator; None makes one.
+            boxes: [N, (y1, x1, y2, x2)] pixels, or None.
 
         Returns:
-            Both in the same shape and type. What moves out of the image is lost.
+            Both in the same shape and type, and the moved boxes if there are any. What moves out
+            of the image is lost.
         """
         if rng is None:
             rng = np.random.default_rng()
         matrix = self._draw_matrix(rng, image.shape)
-        return self._recolor(_move(image, matrix), rng), _move_masks(mask, matrix)
+        image, mask = self._recolor(_move(image, matrix), rng), _move_masks(mask, matrix)
+        return (image, mask) if boxes is None else (image, mask, move_boxes(boxes, matrix))
 
     def _draw_matrix(self, rng: Any, shape: tuple[int, ...]) -> np.ndarray:
         """Return the affine matrix [2, 3] from old to new pixels (x, y)."""

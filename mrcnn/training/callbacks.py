@@ -25,6 +25,7 @@ import numpy as np
 
 from mrcnn.drawing.rendering import write_image
 from mrcnn.evaluation.coco import CocoEvaluator, evaluate_coco
+from mrcnn.evaluation.detection_pass import measures_masks
 from mrcnn.evaluation.report import CocoMetrics, CocoReport
 from mrcnn.files.atomic import write_json
 from mrcnn.files.names import printable
@@ -50,8 +51,9 @@ class ValidationAP(keras.callbacks.Callback):
     """Detect on validation images after an epoch and add COCO's metrics to its logs.
 
     The logs get `val_box_ap`, `val_mask_ap` (AP over IoU 0.50..0.95) and
-    `val_mask_ap50`, each 0..1; nan where the images show no object. After the last epoch
-    of a training they are always computed, so a short training gets them too.
+    `val_mask_ap50`, each 0..1; nan where the images show no object. Where the model or the dataset
+    has no masks, they get `val_box_ap` and `val_box_ap50`. After the last epoch of a training they
+    are always computed, so a short training gets them too.
 
     Args:
         model: the `MaskRCNN` that is trained (not its Keras model).
@@ -61,7 +63,7 @@ class ValidationAP(keras.callbacks.Callback):
         max_images: largest number of images to use, evenly spread over the dataset and the
             same ones each time; None for all.
         metric: a further entry of `CocoReport.metrics`, such as `"mask_AP75"` or
-            `"box_APs"`, logged as `val_mask_ap75`.
+            `"box_APs"`, logged as `val_mask_ap75`; None for no further one.
         verbose: 0 silent, 1 a line of metrics, 2 the table of classes and a progress bar.
         sheet_images: number of images that are drawn, predictions beside the ground truth, into
             `validation_0001.jpg` and so on in the model's log folder: the same ones after each
@@ -87,7 +89,7 @@ class ValidationAP(keras.callbacks.Callback):
         dataset: Any,
         every: int = 1,
         max_images: int | None = None,
-        metric: str = "mask_AP",
+        metric: str | None = None,
         verbose: int = 1,
         sheet_images: int = 4,
         min_confidence: float | None = None,
@@ -103,7 +105,7 @@ class ValidationAP(keras.callbacks.Callback):
         known = [f"{kind}_{name}" for kind in ("box", "mask") for name in CocoMetrics.names()]
         if min_confidence is not None and not 0 <= min_confidence <= 1:
             raise ValueError(f"min_confidence is {min_confidence}; it must be from 0 to 1, or None")
-        if metric not in known:
+        if metric is not None and metric not in known:
             raise ValueError(f"metric is {metric!r}; it must be one of {', '.join(known)}")
         if dataset is None:
             raise ValueError("dataset is None; it must be a dataset to measure AP on")
@@ -115,7 +117,11 @@ class ValidationAP(keras.callbacks.Callback):
         self.dataset = dataset
         self.every = every
         self.verbose = verbose
-        self.metrics = list(dict.fromkeys(["box_AP", "mask_AP", "mask_AP50", metric]))
+        masks = measures_masks(model, dataset)
+        if metric is not None and metric.startswith("mask") and not masks:
+            raise ValueError(f"metric is {metric!r}; it must be one of boxes: there are no masks")
+        names = ["box_AP", *(["mask_AP", "mask_AP50"] if masks else ["box_AP50"])]
+        self.metrics = list(dict.fromkeys([*names, *([metric] if metric else [])]))
         self.report: CocoReport | None = None
         self.image_ids: list[int] = image_ids.tolist()
         self.seconds = 0.0
@@ -126,7 +132,12 @@ class ValidationAP(keras.callbacks.Callback):
         self.before: dict[str, float] = {}
         self._detector: Any = None
         # Kept over all epochs: the ground truth is rasterized only once.
-        self._evaluator = CocoEvaluator(dataset, self.image_ids)
+        self._evaluator = CocoEvaluator(dataset, self.image_ids, masks)
+
+    @property
+    def main_metric(self) -> str:
+        """Name in the logs of the AP that decides which weights are best: masks before boxes."""
+        return "val_mask_ap" if self._evaluator.masks else "val_box_ap"
 
     def is_due(self, epoch: int, params: Mapping[str, Any] | None) -> bool:
         """Return whether AP is measured after an epoch, counted from 0.
@@ -331,7 +342,7 @@ def resolve_callbacks(callbacks: Any, model: Any, val_dataset: Any, verbose: int
         callbacks: None, or one or several of: a Keras callback, `"ap"` (`ValidationAP`),
             `"best"` (`BestCheckpoint` to `best.h5` in the log folder) and
             `"early_stopping"` (`EarlyStopping` after 10 epochs without a better
-            `val_mask_ap`). The last two imply `"ap"`.
+            `val_mask_ap`, or `val_box_ap` without masks). The last two imply `"ap"`.
         model: the `MaskRCNN`; its `log_dir` receives `best.h5`.
         val_dataset: validation dataset, needed by the three names.
         verbose: 0 makes them silent. AP and the best epoch are not printed by them in any case:
@@ -348,9 +359,12 @@ def resolve_callbacks(callbacks: Any, model: Any, val_dataset: Any, verbose: int
     resolved = [one for one in given if isinstance(one, ValidationAP)]
     if not resolved and any(isinstance(one, str) for one in given):
         resolved = [ValidationAP(model, val_dataset, verbose=0)]
+    monitor = resolved[0].main_metric if resolved else "val_mask_ap"
     makers: dict[str, Callable[[], Any]] = {
-        "best": lambda: BestCheckpoint(os.path.join(model.log_dir, BEST_FILE), verbose=0),
-        "early_stopping": lambda: EarlyStopping(verbose=min(verbose, 1)),
+        "best": lambda: BestCheckpoint(
+            os.path.join(model.log_dir, BEST_FILE), monitor=monitor, verbose=0
+        ),
+        "early_stopping": lambda: EarlyStopping(monitor, verbose=min(verbose, 1)),
     }
     for one in dict.fromkeys(given):
         if isinstance(one, str):

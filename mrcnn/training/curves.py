@@ -19,7 +19,12 @@ _PART_LABELS = {
     "mrcnn_bbox_loss": "boxes",
     "mrcnn_mask_loss": "masks",
 }
-_AP_LABELS = {"val_mask_ap": "mask AP", "val_mask_ap50": "mask AP50", "val_box_ap": "box AP"}
+_AP_LABELS = {
+    "val_mask_ap": "mask AP",
+    "val_mask_ap50": "mask AP50",
+    "val_box_ap": "box AP",
+    "val_box_ap50": "box AP50",
+}
 # With more epochs than this, a mark at each would cover the line.
 _MAX_MARKED = 40
 
@@ -86,7 +91,8 @@ def _average_precision(axes: Any, rows: Sequence[dict[str, float]]) -> None:
     axes.set_title("AP on validation images")
     for number, (name, label) in enumerate(_AP_LABELS.items()):
         _plot(axes, rows, name, label=label, color=f"C{number}")
-    trained = [point for point in _values(rows, "val_mask_ap") if point[0] >= 1]
+    measured = _values(rows, "val_mask_ap") or _values(rows, "val_box_ap")
+    trained = [point for point in measured if point[0] >= 1]
     best = max(trained, key=lambda point: point[1], default=None)
     if best is not None:
         axes.axvline(best[0], color="0.6", linestyle=":", label=f"best, epoch {best[0]:.0f}")

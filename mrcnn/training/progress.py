@@ -6,7 +6,7 @@ import math
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -244,7 +244,7 @@ class EpochLine(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Print the AP of the weights that the training starts from, if it was measured."""
         before = {} if self.validation is None else self.validation.before
-        ap = before.get("val_mask_ap", math.nan)
+        ap = _main_ap(before)
         if not math.isnan(ap):
             print(f"AP before training {ap:.3f}", flush=True)
 
@@ -255,7 +255,7 @@ class EpochLine(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Print the line of this epoch."""
         logs = logs or {}
-        ap = float(logs.get("val_mask_ap", math.nan))
+        ap = _main_ap(logs)
         if self.progress is not None and not math.isnan(ap):
             self.progress.last_ap = ap
         text = "" if math.isnan(ap) else f"AP {ap:.3f}"
@@ -275,3 +275,8 @@ class EpochLine(keras.callbacks.Callback):
         self.line.clear()
         # A file has no width to be fitted to.
         print(fitted(variants, _width() if sys.stdout.isatty() else 1000), flush=True)
+
+
+def _main_ap(logs: Mapping[str, Any]) -> float:
+    """Return the AP of masks, or of boxes where there are no masks; nan if it was not measured."""
+    return float(logs.get("val_mask_ap", logs.get("val_box_ap", math.nan)))

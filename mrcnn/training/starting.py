@@ -219,6 +219,35 @@ def configure_for_datasets(
         config.VALIDATION_STEPS = min(once, MAX_VALIDATION_STEPS)
 
 
+def learn_masks_where_there_are(config: Config, train: Dataset) -> list[str]:
+    """Set `PARTIAL_LABELS` if some objects have a box alone: no masks are learned from those.
+
+    Args:
+        config: the settings; nothing is done without a mask head.
+        train: prepared dataset to train on.
+
+    Returns:
+        A note for the user; none where every object has a mask.
+    """
+    from mrcnn.files.names import counted
+
+    if not config.USE_MASK:
+        return []
+    flags = [train.image_has_masks(image_id) for image_id in train.image_ids]
+    num_boxes = sum(int((~one).sum()) for one in flags if one is not None)
+    if not num_boxes:
+        return []
+    config.PARTIAL_LABELS = True
+    if not any(one is None or one.any() for one in flags):
+        return [
+            "no object has a mask, only boxes: the mask head is not trained, and with USE_MASK = "
+            "False (Faster R-CNN) it can be left out"
+        ]
+    return [
+        f"{counted(num_boxes, 'object')} with a box but no mask: masks are learned from the others"
+    ]
+
+
 def require_same_classes(train: Dataset, val: Dataset) -> None:
     """Refuse datasets whose class ids mean different classes.
 

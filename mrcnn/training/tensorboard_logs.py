@@ -104,7 +104,7 @@ class TensorBoardLogs(keras.callbacks.Callback):
             self._file = EventFile(self.folder, step)
         values = {_tag(name): value for name, value in as_numbers(logs).items()}
         self._file.add_scalars({t: v for t, v in values.items() if np.isfinite(v)}, step)
-        pairs = self.validation.pairs if self.validation and "val_mask_ap" in (logs or {}) else []
+        pairs = self.validation.pairs if self.validation and "val_box_ap" in (logs or {}) else []
         self._file.add_images({f"validation/{i}": pair for i, pair in enumerate(pairs)}, step)
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:

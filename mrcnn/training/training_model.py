@@ -59,7 +59,7 @@ def _drop_loader_settings(arguments: dict[str, Any]) -> None:
 
 @keras.saving.register_keras_serializable(package="mrcnn")
 class TrainingModel(NamedWeightsModel):
-    """The training graph with `fit`. Its last five outputs are the losses in `LOSS_NAMES` order.
+    """The training graph with `fit`. Its last outputs are the losses in the order of `LOSS_NAMES`.
 
     Logs hold `loss` (weighted sum plus weight decay) and every part under its own name, so that
     progress bar, TensorBoard and callbacks see them all.
@@ -114,7 +114,12 @@ class TrainingModel(NamedWeightsModel):
         self.loss_weights = {name: float(factor) for name, factor in loss_weights.items()}
         self.weight_decay_rate = float(weight_decay_rate)
         if not hasattr(self, "loss_trackers"):
-            self.loss_trackers = [keras.metrics.Mean(name=name) for name in LOSS_NAMES]
+            self.loss_trackers = [keras.metrics.Mean(name=name) for name in self.loss_names]
+
+    @property
+    def loss_names(self) -> list[str]:
+        """Names of the losses that the graph computes: without RPN or mask head it lacks some."""
+        return [name for name in LOSS_NAMES if name in self.output_names]
 
     def compile(
         self, optimizer: Any = "rmsprop", loss: Any = None, *args: Any, **kwargs: Any
@@ -143,7 +148,7 @@ class TrainingModel(NamedWeightsModel):
             if any(part is not None for part in keras.tree.flatten(loss)):
                 raise ValueError(
                     f"loss is {loss!r}; it must be None: the graph computes its own losses, "
-                    f"{', '.join(LOSS_NAMES)}"
+                    f"{', '.join(self.loss_names)}"
                 )
             loss = None
         with devices.scope(self.distribution):
@@ -279,9 +284,10 @@ class TrainingModel(NamedWeightsModel):
         if not self.has_own_losses:
             return super().compute_loss(x, y, y_pred, sample_weight, training)
         total = weight_decay(self.trainable_variables, self.weight_decay_rate or 0.0)
-        for name, value, tracker in zip(LOSS_NAMES, y_pred[-len(LOSS_NAMES) :], self.loss_trackers):
+        values = y_pred[-len(self.loss_trackers) :]
+        for value, tracker in zip(values, self.loss_trackers):
             tracker.update_state(value)
-            total = total + value * self.loss_weights.get(name, 1.0)
+            total = total + value * self.loss_weights.get(tracker.name, 1.0)
         return total / num_replicas()
 
 
