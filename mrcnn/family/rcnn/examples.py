@@ -99,17 +99,19 @@ class ExampleReader:
         corners = extract_bboxes(masks)
         has_area = (corners[:, 2:] > corners[:, :2]).all(axis=1)
         objects, class_ids = corners[has_area], np.asarray(class_ids)[has_area]
-        key = FeatureCache.key([self._network, image, objects, class_ids])
+        given = self.dataset.load_proposals(image_id)
+        key = FeatureCache.key([self._network, image, objects, class_ids, given])
         found = self.cache.get(key)
         if found is None:
-            found = self._compute(image, objects, class_ids)
+            proposals = propose(image, self.config) if given is None else given
+            found = self._compute(image, objects, class_ids, proposals)
             self.cache.put(key, found)
         return ImageExamples(class_ids=class_ids, **found)
 
     def _compute(
-        self, image: np.ndarray, objects: np.ndarray, class_ids: np.ndarray
+        self, image: np.ndarray, objects: np.ndarray, class_ids: np.ndarray, proposals: np.ndarray
     ) -> dict[str, np.ndarray]:
-        boxes = np.concatenate([objects, propose(image, self.config)])
+        boxes = np.concatenate([objects, proposals])
         outputs = predict_regions(self.model, image, boxes, self.preprocess, self.config)
         largest = np.finfo(np.float16).max
         vectors, grids = (np.clip(x, -largest, largest).astype(np.float16) for x in outputs)

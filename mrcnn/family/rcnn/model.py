@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 from keras import layers
+from scipy.special import expit
 
 from mrcnn import checkpoints
 from mrcnn.detection.results import Detections
@@ -192,7 +193,7 @@ class RCNN:
 
         Args:
             train_dataset: a prepared Dataset with the classes of the model; masks serve for their
-                boxes alone.
+                boxes alone. Its `proposals` are taken where it has them, else selective search.
             cache: folder of the features; None for `rcnn_features` in the folder of downloads,
                 `~/.mrcnn` or MRCNN_HOME.
             seed: of the order of images and of the solver.
@@ -294,7 +295,7 @@ class RCNN:
         self, boxes: np.ndarray, margins: np.ndarray, deltas: np.ndarray, shape: tuple[int, ...]
     ) -> Detections:
         """Return the regions that are objects, with the refined boxes of their classes."""
-        scores = 1 / (1 + np.exp(-margins))
+        scores = expit(margins)
         rows, classes = np.nonzero(scores > self.config.DETECTION_MIN_CONFIDENCE)
         refined = apply_box_deltas(
             boxes[rows], deltas.reshape(len(boxes), margins.shape[1], 4)[rows, classes]

@@ -66,7 +66,7 @@ def build_region_network(config: RCNNConfig) -> RegionNetwork:
     """
     if callable(config.BACKBONE) or config.BACKBONE in OWN_NETWORKS:
         return _own_network(config)
-    return _application(config.BACKBONE)
+    return _application(config.BACKBONE, int(config.IMAGE_MAX_DIM))
 
 
 def _own_network(config: RCNNConfig) -> RegionNetwork:
@@ -99,11 +99,13 @@ def _own_network(config: RCNNConfig) -> RegionNetwork:
     )
 
 
-def _application(name: Any) -> RegionNetwork:
-    """Return a classifier of keras.applications."""
+def _application(name: Any, size: int) -> RegionNetwork:
+    """Return a classifier of keras.applications; those for any size take the given one."""
     build = _find_builder(name)
     title = build.__name__
     model = build(weights=None)
+    if model.input_shape[1] is None:
+        model = build(weights=None, input_shape=(size, size, 3))
     module = getattr(keras.applications, build.__module__.rpartition(".")[2])
     maps = [x.output for x in model.layers if _is_map(x.output)]
     last = model.layers[-1]

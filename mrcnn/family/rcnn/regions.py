@@ -11,6 +11,7 @@ import numpy as np
 from mrcnn.family.rcnn.settings import RCNNConfig
 from mrcnn.family.rcnn.warping import warp_regions
 from mrcnn.family.regions import selective_search
+from mrcnn.geometry.proposals import check_proposals
 
 
 def propose(image: np.ndarray, config: RCNNConfig) -> np.ndarray:
@@ -20,39 +21,29 @@ def propose(image: np.ndarray, config: RCNNConfig) -> np.ndarray:
 
 def given_or_proposed(
     images: Sequence[np.ndarray],
-    proposals: Sequence[np.ndarray] | None,
+    proposals: Sequence[np.ndarray | None] | None,
     index: int,
     config: RCNNConfig,
 ) -> np.ndarray:
-    """Return the regions of an image: those given, clipped to it, or those of selective search.
+    """Return the regions of an image: those given, or those of selective search.
 
     Args:
         images: [H, W, 3] uint8 RGB.
-        proposals: [N, (y1, x1, y2, x2)] in pixels for each image, or None.
+        proposals: [N, (y1, x1, y2, x2)] in pixels for each image; None for selective search.
         index: of the image.
         config: settings of selective search.
 
     Raises:
         ValueError: the proposals do not fit the images.
     """
-    if proposals is None:
-        return propose(images[index], config)
-    if len(proposals) != len(images):
+    if proposals is not None and len(proposals) != len(images):
         raise ValueError(
             f"proposals has {len(proposals)} entries; it must have one for each of the "
             f"{len(images)} images"
         )
-    boxes = np.asarray(proposals[index], np.float64)
-    if boxes.size == 0:
-        return np.zeros((0, 4))
-    if boxes.ndim != 2 or boxes.shape[1] != 4 or not np.isfinite(boxes).all():
-        raise ValueError(
-            f"proposals[{index}] has shape {boxes.shape}; it must be finite numbers "
-            "[N, (y1, x1, y2, x2)] in pixels"
-        )
-    height, width = images[index].shape[:2]
-    boxes = np.clip(boxes, 0, [height, width, height, width])
-    return boxes[(boxes[:, 2:] > boxes[:, :2]).all(axis=1)]
+    if proposals is None or proposals[index] is None:
+        return propose(images[index], config)
+    return check_proposals(proposals[index], images[index].shape, f"proposals[{index}]")
 
 
 def predict_regions(

@@ -17,6 +17,9 @@ class RCNNConfig(Config):
     """
 
     NAME = "rcnn"
+    # Boxes alone, from outside: what `evaluate_coco` needs to know.
+    USE_MASK = False
+    USE_RPN = False
     NUM_CLASSES = 1 + 20
     # The network: "efficientnet_lite0", "squeezenet", "nanodet", a classifier of
     # keras.applications such as "vgg16" or "MobileNetV2", or a function as for Mask R-CNN.
