@@ -7,8 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mrcnn.files.atomic import write_json
-from mrcnn.files.names import printable
+from mrcnn.files.names import counted, printable
 from mrcnn.training import log_folders
 
 if TYPE_CHECKING:
@@ -51,21 +50,19 @@ def train_rcnn(plan: Any, output: Path, verbose: int) -> RCNN:
         for name, count in summary.num_objects.items():
             pairs, negatives = summary.num_pairs[name], summary.num_hard_negatives[name]
             print(
-                f"Class    {printable(name)}: {count} objects, {negatives} hard negatives, "
-                f"{pairs} boxes to refine"
+                f"Class    {printable(name)}: {counted(count, 'object')}, "
+                f"{counted(negatives, 'hard negative')}, {counted(pairs, 'box', 'boxes')} to refine"
             )
-    if plan.val is not None and plan.options.ap:
-        _measure(model, plan.val, Path(f"{path}.json"), verbose)
+    if plan.val is not None and plan.options.ap and verbose:
+        print(f"AP       {_box_ap_text(model, plan.val)}")
     return model
 
 
-def _measure(model: Any, data: Any, note: Path, verbose: int) -> None:
-    """Measure box AP and note it beside the weights, as trainings in epochs do."""
+def _box_ap_text(model: Any, data: Any) -> str:
+    """Measure box AP on a dataset and return it as text."""
     from mrcnn.evaluation.coco import CocoEvaluator, evaluate_coco
 
     evaluator = CocoEvaluator(data, masks=False)
     report = evaluate_coco(model, data, evaluator=evaluator, progress=False)
-    value = report["box_AP"]
-    write_json(note, {"file": BEST_FILE, "monitor": "val_box_ap", "value": value, "epoch": 1})
-    if verbose:
-        print(f"AP       {value:.3f} (AP50 {report['box_AP50']:.3f}) on {data.num_images} images")
+    figures = f"{report['box_AP']:.3f} (AP50 {report['box_AP50']:.3f})"
+    return f"{figures} on {counted(data.num_images, 'image')}"
