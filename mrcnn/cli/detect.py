@@ -538,8 +538,9 @@ def report(run: DetectionRun, seconds: float) -> str:
 
 
 def seen_text(run: DetectionRun) -> str:
-    """Return what the run has looked at: "3 images", "1 image and 40 frames", "1 video"."""
-    return " and ".join(counted(number, kind) for kind, number in run.num_seen.items())
+    """Return what the run has looked at: "3 images", or "4 (1 image, 2 frames, 1 video)"."""
+    kinds = [counted(number, kind) for kind, number in run.num_seen.items()]
+    return kinds[0] if len(kinds) == 1 else f"{run.num_seen.total()} ({', '.join(kinds)})"
 
 
 def show_failures(failures: Sequence[tuple[str | Path, str]], seen: str) -> None:

@@ -159,7 +159,9 @@ def family_rows(facts: Mapping[str, Any], model: Model) -> list[tuple[str, Any]]
         ("images seen", None if seen is None else f"{seen:,}"),
         ("classes", classes),
         ("class names", ", ".join(names[1:] if has_background else names)),
-        ("image size", f"{side}x{side} pixels" if model.finds == "boxes" else "any"),
+        ("backbone", model.family == "rcnn" and config["BACKBONE"]),
+        ("size of a region", model.family == "rcnn" and f"{side}x{side} pixels"),
+        ("image size", _image_size(model, side)),
         ("image channels", config.get("IMAGE_CHANNEL_COUNT")),
         ("base width", config.get("BASE_WIDTH")),
         ("mean pixel", "MEAN_PIXEL" in config and _listed(config["MEAN_PIXEL"])),
@@ -172,6 +174,11 @@ def family_rows(facts: Mapping[str, Any], model: Model) -> list[tuple[str, Any]]
         ("held out", facts["held_out"] and held_out_text(facts["held_out"])),
     ]
     return [row for row in rows if row[1] not in (None, False)]
+
+
+def _image_size(model: Model, side: int) -> str:
+    """Return the size of the images that a network takes."""
+    return f"{side}x{side} pixels" if model.family == "yolo" else "any"
 
 
 def shape_facts(path: Path, found: WeightsInfo) -> dict[str, Any]:

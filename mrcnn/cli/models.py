@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # Spelled out: the table would import the settings.
 _NAMES = (
-    "mask_rcnn, faster_rcnn, fast_rcnn, unet, fcn8s, fcn16s, fcn32s, segnet, yolov1, yolov2, "
+    "mask_rcnn, faster_rcnn, fast_rcnn, rcnn, unet, fcn8s, fcn16s, fcn32s, segnet, yolov1, yolov2, "
     "yolov3 or yolov3-tiny"
 )
 ModelName = Annotated[
@@ -56,7 +56,6 @@ _BOXES_LACK = {
     "tile": "which detects in whole images",
     **dict.fromkeys(("rename",), "which takes over no single classes"),
     **dict.fromkeys(("backbone",), _FIXED),
-    **dict.fromkeys(("loss", "class_weights"), "whose losses are fixed"),
 }
 _LABELS_LACK = {
     **_BOXES_LACK,
@@ -66,6 +65,12 @@ _LABELS_LACK = {
     ),
     "layers": "whose layers are always trained together",
 }
+# Options of trainings that go over the images again and again.
+_OF_EPOCHS = (
+    *("layers", "epochs", "steps", "batch_size", "image_size", "augment", "loss", "class_weights"),
+    *("learning_rate", "schedule", "warmup", "optimizer", "accumulate", "early_stopping", "keep"),
+    *("resume", "ap_images"),
+)
 _NO_YOLO = "which is no YOLO network"
 _OWN_PROPOSALS = "which takes no proposals"
 _FAMILY: Mapping[str, Mapping[str, str]] = {
@@ -73,7 +78,17 @@ _FAMILY: Mapping[str, Mapping[str, str]] = {
         "names": _NO_YOLO,
         **dict.fromkeys(("loss", "class_weights"), "which is no semantic network"),
     },
-    "yolo": {**_BOXES_LACK, "proposals": _OWN_PROPOSALS},
+    "yolo": {
+        **_BOXES_LACK,
+        **dict.fromkeys(("loss", "class_weights"), "whose losses are fixed"),
+        "proposals": _OWN_PROPOSALS,
+    },
+    "rcnn": {
+        **{name: why for name, why in _BOXES_LACK.items() if name != "backbone"},
+        **dict.fromkeys(_OF_EPOCHS, "which is not trained in epochs"),
+        "proposals": "which keeps the features of its regions",
+        "names": _NO_YOLO,
+    },
     "semantic": {
         **_LABELS_LACK,
         "proposals": _OWN_PROPOSALS,

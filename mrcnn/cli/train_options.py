@@ -32,8 +32,8 @@ Weights = Annotated[
     str | None,
     _option(
         MODEL,
-        "Start from: small, coco, imagenet, none, or a weight file. By default coco for mask_rcnn, "
-        "imagenet for FCN and SegNet, else none.",
+        "Start from: small, coco, imagenet, none, or a weight file. By default coco (mask_rcnn, "
+        "faster_rcnn, fast_rcnn), imagenet (rcnn, FCN, SegNet) or none (U-Net, YOLO).",
     ),
 ]
 Rename = Annotated[
@@ -50,7 +50,13 @@ Backbone = Annotated[
     _option(MODEL, "Name of the backbone, such as resnet50, squeezenet or mobilenet_v2."),
 ]
 ImageSize = Annotated[
-    int | None, _option(MODEL, "Side of the input in pixels, a multiple of 64.", min=64)
+    int | None,
+    _option(
+        MODEL,
+        "Side of the input in pixels, a multiple of 64; of 32 for YOLO; of semantic networks that "
+        "of the parts which larger images are trained on in.",
+        min=64,
+    ),
 ]
 ConfigFile = Annotated[
     Path | None,

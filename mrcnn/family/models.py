@@ -26,7 +26,8 @@ class Model:
     Attributes:
         name: what users write.
         title: its name in text.
-        family: models of one family have the same options: "mask_rcnn", "semantic", "yolo".
+        family: models of one family have the same options: "rcnn", "mask_rcnn" (also Fast and
+            Faster R-CNN), "semantic", "yolo".
         finds: "masks" (instances with masks), "boxes" (instances without), or "labels" (a class for
             every pixel).
         home: "module:Class" of its Python class.
@@ -92,6 +93,10 @@ def _yolo(name: str, title: str) -> Model:
 MODELS = {
     model.name: model
     for model in (
+        Model(
+            *("rcnn", "R-CNN", "rcnn", "boxes", "mrcnn.family.rcnn.model:RCNN"),
+            *("mrcnn.family.rcnn.settings:RCNNConfig", "imagenet"),
+        ),
         _mask_rcnn("fast_rcnn", "Fast R-CNN", "boxes"),
         _mask_rcnn("faster_rcnn", "Faster R-CNN", "boxes"),
         _mask_rcnn(DEFAULT, "Mask R-CNN", "masks"),
@@ -143,7 +148,7 @@ def build(
         model_dir: folder that receives a log folder for each training; None for none.
 
     Returns:
-        A `MaskRCNN` of mode "training", a `SemanticModel` or a `Yolo`.
+        A `MaskRCNN` of mode "training", a `SemanticModel`, a `Yolo` or an `RCNN`.
 
     Raises:
         ValueError: there is no such model, or a setting does not suit it.
@@ -164,6 +169,8 @@ def build(
     if config is None and class_names is not None:
         config = model.make_config()
         config.NUM_CLASSES = len(class_names)
+    if model.family == "rcnn":  # whose training has no epochs, and so no log folder
+        return model.load_class()(config, class_names)
     return model.load_class()(model.name, config, class_names, model_dir=model_dir)
 
 

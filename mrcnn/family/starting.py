@@ -66,15 +66,11 @@ def find_start(
     if val is not None:
         require_same_classes(train, val)
     word, class_names = weights.lower(), None
-    if word in _WORDS or _is_first_layers(entry, weights):
+    if entry.family == "rcnn":
+        config = _configured(entry, config_path)
+    elif word in _WORDS or _is_first_layers(entry, weights):
         _check_word(entry, word)
-        config = entry.make_config()
-        if entry.family == "yolo":
-            config.IMAGE_MAX_DIM = _published_side(entry)
-        if config_path is not None:
-            settings = read_description(config_path)["config"]
-            check_names_of_settings(settings, config_path, type(config))
-            config = type(config).from_dict({**_as_dict(config), **settings})
+        config = _configured(entry, config_path)
     else:
         described = describe(weights, None, config_path)
         found = find_model(described.model)
@@ -105,6 +101,8 @@ def finish_settings(config: Any, entry: Model, train: Dataset, steps: int | None
     if entry.family == "yolo":
         config.IMAGE_MIN_DIM = config.IMAGE_MAX_DIM
     check_config(config, entry, entry.title)
+    if entry.family == "rcnn":
+        return
     config.STEPS_PER_EPOCH = steps or math.ceil(train.num_images / config.BATCH_SIZE)
 
 
@@ -139,6 +137,18 @@ def load_start(model: Any, start: StartingPoint) -> str:
     if not missing:
         return f"{name}: all layers"
     return f"{name}: the layers that do not depend on the classes or the network; others are random"
+
+
+def _configured(entry: Model, config_path: Path | None) -> Any:
+    """Return the settings of a training that starts from no weights of the model."""
+    config = entry.make_config()
+    if entry.family == "yolo":
+        config.IMAGE_MAX_DIM = _published_side(entry)
+    if config_path is None:
+        return config
+    settings = read_description(config_path)["config"]
+    check_names_of_settings(settings, config_path, type(config))
+    return type(config).from_dict({**_as_dict(config), **settings})
 
 
 def _check_word(entry: Model, word: str) -> None:

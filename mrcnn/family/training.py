@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import keras
@@ -12,8 +12,7 @@ import keras
 from mrcnn import checkpoints
 from mrcnn.checkpoints.keras_model import NamedWeightsModel
 from mrcnn.config import Config
-from mrcnn.detection import streaming
-from mrcnn.geometry.images import as_rgb
+from mrcnn.family.image_stream import ImageStream
 from mrcnn.loading.augmentation import check_augmentation
 from mrcnn.loading.batch_stream import BatchStream
 from mrcnn.loading.named_augmentation import find_augmentation
@@ -74,7 +73,7 @@ class ImageBatches(BatchStream):
         self.augmentation = augmentation
 
 
-class FamilyModel(LoggedTraining):
+class FamilyModel(ImageStream, LoggedTraining):
     """The base of `SemanticModel` and `Yolo`: weight files, streams of images, trainings.
 
     Args:
@@ -118,52 +117,6 @@ class FamilyModel(LoggedTraining):
 
     def _description(self, class_names: Sequence[str] | None = None) -> dict[str, Any]:
         return {"model": self.name, **super()._description(class_names)}
-
-    def _predict_images(self, images: Sequence[Any]) -> list[dict[str, Any]]:
-        """Return a result for each image; subclasses define it."""
-        raise NotImplementedError
-
-    def detect_stream(
-        self,
-        images: Iterable[Any],
-        batch_size: int = 1,
-        *,
-        ahead: int = 4,
-        errors: streaming.ErrorHandling = "raise",
-        with_images: bool = False,
-        refiner: None = None,
-        rle: bool = False,
-        on_stage: streaming.OnStage | None = None,
-    ) -> Iterator[Any]:
-        """Process any number of images, one after the other.
-
-        Args:
-            images: iterable of images, of paths, or of callables that return an image.
-            batch_size: number of images that go into the network together.
-            ahead: number of batches that may be under way.
-            errors: as for `MaskRCNN.detect_stream`.
-            with_images: yield `(image, result)`; the image is None if it could not be read.
-            refiner: None; there are no masks to refine.
-            rle: without effect; there are no masks.
-            on_stage: as for `MaskRCNN.detect_stream`.
-
-        Yields:
-            A result for each image, in their order.
-        """
-        del rle
-        if refiner is not None:
-            raise ValueError(f"refiner must be None for {self.name}, which has no instance masks")
-        results = streaming.stream(
-            images,
-            lambda image, name: as_rgb(image, self.config.IMAGE_CHANNEL_COUNT),
-            self._predict_images,
-            lambda image, result: result,
-            batch_size=batch_size,
-            ahead=ahead,
-            errors=errors,
-            on_stage=on_stage,
-        )
-        return results if with_images else (result for _, result in results)
 
     def fit(
         self,

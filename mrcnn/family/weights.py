@@ -26,7 +26,7 @@ from mrcnn.checkpoints.hdf5 import why_not_hdf5
 from mrcnn.checkpoints.known import resolve_weights
 from mrcnn.config import Config, model_name
 from mrcnn.config_rules import find_own_problems
-from mrcnn.family.models import Model, find_model
+from mrcnn.family.models import Model, build, find_model
 from mrcnn.family.yolo.descriptions import find_by_values
 from mrcnn.files.names import counted, printable
 
@@ -55,7 +55,9 @@ class FamilyWeights(DescribedWeights):
         parts = [entry.title]
         count = config.NUM_CLASSES - (entry.finds == "boxes")
         parts.append(counted(count, "class", "classes"))
-        if entry.finds == "boxes":
+        if entry.family == "rcnn":
+            parts.append(f"on {config.BACKBONE}")
+        elif entry.finds == "boxes":
             parts.append(f"{config.IMAGE_MAX_DIM}x{config.IMAGE_MAX_DIM}")
         return f"{printable(self.name)}: {', '.join(parts)} ({printable(self.source)})"
 
@@ -138,7 +140,7 @@ def load(weights: str | DescribedWeights, **options: Any) -> Any:
         **options: of `describe`.
 
     Returns:
-        A `MaskRCNN`, a `SemanticModel` or a `Yolo`, with `class_names`.
+        A `MaskRCNN`, a `SemanticModel`, a `Yolo` or an `RCNN`, with `class_names`.
 
     Example:
         yolo = load("yolov3.weights")
@@ -148,7 +150,7 @@ def load(weights: str | DescribedWeights, **options: Any) -> Any:
     entry = find_model(described.model)
     if entry.family == MODEL:
         return with_proposals(entry.load_class().from_weights(described))
-    model = entry.load_class()(entry.name, described.config, described.class_names)
+    model = build(entry.name, described.config, described.class_names)
     model.load_weights(described.path)
     model.epoch, model.held_out = described.epoch or 0, described.held_out
     return model

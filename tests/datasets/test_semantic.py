@@ -190,7 +190,7 @@ def _without(name):
         (lambda root: (root / "labels").rename(root / "things"), {}, ValueError,
          "no folder of images and folder of label images; they must be called"),
         (lambda root: None, {"subset": "val"}, ValueError, "for the part 'val'"),
-        (lambda root: None, {"classes": None}, ValueError, "classes is None; it must be given"),
+        (lambda root: None, {"classes": None}, ValueError, "classes is None; it must name the"),
         (lambda root: None, {"image_dir": "images"}, ValueError, "must be given together"),
         (lambda root: None, {"image_dir": "images", "label_dir": "none"}, FileNotFoundError,
          "label_dir is .*none; it must be a folder"),

@@ -17,6 +17,7 @@ from mrcnn.checkpoints.coco_names import COCO_CLASS_NAMES
 from mrcnn.checkpoints.hdf5 import why_not_hdf5
 from mrcnn.config import Config
 from mrcnn.detection.results import Detections
+from mrcnn.family.suppression import suppress_in_classes
 from mrcnn.family.training import FamilyModel, make_sgd
 from mrcnn.family.yolo import decoding
 from mrcnn.family.yolo.batches import YoloBatches
@@ -26,7 +27,6 @@ from mrcnn.family.yolo.descriptions import find_network
 from mrcnn.family.yolo.images import fit_image, to_image_boxes
 from mrcnn.family.yolo.losses import AnchorLoss, CellLoss
 from mrcnn.family.yolo.networks import build_network, output_layers
-from mrcnn.geometry.boxes import non_max_suppression
 from mrcnn.geometry.images import as_rgb
 
 if TYPE_CHECKING:
@@ -258,24 +258,23 @@ class Yolo(FamilyModel):
     def _select(self, boxes: np.ndarray, scores: np.ndarray, image: np.ndarray) -> dict[str, Any]:
         """Suppress within each class and return the best detections as a result."""
         config = self.config
-        found = []
-        for class_id in np.flatnonzero((scores > config.DETECTION_MIN_CONFIDENCE).any(axis=0)):
-            rows = np.flatnonzero(scores[:, class_id] > config.DETECTION_MIN_CONFIDENCE)
-            if len(rows) > MAX_CANDIDATES:
-                order = np.argsort(-scores[rows, class_id], kind="stable")[:MAX_CANDIDATES]
-                rows = np.sort(rows[order])
-            threshold = config.DETECTION_NMS_THRESHOLD
-            kept = rows[non_max_suppression(boxes[rows], scores[rows, class_id], threshold)]
-            found += [(scores[row, class_id], class_id + 1, row) for row in kept]
-        found.sort(key=lambda entry: -entry[0])
-        found = found[: config.DETECTION_MAX_INSTANCES]
-        height, width = image.shape[:2]
-        chosen = boxes[[row for *_, row in found]].reshape(-1, 4)
-        corners = np.rint(np.clip(chosen, 0, [height, width, height, width])).astype(np.int32)
-        detections = Detections(
-            corners,
-            np.array([class_id for _, class_id, _ in found], np.int32),
-            np.array([score for score, *_ in found], np.float32),
+        rows, classes = np.nonzero(_candidates(scores, config.DETECTION_MIN_CONFIDENCE))
+        found = suppress_in_classes(
+            Detections(boxes[rows], classes + 1, scores[rows, classes]),
+            config.DETECTION_NMS_THRESHOLD,
+            config.DETECTION_MAX_INSTANCES,
         )
+        height, width = image.shape[:2]
+        corners = np.rint(np.clip(found.boxes, 0, [height, width, height, width]))
         is_visible = (corners[:, 2:] > corners[:, :2]).all(axis=1)
-        return detections[is_visible].to_result()
+        visible = found[is_visible]
+        return Detections(corners[is_visible], visible.class_ids, visible.scores).to_result()
+
+
+def _candidates(scores: np.ndarray, threshold: float) -> np.ndarray:
+    """Return which of the scores [N, C] are above a threshold and among the best of their class."""
+    above = scores > threshold
+    if len(scores) > MAX_CANDIDATES and (above.sum(axis=0) > MAX_CANDIDATES).any():
+        last = -np.partition(-scores, MAX_CANDIDATES - 1, axis=0)[MAX_CANDIDATES - 1]
+        above &= scores >= last
+    return above

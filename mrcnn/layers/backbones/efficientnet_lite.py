@@ -89,3 +89,22 @@ def efficientnet_lite0_graph(
                 x = _block(x, group, stride, f"lite{stage}_block{number}", train_bn)
         stages.append(x)
     return stages
+
+
+def efficientnet_lite0_head(
+    features: Tensor, num_classes: int = 1000, train_bn: bool | None = False
+) -> tuple[Tensor, Tensor]:
+    """Build the classifier of EfficientNet-Lite0.
+
+    Args:
+        features: `[batch, height, width, 320]`, C5.
+        num_classes: number of classes.
+        train_bn: as for `efficientnet_lite0_graph`.
+
+    Returns:
+        features `[batch, 1280]` and class probabilities `[batch, num_classes]`.
+    """
+    convolution = layers.Conv2D(1280, 1, use_bias=False, name="lite_head_conv")
+    x = _conv_bn(features, convolution, "lite_head", train_bn)
+    x = layers.GlobalAveragePooling2D(name="lite_head_pool")(x)
+    return x, layers.Dense(num_classes, activation="softmax", name="lite_classifier")(x)
