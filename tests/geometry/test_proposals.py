@@ -45,7 +45,10 @@ def test_none_at_all(boxes):
         ("boxes", r"p has the shape \(\); it must be"),
         ([["a", "b", "c", "d"]], "p has the type <U1; it must hold numbers"),
         ([[True, False, True, True]], "p has the type bool; it must hold numbers"),
-        ([[0, 0, 9, 9], [0, 0, np.nan, 9]], r"p\[1\] is \[0.0, 0.0, nan, 9.0\]; it must hold finite"),
+        (
+            [[0, 0, 9, 9], [0, 0, np.nan, 9]],
+            r"p\[1\] is \[0.0, 0.0, nan, 9.0\]; it must hold finite",
+        ),
         ([[0, 0, np.inf, 9]], r"p\[0\] is .*inf.*; it must hold finite numbers"),
         ([[5, 5, 5, 9]], r"p\[0\] is \[5, 5, 5, 9\]; it must have y1 < y2 and x1 < x2"),
         ([[9, 0, 5, 9]], "it must have y1 < y2 and x1 < x2"),

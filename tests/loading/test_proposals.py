@@ -166,9 +166,9 @@ def test_what_a_function_returns_is_checked(result, message):
 def test_batches():
     """The objects come first, then the proposals; the first pixel is padding."""
     dataset = toys([(0, 0, 48, 64), (1, 1, 9, 9)])
-    ((images, metas, class_ids, boxes, rois),) = (
-        TrainingBatches(dataset, config_of(), shuffle=False, seed=0)[0]
-    )
+    ((images, metas, class_ids, boxes, rois),) = TrainingBatches(
+        dataset, config_of(), shuffle=False, seed=0
+    )[0]
     assert images.shape == (2, 64, 64, 3) and metas.dtype == np.float32
     assert class_ids.tolist() == [[1, 2, 0, 0, 0]] * 2 and boxes.shape == (2, 5, 4)
     objects = [[12, 6, 28, 30], [32, 32, 52, 60]]
