@@ -144,7 +144,8 @@ class Config:
     RPN_TRAIN_ANCHORS_PER_IMAGE = 256
     # Best scoring anchors kept before non-maximum suppression ...
     PRE_NMS_LIMIT = 6000
-    # ... and proposals kept after it.
+    # ... and proposals kept after it. Without RPN, the first is the largest number of proposals of
+    # an image that are trained on.
     POST_NMS_ROIS_TRAINING = 2000
     POST_NMS_ROIS_INFERENCE = 1000
 

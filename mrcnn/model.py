@@ -392,7 +392,10 @@ class MaskRCNN(Detector, LoggedTraining):
         callback `ap` also `validation_0001.jpg` and so on, predictions beside the ground truth.
 
         Args:
-            train_dataset: a prepared `Dataset`.
+            train_dataset: a prepared `Dataset`. Without RPN (`USE_RPN`), `Dataset.load_proposals`
+                gives the proposals of each image, of which the first `POST_NMS_ROIS_TRAINING` are
+                used; augmentation moves them with the image. Without a mask head (`USE_MASK`),
+                masks serve for their boxes alone.
             val_dataset: another with the same classes, or None. Without `VALIDATION_STEPS` it
                 serves the callbacks only.
             learning_rate: a number, or a Keras learning rate schedule.

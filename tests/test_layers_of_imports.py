@@ -43,8 +43,8 @@ ALLOWED = {
     ),
     "model_training": "checkpoints config datasets family files loading model startup training",
     "family": (
-        "__init__ checkpoints config config_rules datasets detection detection.results files "
-        "geometry layers loading model startup training"
+        "__init__ checkpoints config config_rules datasets detection detection.results evaluation "
+        "files geometry layers loading model startup training"
     ),
     "service": "__init__ datasets detection drawing files refinement startup",
     "cli": (

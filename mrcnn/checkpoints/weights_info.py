@@ -85,13 +85,25 @@ class WeightsInfo:
         }
         return {name: value for name, value in settings.items() if value is not None}
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether the weights can detect: all parts are there that their settings ask for."""
+        settings = self.metadata.get("config")
+        settings = settings if isinstance(settings, Mapping) else {}
+        with_mask, with_rpn = settings.get("USE_MASK", True), settings.get("USE_RPN", True)
+        has_heads = self.has_heads or (not with_mask and self._has_layers(HEADS[:2]))
+        return has_heads and (self.has_rpn or not with_rpn)
+
+    def _has_layers(self, names: Sequence[str]) -> bool:
+        return {name for name, _ in self.layers}.issuperset(names)
+
     def summary(self) -> str:
         """Return one line: file, backbone, classes, number of parameters."""
         parts = [f"{self.backbone} backbone"]
         if self.num_classes is not None:
             parts.append(f"{self.num_classes} classes with the background")
         if not self.has_heads:
-            parts.append("no heads")
+            parts.append("no mask head" if self._has_layers(HEADS[:2]) else "no heads")
         parts.append(f"{self.num_parameters:,} parameters in {len(self.layers)} layers")
         return f"{printable(self.path)}: {', '.join(parts)}"
 

@@ -115,6 +115,7 @@ def evaluate(
     from mrcnn.cli.image_choice import open_images
     from mrcnn.evaluation.class_matching import RenumberedClasses, match_classes
     from mrcnn.evaluation.coco import CocoEvaluator, evaluate_coco
+    from mrcnn.evaluation.detection_pass import measures_masks
     from mrcnn.family.models import find_model
     from mrcnn.files.names import printable
 
@@ -137,7 +138,7 @@ def evaluate(
     if refine is not None:
         facts["Refiner"] = refine
     notes = [*choice.warnings, *match.notes()]
-    masks = described.config.USE_MASK
+    masks = measures_masks(described, data)
     evaluator = CocoEvaluator(data, choice.measured, masks, class_ids=match.class_ids)
     require_objects(evaluator)
     say([f"{name:8} {printable(value)}" for name, value in facts.items()], as_json)

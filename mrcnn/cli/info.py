@@ -193,7 +193,7 @@ def shape_facts(path: Path, found: WeightsInfo) -> dict[str, Any]:
         "pyramid_channels": found.top_down_pyramid_size,
         "anchors_per_location": found.anchors_per_location,
         "image_channels": found.image_channels,
-        "complete": found.has_rpn and found.has_heads,
+        "complete": found.is_complete,
     }
 
 
@@ -212,7 +212,7 @@ def described_facts(weights: str, path: Path, found: WeightsInfo) -> dict[str, A
     """
     from mrcnn.checkpoints.description import describe_weights, written_description
 
-    if found.has_rpn and found.has_heads and found.backbone != "other":
+    if found.is_complete and found.backbone != "other":
         described = describe_weights(weights)
         size, config = described.config.IMAGE_SHAPE[:2].tolist(), described.config.to_dict()
         return {

@@ -17,7 +17,7 @@ def measures_masks(model: Any, dataset: Any) -> bool:
     """Return whether masks can be evaluated: the model has some, and the dataset too.
 
     Args:
-        model: a `MaskRCNN`; any other model with `detect` is taken to have masks.
+        model: a `MaskRCNN`, or its description; what has no `config` is taken to have masks.
         dataset: a prepared `Dataset`. Where all its objects have a box alone, their masks are
             rectangles that no model should match.
     """

@@ -159,3 +159,18 @@ def test_every_class_takes_over_masks_that_are_the_same_for_all(tmp_path, names,
     assert (model.value("mrcnn_mask", "kernel") == 7).all()
     assert (model.value("mrcnn_mask", "bias") == 7).all()
     assert model.value("mrcnn_class_logits", "bias")[-1] == -1
+
+
+@pytest.mark.parametrize("lacks_masks", ["file", "model", "both"])
+def test_a_network_without_mask_head(lacks_masks, tmp_path):
+    """Faster R-CNN starts from Mask R-CNN's classes, and the other way round."""
+    stored, model = numbered(3), small_mask_rcnn(num_classes=2, fill=-1)
+    for one, name in ((stored, "file"), (model, "model")):
+        if lacks_masks in (name, "both"):
+            del one.layers[-1]
+    save_weights(stored, tmp_path / "w.h5")
+    known = load_class_rows(model, tmp_path / "w.h5", ["BG", "cat", "dog"], ["BG", "dog"])
+    assert known == {"dog": "dog"}
+    assert (model.value("mrcnn_class_logits") == [0, 2]).all()
+    if lacks_masks == "file":
+        assert (model.value("mrcnn_mask") == -1).all()

@@ -144,3 +144,26 @@ def test_unreadable_metadata(tmp_path, text, message):
         file.attrs["mrcnn_metadata"] = text
     with pytest.raises(ValueError, match=f"mrcnn_metadata of .*{message}"):
         verify(tmp_path / "w.h5")
+
+
+@pytest.mark.parametrize(
+    ("settings", "removed", "is_complete", "summary"),
+    [
+        ({}, [], True, "parameters"),
+        ({}, ["mrcnn_mask"], False, "no mask head"),
+        ({}, ["rpn_model"], False, "parameters"),
+        ({"USE_MASK": False}, ["mrcnn_mask"], True, "no mask head"),
+        ({"USE_MASK": False}, ["mrcnn_mask", "rpn_model"], False, "no mask head"),
+        ({"USE_MASK": False, "USE_RPN": False}, ["mrcnn_mask", "rpn_model"], True, "no mask head"),
+        ({"USE_MASK": False}, ["mrcnn_mask", "mrcnn_bbox_fc"], False, "no heads"),
+    ],
+)
+def test_the_settings_in_a_file_say_what_is_complete(
+    settings, removed, is_complete, summary, tmp_path
+):
+    model = small_mask_rcnn()
+    model.layers = [layer for layer in model.layers if layer.name not in removed]
+    save_weights(model, tmp_path / "w.h5", metadata={"config": settings} if settings else None)
+    info = verify(tmp_path / "w.h5")
+    assert info.is_complete == is_complete
+    assert summary in info.summary()

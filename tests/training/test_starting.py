@@ -1,11 +1,18 @@
-"""Where a training starts from: backbones of keras.applications."""
+"""Where a training starts from: backbones of keras.applications, and labels without masks."""
 
+import numpy as np
 import pytest
 
 from mrcnn.checkpoints import known, save_weights
+from mrcnn.config import Config
 from mrcnn.layers.backbones import applications
-from mrcnn.training.starting import find_starting_point, imagenet_weights
+from mrcnn.training.starting import (
+    find_starting_point,
+    imagenet_weights,
+    learn_masks_where_there_are,
+)
 from tests.checkpoints.fakes import FakeLayer, FakeModel, conv
+from tests.tiny import Squares
 
 
 @pytest.fixture
@@ -57,3 +64,40 @@ def test_keras_cannot_download(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="cannot fetch the ImageNet weights of mobilenet_v2: URL"):
         imagenet_weights("mobilenet_v2")
     assert list(tmp_path.iterdir()) == []
+
+
+class Boxes(Squares):
+    """Squares of which some have a box alone.
+
+    Args:
+        flags: for each image what `image_has_masks` returns.
+    """
+
+    def __init__(self, *flags):
+        super().__init__((((8, 8, 24, 1), (36, 30, 20, 2)),) * len(flags))
+        self.flags = flags
+
+    def image_has_masks(self, image_id):
+        flags = self.flags[image_id]
+        return None if flags is None else np.array(flags, bool)
+
+
+@pytest.mark.parametrize(
+    ("flags", "note"),
+    [
+        ([None, None], None),
+        ([None, [True, False]], "1 object with a box but no mask: masks are learned from the"),
+        ([[False, False], [True, False]], "3 objects with a box but no mask"),
+        ([[False, False], []], "no object has a mask, only boxes: the mask head is not trained"),
+        ([[], []], None),
+    ],
+)
+def test_masks_are_learned_where_there_are_some(flags, note):
+    config = Config()
+    notes = learn_masks_where_there_are(config, Boxes(*flags))
+    assert config.PARTIAL_LABELS == (note is not None)
+    assert [note in one for one in notes] == ([True] if note else [])
+    faster = Config()
+    faster.USE_MASK = False
+    assert learn_masks_where_there_are(faster, Boxes(*flags)) == []
+    assert not faster.PARTIAL_LABELS
