@@ -184,7 +184,7 @@ def worker_app() -> FastAPI:
     try:
         return make_app(given["options"], Limits(**given["limits"]))
     except Exception as error:  # anything: the same would happen again
-        echo(f"mrcnn: error: {type(error).__name__}: {error}", err=True)
+        echo(f"mrcnn: error in a process: {error or type(error).__name__}", err=True)
         raise SystemExit(STARTUP_FAILURE) from error
 
 

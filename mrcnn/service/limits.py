@@ -47,7 +47,7 @@ class Limits:
                 raise ValueError(f"{one.name} is {value!r}; it must be a number {rule}")
 
 
-@dataclass
+@dataclass(eq=False)
 class Refusal(Exception):
     """A request that is answered with an error.
 

@@ -92,7 +92,7 @@ def run_server(
 
     Raises:
         ValueError: the port is in use or may not be taken, or there is no such host.
-        RuntimeError: the workers ended before one of them was ready.
+        OSError: the workers ended before one of them was ready.
     """
     # It writes a line for each form that is damaged, which the answer says.
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
@@ -126,7 +126,7 @@ def run_server(
     finally:
         stopped.set()
     if workers > 1 and not is_ready.is_set():
-        raise RuntimeError("the processes ended before one of them was ready")
+        raise OSError("the processes ended before one of them was ready")
 
 
 def _free_port(host: str, port: int) -> int:

@@ -103,6 +103,11 @@ def zip_file():
 class FakeNetwork(FakeMaskRCNN):
     """The fake model of the command line with results as the real one has."""
 
+    def __init__(self, *arguments, **options):
+        if "FAKE_BROKEN" in os.environ:
+            raise ValueError("the network cannot be built")
+        super().__init__(*arguments, **options)
+
     def detect(self, images, verbose=0, *, rle=False, refiner=None, min_confidence=0.0):
         time.sleep(float(os.environ.get("FAKE_SECONDS", 0)))
         return [result_of(image) for image in images]

@@ -8,9 +8,9 @@ import time
 import cv2
 import numpy as np
 import pytest
-from starlette.testclient import TestClient
 
 from mrcnn.service import Limits, ServedModel, create_app
+from mrcnn.service.page import page_files
 from tests.service.chromium import Chromium, find_chromium
 from tests.service.fakes import FakeModel, FakeRefiner, photograph, zip_file
 
@@ -40,7 +40,7 @@ def test_everything_comes_from_the_server(client):
 def test_names_of_classes_are_harmless():
     model = FakeModel()
     model.class_names = ["BG", "</script><script>alert(1)</script>", "a & b"]
-    text = TestClient(create_app(ServedModel(model, "<b>pets"))).get("/").text
+    text = page_files(ServedModel(model, "<b>pets"), Limits())["/"].content
     assert text.count("<script") == 2 and "alert(1)</script>" not in text
     assert "<b>&lt;b&gt;pets</b>" in text and html.escape("a & b") in text
     settings = json.loads(re.search(r'id="settings">(.*?)</script>', text)[1])

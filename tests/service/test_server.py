@@ -1,8 +1,11 @@
 """`mrcnn serve` in a process of its own: clients as they are, signals, several workers."""
 
 import json
+import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 import urllib.error
@@ -10,6 +13,8 @@ import urllib.request
 
 import pytest
 
+from tests.fake_model import weights  # noqa: F401
+from tests.service.conftest import ROOT
 from tests.service.fakes import photograph
 
 pytestmark = pytest.mark.slow
@@ -112,3 +117,19 @@ def test_several_workers_add_up_their_figures(start_server):
     code, out, err = server.stop()
     assert (code, err) == (0, "")
     assert "Starting 2 processes\nServing  http://" in out and out.endswith("Stopped\n")
+
+
+def test_workers_that_cannot_start_end_the_command(weights):  # noqa: F811
+    words = ("serve", "--port", "0", "--workers", "2", "--weights", str(weights))
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.service.fakes", *words],
+        cwd=ROOT,
+        env={**os.environ, "FAKE_BROKEN": "1"},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 2
+    lines = done.stderr.splitlines()
+    assert "mrcnn: error in a process: the network cannot be built" in lines
+    assert lines[-1] == "mrcnn: error: the processes ended before one of them was ready"

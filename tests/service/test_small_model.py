@@ -25,7 +25,9 @@ def motorcycle():
 
 @pytest.fixture(scope="module")
 def server():
-    server = Server("--weights", "small", "--refine", "motorcycle", module="mrcnn")
+    # The time limit is for a machine that is free.
+    words = ("--weights", "small", "--refine", "motorcycle", "--timeout", "600")
+    server = Server(*words, module="mrcnn")
     yield server
     code, out, _ = server.stop()
     assert (code, out.splitlines()[-1]) == (0, "Stopped")
@@ -33,7 +35,7 @@ def server():
 
 def upload(server, data, query=""):
     begun = time.perf_counter()
-    with urllib.request.urlopen(f"{server.address}detect{query}", data, timeout=120) as answer:
+    with urllib.request.urlopen(f"{server.address}detect{query}", data, timeout=600) as answer:
         return answer.read(), time.perf_counter() - begun
 
 

@@ -3,6 +3,8 @@
 const SETTINGS = JSON.parse(document.getElementById("settings").textContent);
 // Longest side of the masks that are drawn, in pixels; small images are enlarged up to this factor.
 const LONGEST = 1600, MOST_ENLARGED = 4;
+// Labels larger than this share of the box of their object are left out.
+const MOST_COVERED = 0.6;
 const byId = (id) => document.getElementById(id);
 const photo = byId("photo"), canvas = byId("masks"), tip = byId("tip");
 const slider = byId("threshold"), refine = byId("refine"), fileInput = byId("file");
@@ -317,7 +319,10 @@ function draw() {
   if (!state.isDrawn) drawLabels(context, objects, colors, perPixel);
 }
 
-/** Write the labels; one without a place where it covers no other is left out. */
+/**
+ * Write the labels. One that would cover another, or most of a small object, is left out: pointing
+ * at the object shows it.
+ */
 function drawLabels(context, objects, colors, perPixel) {
   const size = 14 * perPixel, height = 1.5 * size, taken = [];
   context.font = `600 ${size}px system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif`;
@@ -325,8 +330,10 @@ function drawLabels(context, objects, colors, perPixel) {
   objects.forEach((object, i) => {
     if (state.chosen && state.chosen !== object) return;
     const text = label(object), width = context.measureText(text).width + 0.9 * size;
-    const { left, top } = object.mask, right = left + object.mask.width - width;
-    const bottom = top + object.mask.height;
+    const { mask } = object;
+    if (!state.chosen && width * height > MOST_COVERED * mask.width * mask.height) return;
+    const { left, top } = mask, right = left + mask.width - width;
+    const bottom = top + mask.height;
     const places = [[left, top - height], [right, top - height], [left, bottom], [right, bottom],
       [left, top], [right, top], [left, bottom - height]];
     const isFree = ([x, y]) => !taken.some(([x2, y2, width2]) =>
