@@ -23,6 +23,7 @@ from mrcnn.cli.options import (
     Precision,
     Refine,
     Weights,
+    describe_model,
     load_model,
 )
 from mrcnn.cli.terminal import duration_text, echo
@@ -135,7 +136,6 @@ def detect(
 
     - `mrcnn detect aerial.tif --tile 1024` (a large image with small objects)
     """
-    from mrcnn.checkpoints.description import describe_weights
     from mrcnn.cli.output_folder import prepare_folder
     from mrcnn.detection.files import class_numbers
     from mrcnn.detection.run_options import RunOptions
@@ -149,7 +149,7 @@ def detect(
         output, kinds, None, color_by, segmentation, tolerance, batch_size, tile, None, track
     )
     sources = find_sources(images, recursive=recursive, leave_out=output)
-    described = describe_weights(weights, config)
+    described = describe_model(weights, config)
     wanted = class_numbers(classes, described.class_names, "--classes")
     if min_confidence is not None:
         described.config.DETECTION_MIN_CONFIDENCE = min_confidence
@@ -242,10 +242,11 @@ def identity_of(
 ) -> dict[str, Any]:
     """Return what the results depend on besides the options of the run, as JSON holds it."""
     from mrcnn.detection.files import DIGEST_LENGTH, changed_settings
+    from mrcnn.exports.formats import weights_file
     from mrcnn.files.fetch import file_digest
 
     return {
-        "weights": file_digest(described.path, "sha256")[:DIGEST_LENGTH],
+        "weights": file_digest(weights_file(described.path), "sha256")[:DIGEST_LENGTH],
         "settings": changed_settings(described.config),
         "refine": refine,
         "precision": precision,

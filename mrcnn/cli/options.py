@@ -81,8 +81,11 @@ def load_model(
     What was guessed about the weights is said on stderr.
     """
     from mrcnn.cli.terminal import echo
+    from mrcnn.exports.formats import format_of
     from mrcnn.startup.lean_start import start_backend
 
+    if format_of(weights.path):
+        return open_exported(weights, engine, precision)
     if weights.guess:
         echo(f"mrcnn: note: {weights.guess}", err=True)
     start_backend()
@@ -91,3 +94,46 @@ def load_model(
     return MaskRCNN.from_weights(
         weights, engine=engine, precision=precision, calibration=calibration
     )
+
+
+def describe_model(name_or_path: str, config: Path | None) -> DescribedWeights:
+    """Return the description of what `--weights` names: weights, or an exported model.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ImportError: the runtime of an exported model is not installed.
+        ValueError: it is neither, or settings are given with an exported model.
+    """
+    from mrcnn.checkpoints.description import describe_weights
+    from mrcnn.exports.formats import format_of
+
+    export_format = format_of(name_or_path)
+    if export_format is None:
+        return describe_weights(name_or_path, config)
+    if config is not None:
+        raise ValueError(
+            f"--config is {config}; it must not be given with an exported model, whose settings "
+            "are part of it"
+        )
+    from mrcnn.exports.description import describe_export
+    from mrcnn.startup.lean_start import start_backend
+
+    start_backend()
+    return describe_export(name_or_path, Path(name_or_path).expanduser(), export_format)
+
+
+def open_exported(described: Any, engine: str, precision: str | None) -> Any:
+    """Return the model of an export that is loaded already.
+
+    Raises:
+        ValueError: an engine or a precision is given.
+    """
+    for option, value, default in (("--engine", engine, "auto"), ("--precision", precision, None)):
+        if value != default:
+            raise ValueError(
+                f"{option} is {value}; it must not be given with an exported model, which has its "
+                "own runtime"
+            )
+    from mrcnn.exports.detector import ExportedModel
+
+    return ExportedModel(described)

@@ -182,6 +182,10 @@ class Detector:
         self.anchors, normalized = self._anchor_cache[key]
         return normalized
 
+    def _resize_input(self, image: Any, name: str) -> molding.ResizedImage:
+        """Bring one image to the size that the network takes; `name` is for error messages."""
+        return molding.resize_input(image, self.config, name)
+
     def _infer(
         self, inputs: Sequence[np.ndarray], metas: np.ndarray, batch_size: int
     ) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -261,7 +265,8 @@ class Detector:
         if not images:
             return []
         molding.warn_if_molded(images)
-        inputs = molding.resize_inputs(images, self.config)
+        names = [f"images[{i}]" for i in range(len(images))]
+        inputs = molding.for_each_image(self._resize_input, images, names)
         pixels = [one.pixels for one in inputs]
         metas = np.array([one.meta for one in inputs])
         if verbose:
@@ -352,7 +357,7 @@ class Detector:
         self.engine  # noqa: B018
 
         def mold(image: Any, name: str) -> tuple[molding.ResizedImage, Any]:
-            return molding.resize_input(image, self.config, name), image
+            return self._resize_input(image, name), image
 
         def infer(inputs: list[tuple[molding.ResizedImage, Any]]) -> list[Any]:
             resized = [one for one, _ in inputs]
