@@ -37,8 +37,8 @@ class Agreement:
         if not self.count:
             return "nothing found in the image by either of the two"
         return (
-            f"{counted(self.count, 'detection')}, boxes within {self.box_difference} px, scores within "
-            f"{self.score_difference:.1g}, masks IoU {self.mask_iou:.4f}"
+            f"{counted(self.count, 'detection')}, boxes within {self.box_difference} px, scores "
+            f"within {self.score_difference:.1g}, masks with IoU {self.mask_iou:.4f} or more"
         )
 
 

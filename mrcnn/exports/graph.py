@@ -23,6 +23,9 @@ from mrcnn.layers.types import Tensor
 from mrcnn.layers.winograd import winograd
 
 INPUT = "images"
+# Anchors are exported as whole numbers of this part of the image: float16 would move them by half a
+# pixel.
+_ANCHOR_UNITS = float(1 << 24)
 OUTPUTS = {"num_detections", "boxes", "class_ids", "scores", "masks"}
 
 
@@ -50,7 +53,8 @@ class ExportGraph:
         if getattr(self._config, "USE_MASK", True):
             self._models.append(graphs.mask_graph(shared))
             self.outputs.append("masks")
-        _, self._anchors = graphs.normalized_anchors(self._config, self._config.IMAGE_SHAPE)
+        _, anchors = graphs.normalized_anchors(self._config, self._config.IMAGE_SHAPE)
+        self._anchors = np.rint(anchors * _ANCHOR_UNITS).astype(np.int32)
         unique = {id(v): v for model in self._models for v in model.variables}
         self._variables = list(unique.values())
         # Variables of TensorFlow's own, so that a SavedModel needs no Keras to be loaded.
@@ -92,8 +96,10 @@ class ExportGraph:
         """
         batch_size, height, width = ops.shape(images)[:3]
         molded = mold(images, self._config)
-        anchors = ops.broadcast_to(self._anchors[None], (batch_size, *self._anchors.shape))
-        inputs = [molded.images, molded.image_meta, ops.cast(anchors, "float32")]
+        # Plus zero, which converters do not know: they would compute the floats, to round them.
+        anchors = ops.cast(self._anchors + ops.minimum(batch_size, 0), "float32") / _ANCHOR_UNITS
+        anchors = ops.broadcast_to(anchors[None], (batch_size, *self._anchors.shape))
+        inputs = [molded.images, molded.image_meta, anchors]
         detections, *pyramid = self._models[0](inputs, training=False)
         side = int(self._config.IMAGE_MAX_DIM)
         boxes = image_boxes(detections, molded.window, side, (height, width))
@@ -130,8 +136,8 @@ def _rows_with_pixels(detections: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor
     has_pixels = ops.logical_and(boxes[..., 2] > boxes[..., 0], boxes[..., 3] > boxes[..., 1])
     present = ops.logical_and(detections[..., 4] > 0.0, has_pixels)
     count = detections.shape[1]
-    keys = ops.where(present, np.arange(count, 0, -1, dtype=np.float32), 0.0)
+    keys = ops.cast(present, "int32") * np.arange(count, 0, -1, dtype=np.int32)
     keys = ops.top_k(keys, count)[0]
-    rows = ops.cast(ops.where(keys > 0.0, count - keys, -1.0), "int32")
+    rows = ops.where(keys > 0, count - keys, -1)
     num_detections = ops.sum(ops.cast(present, "int32"), axis=1)
     return rows[:, : ops.maximum(ops.max(num_detections), 1)], num_detections

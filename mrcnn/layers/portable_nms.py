@@ -67,7 +67,9 @@ def suppress_portably(
             rivals = _rivals(kept, boxes[:, tile], theirs, mine, iou_threshold)
             free = free * _unbeaten(ops.cast(places >= 0, "float32"), rivals)
         stays = _survivors(boxes[:, tile], mine, free, iou_threshold)
-        mine_keys = stays * np.arange(count - tile.start, count - tile.stop, -1, dtype=np.float32)
+        # Whole numbers: of float16, in which an export may store constants, 2049 is none.
+        numbers = np.arange(count - tile.start, count - tile.stop, -1, dtype=np.int32)
+        mine_keys = ops.cast(stays, "int32") * numbers
         keys = mine_keys if keys is None else ops.concatenate([keys, mine_keys], axis=1)
         keys = ops.top_k(keys, min(max_outputs, keys.shape[1]))[0]
     places = _places(keys, count)
@@ -79,7 +81,7 @@ def suppress_portably(
 
 def _places(keys: Tensor, count: int) -> Tensor:
     """Return the places that keys `count, count - 1, ...` stand for; -1 for the key 0."""
-    return ops.cast(ops.where(keys > 0.0, count - keys, -1.0), "int32")
+    return ops.where(keys > 0, count - keys, -1)
 
 
 def _rivals(
