@@ -64,9 +64,10 @@ class ExportedModel(Detector):
         return ResizedImage(pixels, meta, window)
 
     def _infer(
-        self, inputs: Sequence[np.ndarray], metas: np.ndarray, batch_size: int
+        self, inputs: Sequence[np.ndarray], metas: np.ndarray, batch_size: int, *others: Any
     ) -> list[tuple[np.ndarray, Any]]:
         """Run the exported model; images of equal shape run together."""
+        del others
         by_shape: dict[tuple[int, ...], list[int]] = {}
         for i, image in enumerate(inputs):
             by_shape.setdefault(image.shape, []).append(i)
@@ -88,6 +89,8 @@ class ExportedModel(Detector):
         columns = (norm_boxes(boxes, size), outputs["class_ids"][row, :count], scores)
         detections = np.column_stack(columns)
         kept = scores >= self.config.DETECTION_MIN_CONFIDENCE
+        if "masks" not in outputs:
+            return detections[kept], None
         masks: Any = outputs["masks"][row, :count]
         if self._masks == "image":
             # The parts within the boxes, each of a size of its own.

@@ -104,7 +104,7 @@ def export(
     check_choice("masks", masks, MASKS)
     backend = keras.backend.backend()
     if backend != "tensorflow":
-        raise ValueError(f"the Keras backend is {backend!r}; it must be 'tensorflow' for an export")
+        raise ValueError(f"KERAS_BACKEND is {backend!r}; it must be 'tensorflow' for an export")
     export_format.check_packages()
     stem = "mask_rcnn" if not isinstance(model, str | os.PathLike) else Path(model).stem
     target = export_format.default_path(stem) if path is None else Path(path).expanduser()
@@ -139,6 +139,8 @@ def _check_settings(model: MaskRCNN) -> None:
             f"IMAGE_RESIZE_MODE is {mode!r}; it must be 'square' for an export, in which the "
             "network's input has one size"
         )
+    if not getattr(model.config, "USE_RPN", True):
+        raise ValueError("USE_RPN is False; it must be True for an export")
     if precision != "float32":
         raise ValueError(
             f"PRECISION is {precision!r}; it must be 'float32' for an export (its argument "
