@@ -7,7 +7,6 @@ Everything that `detect` does with NumPy is a part of it, so it takes nothing bu
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -63,7 +62,7 @@ class ExportGraph:
         channels = int(self._config.IMAGE_SHAPE[2])
         self.signature = tf.TensorSpec([None, None, None, channels], tf.uint8, name=INPUT)
 
-    def function(self, portable: bool) -> Callable[[Tensor], dict[str, Tensor]]:
+    def function(self, portable: bool) -> Any:
         """Return a `tf.function` of images `[batch, height, width, channels]` uint8.
 
         Args:

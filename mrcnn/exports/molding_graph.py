@@ -77,7 +77,7 @@ def _scaled(height: Any, width: Any, config: Config) -> tuple[Any, Any]:
     above = ops.where(is_too_large, side, above)
     below = ops.where(is_too_large, longer, below)
     sides = (ops.maximum(_rounded(n * above, below), 1) for n in (height, width))
-    return tuple(ops.minimum(n, side) for n in sides)  # type: ignore[return-value]
+    return tuple(ops.minimum(n, side) for n in sides)
 
 
 def _rounded(numerator: Any, denominator: Any) -> Any:
