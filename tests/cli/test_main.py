@@ -31,7 +31,7 @@ def _seconds_of_children():
 def test_help_lists_the_verbs(run):
     code, out, _ = run("--help")
     assert code == 0
-    for verb in ("detect", "demo", "train", "evaluate", "check", "info", "download"):
+    for verb in ("detect", "demo", "train", "evaluate", "export", "check", "info", "download"):
         assert f" {verb} " in out
 
 
