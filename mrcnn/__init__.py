@@ -8,6 +8,7 @@
     open_dataset, merge             datasets in common formats, and several as one
     evaluate_coco                   COCO's average precision of a model on a dataset
     Refiner                         sharper masks
+    export, open_export             a model for another runtime; detection with it
     draw_instances, save_instances  results as images
 
 Example:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from mrcnn.datasets.views import merge
     from mrcnn.drawing.rendering import draw_instances, save_instances
     from mrcnn.evaluation.coco import evaluate_coco
+    from mrcnn.exports import export, open_export
     from mrcnn.model import MaskRCNN, load
     from mrcnn.model_training import train
     from mrcnn.refinement.refiner import Refiner
@@ -47,9 +49,11 @@ __all__ = [
     "__version__",
     "draw_instances",
     "evaluate_coco",
+    "export",
     "load",
     "merge",
     "open_dataset",
+    "open_export",
     "save_instances",
     "train",
 ]
@@ -61,6 +65,8 @@ _HOMES = {
     "Refiner": "mrcnn.refinement.refiner",
     "draw_instances": "mrcnn.drawing.rendering",
     "evaluate_coco": "mrcnn.evaluation.coco",
+    "export": "mrcnn.exports.writing",
+    "open_export": "mrcnn.exports.opening",
     "load": "mrcnn.model",
     "merge": "mrcnn.datasets.views",
     "open_dataset": "mrcnn.datasets.registry",

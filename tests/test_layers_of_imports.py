@@ -30,6 +30,9 @@ ALLOWED = {
         "checkpoints config config_rules datasets detection.results drawing engines files geometry "
         "graphs layers refinement startup"
     ),
+    "exports": (
+        "__init__ checkpoints config detection engines files geometry graphs layers model startup"
+    ),
     "training": (
         "checkpoints config config_rules datasets drawing evaluation files geometry graphs layers "
         "loading startup"
@@ -49,7 +52,7 @@ ALLOWED = {
     "service": "__init__ datasets detection drawing files refinement startup",
     "cli": (
         "__init__ checkpoints config datasets detection detection.results drawing evaluation "
-        "family files loading model model_training refinement service startup training"
+        "exports family files loading model model_training refinement service startup training"
     ),
     "__init__": "loading startup",
     "__main__": "cli",

@@ -17,9 +17,11 @@ NAMES = {
     "Refiner": "mrcnn.refinement.refiner",
     "draw_instances": "mrcnn.drawing.rendering",
     "evaluate_coco": "mrcnn.evaluation.coco",
+    "export": "mrcnn.exports.writing",
     "load": "mrcnn.model",
     "merge": "mrcnn.datasets.views",
     "open_dataset": "mrcnn.datasets.registry",
+    "open_export": "mrcnn.exports.opening",
     "save_instances": "mrcnn.drawing.rendering",
     "train": "mrcnn.model_training",
 }

@@ -169,7 +169,7 @@ def describe_weights(name_or_path: str, config_path: Path | None = None) -> Desc
     if class_names is not None and "NUM_CLASSES" not in settings:
         settings = {**settings, "NUM_CLASSES": len(class_names)}
     origin = f"{printable(path)}, {printable(source)}"
-    config = _checked_config(settings, origin)
+    config = checked_config(settings, origin)
     names_are_stated = class_names is not None or known is not None
     if class_names is None:
         class_names = default_class_names(config.NUM_CLASSES)
@@ -234,7 +234,7 @@ def read_description(path: str | Path) -> dict[str, Any]:
     content = read_json_object(path, "settings file")
     if "config" not in content and "class_names" not in content:
         content = {"config": content}
-    return _checked_description(content, str(path))
+    return checked_description(content, str(path))
 
 
 def default_class_names(num_classes: int) -> list[str]:
@@ -343,7 +343,7 @@ def written_description(path: Path) -> FoundDescription:
     """
     from mrcnn.checkpoints.weight_file import read_metadata
 
-    inside = _checked_description(read_metadata(path), f"the metadata of {path}")
+    inside = checked_description(read_metadata(path), f"the metadata of {path}")
     names = inside.get("class_names")
     if "NUM_CLASSES" in inside["config"]:
         found = _found(inside, names, "settings: in the file")
@@ -418,7 +418,7 @@ def _found(content: Mapping[str, Any], names: list[str] | None, source: str) -> 
     )
 
 
-def _checked_description(content: Mapping[str, Any], source: str) -> dict[str, Any]:
+def checked_description(content: Mapping[str, Any], source: str) -> dict[str, Any]:
     """Return a description of which `config` is an object and `class_names` a list of names."""
     settings = content.get("config", {})
     if not isinstance(settings, dict):
@@ -463,7 +463,7 @@ def _check_record(content: dict[str, Any], source: str) -> None:
             content["held_out"] = None
 
 
-def _checked_config(settings: Mapping[str, Any], origin: str) -> Config:
+def checked_config(settings: Mapping[str, Any], origin: str) -> Config:
     """Return the settings as a `Config` that keeps all rules; `origin` is for the message."""
     from mrcnn.config import Config
 

@@ -15,7 +15,19 @@ from collections.abc import Sequence
 import typer
 
 from mrcnn import __version__
-from mrcnn.cli import check, demo, detect, download, evaluate, info, serve, signals, terminal, train
+from mrcnn.cli import (
+    check,
+    demo,
+    detect,
+    download,
+    evaluate,
+    export,
+    info,
+    serve,
+    signals,
+    terminal,
+    train,
+)
 from mrcnn.cli.flags import Command, Group
 from mrcnn.startup.lazy import lazy_names
 
@@ -47,6 +59,7 @@ app.command("detect", cls=Command)(detect.detect)
 app.command("demo", cls=Command)(demo.demo)
 app.command("train", cls=Command)(train.train)
 app.command("evaluate", cls=Command)(evaluate.evaluate)
+app.command("export", cls=Command)(export.export)
 app.command("check", cls=Command)(check.check)
 app.command("inspect", cls=Command, hidden=True, help="Another name of `check`.")(check.check)
 app.command("info", cls=Command)(info.info)

@@ -321,10 +321,11 @@ def identity_of(
 ) -> dict[str, Any]:
     """Return what the results depend on besides the options of the run, as JSON holds it."""
     from mrcnn.detection.files import DIGEST_LENGTH, changed_settings
+    from mrcnn.exports.formats import weights_file
     from mrcnn.files.fetch import file_digest
 
     return {
-        "weights": file_digest(described.path, "sha256")[:DIGEST_LENGTH],
+        "weights": file_digest(weights_file(described.path), "sha256")[:DIGEST_LENGTH],
         "settings": changed_settings(described.config),
         "refine": refine,
         "precision": precision,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mrcnn.cli.flags import given_options
+from mrcnn.files.names import printable
 
 if TYPE_CHECKING:
     from mrcnn.checkpoints.description import DescribedWeights
@@ -130,10 +131,32 @@ _NEUTRAL: Mapping[str, tuple[Any, ...]] = {"engine": ("auto", "keras"), "precisi
 def describe_model(
     weights: str, model: str | None, config: Path | None, names: Path | None
 ) -> DescribedWeights:
-    """Find a weight file and the model that it holds; see `mrcnn.family.weights.describe`."""
-    from mrcnn.family.weights import describe
+    """Return the description of what `--weights` names: weights, or an exported model.
 
-    return describe(weights, model, config, names)
+    Raises:
+        FileNotFoundError: there is no such file.
+        ImportError: the runtime of an exported model is not installed.
+        ValueError: it is neither, or settings are given with an exported model; see also
+            `mrcnn.family.weights.describe`.
+    """
+    from mrcnn.exports.formats import format_of
+
+    export_format = format_of(weights)
+    if export_format is None:
+        from mrcnn.family.weights import describe
+
+        return describe(weights, model, config, names)
+    for option, value in (("--config", config), ("--model", model), ("--names", names)):
+        if value is not None:
+            raise ValueError(
+                f"{option} is {printable(value)}; it must not be given with an exported model, "
+                "whose settings are part of it"
+            )
+    from mrcnn.exports.description import describe_export
+    from mrcnn.startup.lean_start import start_backend
+
+    start_backend()
+    return describe_export(weights, Path(weights).expanduser(), export_format)
 
 
 def load_family_model(described: DescribedWeights) -> Any:

@@ -81,8 +81,11 @@ def load_model(
     What was guessed about the weights is said on stderr.
     """
     from mrcnn.cli.terminal import echo
+    from mrcnn.exports.formats import format_of
     from mrcnn.startup.lean_start import start_backend
 
+    if format_of(weights.path):
+        return open_exported(weights, engine, precision)
     if weights.guess:
         echo(f"mrcnn: note: {weights.guess}", err=True)
     start_backend()
@@ -96,3 +99,20 @@ def load_model(
     from mrcnn.family.weights import with_proposals
 
     return with_proposals(model)
+
+
+def open_exported(described: Any, engine: str, precision: str | None) -> Any:
+    """Return the model of an export that is loaded already.
+
+    Raises:
+        ValueError: an engine or a precision is given.
+    """
+    for option, value, default in (("--engine", engine, "auto"), ("--precision", precision, None)):
+        if value != default:
+            raise ValueError(
+                f"{option} is {value}; it must not be given with an exported model, which has its "
+                "own runtime"
+            )
+    from mrcnn.exports.detector import ExportedModel
+
+    return ExportedModel(described)

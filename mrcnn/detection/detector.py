@@ -244,6 +244,10 @@ class Detector:
         self.anchors, normalized = self._anchor_cache[key]
         return normalized
 
+    def _resize_input(self, image: Any, name: str) -> molding.ResizedImage:
+        """Bring one image to the size that the network takes; `name` is for error messages."""
+        return molding.resize_input(image, self.config, name)
+
     def _infer(
         self,
         inputs: Sequence[np.ndarray],
@@ -407,7 +411,8 @@ class Detector:
         if not images:
             return []
         molding.warn_if_molded(images)
-        inputs = molding.resize_inputs(images, self.config)
+        names = [f"images[{i}]" for i in range(len(images))]
+        inputs = molding.for_each_image(self._resize_input, images, names)
         pixels = [one.pixels for one in inputs]
         metas = np.array([one.meta for one in inputs])
         if verbose:
@@ -505,7 +510,7 @@ class Detector:
         self.engine  # noqa: B018
 
         def mold(image: Any, name: str) -> _Molded:
-            resized = molding.resize_input(image, self.config, name)
+            resized = self._resize_input(image, name)
             if self.config.USE_RPN:
                 return resized, image, None
             return resized, image, self._proposals_of(image, None, resized, f"proposals of {name}")

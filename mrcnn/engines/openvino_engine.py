@@ -9,7 +9,6 @@ have changed; the converted network is kept on disk. Box arithmetic stays with K
 from __future__ import annotations
 
 import mmap
-import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +25,7 @@ from mrcnn.engines.openvino_package import import_openvino
 from mrcnn.engines.signal_stack import kept_signal_stack
 from mrcnn.engines.weights_watch import WeightsWatch
 from mrcnn.layers.winograd import KERNEL_BASIS
+from mrcnn.startup.threads import requested_threads
 
 PRECISIONS = ("float32", "bfloat16", "int8")
 # Settings that neither the pieces nor their weights depend on.
@@ -351,7 +351,7 @@ class OpenVINOEngine:
                 "INFERENCE_PRECISION_HINT": hint,
                 "PERFORMANCE_HINT": "LATENCY",
             }
-            if threads := _threads():
+            if threads := requested_threads():
                 settings["INFERENCE_NUM_THREADS"] = threads
             request = core.compile_model(model, "CPU", settings).create_infer_request()
             if any(conversion.KERNEL_BASIS_INPUT in tensor.names for tensor in model.inputs):
@@ -368,9 +368,3 @@ class OpenVINOEngine:
         if hasattr(mmap, "MADV_DONTNEED"):  # not on Windows
             for file in self._mapped:
                 file.madvise(mmap.MADV_DONTNEED)
-
-
-def _threads() -> int | None:
-    """Return OMP_NUM_THREADS, which other numeric libraries follow; None for OpenVINO's choice."""
-    text = os.environ.get("OMP_NUM_THREADS", "")
-    return int(text) if text.isdecimal() and int(text) > 0 else None

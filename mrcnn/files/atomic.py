@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import secrets
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,6 +51,36 @@ def atomic_path(path: str | os.PathLike[str], *, durable: bool = False) -> Itera
         raise
     if durable:
         _flush(target.parent)
+
+
+@contextlib.contextmanager
+def atomic_files(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield the path of an empty temporary folder; move its content to `folder` at the end.
+
+    For writers of several files, or of a folder. Each entry replaces the one of its name.
+
+    Args:
+        folder: the target. It is made where it is missing.
+
+    Yields:
+        A folder within `folder`. It is removed with its content if the block raises.
+
+    Raises:
+        OSError: the folder cannot be made or written.
+    """
+    target = Path(os.path.realpath(folder))
+    target.mkdir(parents=True, exist_ok=True)
+    temporary = target / f"{_PREFIX}{secrets.token_hex(8)}"
+    temporary.mkdir()
+    try:
+        yield temporary
+        for entry in sorted(temporary.iterdir()):
+            place = target / entry.name
+            if place.is_dir():  # a folder can be renamed to a free name only
+                os.replace(place, temporary / f"{_PREFIX}{entry.name}")
+            os.replace(entry, place)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_text(path: str | os.PathLike[str], text: str, *, durable: bool = False) -> None:

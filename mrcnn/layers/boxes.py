@@ -140,6 +140,11 @@ def denorm_boxes_graph(boxes: Tensor, shape: Tensor) -> Tensor:
     return ops.cast(ops.round(boxes * scale + shift), "int32")
 
 
+def has_no_area(boxes: Tensor) -> Tensor:
+    """Return `[..., N]` bool: which rows of `[..., N, 4]` have no height or no width."""
+    return ops.logical_or(boxes[..., 2] <= boxes[..., 0], boxes[..., 3] <= boxes[..., 1])
+
+
 def is_real_box(boxes: Tensor) -> Tensor:
     """Return `[..., N]` bool: which rows of `[..., N, 4]` are not zero padding."""
     return ops.any(ops.not_equal(boxes, 0), axis=-1)

@@ -14,7 +14,7 @@ from mrcnn.layers.boxes import (
     norm_boxes_graph,
     parse_image_meta_graph,
 )
-from mrcnn.layers.indexing import take_along_axis
+from mrcnn.layers.indexing import last_argmax, take_along_axis
 from mrcnn.layers.nms import gather_rows, non_max_suppression_graph
 from mrcnn.layers.types import Shape, Tensor
 
@@ -46,7 +46,7 @@ def refine_detections_batch(
         `[batch, max_instances, (y1, x1, y2, x2, class_id, score)]`, boxes normalized, in order of
         falling score, padded with zero rows.
     """
-    class_ids = ops.cast(ops.argmax(probs, axis=-1), "int32")
+    class_ids = last_argmax(probs)
     scores = ops.max(probs, axis=-1)
     index = ops.expand_dims(ops.expand_dims(class_ids, -1), -1)
     class_deltas = ops.squeeze(take_along_axis(deltas, index, axis=2), axis=2)

@@ -1,4 +1,4 @@
-"""Selection of elements by an index tensor."""
+"""Selection of elements by an index tensor, and the index of the largest."""
 
 from __future__ import annotations
 
@@ -35,3 +35,15 @@ def take_along_axis(values: Tensor, indices: Tensor, axis: int) -> Tensor:
     indices = indices[first]
     shape = tf.concat([tf.shape(values)[:axis], tf.shape(indices)[axis:]], axis=0)
     return tf.gather(values, tf.broadcast_to(indices, shape), axis=axis, batch_dims=axis)
+
+
+def last_argmax(values: Tensor) -> Tensor:
+    """Return the index of the largest value along the last axis, int32; ties go to the lower one.
+
+    Keras on TensorFlow tells 0 from -0 with bit operations that other runtimes do not have.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return ops.cast(ops.argmax(values, axis=-1), "int32")
+    import tensorflow as tf
+
+    return tf.argmax(values, axis=-1, output_type=tf.int32)

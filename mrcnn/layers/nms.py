@@ -14,8 +14,9 @@ from __future__ import annotations
 import keras
 from keras import ops
 
-from mrcnn.layers.boxes import overlaps_graph
+from mrcnn.layers.boxes import has_no_area, overlaps_graph
 from mrcnn.layers.indexing import take_along_axis
+from mrcnn.layers.portable_nms import is_portable, suppress_portably
 from mrcnn.layers.types import Tensor
 
 
@@ -40,6 +41,8 @@ def non_max_suppression_graph(
         `[batch, max_outputs]` int32 indices in order of falling score, padded with -1.
     """
     iou_threshold = float(iou_threshold)  # TensorFlow accepts no int
+    if is_portable():
+        return suppress_portably(boxes, scores, max_outputs, iou_threshold, class_ids)
     backend = keras.backend.backend()
     if backend == "tensorflow":
         return _nms_tensorflow(boxes, scores, max_outputs, iou_threshold, class_ids)
@@ -56,11 +59,6 @@ def gather_rows(values: Tensor, indices: Tensor) -> Tensor:
     index = ops.reshape(index, (*ops.shape(indices), *([1] * extra_axes)))
     rows = take_along_axis(values, index, axis=1)
     return ops.where(present, rows, ops.zeros_like(rows))
-
-
-def _has_no_area(boxes: Tensor) -> Tensor:
-    """Return `[...]` bool for boxes `[..., 4]`."""
-    return (boxes[..., 2] <= boxes[..., 0]) | (boxes[..., 3] <= boxes[..., 1])
 
 
 def _nms_tensorflow(
@@ -88,7 +86,7 @@ def _nms_tensorflow(
         same_class = image_classes[:, None] == image_classes[None, :]
         overlaps = overlaps_graph(image_boxes, image_boxes)
         # Column j holds what box j suppresses.
-        overlaps = tf.where(_has_no_area(image_boxes)[None, :], 1.0, overlaps)
+        overlaps = tf.where(has_no_area(image_boxes)[None, :], 1.0, overlaps)
         overlaps = tf.where(same_class, overlaps, 0.0)
         selected = tf.image.non_max_suppression_overlaps(
             overlaps, tf.gather(image_scores, rows), max_outputs, iou_threshold
@@ -114,7 +112,7 @@ def _rivals(
     if classes is None or other_classes is None:
         return rivals
     same_class = classes[:, None] == other_classes[None, :]
-    return (rivals | _has_no_area(boxes)[:, None]) & same_class
+    return (rivals | has_no_area(boxes)[:, None]) & same_class
 
 
 # Boxes taken at a time, in order of score. One box at a time is a thousand steps that leave a GPU

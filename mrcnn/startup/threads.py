@@ -20,3 +20,9 @@ def limit_threads(count: int) -> None:
 
     os.environ.update(dict.fromkeys(_VARIABLES, str(count)))
     cv2.setNumThreads(count)
+
+
+def requested_threads() -> int | None:
+    """Return OMP_NUM_THREADS, which numeric libraries follow; None for their own choice."""
+    text = os.environ.get("OMP_NUM_THREADS", "")
+    return int(text) if text.isdecimal() and int(text) > 0 else None

@@ -31,7 +31,8 @@ def _seconds_of_children():
 def test_help_lists_the_verbs(run):
     code, out, _ = run("--help")
     assert code == 0
-    for verb in ("detect", "demo", "train", "evaluate", "check", "info", "serve", "download"):
+    verbs = ("detect", "demo", "train", "evaluate", "export", "check", "info", "serve", "download")
+    for verb in verbs:
         assert f" {verb} " in out
 
 

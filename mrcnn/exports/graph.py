@@ -1,0 +1,142 @@
+"""The graph that is exported: from raw images to boxes, classes, scores and masks.
+
+    molding -> network -> detections -> boxes in pixels -> masks
+
+Everything that `detect` does with NumPy is a part of it, so it takes nothing but images.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from mrcnn import graphs
+from mrcnn.exports.molding_graph import mold
+from mrcnn.exports.pasting_graph import image_boxes, paste
+from mrcnn.layers.nms import gather_rows
+from mrcnn.layers.portable_nms import portable_nms
+from mrcnn.layers.types import Tensor
+from mrcnn.layers.winograd import winograd
+
+INPUT = "images"
+# Anchors are exported as whole numbers of this part of the image: float16 would move them by half a
+# pixel.
+_ANCHOR_UNITS = float(1 << 24)
+OUTPUTS = {"num_detections", "boxes", "class_ids", "scores", "masks"}
+
+
+class ExportGraph:
+    """The weights of a model and the function that is exported.
+
+    Args:
+        shared: `mrcnn.graphs.SharedLayers`.
+        masks: "image" or "box", see `outputs`.
+        half: whether the weights are stored in float16. Sums are computed in float32.
+
+    Attributes:
+        outputs: names of the outputs.
+        module: `tf.Module` that holds the weights.
+        signature: `tf.TensorSpec` of the images.
+    """
+
+    def __init__(self, shared: Any, masks: str = "image", half: bool = False) -> None:
+        import tensorflow as tf
+
+        self._config = shared.config
+        self._masks = masks
+        self._models = [graphs.detection_graph(shared)]
+        self.outputs = ["num_detections", "boxes", "class_ids", "scores"]
+        if getattr(self._config, "USE_MASK", True):
+            self._models.append(graphs.mask_graph(shared))
+            self.outputs.append("masks")
+        _, anchors = graphs.normalized_anchors(self._config, self._config.IMAGE_SHAPE)
+        self._anchors = np.rint(anchors * _ANCHOR_UNITS).astype(np.int32)
+        unique = {id(v): v for model in self._models for v in model.variables}
+        self._variables = list(unique.values())
+        # Variables of TensorFlow's own, so that a SavedModel needs no Keras to be loaded.
+        self.module = tf.Module()
+        self.module.weights = [tf.Variable(_stored(v, half)) for v in self._variables]
+        channels = int(self._config.IMAGE_SHAPE[2])
+        self.signature = tf.TensorSpec([None, None, None, channels], tf.uint8, name=INPUT)
+
+    def function(self, portable: bool) -> Any:
+        """Return a `tf.function` of images `[batch, height, width, channels]` uint8.
+
+        Args:
+            portable: use only operations that other runtimes have.
+        """
+        import tensorflow as tf
+
+        def run(images: Tensor) -> dict[str, Tensor]:
+            values = [tf.cast(weight, tf.float32) for weight in self.module.weights]
+            with keras.StatelessScope(state_mapping=list(zip(self._variables, values))):
+                if not portable:
+                    return self._outputs(images)
+                # Other runtimes have fast convolutions of their own.
+                with portable_nms(), winograd(False):
+                    return self._outputs(images)
+
+        return tf.function(run, input_signature=[self.signature], autograph=False)
+
+    def _outputs(self, images: Tensor) -> dict[str, Tensor]:
+        """Return the outputs by name.
+
+        N is the largest number of detections of an image of the batch, at least 1.
+
+            num_detections: `[batch]` int32; the rows of an image after these are zeros.
+            boxes: `[batch, N, (y1, x1, y2, x2)]` int32, in pixels of the image.
+            class_ids: `[batch, N]` int32.
+            scores: `[batch, N]` float32 in 0..1, falling.
+            masks: `[batch, N, height, width]` uint8, 1 inside of the object. With masks "box":
+                `[batch, N, mask height, mask width]` float32 probabilities within the box.
+        """
+        batch_size, height, width = ops.shape(images)[:3]
+        molded = mold(images, self._config)
+        # Plus zero, which converters do not know: they would compute the floats, to round them.
+        anchors = ops.cast(self._anchors + ops.minimum(batch_size, 0), "float32") / _ANCHOR_UNITS
+        anchors = ops.broadcast_to(anchors[None], (batch_size, *self._anchors.shape))
+        inputs = [molded.images, molded.image_meta, anchors]
+        detections, *pyramid = self._models[0](inputs, training=False)
+        side = int(self._config.IMAGE_MAX_DIM)
+        boxes = image_boxes(detections, molded.window, side, (height, width))
+        rows, num_detections = _rows_with_pixels(detections, boxes)
+        detections, boxes = gather_rows(detections, rows), gather_rows(boxes, rows)
+        outputs = {
+            "num_detections": num_detections,
+            "boxes": boxes,
+            "class_ids": ops.cast(detections[..., 4], "int32"),
+            "scores": detections[..., 5],
+        }
+        if "masks" in self.outputs:
+            masks = self._models[1]([detections, molded.image_meta, *pyramid], training=False)
+            if self._masks == "image":
+                masks = paste(masks, boxes, (height, width))
+            else:
+                present = ops.cast(outputs["class_ids"] > 0, "float32")
+                masks = masks * present[:, :, None, None]
+            outputs["masks"] = masks
+        import tensorflow as tf
+
+        return {name: tf.identity(outputs[name], name=name) for name in self.outputs}
+
+
+def _stored(variable: Any, half: bool) -> np.ndarray:
+    """Return the value of a variable in the type in which it is exported."""
+    value = np.asarray(ops.convert_to_numpy(variable), np.float32)
+    # Biases and statistics are few, and some are beyond the range of float16.
+    return value.astype(np.float16) if half and value.ndim >= 2 else value
+
+
+def _rows_with_pixels(detections: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the rows `[batch, N]` of detections with a pixel, -1 at the end, and their number."""
+    has_pixels = ops.logical_and(boxes[..., 2] > boxes[..., 0], boxes[..., 3] > boxes[..., 1])
+    present = ops.logical_and(detections[..., 4] > 0.0, has_pixels)
+    count = detections.shape[1]
+    keys = ops.cast(present, "int32") * np.arange(count, 0, -1, dtype=np.int32)
+    keys = ops.top_k(keys, count)[0]
+    rows = ops.where(keys > 0, count - keys, -1)
+    num_detections = ops.sum(ops.cast(present, "int32"), axis=1)
+    return rows[:, : ops.maximum(ops.max(num_detections), 1)], num_detections

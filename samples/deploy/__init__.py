@@ -1,0 +1,1 @@
+"""Programs that run exported models without this package; see onnx_without_mrcnn.py."""
