@@ -75,6 +75,7 @@ class Stage:
         layers: to train, see `MaskRCNN.train`.
         steps: number of steps.
         peak: largest learning rate.
+        side: of the images in pixels.
         mask_weight: factor of the mask loss.
     """
 
@@ -82,6 +83,7 @@ class Stage:
     layers: str
     steps: int
     peak: float
+    side: int
     mask_weight: float = 2.0
 
 
@@ -97,7 +99,10 @@ def from_column(first):
     return factors
 
 
-STAGES = (Stage("masks", r"(fpn_.*)|(mrcnn_mask.*)|(mrcnn_class.*)", 4500, 1e-3),)
+STAGES = (
+    Stage("masks", r"(fpn_.*)|(mrcnn_mask.*)|(mrcnn_class.*)", 4500, 1e-3, side=384),
+    Stage("boxes", r"(fpn_.*)|(mrcnn_.*)", 1200, 3e-4, side=512),
+)
 # What repeats the detector stays as it is: the columns before these.
 RATES = {
     r"fpn_": from_column(NUM_READINGS),
@@ -119,7 +124,7 @@ REFINER = get_recipe("default").replace(
 
 
 class EverydayConfig(Config):
-    """Settings of the everyday model. Images are 384 x 384.
+    """Settings of the everyday model. Images are 512 x 512.
 
     The backbone looks for objects of about 40, 80 and 160 pixels at strides of 8, 16 and 32. Boxes
     are pooled from two levels finer than that, about 20 cells wide, for the sake of the masks.
@@ -129,8 +134,8 @@ class EverydayConfig(Config):
     BACKBONE = "nanodet_pan"
     NUM_CLASSES = 1 + 80 + 1
     IMAGES_PER_GPU = 4
-    IMAGE_MIN_DIM = 384
-    IMAGE_MAX_DIM = 384
+    IMAGE_MIN_DIM = 512
+    IMAGE_MAX_DIM = 512
     MEAN_PIXEL = np.array([123.675, 116.28, 103.53])
     CANONICAL_BOX_SIZE = 320
     TOP_DOWN_PYRAMID_SIZE = 160
@@ -219,6 +224,7 @@ def train(args, config):
             import keras
 
             keras.utils.set_random_seed(args.seed)
+            config.IMAGE_MIN_DIM = config.IMAGE_MAX_DIM = stage.side
             config.LOSS_WEIGHTS = {**Config.LOSS_WEIGHTS, "mrcnn_mask_loss": stage.mask_weight}
             model = MaskRCNN("training", config, os.path.join(args.output, stage.name))
             run_stage(model, dataset, stage, weights, args.backbone, args.seed)
