@@ -191,7 +191,9 @@ def write_coco(folder):
 
 def write_open_images(folder):
     (folder / "images/train").mkdir(parents=True)
-    cv2.imwrite(str(folder / "images/train/00000000000000aa.jpg"), np.full((40, 60, 3), 90, np.uint8))
+    cv2.imwrite(
+        str(folder / "images/train/00000000000000aa.jpg"), np.full((40, 60, 3), 90, np.uint8)
+    )
     names = "LabelName,DisplayName\n/m/01yrx,Cat\n"
     (folder / "oidv7-class-descriptions-boxable.csv").write_text(names)
     header = "ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax,IsOccluded,IsTruncated,"
