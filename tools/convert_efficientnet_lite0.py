@@ -123,7 +123,11 @@ def read_efficientnet_lite0(path: Path) -> dict[str, list[np.ndarray]]:
     Args:
         path: the wheel, or the `.pth` file in it.
     """
-    tensors = read_package(path)
+    return read_values(read_package(path))
+
+
+def read_values(tensors: dict[str, np.ndarray]) -> dict[str, list[np.ndarray]]:
+    """Return the values of our layers out of the package's, with its classifier if it is there."""
     values = _conv_bn(tensors, "lite1_stem", "_conv_stem", "_bn0")
     index, before = 0, 1
     for stage, num_blocks in BLOCKS:

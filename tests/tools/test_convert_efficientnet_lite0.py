@@ -165,6 +165,28 @@ def test_equals_the_package(tensors, tmp_path, wheel):
         np.testing.assert_allclose(stage, theirs, atol=1e-5 * abs(theirs).max())
 
 
+def test_classifier(tensors):
+    random = np.random.RandomState(2)
+    norm = {"weight": 1.5, "bias": 0.2, "running_mean": 0.1, "running_var": 0.7}
+    whole = {
+        **tensors,
+        "_conv_head.weight": random.normal(0, 0.06, (1280, 320, 1, 1)).astype(np.float32),
+        **{f"_bn1.{part}": np.full(1280, norm[part], np.float32) for part in convert._BATCH_NORM},
+        "_fc.weight": random.normal(0, 0.1, (1000, 1280)).astype(np.float32),
+        "_fc.bias": random.normal(0, 0.1, 1000).astype(np.float32),
+    }
+    values = convert.read_values(whole)
+    model = convert.build(values, classifier=True)
+    image = random.randint(0, 256, (1, 64, 96, 3)).astype(np.float32)
+    last = keras.ops.convert_to_numpy(forward(tensors, (image - 127) / 128)[-1])
+    x = last @ whole["_conv_head.weight"][:, :, 0, 0].T
+    x = np.clip((x - 0.1) / np.sqrt(0.7 + 1e-3) * 1.5 + 0.2, 0, 6).mean(axis=(1, 2))
+    logits = x @ whole["_fc.weight"].T + whole["_fc.bias"]
+    expected = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
+    found = keras.ops.convert_to_numpy(model(image - 127))
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-6)
+
+
 def test_file(tensors, tmp_path, monkeypatch, capsys):
     source, path = tmp_path / "a.pth", tmp_path / "lite0.h5"
     source.write_bytes(write_pth(tensors))
