@@ -74,7 +74,7 @@ def create_app(model: ServedModel, limits: Limits | None = None) -> FastAPI:
         An ASGI application. It works between the start and the end of its lifespan.
 
     Example:
-        >>> import importlib.util, types
+        >>> import types
         >>> served = ServedModel(types.SimpleNamespace(class_names=["BG", "cat"]), "cats")
         >>> sorted(route.path for route in create_app(served).routes)[:3]
         ['/', '/detect', '/healthz']
