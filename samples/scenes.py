@@ -1,8 +1,8 @@
 """Small generated datasets, for notebooks where the real photographs are not at hand.
 
-`write_balloons` writes images of balloons with VIA annotations, `write_nuclei` images of nuclei with
-a mask file each: the layouts that the samples `balloon` and `nucleus` read. Every image follows from
-its seed.
+`write_balloons` writes images of balloons with VIA annotations, `write_nuclei` images of nuclei
+with a mask file each: the layouts that the samples `balloon` and `nucleus` read. Every image
+follows from its seed.
 """
 
 from __future__ import annotations

@@ -14,7 +14,6 @@ import re
 import sys
 from base64 import b64decode
 from pathlib import Path
-from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
@@ -71,9 +70,11 @@ def reference_pages() -> dict[str, list[str]]:
             package == "mrcnn.layers.backbones"
         ):
             continue  # not for users of the library
+        listed = {one for objects in EXTRA_REFERENCE.values() for one in objects}
         names = [(name, home) for name, home, _ in rows(package) if name != "__version__"]
+        names = [(name, home) for name, home in names if f"{home}.{name}" not in listed]
         if package != "mrcnn":  # what a package shares with `mrcnn` is described there
-            taken = set(pages.get("mrcnn", ()))
+            taken = {*pages.get("mrcnn", ())}
             names = [(name, home) for name, home in names if f"{home}.{name}" not in taken]
         pages[package] = [f"{home}.{name}" for name, home in names]
     return pages
@@ -133,11 +134,12 @@ def relink(match: re.Match[str], source: str, uri: str) -> str:
         return match.group()
     path, _, anchor = target.partition("#")
     place = posixpath.normpath(posixpath.join(posixpath.dirname(source), path))
-    if place.startswith("docs/reference/") or (place.startswith("docs/") and (ROOT / place).exists()):
+    exists = (ROOT / place).exists()
+    if place.startswith("docs/reference/") or (place.startswith("docs/") and exists):
         page = place[len("docs/") :]
     elif place in PAGES:
         page = PAGES[place]
-    elif (ROOT / place).exists():
+    elif exists:
         return text
     else:
         raise FileNotFoundError(f"{source} has a link to {target}; it must name a file")

@@ -36,7 +36,7 @@ def main(folder: Path) -> None:
     """Draw all images into a folder."""
     model = mrcnn.load("small", config={"DETECTION_MIN_CONFIDENCE": 0.9})
     image = skimage.io.imread(PHOTO)
-    molded, _, windows = model.mold_inputs([image])
+    molded, _, _ = model.mold_inputs([image])
     # What the network sees, with the mean added again.
     seen = np.clip(molded[0] + model.config.MEAN_PIXEL, 0, 255).astype(np.uint8)
     values = inner_values(model, image)
@@ -88,9 +88,7 @@ def show(ax: Axes, image: np.ndarray, title: str, **options: Any) -> None:
 def draw_box(ax: Axes, box: np.ndarray, color: str, alpha: float = 0.9, width: float = 1.2) -> None:
     """Draw a box (y1, x1, y2, x2) in pixels."""
     y1, x1, y2, x2 = box
-    ax.add_patch(
-        Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, ec=color, alpha=alpha, lw=width)
-    )
+    ax.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, ec=color, alpha=alpha, lw=width))
 
 
 def draw_input(image: np.ndarray, seen: np.ndarray) -> Any:
@@ -210,9 +208,7 @@ class TargetConfig(Config):
 def draw_targets() -> Any:
     """Draw a training image, its anchors with their labels, and its small masks."""
     dataset, config = ShapesDataset.from_path(8), TargetConfig()
-    image, _, class_ids, boxes, masks = load_image_gt(
-        dataset, config, 5, use_mini_mask=True
-    )
+    image, _, class_ids, boxes, masks = load_image_gt(dataset, config, 5, use_mini_mask=True)
     shapes = [[128 // stride] * 2 for stride in config.BACKBONE_STRIDES]
     anchors = utils.generate_pyramid_anchors(
         config.RPN_ANCHOR_SCALES, config.RPN_ANCHOR_RATIOS, shapes, config.BACKBONE_STRIDES, 1

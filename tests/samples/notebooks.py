@@ -1,7 +1,7 @@
 """Execution of notebooks, and checks of what is stored in them.
 
-    book = run_notebook(path)             # executes a copy; an error of a cell is raised
-    assert stored_problems(path) == []    # outputs complete, small, without paths or warnings
+book = run_notebook(path)             # executes a copy; an error of a cell is raised
+assert stored_problems(path) == []    # outputs complete, small, without paths or warnings
 """
 
 from __future__ import annotations
