@@ -11,16 +11,23 @@ from typing import Any
 
 import griffe
 
-_EXAMPLE = re.compile(r"^Example:$", re.M)
+_SESSION = re.compile(r"^Example:$", re.M)
+_CODE = re.compile(r"^Example:\n((?:    .*\n|\n)*    .*)", re.M)
 
 
 class ReadHabits(griffe.Extension):
     """Give griffe's objects the docstrings that it would not see."""
 
     def on_object(self, *, obj: griffe.Object, **kwargs: Any) -> None:
-        """Call a section of an interpreter's session as griffe does."""
-        if obj.docstring is not None and ">>>" in obj.docstring.value:
-            obj.docstring.value = _EXAMPLE.sub("Examples:", obj.docstring.value)
+        """Call a section of examples as griffe does, and mark code in it as code."""
+        if obj.docstring is None or "Example:" not in obj.docstring.value:
+            return
+        text = obj.docstring.value
+        if ">>>" in text:
+            text = _SESSION.sub("Examples:", text)
+        else:
+            text = _CODE.sub(r"Examples:\n    ```python\n\1\n    ```", text)
+        obj.docstring.value = text
 
     def on_class_members(self, *, cls: griffe.Class, **kwargs: Any) -> None:
         """Describe the settings of `Config` by their comments; the last comment holds on."""
