@@ -139,6 +139,8 @@ def relink(match: re.Match[str], source: str, uri: str) -> str:
         page = place[len("docs/") :]
     elif place in PAGES:
         page = PAGES[place]
+        if page == "index.md":  # another text than the README, with other headings
+            anchor = ""
     elif exists:
         return text
     else:
