@@ -1,5 +1,6 @@
 # make demo         detect objects on photographs of the installed libraries with the weights that ship
 # make test         lint, then every test, the slow ones too
+# make docs         the site of the documentation in site/, and every warning is an error
 # make test-oldest  the fast tests with the lower bound of every requirement on the oldest Python
 # make test-newest  the fast tests with the newest release of everything on the newest Python
 # make serve-image  the steps of the Dockerfile without Docker, and a request to the server
@@ -13,19 +14,19 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # Further environments, .venv-NAME each.
-OTHERS := oldest newest jax torch
+OTHERS := oldest newest jax torch docs
 PYTEST_ARGS ?=
 # What depends on the backend. The rest of the package uses NumPy or the model alone.
 BACKEND_TESTS := tests/layers tests/parity tests/test_graphs.py tests/test_model.py \
   tests/test_saved_models.py
 # "fast", the OpenVINO engine: 70 MB of downloads beside TensorFlow's 250, and the only way its
 # tests run. EXTRAS="aug dev" leaves it out; everything then runs on Keras.
-EXTRAS ?= aug dev fast
+EXTRAS ?= aug dev fast docs export family
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test fast serve-image test-oldest test-newest test-jax test-torch lint format setup clean
+.PHONY: demo test fast docs serve-image test-oldest test-newest test-jax test-torch lint format setup clean
 
 demo: $(READY)
 	$(BIN)/mrcnn demo --output demo_output
@@ -39,6 +40,10 @@ fast: $(READY)
 serve-image: $(READY)
 	rm -rf build/serve-image
 	$(BIN)/python tools/dockerfile_steps.py build/serve-image
+
+# No network is needed to read the site: it loads nothing from elsewhere.
+docs: .venv-docs/.ready
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/python -m mkdocs build --strict
 
 test-oldest test-newest: test-%: .venv-%/.ready
 	.venv-$*/bin/python -m pytest -m "not slow" $(PYTEST_ARGS)
@@ -76,6 +81,7 @@ SETUP_PYTHON = $(PYTHON)
 .venv-newest/.ready: WANTED = aug dev fast tensorboard
 .venv-jax/.ready: WANTED = aug dev jax
 .venv-torch/.ready: WANTED = aug dev torch
+.venv-docs/.ready: WANTED = docs
 $(OTHERS:%=.venv-%/.ready): .venv-%/.ready: pyproject.toml setup.py tools/requirements.py
 	rm -rf .venv-$*
 	$(SETUP_PYTHON) -m venv .venv-$*
@@ -85,6 +91,6 @@ $(OTHERS:%=.venv-%/.ready): .venv-%/.ready: pyproject.toml setup.py tools/requir
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(OTHERS:%=.venv-%) build dist *.egg-info demo_output
+	rm -rf $(VENV) $(OTHERS:%=.venv-%) build dist site *.egg-info demo_output
 	rm -rf .pytest_cache .ruff_cache .mypy_cache
 	find mrcnn tests samples -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

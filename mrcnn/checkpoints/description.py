@@ -161,7 +161,7 @@ def describe_weights(name_or_path: str, config_path: Path | None = None) -> Desc
     if config_path is not None:
         overruling = read_description(config_path)
         check_names_of_settings(overruling["config"], config_path)
-        settings = {**settings, **overruling["config"]}
+        settings = _overruled(settings, overruling["config"])
         class_names = overruling.get("class_names", class_names)
         source = f"{source}, {config_path}"
         is_stated = is_stated or not set(INPUT).isdisjoint(overruling["config"])
@@ -473,6 +473,18 @@ def checked_config(settings: Mapping[str, Any], origin: str) -> Config:
     except ValueError as error:
         raise ValueError(f"{origin}: {error}") from error
     return config
+
+
+def _overruled(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings with changes, which derived settings such as IMAGE_SHAPE follow.
+
+    A derived setting is kept only where it is not what the other settings give.
+    """
+    from mrcnn.config import DERIVED, Config
+
+    assigned = vars(Config.from_dict(settings))
+    kept = {k: v for k, v in settings.items() if k not in DERIVED or k in assigned}
+    return {**kept, **changes}
 
 
 def check_names_of_settings(

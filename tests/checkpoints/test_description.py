@@ -30,6 +30,26 @@ def info(path="w.h5", **changes):
     return found
 
 
+@pytest.mark.parametrize(
+    ("stored", "changes", "shape"),
+    [
+        ([64, 64, 3], {"IMAGE_MIN_DIM": 128, "IMAGE_MAX_DIM": 192}, [192, 192, 3]),
+        ([64, 64, 3], {"IMAGE_MAX_DIM": 128, "IMAGE_RESIZE_MODE": "crop"}, [64, 64, 3]),
+        ([64, 64, 3], {"DETECTION_MIN_CONFIDENCE": 0.5}, [64, 64, 3]),
+        ([64, 64, 3], {"IMAGE_SHAPE": [192, 128, 3]}, [192, 128, 3]),
+        ([64, 128, 3], {"IMAGE_MAX_DIM": 256}, [64, 128, 3]),  # assigned, not derived
+    ],
+)
+def test_derived_settings_follow_a_file_of_settings(weights, tmp_path, stored, changes, shape):
+    beside = weights.with_suffix(".json")
+    content = json.loads(beside.read_text())
+    content["config"] |= {"IMAGE_MIN_DIM": 64, "IMAGE_MAX_DIM": 64, "IMAGE_SHAPE": stored}
+    beside.write_text(json.dumps(content))
+    (tmp_path / "settings.json").write_text(json.dumps(changes))
+    found = describe_weights(str(weights), tmp_path / "settings.json")
+    assert found.config.IMAGE_SHAPE.tolist() == shape
+
+
 def test_description_beside_the_file(weights):
     found = describe_weights(str(weights))
     assert found.class_names == NAMES
