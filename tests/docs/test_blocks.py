@@ -41,9 +41,6 @@ LANGUAGES = {"python", "bash", "json", "text"}
 PROGRAMS = {"make", "pip", "python", "curl", "docker"}
 # A server does not end, and downloads need a network; the others run.
 NOT_RUN = {"download", "serve"}
-# Described before they are a part of this tree: commands, and an option.
-LATER = {"export", "serve"}
-LATER_OPTIONS = {"--model"}
 
 
 @pytest.mark.parametrize(
@@ -103,7 +100,7 @@ def test_commands_and_options_exist(block, words):
     elif words[:2] == ["pip", "install"]:
         extras = re.findall(r"\.\[([\w,]+)\]", " ".join(words))
         known = (ROOT / "pyproject.toml").read_text()
-        wanted = {one for extra in extras for one in extra.split(",")} - LATER
+        wanted = {one for extra in extras for one in extra.split(",")}
         assert [one for one in wanted if f"\n{one} = [" not in known] == []
     elif words[0] == "python" and words[1].endswith(".py"):
         titles = {one.title for one in blocks_of(block.page)}
@@ -127,21 +124,11 @@ def options_of(name):
     return {option for one in parameters for option in (*one.opts, *one.secondary_opts)}
 
 
-def skip_later(words):
-    """Skip a test of what is described before it is a part of this tree."""
-    if words[0] in LATER - commands().keys():
-        pytest.skip(f"mrcnn {words[0]} is not a part of this tree yet")
-    if words[0] in commands():
-        for option in LATER_OPTIONS.intersection(words) - options_of(words[0]):
-            pytest.skip(f"mrcnn {words[0]} {option} is not a part of this tree yet")
-
-
 def check_mrcnn(words):
     """Check the name of a command and those of its options."""
     if words[0].startswith("--"):
         assert words[0] in ("--version", "--help")
         return
-    skip_later(words)
     given = {word.partition("=")[0] for word in words[1:] if word.startswith("--")}
     assert given <= options_of(words[0]) | {"--help"}
 
