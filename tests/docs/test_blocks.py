@@ -60,8 +60,6 @@ def test_blocks_of_a_page_run(page, tmp_path, monkeypatch, capsys):
             run_python(block, names)
         elif block.language == "bash":
             for words in block.commands:
-                if words[0] == "mrcnn":
-                    skip_later(words[1:])
                 if words[0] == "mrcnn" and words[1] not in NOT_RUN:
                     code = run_command(words)
                     assert code == 0, (str(block), words, capsys.readouterr())
