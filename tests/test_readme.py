@@ -52,4 +52,4 @@ def test_calls_of_examples_have_arguments_that_exist(number):
 
 
 def test_there_are_examples():
-    assert len(BLOCKS) == 7 and "mrcnn.load(" in BLOCKS[0]
+    assert len(BLOCKS) == 6 and "mrcnn.load(" in BLOCKS[0]
