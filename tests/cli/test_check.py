@@ -172,7 +172,7 @@ ANCHORS = [
     (["--config", "settings.json"], "Anchors 8, 16, 32, 64, 128 at 256x256"),
     (["--config", "settings.json", "--image-size", 64], "Anchors 8, 16, 32, 64, 128 at 64x64"),
     (["--weights", "coco"], "Anchors 32, 64, 128, 256, 512 at 1024x1024"),
-    (["--weights", "small"], "Anchors 24, 48, 96, 192, 384 at 384x384"),
+    (["--weights", "small"], "Anchors 20, 40, 80, 160, 160 at 512x512"),
 ]
 
 

@@ -97,7 +97,7 @@ def test_the_name_of_a_refiner_is_no_weight_file(run):
 def test_info_counts_classes_as_the_other_commands_do(run):
     _, out, _ = run("info", "small")
     rows = dict(line.split(maxsplit=1) for line in out.splitlines())
-    assert rows["classes"] == "3 and the background"
+    assert rows["classes"] == "81 and the background"
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_info_of_a_trained_model(run, trained):
     rows = dict(line.split(maxsplit=1) for line in out.splitlines() if "  " in line)
     assert code == 0
     assert rows["backbone"] == "resnet50"
-    assert rows["classes"] == "3 and the background"
+    assert rows["classes"] == "81 and the background"
     assert rows["complete"] == "yes, it can detect"
 
 
