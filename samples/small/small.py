@@ -1,4 +1,6 @@
-"""Train the small model of the package: balloons, motorcycles and people.
+"""Train the small model of the package before 2026-11-29: balloons, motorcycles and people.
+
+The present one is made by `everyday.py`.
 
 It has a SqueezeNet backbone, a narrow pyramid and 384-pixel images: 3.6 million weights that are
 trained with about 170 photographs on two CPU cores, and detect in a fraction of a second.
