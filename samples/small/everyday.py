@@ -67,8 +67,8 @@ LOGIT_SCALE = 2.0
 # Added to the logits of the classes that the detector does not know. They were trained beside few
 # objects of other classes, and took cups for balloons.
 NEW_CLASS_LOGIT = -3.0
-# Classes whose boxes are refined: person, motorcycle, balloon. Refined boxes of all classes, learned
-# from few true boxes, gave a box AP of 0.220, none 0.229.
+# Classes whose boxes are refined: person, motorcycle, balloon. Refined boxes of all classes, which
+# are learned from few true boxes, gave a box AP of 0.220, none 0.229.
 BOX_CLASSES = (1, 4, 81)
 # How often the images with masks occur for each time that those with pseudo labels do.
 MASKED_TIMES, SINGLE_TIMES = 6, 3
