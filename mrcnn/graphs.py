@@ -168,9 +168,14 @@ class SharedLayers:
             self.config.RPN_NMS_THRESHOLD,
             config=self.config,
             return_scores=return_scores,
-            name="ROI",
+            name="ROI_with_scores" if return_scores else "ROI",
         )
-        return layer([self.rpn_class, self.rpn_bbox, anchors])
+        proposals = layer([self.rpn_class, self.rpn_bbox, anchors])
+        if not return_scores:
+            return proposals
+        # The layer `ROI` has one output, as in Matterport's graph.
+        boxes, scores = proposals
+        return [layers.Identity(dtype="float32", name="ROI")(boxes), scores]
 
 
 def roi_levels_of(config: Config) -> slice:

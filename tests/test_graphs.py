@@ -7,6 +7,7 @@ import pytest
 from mrcnn import graphs
 from mrcnn.config_rules import LOSS_NAMES
 from mrcnn.geometry.boxes import denorm_boxes
+from mrcnn.geometry.image_meta import compose_image_meta
 from mrcnn.loading.batches import TrainingBatches
 from tests.layers.arrays import numpy
 from tests.tiny import Squares, randomize, tiny_config, tiny_shapes
@@ -54,6 +55,27 @@ def test_inputs_and_outputs_of_inference(shared):
     shapes = [tuple(x.shape[1:]) for x in shared.inference.outputs]
     expected = [(6, 6), (24, 3), (24, 3, 4), (6, 28, 28, 3), (24, 4), (None, 2), (None, 4)]
     assert shapes == expected
+
+
+def test_joint_scores():
+    shared = graphs.SharedLayers(tiny_config(JOINT_SCORES=True, DETECTION_MIN_CONFIDENCE=0))
+    model = graphs.inference_graph(shared)
+    randomize(model)
+    assert tuple(model.get_layer("ROI").output.shape) == (None, 24, 4)
+    parts = [model.get_layer(name).output for name in ("mrcnn_class", "mrcnn_detection")]
+    scores = model.get_layer("ROI_with_scores").output[1]
+    config = shared.config
+    image = np.random.RandomState(0).uniform(-100, 100, (1, *config.IMAGE_SHAPE))
+    shape, active = config.IMAGE_SHAPE, [1] * config.NUM_CLASSES
+    meta = compose_image_meta(0, shape, shape, (0, 0, *shape[:2]), 1.0, active)
+    anchors = graphs.normalized_anchors(config, config.IMAGE_SHAPE)[1]
+    inputs = [image, meta[None], anchors[None]]
+    found = keras.Model(model.inputs, [scores, *parts])([np.float32(x) for x in inputs])
+    objectness, probs, detections = (numpy(x)[0] for x in found)
+    joint = np.sqrt(probs * objectness)
+    for *_, class_id, score in detections[detections[:, 4] > 0]:
+        assert np.isclose(joint[:, int(class_id)], score, atol=1e-6).any()
+    assert (detections[:, 4] > 0).any()
 
 
 def test_inputs_and_outputs_of_training(shared):

@@ -50,6 +50,9 @@ def ancestor(tensor: Tensor, name: str) -> Tensor:
         if index.isdecimal() and int(index) < len(outputs):
             return outputs[int(index)]
         return outputs if len(outputs) > 1 else outputs[0]
+    if isinstance(node.operation, keras.layers.Identity):  # `ROI` with JOINT_SCORES
+        operation, node_index, _ = node.input_tensors[0]._keras_history
+        node = operation._inbound_nodes[node_index]
     known: Sequence[str] = ()
     if isinstance(node.operation, ProposalLayer):
         found = _step(node, inner, index or "0")

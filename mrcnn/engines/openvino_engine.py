@@ -173,7 +173,8 @@ class OpenVINOEngine:
         anchors = np.asarray(anchors, np.float32)[None]
         table, rpn_class, rpn_bbox = self._infer(self._trunk_for(image), image)
         pyramid = table, pieces.pyramid_sizes(self._config, image.shape[1:])
-        rois, *scores = self._proposals([rpn_class.data, rpn_bbox.data, anchors])
+        proposals = self._proposals([rpn_class.data, rpn_bbox.data, anchors])
+        rois, *scores = proposals if self._config.JOINT_SCORES else [proposals]
         boxes = keras.ops.convert_to_numpy(rois)
         classified = []
         for i in range(0, boxes.shape[1], _BOXES_AT_A_TIME):

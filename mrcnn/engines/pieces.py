@@ -111,8 +111,8 @@ def head_piece(
 def proposal_piece(shared: Any) -> keras.Model:
     """Return a model of `[rpn_class, rpn_bbox, anchors]` to proposals.
 
-    Outputs: a list of the boxes `[batch, POST_NMS_ROIS_INFERENCE, 4]` and, with `JOINT_SCORES`, the
-    scores `[batch, POST_NMS_ROIS_INFERENCE, 1]`.
+    Output: the boxes `[batch, POST_NMS_ROIS_INFERENCE, 4]`; with `JOINT_SCORES` a list of these and
+    the scores `[batch, POST_NMS_ROIS_INFERENCE, 1]`.
     """
     config = shared.config
     layer = ProposalLayer(
@@ -125,8 +125,7 @@ def proposal_piece(shared: Any) -> keras.Model:
         keras.Input((None, size), name=f"input_{name}")
         for name, size in (("rpn_class", 2), ("rpn_bbox", 4), ("anchors", 4))
     ]
-    outputs = layer(inputs)
-    return keras.Model(inputs, outputs if config.JOINT_SCORES else [outputs], name="proposals")
+    return keras.Model(inputs, layer(inputs), name="proposals")
 
 
 def detection_piece(shared: Any) -> keras.Model:

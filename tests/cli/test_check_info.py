@@ -110,7 +110,7 @@ def test_info_of_a_trained_model(run, trained):
     rows = dict(line.split(maxsplit=1) for line in out.splitlines() if "  " in line)
     assert code == 0
     assert rows["backbone"] == "resnet50"
-    assert rows["classes"] == "81 and the background"
+    assert rows["classes"] == "3 and the background"
     assert rows["complete"] == "yes, it can detect"
 
 

@@ -130,6 +130,18 @@ def test_a_network_that_is_wide_enough_for_winograds_algorithm(stride, rpn_chann
     np.testing.assert_allclose(masks[is_one], expected[1][is_one], atol=1e-3)
 
 
+def test_joint_scores(tmp_path):
+    config = tiny_config(JOINT_SCORES=True, DETECTION_MIN_CONFIDENCE=0.01)
+    model = MaskRCNN("inference", config, str(tmp_path), engine="openvino")
+    randomize(model.keras_model)
+    molded, metas, _ = model.mold_inputs(images())
+    anchors = model.get_anchors((64, 64, 3))
+    found = model.engine.run(molded, metas, anchors)[0]
+    expected = KerasEngine(model._shared).run(molded, metas, anchors)[0]
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+    assert (found[..., 4] > 0).any()
+
+
 def test_nothing_found(model, monkeypatch):
     engine = model.engine
     monkeypatch.setattr(engine, "_detections", lambda inputs: np.zeros((1, 6, 6), np.float32))
