@@ -76,7 +76,10 @@ def test_the_training_graph_keeps_its_losses():
 
     inputs = keras.Input((2,), name="x")
     scaled = keras.layers.Dense(1, use_bias=False, kernel_initializer="ones", name="d")(inputs)
-    losses = [keras.ops.mean(scaled) * (k + 1) for k in range(len(LOSS_NAMES))]
+    losses = [
+        keras.layers.Identity(name=name)(keras.ops.mean(scaled) * (k + 1))
+        for k, name in enumerate(LOSS_NAMES)
+    ]
     model = ParallelModel(TrainingModel(inputs, [scaled, *losses]), 2)
     model.configure({LOSS_NAMES[0]: 10.0}, 0.5)
     model.compile(keras.optimizers.SGD(0.0))

@@ -13,6 +13,7 @@ from tests.training.runs import train
 
 
 class Validation:
+    monitor = "val_mask_ap"
     pairs = (np.full((20, 30, 3), 200, np.uint8), np.zeros((10, 10, 3), np.uint8))
 
 

@@ -30,8 +30,8 @@ def model_of_five_losses():
     inputs = keras.Input((2,))
     scaled = keras.layers.Dense(1, use_bias=False, kernel_initializer="ones", name="scale")(inputs)
     losses = [
-        keras.layers.Lambda(lambda x, k=k: ops.mean(x) * k, output_shape=())(scaled)
-        for k in range(1, 6)
+        keras.layers.Lambda(lambda x, k=k: ops.mean(x) * k, output_shape=(), name=name)(scaled)
+        for k, name in enumerate(LOSS_NAMES, start=1)
     ]
     return TrainingModel(inputs, [scaled, *losses])
 
