@@ -31,7 +31,7 @@ class ImageBatches(BatchStream):
 
     Args:
         dataset: a prepared Dataset.
-        batch_size: images per batch, as far as there are so many.
+        batch_size: largest number of images per batch.
         steps: number of batches in an epoch; None for as many as it takes to see each image once.
         augmentation: as for `MaskRCNN.train`.
         seed: as for `BatchStream`, as what follows.

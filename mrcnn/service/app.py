@@ -32,7 +32,7 @@ logger = logging.getLogger("mrcnn.service")
 
 # Threads that decode uploads and write answers.
 _WORKERS = 2
-# nginx's status for a client that has gone; nobody receives it, but the figures count it.
+# nginx's status for a client that has gone; it is not received, but the figures count it.
 _CLIENT_GONE = 499
 _DESCRIPTION = """Finds objects and their masks in photographs.
 

@@ -76,7 +76,7 @@ def test_results_go_to_their_images():
     assert run_batches(double, work, wait_seconds=0.001) == [2 * i for i in range(9)]
 
 
-def test_an_image_that_nobody_waits_for_is_not_run():
+def test_an_image_whose_request_has_ended_is_not_run():
     ran = []
     begun = asyncio.Event()
 

@@ -22,6 +22,6 @@ def fit_box_regression(
     """
     from sklearn.linear_model import Ridge
 
-    # float64, since the matrix of so many features is close to singular.
+    # float64: with thousands of features the matrix is close to singular.
     fitted = Ridge(alpha=ridge).fit(features.astype(np.float64), targets)
     return fitted.coef_.T.astype(np.float32), fitted.intercept_.astype(np.float32)
