@@ -34,7 +34,7 @@ GREEN, ORANGE, BLUE = "#2ecc40", "#ff8c1a", "#2f7fff"
 
 def main(folder: Path) -> None:
     """Draw all images into a folder."""
-    model = mrcnn.load("small", config={"DETECTION_MIN_CONFIDENCE": 0.9})
+    model = mrcnn.load("small", config={"DETECTION_MIN_CONFIDENCE": 0.6})
     image = skimage.io.imread(PHOTO)
     molded, _, _ = model.mold_inputs([image])
     # What the network sees, with the mean added again.
@@ -112,7 +112,7 @@ def draw_pyramid(seen: np.ndarray, values: dict[str, np.ndarray]) -> Any:
 
 
 def draw_anchors(model: Any, seen: np.ndarray) -> Any:
-    """Draw the three anchors of the middle cell of each level, and the cells of one level."""
+    """Draw the anchors of the middle cell of each level, and the cells of one level."""
     figure, axes = panels(2, 4, 8.2)
     side = seen.shape[0]
     scales, strides = model.config.RPN_ANCHOR_SCALES, model.config.BACKBONE_STRIDES
@@ -135,10 +135,11 @@ def draw_proposals(model: Any, seen: np.ndarray, values: dict[str, np.ndarray]) 
     figure, axes = panels(4, 3.1)
     side = seen.shape[0]
     cells = side // model.config.BACKBONE_STRIDES[3]
-    counts = [3 * (side // stride) ** 2 for stride in model.config.BACKBONE_STRIDES]
+    ratios = len(model.config.RPN_ANCHOR_RATIOS)
+    counts = [ratios * (side // stride) ** 2 for stride in model.config.BACKBONE_STRIDES]
     first = sum(counts[:3])
     scores = values["rpn_class"][first : first + counts[3], 1]
-    best = scores.reshape(cells, cells, 3).max(axis=-1)
+    best = scores.reshape(cells, cells, ratios).max(axis=-1)
     axes[0].imshow(seen)
     extent = (-0.5, side - 0.5, side - 0.5, -0.5)
     show_over = {"cmap": "magma", "alpha": 0.75, "extent": extent, "vmin": 0, "vmax": 1}
@@ -160,8 +161,9 @@ def draw_heads(model: Any, seen: np.ndarray, values: dict[str, np.ndarray]) -> A
     figure, axes = panels(2, 4, 8.2)
     side = seen.shape[0]
     classes = values["mrcnn_class"].argmax(axis=-1)
-    colors = ["#bbbbbb", "#ff4fd8", GREEN, "#ffd400"]
-    show(axes[0], seen, "100 proposals: gray is background")
+    colors = np.resize(["#ff4fd8", GREEN, "#ffd400", BLUE, ORANGE], model.config.NUM_CLASSES)
+    colors[0] = "#bbbbbb"
+    show(axes[0], seen, "100 proposals, colored by class")
     rois = utils.denorm_boxes(values["ROI"][:100], (side, side))
     for index in np.argsort(classes[:100] > 0, kind="stable"):
         is_object = classes[index] > 0
