@@ -189,7 +189,7 @@ class MaskRCNN(Detector, LoggedTraining):
         Example:
             >>> model = MaskRCNN.from_weights("small", config={"DETECTION_MIN_CONFIDENCE": 0.5})
             >>> model.class_names[1]
-            'balloon'
+            'person'
         """
         described = _described(weights, config)
         settings = described.config

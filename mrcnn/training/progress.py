@@ -50,7 +50,15 @@ class LiveLine:
 
 def is_live(verbose: int) -> bool:
     """Return whether progress is shown in a line that is rewritten: not in a file or a pipe."""
-    return verbose == 1 and (sys.stdout.isatty() or "ipykernel" in sys.modules)
+    return verbose == 1 and (sys.stdout.isatty() or _in_notebook())
+
+
+def _in_notebook() -> bool:
+    """Return whether this process is the kernel of a notebook."""
+    # Programs that run notebooks in other processes import ipykernel as well.
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    return hasattr(shell, "kernel")
 
 
 def fitted(variants: Iterator[Sequence[str]], width: int) -> str:

@@ -97,7 +97,8 @@ def test_a_unet_from_its_data_to_its_figures(run, run_eagerly, label_folder, tmp
     code, out, _ = run("detect", "cells/images", "--weights", log_dir, "--csv")
     assert code == 0 and "6 annotated images, labels.json, labels.csv, labels/ (6 images)" in out
     code, out, _ = run("info", log_dir)
-    assert code == 0 and "U-Net" in out and "2 epochs" in out
+    # Of the best weights, which are those of one of the two epochs.
+    assert code == 0 and "U-Net" in out and ("1 epoch" in out or "2 epochs" in out)
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import sys
+import types
 
 import keras
 import pytest
@@ -129,8 +130,10 @@ def test_an_error_does_not_end_in_the_middle_of_the_line(build, terminal):
     "verbose, is_terminal, live", [(1, True, True), (1, False, False), (2, True, False)]
 )
 def test_where_the_line_is_rewritten(monkeypatch, verbose, is_terminal, live):
-    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
+    monkeypatch.delitem(sys.modules, "IPython", raising=False)
     monkeypatch.setattr(sys, "stdout", Terminal() if is_terminal else io.StringIO())
     assert progress.is_live(verbose) == live
-    monkeypatch.setitem(sys.modules, "ipykernel", object())
+    shell = types.SimpleNamespace(kernel=object())
+    ipython = types.SimpleNamespace(get_ipython=lambda: shell)
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
     assert progress.is_live(verbose) == (verbose == 1)
