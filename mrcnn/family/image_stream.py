@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mrcnn.detection import streaming
 from mrcnn.geometry.images import as_rgb
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class ImageStream:
@@ -65,3 +69,25 @@ class ImageStream:
             on_stage=on_stage,
         )
         return results if with_images else (result for _, result in results)
+
+
+class BoxStream(ImageStream):
+    """A model of the family that detects objects: `detect`, and a least score of its config."""
+
+    def detect(self, images: Sequence[Any]) -> list[dict[str, Any]]:
+        """Return a result for each image; subclasses define it."""
+        raise NotImplementedError
+
+    def with_min_confidence(self, min_confidence: float) -> Self:
+        """Return a model of the same network that leaves out other detections.
+
+        Args:
+            min_confidence: `DETECTION_MIN_CONFIDENCE` of the copy, 0..1.
+        """
+        twin = copy.copy(self)
+        twin.config = copy.copy(self.config)
+        twin.config.DETECTION_MIN_CONFIDENCE = min_confidence
+        return twin
+
+    def _predict_images(self, images: Sequence[Any]) -> list[dict[str, Any]]:
+        return self.detect(images)

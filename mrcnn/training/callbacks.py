@@ -23,7 +23,6 @@ from typing import Any
 import keras
 import numpy as np
 
-from mrcnn.drawing.rendering import write_image
 from mrcnn.evaluation.coco import CocoEvaluator, evaluate_coco
 from mrcnn.evaluation.detection_pass import measures_masks
 from mrcnn.evaluation.report import CocoMetrics, CocoReport
@@ -31,7 +30,7 @@ from mrcnn.files.atomic import write_json
 from mrcnn.files.names import printable
 from mrcnn.geometry.spacing import evenly_spaced
 from mrcnn.training.validation import Validation
-from mrcnn.training.validation_sheet import choose_images, draw_pairs, stack
+from mrcnn.training.validation_sheet import choose_images, draw_pairs
 
 __all__ = [
     "CALLBACK_NAMES",
@@ -44,7 +43,6 @@ __all__ = [
 
 CALLBACK_NAMES = ("ap", "best", "early_stopping")
 BEST_FILE = "best.h5"
-SHEET_FILE = "validation_{epoch:04d}.jpg"
 logger = logging.getLogger("mrcnn.training")
 
 
@@ -110,7 +108,7 @@ class ValidationAP(Validation):
         if max_images is not None and max_images < len(image_ids):
             # Evenly spread: datasets are often sorted by class or by scene.
             image_ids = image_ids[evenly_spaced(len(image_ids) - 1, max_images)]
-        self.mask_rcnn = model
+        self.measured = self.mask_rcnn = model
         self.dataset = dataset
         masks = measures_masks(model, dataset)
         if metric is not None and metric.startswith("mask") and not masks:
@@ -149,18 +147,9 @@ class ValidationAP(Validation):
         self.expected = (report.seconds_per_image or 0.0) * report.num_images
         return report, {f"val_{name.lower()}": report[name] for name in self.metrics}
 
-    def _write_sheet(self, epoch: int) -> None:
-        """Draw the sheet of images of an epoch, counted from 1."""
-        folder = getattr(self.mask_rcnn, "log_dir", None)
-        if not self.sheet_images or folder is None:
-            return
-        path = os.path.join(folder, SHEET_FILE.format(epoch=epoch))
-        try:
-            chosen = choose_images(self._evaluator, self.sheet_images)
-            self.pairs = draw_pairs(self._evaluator, self.dataset, chosen)
-            write_image(path, stack(self.pairs))
-        except Exception as error:  # no reason to end a training
-            logger.warning("%s could not be drawn: %s", printable(path), error)
+    def _draw_pairs(self) -> list[np.ndarray]:
+        chosen = choose_images(self._evaluator, self.sheet_images)
+        return draw_pairs(self._evaluator, self.dataset, chosen)
 
 
 class BestCheckpoint(keras.callbacks.Callback):

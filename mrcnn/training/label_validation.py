@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import time
 from typing import Any
 
@@ -11,15 +9,10 @@ import numpy as np
 
 from mrcnn.datasets.semantic import load_label_map
 from mrcnn.drawing.label_maps import labels_side_by_side
-from mrcnn.drawing.rendering import write_image
 from mrcnn.evaluation.label_maps import LabelReport, evaluate_labels
-from mrcnn.files.names import printable
 from mrcnn.geometry.spacing import evenly_spaced
-from mrcnn.training.callbacks import SHEET_FILE
 from mrcnn.training.validation import Validation
-from mrcnn.training.validation_sheet import MAX_SIDE, stack
-
-logger = logging.getLogger("mrcnn.training")
+from mrcnn.training.validation_sheet import MAX_SIDE
 
 
 class ValidationLabels(Validation):
@@ -53,7 +46,7 @@ class ValidationLabels(Validation):
         verbose: int = 1,
     ) -> None:
         super().__init__(verbose=verbose, measure_first=measure_first)
-        self.semantic_model = model
+        self.measured = self.semantic_model = model
         self.dataset = dataset
         ids = np.asarray(dataset.image_ids)
         if max_images is not None and max_images < len(ids):
@@ -80,18 +73,9 @@ class ValidationLabels(Validation):
             "val_pixel_accuracy": report.pixel_accuracy,
         }
 
-    def _write_sheet(self, epoch: int) -> None:
-        """Draw the sheet of images of an epoch, counted from 1."""
-        folder = getattr(self.semantic_model, "log_dir", None)
-        if not self.sheet_images or folder is None:
-            return
-        path = os.path.join(folder, SHEET_FILE.format(epoch=epoch))
+    def _draw_pairs(self) -> list[np.ndarray]:
         chosen = evenly_spaced(len(self.image_ids) - 1, self.sheet_images)
-        try:
-            self.pairs = [self._pair(self.image_ids[place]) for place in chosen]
-            write_image(path, stack(self.pairs))
-        except Exception as error:  # no reason to end a training
-            logger.warning("%s could not be drawn: %s", printable(path), error)
+        return [self._pair(self.image_ids[place]) for place in chosen]
 
     def _pair(self, image_id: int) -> np.ndarray:
         image = self.dataset.load_image(image_id)

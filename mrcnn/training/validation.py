@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Mapping
 from typing import Any
 
 import keras
 import numpy as np
+
+from mrcnn.drawing.rendering import write_image
+from mrcnn.files.names import printable
+from mrcnn.training.validation_sheet import stack
+
+SHEET_FILE = "validation_{epoch:04d}.jpg"
+logger = logging.getLogger("mrcnn.training")
 
 Logs = dict[str, Any] | None
 
@@ -25,7 +34,9 @@ class Validation(keras.callbacks.Callback):
     Attributes:
         monitor: name in the logs of the figure that decides which epoch is the best.
         label: what it is called on a terminal.
+        measured: the model that is measured, a `MaskRCNN` or one of the family.
         image_ids: the images measured.
+        sheet_images: number of images that are drawn; 0 for no sheet.
         seconds: how long the last measurement took.
         expected: how long the next one will take, in seconds; 0 if unknown.
         pairs: the images of the last sheet, predictions beside the ground truth, [H, W, 3] uint8.
@@ -42,7 +53,9 @@ class Validation(keras.callbacks.Callback):
         self.every = every
         self.verbose = verbose
         self.measure_first = measure_first
+        self.measured: Any = None
         self.image_ids: list[int] = []
+        self.sheet_images = 0
         self.seconds = self.expected = 0.0
         self.pairs: list[np.ndarray] = []
         self.before: dict[str, float] = {}
@@ -77,4 +90,20 @@ class Validation(keras.callbacks.Callback):
 
     def measure(self, finished: int) -> tuple[Any, dict[str, float]]:
         """Measure after a number of finished epochs; return a report and the figures."""
+        raise NotImplementedError
+
+    def _write_sheet(self, epoch: int) -> None:
+        """Draw the sheet of images of an epoch, counted from 1, into the model's log folder."""
+        folder = getattr(self.measured, "log_dir", None)
+        if not self.sheet_images or folder is None:
+            return
+        path = os.path.join(folder, SHEET_FILE.format(epoch=epoch))
+        try:
+            self.pairs = self._draw_pairs()
+            write_image(path, stack(self.pairs))
+        except Exception as error:  # no reason to end a training
+            logger.warning("%s could not be drawn: %s", printable(path), error)
+
+    def _draw_pairs(self) -> list[np.ndarray]:
+        """Draw predictions beside the ground truth, [H, W, 3] uint8 each."""
         raise NotImplementedError

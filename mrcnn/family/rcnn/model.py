@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from scipy.special import expit
 
 from mrcnn import checkpoints
 from mrcnn.detection.results import Detections
-from mrcnn.family.image_stream import ImageStream
+from mrcnn.family.image_stream import BoxStream
 from mrcnn.family.rcnn.box_regression import fit_box_regression
 from mrcnn.family.rcnn.examples import ExampleReader, ImageExamples
 from mrcnn.family.rcnn.feature_cache import FeatureCache
@@ -56,7 +55,7 @@ class TrainingSummary:
     num_pairs: dict[str, int]
 
 
-class RCNN(ImageStream):
+class RCNN(BoxStream):
     """An R-CNN as in the paper: CNN features of regions, a support vector machine for each class.
 
     Args:
@@ -188,20 +187,6 @@ class RCNN(ImageStream):
             threshold = self.config.DETECTION_NMS_THRESHOLD if suppress else 1.0
             results.append(suppress_in_classes(found, threshold, limit).to_result())
         return results
-
-    def with_min_confidence(self, min_confidence: float) -> RCNN:
-        """Return a model of the same network that leaves out other detections.
-
-        Args:
-            min_confidence: `DETECTION_MIN_CONFIDENCE` of the copy, 0..1.
-        """
-        twin = copy.copy(self)
-        twin.config = copy.copy(self.config)
-        twin.config.DETECTION_MIN_CONFIDENCE = min_confidence
-        return twin
-
-    def _predict_images(self, images: Sequence[Any]) -> list[dict[str, Any]]:
-        return self.detect(images)
 
     def train(
         self,

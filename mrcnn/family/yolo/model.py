@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Sequence
 from functools import partial
@@ -17,6 +16,7 @@ from mrcnn.checkpoints.coco_names import COCO_CLASS_NAMES
 from mrcnn.checkpoints.hdf5 import why_not_hdf5
 from mrcnn.config import Config
 from mrcnn.detection.results import Detections
+from mrcnn.family.image_stream import BoxStream
 from mrcnn.family.suppression import suppress_in_classes
 from mrcnn.family.training import FamilyModel, make_sgd
 from mrcnn.family.yolo import decoding
@@ -40,7 +40,7 @@ __all__ = ["Yolo", "YoloConfig"]
 MAX_CANDIDATES = 1000
 
 
-class Yolo(FamilyModel):
+class Yolo(BoxStream, FamilyModel):
     """A YOLO detector.
 
     Args:
@@ -149,20 +149,6 @@ class Yolo(FamilyModel):
                 for box, score, image, (_, content) in zip(boxes, scores, pixels, fitted)
             ]
         return results
-
-    def with_min_confidence(self, min_confidence: float) -> Yolo:
-        """Return a model of the same network that leaves out other detections.
-
-        Args:
-            min_confidence: `DETECTION_MIN_CONFIDENCE` of the copy, 0..1.
-        """
-        twin = copy.copy(self)
-        twin.config = copy.copy(self.config)
-        twin.config.DETECTION_MIN_CONFIDENCE = min_confidence
-        return twin
-
-    def _predict_images(self, images: Sequence[Any]) -> list[dict[str, Any]]:
-        return self.detect(images)
 
     def train(
         self,
