@@ -15,9 +15,13 @@ from mrcnn.layers.backbones import (
 )
 from mrcnn.layers.backbones.nanodet import (
     BilinearDoubleSides,
+    LargerObjects,
+    NanoDet,
     NanoDetReadings,
     PadEdges,
     StrongerEvidence,
+    double_anchor_density,
+    large_object_graph,
 )
 from mrcnn.layers.fpn import DoubleSides, fpn_graph
 from mrcnn.layers.rpn import build_rpn_model
@@ -158,6 +162,50 @@ def test_stronger_evidence_is_that_of_the_classes_only():
     own[..., 130], above[..., [0, 130, 131, 212]] = 3, 2
     out = keras.ops.convert_to_numpy(StrongerEvidence()([own, above])).ravel()
     assert np.flatnonzero(out).tolist() == [130, 131] and out[[130, 131]].tolist() == [3, 2]
+
+
+def test_boxes_stay_where_they_are_for_anchors_of_half_the_size():
+    rng = np.random.RandomState(0)
+    readings = rng.uniform(-1, 1, (1, 2, 3, 85)).astype(np.float32)
+    out = keras.ops.convert_to_numpy(double_anchor_density(keras.ops.array(readings)))
+    assert out.shape == (1, 4, 6, 85)
+    np.testing.assert_allclose(out[0, 3, 2, :80], readings[0, 1, 1, :80])
+    np.testing.assert_allclose(
+        boxes_of(out, 32), boxes_of(readings, 64).repeat(2, 1).repeat(2, 2), rtol=1e-5, atol=1e-3
+    )
+
+
+def boxes_of(readings, stride):
+    """Return the boxes `(y, x, h, w)` in pixels of `NanoDetReadings` at a stride."""
+    rows, columns = np.mgrid[: readings.shape[1], : readings.shape[2]]
+    centers = (np.stack([rows, columns], axis=-1) + 0.5) * stride
+    code, anchor = readings[..., 80:84], 5 * stride
+    return np.concatenate([centers + code[..., :2] * anchor, np.exp(code[..., 2:]) * anchor], -1)
+
+
+@pytest.mark.parametrize("objectness, taken", [(4.0, True), (3.1, True), (2.9, False), (0, False)])
+def test_larger_objects_replace_boxes_of_about_the_same_objectness(objectness, taken):
+    own, large = np.zeros((1, 2, 2, 85), np.float32), np.zeros((1, 1, 1, 85), np.float32)
+    own[..., 7], own[..., 84], own[..., 80] = 4, 4, 0.25
+    large[..., 7], large[..., 84], large[..., 9] = objectness, objectness, 1
+    out = keras.ops.convert_to_numpy(LargerObjects()([own, large]))
+    assert (out[..., 7] == 4).all() and (out[..., 84] == 4).all() and (out[..., 9] == 1).all()
+    expected = [0.1, 0.1, np.log(2), np.log(2)] if taken else [0.25, 0, 0, 0]
+    np.testing.assert_allclose(out[0, 0, 0, 80:84], expected, rtol=1e-5)
+
+
+def test_large_objects_are_read_off_the_image_at_half_its_size():
+    network, small, large = NanoDet(), keras.Input((64, 128, 3)), keras.Input((128, 256, 3))
+    said = network.head(network.pan(*network.trunk(small)[2:])[2], 5)
+    readings = [NanoDetReadings()(said), large_object_graph(network, large)]
+    model = keras.Model([small, large], readings)
+    randomize(model)
+    assert len(model.weights) == 2 * 30  # both share the convolutions
+    pixels = np.random.RandomState(0).uniform(-2, 2, (1, 64, 128, 3)).astype(np.float32)
+    doubled = pixels.repeat(2, axis=1).repeat(2, axis=2)
+    expected, out = model.predict_on_batch([pixels, doubled])
+    assert out.shape == (1, 2, 4, 85)
+    np.testing.assert_allclose(out, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_levels_add_up_to_what_the_detector_says():

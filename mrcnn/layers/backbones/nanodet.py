@@ -10,6 +10,7 @@ Weights come from `tools/convert_nanodet.py`. Batch normalization is folded into
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,6 +36,10 @@ _STAGES = {2: (32, 1), 3: (64, 2), 4: (128, 2), 5: (256, 3)}
 ABSENT = -7.0
 # Sides below this part of the anchor's are taken as this.
 LEAST_SIDE = 1 / 16
+# A log-odds. On 35 photographs that a motorcycle fills, the mean IoU of its box is 0.54 without the
+# readings of large objects, and 0.64, 0.69 and 0.72 with a margin of 0, 1 and 2. The box AP on 60
+# images of COCO is 0.234, and 0.231, 0.232 and 0.228.
+LARGER_MARGIN = 1.0
 # Channels of `NanoDetReadings`: classes, code of the box, objectness.
 NUM_READINGS = NUM_COCO_CLASSES + 4 + 1
 
@@ -127,6 +132,66 @@ class StrongerEvidence(layers.Layer):
         return input_shape[0]
 
 
+@keras.saving.register_keras_serializable(package="mrcnn")
+class LargerObjects(layers.Layer):
+    """Join the readings of two levels, where the second finds larger objects.
+
+    Call with two tensors `NanoDetReadings`, `[batch, 2 h, 2 w, 85]` and `[batch, h, w, 85]`.
+    Returns the first, with the maximum of both as evidence for a class and as objectness. The box
+    is the second's, coded for an anchor of the first, unless the first is surer of its own by
+    `LARGER_MARGIN`: it cannot reach the far sides of an object that is too large for it.
+    """
+
+    def call(self, inputs: Sequence[Tensor]) -> Tensor:
+        own, large = inputs
+        large = double_anchor_density(large)
+        boxes = slice(NUM_COCO_CLASSES, NUM_COCO_CLASSES + 4)
+        is_larger = large[..., -1:] > own[..., -1:] - LARGER_MARGIN
+        stronger = ops.maximum(own, large)
+        return ops.concatenate(
+            [
+                stronger[..., :NUM_COCO_CLASSES],
+                ops.where(is_larger, large[..., boxes], own[..., boxes]),
+                stronger[..., -1:],
+            ],
+            axis=-1,
+        )
+
+    def compute_output_shape(self, input_shape: Sequence[Shape]) -> Shape:
+        return input_shape[0]
+
+
+def double_anchor_density(readings: Tensor) -> Tensor:
+    """Code the boxes of readings for anchors of half the size, four in each cell.
+
+    Args:
+        readings: `[batch, h, w, 85]`, with boxes `(dy, dx, log(dh), log(dw))`.
+
+    Returns:
+        `[batch, 2 h, 2 w, 85]`; the same boxes and other values in the four cells.
+    """
+    # The middle of the first cell lies half a cell before that of the large one.
+    offset, doubled = 0.5 / OBJECT_CELLS, math.log(2.0)
+    for axis in (0, 1):
+        before, after = [0.0] * NUM_READINGS, [0.0] * NUM_READINGS
+        before[NUM_COCO_CLASSES + axis], after[NUM_COCO_CLASSES + axis] = offset, -offset
+        scale = [1.0] * NUM_READINGS
+        scale[NUM_COCO_CLASSES + axis] = 2.0
+        shift = [0.0] * NUM_READINGS
+        shift[NUM_COCO_CLASSES + 2 + axis] = doubled
+        coded = readings * ops.cast(scale, readings.dtype) + ops.cast(shift, readings.dtype)
+        pair = [coded + ops.cast(one, readings.dtype) for one in (before, after)]
+        readings = interleave(pair, axis + 1)
+    return readings
+
+
+def interleave(pair: Sequence[Tensor], axis: int) -> Tensor:
+    """Return the cells of two maps `[batch, h, w, channels]` in turn along an axis, 1 or 2."""
+    shape = list(ops.shape(pair[0]))
+    shape[axis] = 2 * shape[axis]
+    return ops.reshape(ops.stack(pair, axis=axis + 1), shape)
+
+
 def box_distances(logits: Tensor) -> Tensor:
     """Return the mean of each distribution over 0 .. 10.
 
@@ -145,28 +210,77 @@ def box_distances(logits: Tensor) -> Tensor:
     return ops.concatenate(means, axis=-1)
 
 
-def _conv(x: Tensor, filters: int, name: str, strides: int = 1) -> Tensor:
-    """Apply a 3x3 convolution with one zero on each side, and LeakyReLU."""
-    if strides == 1:
+class NanoDet:
+    """The convolutions of NanoDet-g. They are made once, and shared by all images given to it."""
+
+    def __init__(self) -> None:
+        self._convolutions: dict[str, layers.Layer] = {}
+
+    def trunk(self, x: Tensor) -> list[Tensor]:
+        """Return `[C1, C2, C3, C4, C5]` of normalized pixels `[batch, height, width, channels]`.
+
+        They have 32, 64, 128, 256 and 512 channels.
+        """
+        x = PadEdges()(self._conv(x, 32, "nano1_conv", strides=2))
+        stages = [x := layers.MaxPooling2D(3, 2)(x)]
+        for stage in _STAGES:
+            stages.append(x := self._stage(x, stage))
+        return stages
+
+    def pan(self, c3: Tensor, c4: Tensor, c5: Tensor) -> list[Tensor]:
+        """Return the path aggregation network (Liu et al. 2018), here without 3x3 convolutions.
+
+        These are three maps of 128 channels at strides 8, 16 and 32.
+        """
+        lateral3, lateral4, p5 = (
+            self._convolution(f"nano_pan{level}", _PAN_CHANNELS, 1)(stage)
+            for level, stage in ((3, c3), (4, c4), (5, c5))
+        )
+        p4 = layers.Add()([lateral4, BilinearDoubleSides()(p5)])
+        p3 = layers.Add()([lateral3, BilinearDoubleSides()(p4)])
+        # The mean of four cells is the value half way between them.
+        n4 = layers.Add()([p4, layers.AveragePooling2D(2)(p3)])
+        n5 = layers.Add()([p5, layers.AveragePooling2D(2)(n4)])
+        return [p3, n4, n5]
+
+    def head(self, feature: Tensor, level: int) -> Tensor:
+        """Return what the head says of a map of the PAN.
+
+        This is `[batch, h, w, 80 + 4 * 11]`, log-odds of the classes and of the distances to the
+        sides.
+        """
+        x = self._conv(feature, _PAN_CHANNELS, f"nano_head{level}_conv")
+        outputs = NUM_COCO_CLASSES + 4 * (MAX_DISTANCE + 1)
+        return self._convolution(f"nano_head{level}_out", outputs, 1)(x)
+
+    def _stage(self, x: Tensor, stage: int) -> Tensor:
+        """Apply a cross-stage block: the way through the residual blocks, and the way past them."""
+        channels, num_blocks = _STAGES[stage]
+        x = past = self._conv(x, channels, f"nano{stage}_entry", strides=1 if stage == 2 else 2)
+        for block in range(1, num_blocks + 1):
+            x = self._conv(x, channels // 2, f"nano{stage}_block{block}_conv1")
+            y = self._conv(x, channels // 2, f"nano{stage}_block{block}_conv2")
+            x = layers.Concatenate()([y, x])
+        x = self._conv(x, channels, f"nano{stage}_exit")
+        return layers.Concatenate()([x, past])
+
+    def _conv(self, x: Tensor, filters: int, name: str, strides: int = 1) -> Tensor:
+        """Apply a 3x3 convolution with one zero on each side, and LeakyReLU."""
         padding = "same"
-    else:  # "same" would add the zeros of an even side below and on the right only
-        x, padding = layers.ZeroPadding2D(1)(x), "valid"
-    x = layers.Conv2D(
-        filters, 3, strides, padding=padding, kernel_initializer="he_uniform", name=name
-    )(x)
-    return layers.LeakyReLU(negative_slope=0.1)(x)
+        if strides > 1:  # "same" would add the zeros of an even side below and on the right only
+            x, padding = layers.ZeroPadding2D(1)(x), "valid"
+        x = self._convolution(name, filters, 3, strides, padding)(x)
+        return layers.LeakyReLU(negative_slope=0.1)(x)
 
-
-def _stage(x: Tensor, stage: int) -> Tensor:
-    """Apply a cross-stage block: the way through the residual blocks, and the way past them."""
-    channels, num_blocks = _STAGES[stage]
-    x = past = _conv(x, channels, f"nano{stage}_entry", strides=1 if stage == 2 else 2)
-    for block in range(1, num_blocks + 1):
-        x = _conv(x, channels // 2, f"nano{stage}_block{block}_conv1")
-        y = _conv(x, channels // 2, f"nano{stage}_block{block}_conv2")
-        x = layers.Concatenate()([y, x])
-    x = _conv(x, channels, f"nano{stage}_exit")
-    return layers.Concatenate(name=f"nano{stage}_out")([x, past])
+    def _convolution(
+        self, name: str, filters: int, size: int, strides: int = 1, padding: str = "valid"
+    ) -> layers.Layer:
+        """Return the convolution of this name."""
+        if name not in self._convolutions:
+            self._convolutions[name] = layers.Conv2D(
+                filters, size, strides, padding, kernel_initializer="he_uniform", name=name
+            )
+        return self._convolutions[name]
 
 
 def nanodet_graph(input_image: Tensor, mean_pixel: Any = None) -> list[Tensor]:
@@ -179,42 +293,7 @@ def nanodet_graph(input_image: Tensor, mean_pixel: Any = None) -> list[Tensor]:
     Returns:
         `[C1, C2, C3, C4, C5]` with 32, 64, 128, 256 and 512 channels.
     """
-    x = NANODET_PIXELS.apply(input_image, mean_pixel, "nano_pixels")
-    x = _conv(x, 32, "nano1_conv", strides=2)
-    x = PadEdges(name="nano1_pad")(x)
-    stages = [x := layers.MaxPooling2D(3, 2, name="nano1_pool")(x)]
-    for stage in _STAGES:
-        stages.append(x := _stage(x, stage))
-    return stages
-
-
-def pan_graph(c3: Tensor, c4: Tensor, c5: Tensor) -> list[Tensor]:
-    """Build the path aggregation network (Liu et al. 2018) in NanoDet's form, without convolutions.
-
-    Returns:
-        Three maps of 128 channels at strides 8, 16 and 32.
-    """
-    lateral3, lateral4, p5 = (
-        layers.Conv2D(_PAN_CHANNELS, 1, name=f"nano_pan{level}")(stage)
-        for level, stage in ((3, c3), (4, c4), (5, c5))
-    )
-    p4 = layers.Add()([lateral4, BilinearDoubleSides(name="nano_pan5_up")(p5)])
-    p3 = layers.Add()([lateral3, BilinearDoubleSides(name="nano_pan4_up")(p4)])
-    # The mean of four cells is the value half way between them.
-    n4 = layers.Add()([p4, layers.AveragePooling2D(2)(p3)])
-    n5 = layers.Add()([p5, layers.AveragePooling2D(2)(n4)])
-    return [p3, n4, n5]
-
-
-def head_graph(feature: Tensor, level: int) -> Tensor:
-    """Build NanoDet's head on one level of the PAN.
-
-    Returns:
-        `[batch, h, w, 80 + 4 * 11]`, log-odds of the classes and of the distances to the sides.
-    """
-    x = _conv(feature, _PAN_CHANNELS, f"nano_head{level}_conv")
-    outputs = NUM_COCO_CLASSES + 4 * (MAX_DISTANCE + 1)
-    return layers.Conv2D(outputs, 1, name=f"nano_head{level}_out")(x)
+    return NanoDet().trunk(NANODET_PIXELS.apply(input_image, mean_pixel, "nano_pixels"))
 
 
 def nanodet_raw_graph(input_image: Tensor, mean_pixel: Any = None) -> list[Tensor]:
@@ -225,10 +304,11 @@ def nanodet_raw_graph(input_image: Tensor, mean_pixel: Any = None) -> list[Tenso
         mean_pixel: as for `nanodet_graph`.
 
     Returns:
-        The outputs of `head_graph` at strides 8, 16 and 32.
+        The outputs of `NanoDet.head` at strides 8, 16 and 32.
     """
-    stages = nanodet_graph(input_image, mean_pixel)[2:]
-    return [head_graph(x, level) for level, x in zip((3, 4, 5), pan_graph(*stages))]
+    network = NanoDet()
+    stages = network.trunk(NANODET_PIXELS.apply(input_image, mean_pixel, "nano_pixels"))
+    return [network.head(x, level) for level, x in zip((3, 4, 5), network.pan(*stages[2:]))]
 
 
 def nanodet_pan_graph(input_image: Tensor, mean_pixel: Any = None) -> list[Tensor]:
@@ -239,7 +319,7 @@ def nanodet_pan_graph(input_image: Tensor, mean_pixel: Any = None) -> list[Tenso
     of each level.
 
     Args:
-        input_image: as for `nanodet_graph`; sides are multiples of 32.
+        input_image: as for `nanodet_graph`; sides are multiples of 64.
         mean_pixel: as for `nanodet_graph`.
 
     Returns:
@@ -247,11 +327,17 @@ def nanodet_pan_graph(input_image: Tensor, mean_pixel: Any = None) -> list[Tenso
         stage, and then, less those of the coarser level, the PAN's 128 channels and 85
         `NanoDetReadings`. The evidence for a class is the maximum of this and the coarser levels.
     """
-    *fine, c3, c4, c5 = nanodet_graph(input_image, mean_pixel)
+    network = NanoDet()
+    pixels = NANODET_PIXELS.apply(input_image, mean_pixel, "nano_pixels")
+    *fine, c3, c4, c5 = network.trunk(pixels)
+    large = large_object_graph(network, pixels)
     above: Tensor = None
     stages: list[Tensor] = []
-    for level, stage, feature in reversed([*zip((3, 4, 5), (c3, c4, c5), pan_graph(c3, c4, c5))]):
-        readings = NanoDetReadings(name=f"nano_head{level}_readings")(head_graph(feature, level))
+    levels = (3, 4, 5)
+    for level, stage, feature in reversed([*zip(levels, (c3, c4, c5), network.pan(c3, c4, c5))]):
+        readings = NanoDetReadings(name=f"nano_head{level}_readings")(network.head(feature, level))
+        if level == 5:
+            readings = LargerObjects(name="nano_head5_large")([readings, large])
         said = change = layers.Concatenate(name=f"nano_head{level}_said")([feature, readings])
         if above is not None:
             above = DoubleSides(name=f"nano_head{level + 1}_up")(above)
@@ -260,3 +346,21 @@ def nanodet_pan_graph(input_image: Tensor, mean_pixel: Any = None) -> list[Tenso
         stages.insert(0, layers.Concatenate(name=f"nano_c{level}")([stage, change]))
         above = said
     return [*fine, *stages]
+
+
+def large_object_graph(network: NanoDet, pixels: Tensor) -> Tensor:
+    """Build the readings of the image at half its size, at stride 32 there.
+
+    NanoDet looks for objects of up to about 320 pixels. This finds those twice as large, for a
+    quarter of the cost of the network.
+
+    Args:
+        network: its convolutions are shared.
+        pixels: normalized, `[batch, height, width, channels]`; sides are multiples of 64.
+
+    Returns:
+        `NanoDetReadings` at stride 64, `[batch, height / 64, width / 64, 85]`.
+    """
+    stages = network.trunk(layers.AveragePooling2D(2, name="nano_half")(pixels))
+    feature = network.pan(*stages[2:])[2]
+    return NanoDetReadings(name="nano_half_readings")(network.head(feature, 5))
