@@ -146,10 +146,10 @@ def pairs_from_dataset(
                 (i, None) for i in keep if class_ids[i] > 0
             ]
         else:
-            result = model.detect([image], verbose=0, mask_probabilities=True)[0]
+            result = model.detect([image], verbose=0, mask_probabilities=True, refiner=None)[0]
             found = [*_match(masks, np.asarray(class_ids), keep, result, min_iou)]
         pairs += [
-            MaskPair(f"{image_id}/{i}", image, masks[..., i], probability)
+            MaskPair(f"{image_id}/{i}", image, masks[..., i].copy(), probability)
             for i, probability in found
         ]
     return pairs
@@ -201,7 +201,8 @@ def _match(
         candidates = np.flatnonzero(np.asarray(result["class_ids"]) == class_ids[i])
         overlaps = [mask_iou(probabilities[..., j] >= 0.5, masks[..., i]) for j in candidates]
         if overlaps and max(overlaps) >= min_iou:
-            yield i, probabilities[..., candidates[int(np.argmax(overlaps))]]
+            # A view would keep the probabilities of all detections of the image in memory.
+            yield i, probabilities[..., candidates[int(np.argmax(overlaps))]].copy()
 
 
 def _longest_side(mask: np.ndarray) -> int:
