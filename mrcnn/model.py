@@ -180,7 +180,7 @@ class MaskRCNN(Detector, LoggedTraining):
             calibration: as for `MaskRCNN`.
 
         Returns:
-            The model, with `class_names`.
+            The model, with `class_names`, and `refiner` where one belongs to the weights.
 
         Raises:
             FileNotFoundError: the file does not exist.
@@ -215,6 +215,7 @@ class MaskRCNN(Detector, LoggedTraining):
                 "noise: train it first, or take other weights"
             )
         model.class_names = list(described.class_names)
+        model.refiner = described.refiner
         return model
 
     def build(self, mode: str, config: Config) -> keras.Model:

@@ -306,7 +306,7 @@ def test_without_masks(models):
     assert list(model.detect_molded(molded, metas)[0]) == ["rois", "class_ids", "scores"]
     tiled = model.detect_tiled(np.tile(image(), (1, 2, 1)), tile=64, overlap=0, rle=True)
     assert list(tiled) == ["rois", "class_ids", "scores"]
-    for options in ({"refiner": "start"}, {"mask_probabilities": True}):
+    for options in ({"refiner": "general"}, {"mask_probabilities": True}):
         with pytest.raises(ValueError, match=r"it must not be given where USE_MASK is False"):
             model.detect([image()], **options)
         with pytest.raises(ValueError, match=r"it must not be given where USE_MASK is False"):

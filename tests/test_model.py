@@ -417,6 +417,24 @@ def test_refiner(model):
         model.detect([], refiner="nothing.h5")
 
 
+def test_the_refiner_of_the_model_is_used_unless_another_is_given(model, monkeypatch):
+    own, other, image = Thinner(), Thinner(), picture()
+    monkeypatch.setattr(model, "refiner", own)
+    for detect in (
+        lambda **options: model.detect([image], **options),
+        lambda **options: list(model.detect_stream([image], **options)),
+        lambda **options: model.detect_tiled(image, 64, **options),
+    ):
+        detect()
+        assert (len(own.given), len(other.given)) == (1, 0)
+        detect(refiner=None)
+        assert (len(own.given), len(other.given)) == (1, 0)
+        detect(refiner=other)
+        assert (len(own.given), len(other.given)) == (1, 1)
+        own.given.clear()
+        other.given.clear()
+
+
 def test_refined_run_lengths_are_made_in_groups(model, monkeypatch):
     image = picture()
     (whole,) = model.detect([image], refiner=Thinner(), rle=True)

@@ -106,6 +106,7 @@ class DescribedWeights:
             not, or if that is not recorded.
         guess: what was guessed, in two sentences with the way to state it; None if nothing was.
         model: name of the model, as in `mrcnn.family.MODELS`.
+        refiner: name of the refiner that sharpens its masks by default; None for none.
     """
 
     name: str
@@ -117,6 +118,7 @@ class DescribedWeights:
     held_out: HeldOut | None = None
     guess: str | None = None
     model: str = MODEL
+    refiner: str | None = None
 
     def __str__(self) -> str:
         config = self.config
@@ -187,6 +189,7 @@ def describe_weights(name_or_path: str, config_path: Path | None = None) -> Desc
         held_out=found.held_out,
         guess=guess,
         model=model_name(config),
+        refiner=None if known is None else known.refiner,
     )
 
 

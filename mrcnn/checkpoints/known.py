@@ -1,7 +1,7 @@
 """Weight files by name.
 
 `coco`, `imagenet` and `balloon` are downloaded once; `small` comes with the package, as do the mask
-refiners `motorcycle` and `start`.
+refiners `general` and `motorcycle`.
 
 `weights/manifest.json` describes each of them. A download continues where an earlier one
 was cut, is compared with the published checksum, is opened to see that it holds what it
@@ -53,6 +53,7 @@ class KnownWeights:
         expect: attributes that `checkpoints.verify` must find.
         class_names: names by class id, the background first, of a file that does not hold them;
             None for COCO's and for files that do.
+        refiner: name of the refiner that sharpens the masks of this model by default.
     """
 
     name: str
@@ -65,6 +66,7 @@ class KnownWeights:
     kind: str = "model"
     expect: Mapping[str, Any] = field(default_factory=dict)
     class_names: Sequence[str] | None = None
+    refiner: str | None = None
 
 
 def resolve_weights(

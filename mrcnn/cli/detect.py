@@ -28,6 +28,7 @@ from mrcnn.cli.options import (
     Calibration,
     ConfigFile,
     Engine,
+    NoRefine,
     Precision,
     Refine,
     Weights,
@@ -127,6 +128,7 @@ def detect(
     config: ConfigFile = None,
     names: Names = None,
     refine: Refine = None,
+    no_refine: NoRefine = False,
     as_json: Annotated[
         bool,
         typer.Option(
@@ -178,13 +180,15 @@ def detect(
         from mrcnn.startup.threads import limit_threads
 
         limit_threads(threads)
+    asked = refine is not None
+    refine = chosen_refiner(refine, no_refine, described)
     options = replace(options, wanted=wanted, refiner=find_refiner(refine))
     prepare_folder(output, "--output")
     identity = identity_of(described, refine, precision)
     run = open_run(sources, described, options, identity, skip_existing)
     say(printable(f"Weights  {described}"))
     if refine is not None:
-        say(printable(f"Refiner  {refine}"))
+        say(printable(f"Refiner  {refine}{'' if asked else ' (--no-refine leaves it out)'}"))
     if run.num_skipped:
         say(f"Skipped  {counted(run.num_skipped, 'image')} with a result")
 
@@ -331,6 +335,15 @@ def identity_of(
         "precision": precision,
         **({} if described.model == DEFAULT_MODEL else {"model": described.model}),
     }
+
+
+def chosen_refiner(refine: str | None, no_refine: bool, described: DescribedWeights) -> str | None:
+    """Return the name or the path of the refiner: what is asked for, or what suits the weights."""
+    if refine is not None and no_refine:
+        raise ValueError(
+            f"--refine is {printable(refine)}; it must not be given together with --no-refine"
+        )
+    return None if no_refine else refine or described.refiner
 
 
 def find_refiner(name_or_path: str | None) -> Any:

@@ -27,6 +27,7 @@ from mrcnn.cli.options import (
     DatasetPath,
     Engine,
     Format,
+    NoRefine,
     Precision,
     ReaderOptions,
     Refine,
@@ -95,6 +96,7 @@ def evaluate(
     precision: Precision = None,
     calibration: Calibration = None,
     refine: Refine = None,
+    no_refine: NoRefine = False,
 ) -> None:
     """Measure a model: COCO's AP and AR of boxes and masks, in total and per class.
 
@@ -111,7 +113,7 @@ def evaluate(
     - `mrcnn evaluate val2017 --weights coco --classes person,car --limit 500`
     """
     from mrcnn.cli.data import split_names
-    from mrcnn.cli.detect import find_refiner
+    from mrcnn.cli.detect import chosen_refiner, find_refiner
     from mrcnn.cli.image_choice import open_images
     from mrcnn.evaluation.class_matching import RenumberedClasses, match_classes
     from mrcnn.evaluation.coco import CocoEvaluator, evaluate_coco
@@ -133,6 +135,7 @@ def evaluate(
     match = match_classes(described.class_names, data.class_names)
     confidence = entry.measured_confidence if min_confidence is None else min_confidence
     described.config.DETECTION_MIN_CONFIDENCE = confidence
+    refine = chosen_refiner(refine, no_refine, described)
     refiner = find_refiner(refine)
     prepare_folders(report, output, results)
     if refine is not None:

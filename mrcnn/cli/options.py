@@ -57,8 +57,12 @@ ConfigFile = Annotated[
 ]
 Refine = Annotated[
     str | None,
-    typer.Option(help="Refine the masks: motorcycle, start, or the path of a refiner."),
+    typer.Option(
+        help="Refine the masks: general, motorcycle, or the path of a refiner; by default general "
+        "with the weights small, none with others."
+    ),
 ]
+NoRefine = Annotated[bool, typer.Option("--no-refine", help="Leave the masks as they are.")]
 Engine = Annotated[
     str,
     typer.Option(help="What runs the network: auto (the fastest available), keras or openvino."),

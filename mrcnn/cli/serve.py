@@ -16,6 +16,7 @@ from mrcnn.cli.options import (
     Calibration,
     ConfigFile,
     Engine,
+    NoRefine,
     Precision,
     Refine,
     Weights,
@@ -56,6 +57,7 @@ def serve(
         ),
     ] = None,
     refine: Refine = None,
+    no_refine: NoRefine = False,
     workers: Annotated[
         int, typer.Option(min=1, help="Number of processes, each with a copy of the model.")
     ] = 1,
@@ -106,6 +108,7 @@ def serve(
     Then: `curl -F image=@photo.jpg http://127.0.0.1:8000/detect`
     """
     check_packages()
+    from mrcnn.cli.detect import chosen_refiner
     from mrcnn.service.limits import Limits
 
     limits = Limits(
@@ -130,10 +133,12 @@ def serve(
         "precision": precision,
         "calibration": None if calibration is None else str(calibration),
         "refine": refine,
+        "no_refine": no_refine,
         "threshold": threshold,
     }
     # Errors of the files come before the slow start.
     described = _describe(options)
+    refine = chosen_refiner(refine, no_refine, described)
     if refine is not None:
         from mrcnn.checkpoints.known import resolve_weights
 
@@ -190,7 +195,7 @@ def worker_app() -> FastAPI:
 
 def make_app(options: dict[str, Any], limits: Limits) -> FastAPI:
     """Load the model that the options of the command line describe, and make its application."""
-    from mrcnn.cli.detect import find_refiner
+    from mrcnn.cli.detect import chosen_refiner, find_refiner
     from mrcnn.service.app import create_app
     from mrcnn.service.detection import LOWEST_THRESHOLD, ServedModel
 
@@ -208,8 +213,9 @@ def make_app(options: dict[str, Any], limits: Limits) -> FastAPI:
     )
     # The images of a batch go through the network together, not one after the other.
     model.config.IMAGES_PER_GPU = limits.batch_size
-    refine = options["refine"]
+    refine = chosen_refiner(options["refine"], options["no_refine"], described)
     names = [Path(text or "").name for text in (options["weights"], refine)]
+    model.refiner = None  # each request chooses
     served = ServedModel(model, names[0], threshold, find_refiner(refine), names[1])
     served.warm_up()
     return create_app(served, limits)

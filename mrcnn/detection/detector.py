@@ -138,6 +138,8 @@ class Detector:
         propose: where `USE_RPN` is False, a function of an image that returns its proposals
             [N, (y1, x1, y2, x2)] in pixels, such as `mrcnn.family.selective_search`. It is called
             wherever no proposals are given; None, as at first, makes that an error.
+        refiner: sharpens the masks where `detect` is not given another; None, as at first, for
+            none. `mrcnn.load("small")` sets it.
     """
 
     # The Keras model, and what `build` made: the layers, and the model on them.
@@ -150,6 +152,7 @@ class Detector:
     anchors: np.ndarray | None = None
     class_names: list[str] | None = None
     propose: Callable[[np.ndarray], Any] | None = None
+    refiner: Any = None
     _engine: Any = None
     _engine_wish: str = "auto"
     _calibration: Any = None
@@ -340,6 +343,10 @@ class Detector:
             )
         return given
 
+    def _own_or(self, refiner: Any) -> Any:
+        """Return the refiner that an argument means: "auto" is the model's own, if it has one."""
+        return self.refiner if isinstance(refiner, str) and refiner == "auto" else refiner
+
     def _check_mask_options(self, mask_probabilities: bool, refiner: Any) -> None:
         """Raise ValueError for options that need masks where there is no mask head."""
         for name, value in (("mask_probabilities", mask_probabilities), ("refiner", refiner)):
@@ -365,7 +372,7 @@ class Detector:
         verbose: int = 0,
         *,
         mask_probabilities: bool = False,
-        refiner: Any = None,
+        refiner: Any = "auto",
         rle: bool = False,
         proposals: Sequence[Any] | None = None,
         min_confidence: float = 0.0,
@@ -380,8 +387,9 @@ class Detector:
             verbose: 1 prints the shapes of images and network inputs.
             mask_probabilities: add `mask_probs` to the results.
             refiner: sharpens every mask: a `mrcnn.refinement.Refiner`, its file, or the name of
-                one that comes with the package (`motorcycle`). `masks` and `mask_probs` are the
-                refined ones then; boxes, classes and scores stay.
+                one that comes with the package (`general`, `motorcycle`). `masks` and `mask_probs`
+                are the refined ones then; boxes, classes and scores stay. None leaves the masks as
+                they are; "auto" takes `refiner` of the model, which `mrcnn.load("small")` sets.
             rle: return the masks as COCO's run lengths, which takes much less time and memory for
                 large images or many objects.
             proposals: where `USE_RPN` is False, the boxes [N, (y1, x1, y2, x2)] of each image that
@@ -405,6 +413,7 @@ class Detector:
             FileNotFoundError: the refiner does not exist.
         """
         images = molding.as_list(images)
+        refiner = self._own_or(refiner)
         self._check_mask_options(mask_probabilities, refiner)
         given = self._check_given_proposals(proposals, len(images))
         refiner = None if refiner is None else open_refiner(refiner)
@@ -449,7 +458,7 @@ class Detector:
         errors: streaming.ErrorHandling = "raise",
         with_images: bool = False,
         mask_probabilities: bool = False,
-        refiner: Any = None,
+        refiner: Any = "auto",
         rle: bool = False,
         on_stage: streaming.OnStage | None = None,
     ) -> Iterator[Any]:
@@ -486,6 +495,7 @@ class Detector:
                 raise ValueError(f"{name} is {value!r}; it must be a whole number of at least 1")
         if not callable(errors) and errors not in ("raise", "return"):
             raise ValueError(f'errors is {errors!r}; it must be "raise", "return" or a callable')
+        refiner = self._own_or(refiner)
         self._check_mask_options(mask_probabilities, refiner)
         refiner = None if refiner is None else open_refiner(refiner)
         options = (mask_probabilities, refiner, rle)
@@ -547,7 +557,7 @@ class Detector:
         *,
         batch_size: int = 1,
         merge_iou: float = 0.5,
-        refiner: Any = None,
+        refiner: Any = "auto",
         rle: bool = False,
         max_pixels: int | None = None,
         progress: Callable[[int, int], Any] | None = None,
@@ -593,6 +603,7 @@ class Detector:
         def tile_name(number: int, tile: Any) -> str:
             return f"tile {list(windows[number])}{of_image}"
 
+        refiner = self._own_or(refiner)
         self._check_mask_options(False, refiner)
         refiner = None if refiner is None else open_refiner(refiner)
         tiles = (image[y1:y2, x1:x2] for y1, x1, y2, x2 in windows)

@@ -44,7 +44,7 @@ def detect_files(
             all.
         class_names: names by class id, the background first; None takes those of the model.
         **options: `save`, `color_by`, `segmentation`, `tolerance`, `batch_size`, `tile`, `refiner`
-            and `track`; see `RunOptions`.
+            and `track`; see `RunOptions`. If `refiner` is not given, it is the model's own.
 
     Returns:
         An iterator over the outcomes, one for each image and frame, in order. The images are
@@ -68,6 +68,7 @@ def detect_files(
     words = [sources] if isinstance(sources, str | os.PathLike) else list(sources)
     output = Path(output)
     found = find_sources([os.fspath(word) for word in words], recursive=recursive, leave_out=output)
+    options.setdefault("refiner", getattr(model, "refiner", None))
     settings = RunOptions(output, wanted=class_numbers(classes, names), **options)
     identity = {
         "weights": weights_digest(model),

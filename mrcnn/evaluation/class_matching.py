@@ -171,6 +171,7 @@ class RenumberedClasses:
     def __init__(self, model: Any, numbers: Sequence[int]) -> None:
         self.model = model
         self.config = model.config
+        self.refiner = getattr(model, "refiner", None)
         self.numbers = np.asarray(numbers, dtype=np.int32)
 
     def detect(self, images: Sequence[Any], **options: Any) -> list[dict[str, Any]]:

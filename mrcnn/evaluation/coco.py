@@ -22,7 +22,7 @@ import numpy as np
 
 from mrcnn.detection.results import Detections
 from mrcnn.evaluation.cocoeval import class_metrics, coco_index, total_metrics
-from mrcnn.evaluation.detection_pass import DetectionPass, measures_masks
+from mrcnn.evaluation.detection_pass import DetectionPass, measures_masks, refiner_options
 from mrcnn.evaluation.detections import (
     check_detections,
     detections_from_coco,
@@ -361,8 +361,7 @@ def evaluate_coco(
         chosen = chosen[:limit] if limit else chosen
         evaluator = CocoEvaluator(dataset, chosen, masks=measures_masks(model, dataset))
     evaluator.reset()
-    # Passed only when given: a model of another class may lack the argument.
-    options = {} if refiner is None else {"refiner": refiner}
+    options = refiner_options(model, refiner)
     seconds = DetectionPass(model, dataset, evaluator, keep_going, options).run(
         batch_size, progress
     )

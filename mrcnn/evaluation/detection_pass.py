@@ -30,6 +30,16 @@ def measures_masks(model: Any, dataset: Any) -> bool:
     return not flags or any(one is None or one.any() for one in flags)
 
 
+def refiner_options(model: Any, refiner: Any) -> dict[str, Any]:
+    """Return the arguments of `model.detect` by which `refiner` and no other sharpens the masks.
+
+    None leaves them as they are. A model of another class may lack the argument, and gets it only
+    where it makes a difference.
+    """
+    is_default = refiner is None and getattr(model, "refiner", None) is None
+    return {} if is_default else {"refiner": refiner}
+
+
 class DetectionPass:
     """Fills an evaluator with the detections of a model.
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from mrcnn.evaluation.boundary import boundary_iou
+from mrcnn.evaluation.detection_pass import refiner_options
 from mrcnn.evaluation.pixels import dice_coefficient, iou, pixel_accuracy, soft_iou
 from mrcnn.files.atomic import atomic_path, write_json
 
@@ -203,8 +204,7 @@ def _mask_predictor(
     if not hasattr(predictor, "detect"):
         return predictor
 
-    # Passed only when given: a model of another class may lack the argument.
-    options = {} if refiner is None else {"refiner": refiner}
+    options = refiner_options(predictor, refiner)
 
     def predict(image: np.ndarray) -> np.ndarray | None:
         result = predictor.detect([image], verbose=0, **options)[0]

@@ -172,7 +172,7 @@ def _check(
     exported = ExportedModel(described)
     exported.config.IMAGES_PER_GPU = 2
     images = [photograph, np.ascontiguousarray(photograph[:, ::-1])]
-    expected, found = model.detect(images), exported.detect(images)
+    expected, found = model.detect(images, refiner=None), exported.detect(images)
     agreement = compare(expected, found, precision, described.min_confidence)
     return ExportReport(
         written,
@@ -181,7 +181,7 @@ def _check(
         export_format.size(written),
         agreement,
         _milliseconds(lambda: exported.detect(images[:1])),
-        _milliseconds(lambda: model.detect(images[:1])),
+        _milliseconds(lambda: model.detect(images[:1], refiner=None)),
         described.runner.version,
     )
 

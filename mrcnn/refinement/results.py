@@ -22,7 +22,7 @@ def open_refiner(refiner: Refiner | str | os.PathLike[str]) -> Refiner:
     Args:
         refiner: A `Refiner` (any object with its `refine`), the path of a file that
             `Refiner.save` wrote, or the name of one that comes with the package:
-            "motorcycle", or "start", which is for any class.
+            "general", which is for any class, or "motorcycle".
 
     Returns:
         The refiner. A file is read once, and again when it has changed.

@@ -381,7 +381,7 @@ def refine(args):
             f"{args.dataset} with a score of {args.min_confidence} or more, and detects none"
         )
     recipe = "study" if args.recipe == "study" else "default"
-    start = None if recipe == "study" else "start"
+    start = None if recipe == "study" else "general"
     refiner = refinement.train_refiner(pairs["train"], recipe, start=start, verbose=2)
     path = Path(args.logs, REFINER_FILE)
     refiner.save(path)

@@ -111,6 +111,7 @@ def from_column(first):
 STAGES = (
     Stage("masks", r"(fpn_.*)|(mrcnn_mask.*)|(mrcnn_class.*)", 4500, 1e-3, side=384),
     Stage("boxes", r"(fpn_.*)|(mrcnn_.*)", 1200, 3e-4, side=512),
+    Stage("large", r"(fpn_.*)|(mrcnn_.*)", 1500, 5e-4, side=512, mask_weight=4.0),
 )
 # What repeats the detector stays as it is: the columns before these.
 RATES = {
@@ -123,7 +124,8 @@ RATES = {
 # One patch of each object, and its mirror image: fast enough to refine by default.
 REFINER = get_recipe("default").replace(
     name="general",
-    scales=(Scale(object_size=84, centres="object"),),
+    patch_size=128,
+    scales=(Scale(object_size=112, centres="object"),),
     original_weight=0.5,
     patch_weight=1.0,
     snap=None,
@@ -466,14 +468,13 @@ def train_refiner(args, config):
     model.load_weights(args.weights, by_name=True)
     parts = training_parts(args.data, args.fold, args.folds, args.leave_out)
     with_masks = [i for i, info in enumerate(parts["pseudo"].image_info) if has_mask(info)]
-    parts["pseudo"] = parts["pseudo"].subset(with_masks)
+    parts["pseudo"] = parts["pseudo"].subset(with_masks[:: args.person_step])
     pairs = []
     for name, times in (("masked", 2), ("single", 1), ("pseudo", 1)):
-        found = refinement.pairs_from_dataset(parts[name], model, min_size=40)
-        true = refinement.pairs_from_dataset(parts[name], min_size=40)
+        found = cropped_pairs(parts[name], model)
+        true = cropped_pairs(parts[name])
         print(f"{name}: {len(true)} masks, the model finds {len(found)}", flush=True)
-        chosen = [*found, *true] if name != "pseudo" else found
-        pairs += times * [refinement.crop_pair(pair, margin=0.6) for pair in chosen]
+        pairs += times * [*found, *(true if name != "pseudo" else [])]
     started, cpu = time.time(), cpu_seconds()
     recipe = replace(REFINER, epochs=args.epochs)
     refiner = refinement.train_refiner(
@@ -482,6 +483,17 @@ def train_refiner(args, config):
     refiner.save(args.output)
     minutes, core_minutes = (time.time() - started) / 60, (cpu_seconds() - cpu) / 60
     print(f"{args.output}: {minutes:.1f} minutes ({core_minutes:.1f} core minutes)")
+
+
+def cropped_pairs(dataset, model=None):
+    """Return the pairs of all images, cut to their objects: whole images would fill the memory."""
+    from mrcnn import refinement
+
+    return [
+        refinement.crop_pair(pair, margin=0.6)
+        for image_id in dataset.image_ids
+        for pair in refinement.pairs_from_dataset(dataset, model, image_ids=[image_id], min_size=40)
+    ]
 
 
 def export(args, config):
@@ -521,6 +533,12 @@ def parse_arguments():
     parser.add_argument("--encoder", help="for refiner: SqueezeNet's weights")
     parser.add_argument("--start", help="for refiner: a refiner to continue from")
     parser.add_argument("--epochs", type=int, default=10, help="for refiner: number of epochs")
+    parser.add_argument(
+        "--person-step",
+        type=int,
+        default=3,
+        help="for refiner: use one of this many images of persons",
+    )
     parser.add_argument("--refine", help="for evaluate: a refiner")
     parser.add_argument("--fold", type=int, default=0)
     parser.add_argument("--folds", type=int, default=2)

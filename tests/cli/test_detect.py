@@ -207,6 +207,26 @@ def test_a_refiner_reaches_the_model(run, fake_model, weights, photos, tmp_path,
     assert fake_model.built[1].refiner is None
 
 
+def test_the_small_model_is_refined_unless_it_is_declined(
+    run, fake_model, photos, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("mrcnn.refinement.open_refiner", lambda name: f"opened {name}")
+    words = ("detect", photos / "a.jpg", "--weights", "small", "--output")
+    code, out, _ = run(*words, tmp_path / "1")
+    assert code == 0 and "Refiner  general (--no-refine leaves it out)" in out.splitlines()
+    assert fake_model.built[0].refiner == "opened general"
+    code, out, _ = run(*words, tmp_path / "2", "--no-refine")
+    assert code == 0 and "Refiner" not in out
+    assert fake_model.built[1].refiner is None
+    code, out, _ = run(*words, tmp_path / "3", "--refine", "motorcycle")
+    assert code == 0 and fake_model.built[2].refiner == "opened motorcycle"
+    code, _, err = run(*words, tmp_path / "4", "--refine", "motorcycle", "--no-refine")
+    assert code == 2
+    assert "--refine is motorcycle; it must not be given together with --no-refine" in err
+    code, _, err = run(*words, tmp_path / "2", "--skip-existing")
+    assert code == 2 and "refine" in err  # the run there was without
+
+
 @pytest.mark.parametrize("save", ["image", "masks", "image,polygons", "coco", "csv,masks"])
 def test_the_folder_of_the_results_is_said(run, fake_model, weights, photos, tmp_path, save):
     words = ("--weights", weights, "--output", tmp_path / "out", "--save", save)

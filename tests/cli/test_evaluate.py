@@ -71,6 +71,10 @@ def test_refiner(run, fake_model, weights, tmp_path, monkeypatch):
     code, out, _ = run("evaluate", data, "--weights", weights, "--refine", "motorcycle")
     assert code == 0 and "Refiner  motorcycle" in out.splitlines()
     assert fake_model.built[0].refiner == "opened motorcycle"
+    code, _, err = run(
+        "evaluate", data, "--weights", weights, "--refine", "motorcycle", "--no-refine"
+    )
+    assert code == 2 and "it must not be given together with --no-refine" in err
 
 
 def test_classes_are_matched_and_told(run, fake_model, weights, tmp_path):
