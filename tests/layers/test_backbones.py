@@ -183,13 +183,17 @@ def boxes_of(readings, stride):
     return np.concatenate([centers + code[..., :2] * anchor, np.exp(code[..., 2:]) * anchor], -1)
 
 
-@pytest.mark.parametrize("objectness, taken", [(4.0, True), (3.1, True), (2.9, False), (0, False)])
-def test_larger_objects_replace_boxes_of_about_the_same_objectness(objectness, taken):
+@pytest.mark.parametrize(
+    "number, objectness, taken",
+    [(7, 4.1, True), (7, 2.1, True), (7, 1.9, False), (8, 4.1, True), (8, 3.9, False)],
+)
+def test_boxes_of_larger_objects(number, objectness, taken):
+    """The larger box counts for more where both levels see class 7."""
     own, large = np.zeros((1, 2, 2, 85), np.float32), np.zeros((1, 1, 1, 85), np.float32)
-    own[..., 7], own[..., 84], own[..., 80] = 4, 4, 0.25
-    large[..., 7], large[..., 84], large[..., 9] = objectness, objectness, 1
+    own[..., [7, 84]], own[..., 80] = 4, 0.25
+    large[..., [number, 84]], large[..., 9] = objectness, 1
     out = keras.ops.convert_to_numpy(LargerObjects()([own, large]))
-    assert (out[..., 7] == 4).all() and (out[..., 84] == 4).all() and (out[..., 9] == 1).all()
+    assert (out[..., 84] == max(4, np.float32(objectness))).all() and (out[..., 9] == 1).all()
     expected = [0.1, 0.1, np.log(2), np.log(2)] if taken else [0.25, 0, 0, 0]
     np.testing.assert_allclose(out[0, 0, 0, 80:84], expected, rtol=1e-5)
 
