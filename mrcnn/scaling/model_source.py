@@ -13,6 +13,11 @@ from mrcnn.files.names import printable
 if TYPE_CHECKING:
     from mrcnn.checkpoints.description import DescribedWeights
 
+# Those of `mrcnn.engines.selection`, which imports Keras. Whether they can be used here is found
+# out by the workers.
+_ENGINES = ("auto", "keras", "openvino")
+_PRECISIONS = ("float32", "bfloat16", "float16", "int8")
+
 
 @dataclass(frozen=True)
 class ModelSource:
@@ -56,6 +61,12 @@ class ModelSource:
                 f"weights is {printable(self.weights)}; it must be a weight file, not an exported "
                 "model"
             )
+        for name, value, choices in (
+            ("engine", self.engine, _ENGINES),
+            ("precision", self.precision, _PRECISIONS),
+        ):
+            if value is not None and value not in choices:
+                raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(choices)}")
         paths = [None if text is None else Path(text) for text in (self.config, self.names)]
         described = describe(self.weights, self.model, *paths)
         entry = find_model(described.model)

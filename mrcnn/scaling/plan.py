@@ -10,6 +10,7 @@ writes the same files. A shard is done when its file in `images/` exists and has
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -31,6 +32,7 @@ PLAN = "plan.json"
 TABLE = "plan.parquet"
 # Inner folders of the shards' files.
 IMAGES, OBJECTS, FAILED = "images", "objects", "failed"
+_PREFIX = "part-"
 _VERSION = 1
 # Without a size given: so many shards, of sizes within these limits.
 _NUM_SHARDS = 200
@@ -82,8 +84,12 @@ class Plan:
 
     def read_shard(self, shard: int) -> list[dict[str, Any]]:
         """Return `image_id`, `source`, `row` and `size` of the images of a shard."""
-        with self.folder.open(TABLE) as stream:
-            return pq.ParquetFile(stream).read_row_group(shard).to_pylist()
+        return self._table.read_row_group(shard).to_pylist()
+
+    @functools.cached_property
+    def _table(self) -> pq.ParquetFile:
+        """The table; it stays open, as its footer lists every shard."""
+        return pq.ParquetFile(self.folder.open(TABLE))
 
     def counts(self) -> dict[int, ShardCount]:
         """Return the rows of the finished shards, by number."""
@@ -110,7 +116,7 @@ class Plan:
 
 def shard_file(shard: int) -> str:
     """Return the name that the files of a shard have."""
-    return f"part-{shard:06}.parquet"
+    return f"{_PREFIX}{shard:06}.parquet"
 
 
 def open_plan(
@@ -131,12 +137,17 @@ def open_plan(
             and for a new one a 200th of the images, from 50 to 1000.
 
     Raises:
-        ValueError: the folder holds a plan of other images or settings, or other files of its
-            name; the message says what is different.
+        ValueError: the folder holds results of other images or settings; the message says what is
+            different.
     """
     settings = json.loads(json.dumps({**settings, "column": column}))
-    if folder.exists(PLAN):
+    if folder.exists(PLAN) and any(name.startswith(_PREFIX) for name in folder.names(IMAGES)):
         return _continued(folder, images, column, settings, shard_size)
+    folder.remove(PLAN)  # one without results, such as that of a run whose settings were wrong
+    for kind in (OBJECTS, FAILED):
+        for name in folder.names(kind):
+            if name.startswith(_PREFIX):
+                folder.remove(f"{kind}/{name}")
     low, high = _SIZES
     size = shard_size or min(max(images.num_rows // _NUM_SHARDS, low), high)
     _write_table(folder, images, size)
@@ -220,7 +231,11 @@ def _write_table(folder: ResultFolder, images: pa.Table, size: int) -> None:
         numbers = numbers_in_stems(_stems(images))
     ids = pa.array(range(1, images.num_rows + 1) if numbers is None else numbers, pa.int64())
     table = images.add_column(0, "image_id", ids)
-    with folder.writing(TABLE) as path, pq.ParquetWriter(os.fspath(path), table.schema) as writer:
+    options = {"compression": "zstd", "write_statistics": False, "use_dictionary": False}
+    with (
+        folder.writing(TABLE) as path,
+        pq.ParquetWriter(os.fspath(path), table.schema, **options) as writer,
+    ):
         for start in range(0, table.num_rows, size):
             writer.write_table(table.slice(start, size), row_group_size=size)
 
