@@ -113,8 +113,8 @@ def detect_many(
     begun = time.perf_counter()
     say: Callable[[str], None] = (lambda text: None) if quiet else echo
     require_weights(ctx, model, weights)
-    paths = [None if path is None else os.fspath(path) for path in (config, names)]
-    source = ModelSource(weights, model, *paths, engine, precision, min_confidence)
+    config_path, names_path = (None if p is None else os.fspath(p) for p in (config, names))
+    source = ModelSource(weights, model, config_path, names_path, engine, precision, min_confidence)
     run = ManyRun(
         sources,
         output,
@@ -129,8 +129,13 @@ def detect_many(
     try:
         for line in _heading(run):
             say(line)
-        pool = {"workers": workers, "threads": threads, "gpus": gpus, "address": address}
-        outcomes = run.process(**pool, on_start=lambda pool: say(printable(f"Workers  {pool}")))
+        outcomes = run.process(
+            workers=workers,
+            threads=threads,
+            gpus=gpus,
+            address=address,
+            on_start=lambda pool: say(printable(f"Workers  {pool}")),
+        )
         peak = 0.0
         for outcome in _shown(run, outcomes, say, quiet):
             peak = max(peak, outcome.peak_mb)
@@ -142,6 +147,9 @@ def detect_many(
         for place in written:
             say(printable(f"Results  {place}"))
         _show_failures(run, summary)
+    except signals.Stopped:
+        echo("The same command continues the run", err=True)
+        raise
     finally:
         run.close()
 

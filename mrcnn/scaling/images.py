@@ -52,13 +52,13 @@ def planned_images(rows: Sequence[Mapping[str, Any]], column: str | None) -> Ite
         rows: of `Plan.read_shard`.
         column: column of the images in Parquet files.
     """
-    for (source, in_table), group in itertools.groupby(
+    for (source, in_table), found in itertools.groupby(
         rows, key=lambda row: (row["source"], row["row"] is not None)
     ):
-        name, group = os.fsdecode(source), list(group)
+        name, group = os.fsdecode(source), list(found)
+        reads: Iterator[Callable[[], np.ndarray]]
         if in_table:
-            numbers = [row["row"] for row in group]
-            reads = _reads_of_rows(name, numbers, column or "")
+            reads = _reads_of_rows(name, [row["row"] for row in group], column or "")
         else:
             reads = (partial(read_source, name) for _ in group)
         for row, read in zip(group, reads):

@@ -76,7 +76,7 @@ class ManyRun:
         check_packages()
         from mrcnn.scaling.listing import list_images
         from mrcnn.scaling.places import ResultFolder
-        from mrcnn.scaling.plan import FAILED, IMAGES, OBJECTS, open_plan, shard_file
+        from mrcnn.scaling.plan import open_plan
 
         check_counts(batch_size=batch_size, shard_size=shard_size)
         self.described = source.describe()
@@ -91,22 +91,32 @@ class ManyRun:
             leave_out=folder.place,
         )
         self._lock = _lock(folder.place) if folder.is_local else None
-        if folder.is_local:
-            for name in (IMAGES, OBJECTS, FAILED):
-                remove_stale(folder.path_of(name), before=time.time() - _STALE_SECONDS)
         kept = None if self.classes is None else sorted(self.classes)
         settings = {**source.identity(self.described), "classes": kept}
-        self.plan: Plan = open_plan(folder, images, column, settings, shard_size)
         self.source = source.pinned(self.described)
-        self.counts: dict[int, ShardCount] = self.plan.counts()
-        if retry_failed:
-            self.counts = {k: count for k, count in self.counts.items() if not count.failed}
-        unfinished = {shard_file(shard) for shard in self.remaining}
-        for name in unfinished & folder.names(IMAGES):  # first, so that a kill leaves it unfinished
-            folder.remove(f"{IMAGES}/{name}")
-        for name in unfinished & folder.names(FAILED):
-            folder.remove(f"{FAILED}/{name}")
+        try:
+            self.plan: Plan = open_plan(folder, images, column, settings, shard_size)
+            self.counts: dict[int, ShardCount] = self.plan.counts()
+            if retry_failed:
+                self.counts = {k: count for k, count in self.counts.items() if not count.failed}
+            self._clean()
+        except BaseException:
+            self.close()
+            raise
         self.num_before = sum(count.images + count.failed for count in self.counts.values())
+
+    def _clean(self) -> None:
+        """Remove what earlier runs have left of the shards that are not done."""
+        from mrcnn.scaling.plan import FAILED, IMAGES, OBJECTS, shard_file
+
+        folder = self.plan.folder
+        if folder.is_local:
+            for kind in (IMAGES, OBJECTS, FAILED):
+                remove_stale(folder.path_of(kind), before=time.time() - _STALE_SECONDS)
+        unfinished = {shard_file(shard) for shard in self.remaining}
+        for kind in (IMAGES, FAILED):  # in this order: a kill between them leaves a shard undone
+            for name in unfinished & folder.names(kind):
+                folder.remove(f"{kind}/{name}")
 
     @property
     def remaining(self) -> list[int]:
@@ -246,9 +256,9 @@ def detect_many(
         min_confidence=min_confidence,
     )
     run = ManyRun(sources, output, source, **options)
-    pool = {"workers": workers, "threads": threads, "gpus": gpus, "address": address}
     try:
-        for _ in with_bar(run, run.process(**pool), None if progress else True):
+        outcomes = run.process(workers=workers, threads=threads, gpus=gpus, address=address)
+        for _ in with_bar(run, outcomes, None if progress else True):
             pass
         if coco:
             run.write_coco()

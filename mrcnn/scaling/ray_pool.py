@@ -88,8 +88,13 @@ class _Worker:
             limit_threads(self._threads)
             os.environ["MRCNN_QUIET"] = "1"
             self._model = job.source.load()
-        options = {"classes": job.classes, "batch_size": job.batch_size}
-        outcome = detect_shard(self._model, job.plan, int(batch["shard"][0]), **options)
+        outcome = detect_shard(
+            self._model,
+            job.plan,
+            int(batch["shard"][0]),
+            classes=job.classes,
+            batch_size=job.batch_size,
+        )
         return {name: [value] for name, value in asdict(outcome).items()}
 
 
@@ -138,6 +143,7 @@ def connected(address: str | None, workers: int | None, threads: int | None, gpu
     if address is None:
         workers, threads = share_cores(num_cores(), workers, threads)
         ray.init(
+            "local",  # else a cluster of this machine, or of the environment, would be taken
             num_cpus=workers * threads,
             include_dashboard=False,
             object_store_memory=_OBJECT_STORE_BYTES,

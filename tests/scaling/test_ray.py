@@ -29,6 +29,7 @@ def two_cores():
     """Start Ray for all tests of this file."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     ray.init(
+        "local",
         num_cpus=2,
         include_dashboard=False,
         log_to_driver=False,
