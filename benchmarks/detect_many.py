@@ -6,7 +6,7 @@
 With `--kills`, a run over the images is disturbed at random moments: one of its workers is killed
 with SIGKILL, or the whole command, which is then started again. At the end every image must have
 exactly one row, in images/ or in failed/. With `--throughput`, the same images go through one
-process that uses all cores (`detect_files`), through one worker and through two.
+process that uses all cores (`detect_files`), and through workers that share them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 # Seconds between two kills, at least and at most.
-PAUSES = (8.0, 30.0)
+PAUSES = (5.0, 25.0)
 
 
 def main() -> None:
@@ -148,8 +148,8 @@ def throughput(options: argparse.Namespace, folder: Path) -> None:
     print("| | processes x threads | images/s | with the start | memory of one, GB |")
     print("| --- | --- | ---: | ---: | ---: |")
     cores = os.cpu_count() or 1
-    modes = {"one": ("detect_files", f"1 x {cores}"), "many1": ("detect_many", f"1 x {cores}")}
-    modes["many"] = ("detect_many", f"{options.workers} x {max(1, cores // options.workers)}")
+    shape = f"{options.workers} x {max(1, cores // options.workers)}"
+    modes = {"one": ("detect_files", f"1 x {cores}"), "many": ("detect_many", shape)}
     rates = {}
     for mode, (name, shape) in modes.items():
         words = [__file__, str(folder), "--weights", options.weights, "--child", mode]
@@ -199,31 +199,25 @@ def child_one(options: argparse.Namespace) -> dict[str, float]:
     return {"rate": rate, "rate_in_all": count / (now - begun), "peak_gb": peak}
 
 
-def child_many(options: argparse.Namespace, workers: int | None = None) -> dict[str, float]:
+def child_many(options: argparse.Namespace) -> dict[str, float]:
     """Detect in workers; the rate is that after each worker's first shard."""
     from mrcnn.scaling.many import ManyRun
     from mrcnn.scaling.model_source import ModelSource
 
-    folder, workers = Path(options.images), workers or options.workers
+    folder, workers = Path(options.images), options.workers
     begun = time.perf_counter()
     source = ModelSource(options.weights)
-    run = ManyRun([folder / "images.txt"], folder / f"many{workers}", source, shard_size=20)
+    run = ManyRun([folder / "images.txt"], folder / "many", source, shard_size=10)
     done = [(time.perf_counter(), outcome) for outcome in run.process(workers=workers)]
     now = time.perf_counter()
     run.write_coco()
-    os.replace(folder / f"many{workers}", folder / ("many" if workers > 1 else "many-of-one"))
     images = [outcome.images + outcome.failed for _, outcome in done]
     rate = sum(images[workers:]) / (done[-1][0] - done[workers - 1][0])
     peak = max(outcome.peak_mb for _, outcome in done) / 1000
     return {"rate": rate, "rate_in_all": sum(images) / (now - begun), "peak_gb": peak}
 
 
-def child_many_of_one(options: argparse.Namespace) -> dict[str, float]:
-    """Detect in one worker."""
-    return child_many(options, 1)
-
-
-CHILDREN = {"one": child_one, "many1": child_many_of_one, "many": child_many}
+CHILDREN = {"one": child_one, "many": child_many}
 
 if __name__ == "__main__":
     main()

@@ -107,14 +107,18 @@ class ManyRun:
 
     def _clean(self) -> None:
         """Remove what earlier runs have left of the shards that are not done."""
-        from mrcnn.scaling.plan import FAILED, IMAGES, OBJECTS, shard_file
+        from mrcnn.scaling.plan import ATTEMPTS, FAILED, IMAGES, OBJECTS, shard_file
 
         folder = self.plan.folder
         if folder.is_local:
-            for kind in (IMAGES, OBJECTS, FAILED):
+            for kind in (IMAGES, OBJECTS, FAILED, ATTEMPTS):
                 remove_stale(folder.path_of(kind), before=time.time() - _STALE_SECONDS)
         unfinished = {shard_file(shard) for shard in self.remaining}
-        for kind in (IMAGES, FAILED):  # in this order: a kill between them leaves a shard undone
+        for kind in (
+            IMAGES,
+            FAILED,
+            ATTEMPTS,
+        ):  # in this order: a kill between them leaves a shard undone
             for name in unfinished & folder.names(kind):
                 folder.remove(f"{kind}/{name}")
 

@@ -32,6 +32,8 @@ PLAN = "plan.json"
 TABLE = "plan.parquet"
 # Inner folders of the shards' files.
 IMAGES, OBJECTS, FAILED = "images", "objects", "failed"
+# Numbers of attempts at the shards under way.
+ATTEMPTS = "attempts"
 _PREFIX = "part-"
 _VERSION = 1
 # Without a size given: so many shards, of sizes within these limits.
@@ -90,6 +92,22 @@ class Plan:
     def _table(self) -> pq.ParquetFile:
         """The table; it stays open, as its footer lists every shard."""
         return pq.ParquetFile(self.folder.open(TABLE))
+
+    def note_attempt(self, shard: int) -> int:
+        """Note that the work on a shard begins; return how often it began and did not end."""
+        name = f"{ATTEMPTS}/{shard_file(shard)}"
+        try:
+            with self.folder.open(name) as stream:
+                before = int(stream.read())
+        except (OSError, ValueError):
+            before = 0
+        with self.folder.writing(name) as path:
+            path.write_text(str(before + 1))
+        return before
+
+    def forget_attempt(self, shard: int) -> None:
+        """Note that the work on a shard has ended."""
+        self.folder.remove(f"{ATTEMPTS}/{shard_file(shard)}")
 
     def counts(self) -> dict[int, ShardCount]:
         """Return the rows of the finished shards, by number."""

@@ -9,15 +9,18 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NoReturn, Protocol
 
+from mrcnn.files.names import printable
 from mrcnn.scaling.plan import Plan
 from mrcnn.scaling.shards import ShardOutcome, detect_shard
 
-# Workers that may die over one shard, by a lack of memory for example, before the run stops.
-MAX_DEATHS = 5
+# Workers that may die over one shard, for lack of memory for example, before the run ends.
+MAX_DEATHS = 6
 # The rows are numbers; Ray would take a third of the memory of the machine.
 _OBJECT_STORE_BYTES = 100_000_000
 # Threads of a worker where neither their number nor that of the workers is given.
@@ -65,12 +68,14 @@ class Job:
         source: makes the model.
         classes: ids of the classes to keep; None keeps all.
         batch_size: images that go into the network together.
+        max_deaths: number of workers that may die over one shard.
     """
 
     plan: Plan
     source: MakesModel
     classes: Sequence[int] | None = None
     batch_size: int = 1
+    max_deaths: int = MAX_DEATHS
 
 
 class _Worker:
@@ -81,7 +86,14 @@ class _Worker:
         self._model: Any = None
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
-        job = self._job
+        job, shard = self._job, int(batch["shard"][0])
+        # Ray would repeat the work for ever.
+        if (deaths := job.plan.note_attempt(shard)) >= job.max_deaths:
+            first = printable(os.fsdecode(job.plan.read_shard(shard)[0]["source"]))
+            raise RuntimeError(
+                f"{deaths} workers died over shard {shard}, whose first image is {first}, probably "
+                "for lack of memory: fewer workers, or a smaller MRCNN_MAX_PIXELS, may help"
+            )
         if self._model is None:
             from mrcnn.startup.threads import limit_threads
 
@@ -91,7 +103,7 @@ class _Worker:
         outcome = detect_shard(
             self._model,
             job.plan,
-            int(batch["shard"][0]),
+            shard,
             classes=job.classes,
             batch_size=job.batch_size,
         )
@@ -133,33 +145,48 @@ def connected(address: str | None, workers: int | None, threads: int | None, gpu
         ValueError: the cluster has too few cores or GPUs for the workers.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would report to its makers
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # remarks about its own actors
     import ray
+    import ray.data
 
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     if ray.is_initialized():
         yield _pool_within(address, workers, threads, gpus)
         return
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
-    if address is None:
-        workers, threads = share_cores(num_cores(), workers, threads)
-        ray.init(
-            "local",  # else a cluster of this machine, or of the environment, would be taken
-            num_cpus=workers * threads,
-            include_dashboard=False,
-            object_store_memory=_OBJECT_STORE_BYTES,
-            **quiet,
-        )
-    else:
-        try:
-            ray.init(address, **quiet)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise ConnectionError(
-                f"address is {address}; it must be that of a Ray cluster ({error})"
-            ) from error
+    with _signals_kept():
+        if address is None:
+            workers, threads = share_cores(num_cores(), workers, threads)
+            ray.init(
+                "local",  # else a cluster of this machine, or of the environment, would be taken
+                num_cpus=workers * threads,
+                include_dashboard=False,
+                object_store_memory=_OBJECT_STORE_BYTES,
+                **quiet,
+            )
+        else:
+            try:
+                ray.init(address, **quiet)
+            except (ConnectionError, ValueError, RuntimeError) as error:
+                raise ConnectionError(
+                    f"address is {address}; it must be that of a Ray cluster ({error})"
+                ) from error
     try:
         yield _pool_within(address, workers, threads, gpus)
     finally:
         ray.shutdown()
+
+
+@contextlib.contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Let signals do after the block what they did before; Ray sets handlers of its own."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    handlers = {number: signal.getsignal(number) for number in numbers}
+    yield
+    if threading.current_thread() is threading.main_thread():
+        for number, handler in handlers.items():
+            if handler is not None:
+                signal.signal(number, handler)
 
 
 def _pool_within(
@@ -192,7 +219,7 @@ def run_shards(job: Job, shards: Sequence[int], pool: Pool) -> Iterator[ShardOut
         pool: the workers; Ray is running.
 
     Raises:
-        RuntimeError: workers died over a shard, again and again.
+        RuntimeError: `max_deaths` workers died over a shard.
         Exception: what a worker raised: the weights cannot be loaded, the disk is full.
     """
     import ray
@@ -212,7 +239,6 @@ def run_shards(job: Job, shards: Sequence[int], pool: Pool) -> Iterator[ShardOut
         ),
         num_cpus=pool.threads,
         num_gpus=pool.gpus,
-        max_task_retries=MAX_DEATHS,
     )
     try:
         for row in outcomes.iter_rows():
@@ -227,10 +253,5 @@ def _raise_cause(error: Exception) -> NoReturn:
 
     cause: BaseException | None = error
     while isinstance(cause, ray.exceptions.RayError):
-        if isinstance(cause, ray.exceptions.ActorDiedError):
-            raise RuntimeError(
-                f"a worker died {MAX_DEATHS + 1} times over the same images, probably for lack of "
-                "memory; fewer workers, or smaller images (MRCNN_MAX_PIXELS), may help"
-            ) from error
         cause = getattr(cause, "cause", None) or cause.__cause__
     raise cause or error

@@ -93,6 +93,7 @@ def detect_shard(
     else:
         folder.remove(f"{FAILED}/{name}")
     _write_rows(folder, f"{IMAGES}/{name}", good, IMAGE_SCHEMA)
+    plan.forget_attempt(shard)
     objects = sum(record["num_objects"] for record in good)
     seconds = time.perf_counter() - begun
     return ShardOutcome(shard, len(good), len(bad), objects, seconds, _peak_megabytes())

@@ -173,3 +173,13 @@ def test_a_plan_without_results_is_replaced(output, tmp_path):
     plan = open_plan(output, images_of(OLD[1:]), None, {"weights": "def"}, 2)
     assert (plan.is_new, plan.num_images, plan.num_shards) == (True, 2, 1)
     assert output.names("objects") == output.names("failed") == set()
+
+
+def test_attempts_are_counted_until_the_work_ends(folder, tmp_path, model):
+    images, column = list_images([str(folder)])
+    plan = open_plan(ResultFolder(tmp_path / "out"), images, column, {}, 4)
+    assert [plan.note_attempt(1) for _ in range(3)] == [0, 1, 2]
+    assert plan.note_attempt(0) == 0
+    detect_shard(model, plan, 1)
+    assert os.listdir(tmp_path / "out" / "attempts") == [shard_file(0)]
+    assert plan.note_attempt(1) == 0
