@@ -38,6 +38,21 @@ def two_cores():
     ray.shutdown()
 
 
+def test_no_cluster_at_an_address(monkeypatch):
+    """As on a machine where Ray does not run; the search for it would take a minute."""
+
+    def fails(address, **options):
+        raise ConnectionError("nothing there")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", fails)
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(ConnectionError) as raised, connected("auto", 1, 1, 0):
+        pass
+    assert str(raised.value) == "address is auto; it must be that of a Ray cluster (nothing there)"
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
 @dataclass
 class Fake:
     """Makes the fake model, or fails.
