@@ -136,14 +136,16 @@ def detect_many(
             address=address,
             on_start=lambda pool: say(printable(f"Workers  {pool}")),
         )
-        peak = 0.0
+        peak, deaths = 0.0, 0
         for outcome in _shown(run, outcomes, say, quiet):
-            peak = max(peak, outcome.peak_mb)
+            peak, deaths = max(peak, outcome.peak_mb), deaths + outcome.deaths
             signals.stop_if_asked()
         written = run.write_coco() if coco else []
         summary = run.summary()
         for line in _report(run, summary, time.perf_counter() - begun, peak):
             say(line)
+        if deaths:
+            say(f"Note     {counted(deaths, 'process', 'processes')} died; the work was repeated")
         for place in written:
             say(printable(f"Results  {place}"))
         _show_failures(run, summary)

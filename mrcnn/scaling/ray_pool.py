@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -23,6 +24,8 @@ from mrcnn.scaling.shards import ShardOutcome, detect_shard
 MAX_DEATHS = 6
 # The rows are numbers; Ray would take a third of the memory of the machine.
 _OBJECT_STORE_BYTES = 100_000_000
+# What Ray prints at length about a worker that dies; it is counted in the outcomes.
+_REMARKS = "worker died or was killed|task will be retried"
 # Threads of a worker where neither their number nor that of the workers is given.
 _THREADS = 2
 
@@ -107,7 +110,8 @@ class _Worker:
             classes=job.classes,
             batch_size=job.batch_size,
         )
-        return {name: [value] for name, value in asdict(outcome).items()}
+        columns = {**asdict(outcome), "deaths": deaths}
+        return {name: [value] for name, value in columns.items()}
 
 
 def num_cores() -> int:
@@ -146,6 +150,7 @@ def connected(address: str | None, workers: int | None, threads: int | None, gpu
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would report to its makers
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # remarks about its own actors
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", _REMARKS)
     import ray
     import ray.data
 
@@ -154,7 +159,7 @@ def connected(address: str | None, workers: int | None, threads: int | None, gpu
         yield _pool_within(address, workers, threads, gpus)
         return
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
-    with _signals_kept():
+    with _signals_kept(), _without_stderr():
         if address is None:
             workers, threads = share_cores(num_cores(), workers, threads)
             ray.init(
@@ -187,6 +192,20 @@ def _signals_kept() -> Iterator[None]:
         for number, handler in handlers.items():
             if handler is not None:
                 signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _without_stderr() -> Iterator[None]:
+    """Let nothing in the block write to stderr, in C++ either; errors are exceptions."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _pool_within(
@@ -227,6 +246,7 @@ def run_shards(job: Job, shards: Sequence[int], pool: Pool) -> Iterator[ShardOut
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+    context.raise_original_map_exception = True
     context.execution_no_progress_timeout_s = -1  # a shard may take hours
     rows = [{"shard": shard} for shard in shards]
     outcomes = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(

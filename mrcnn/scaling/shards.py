@@ -50,6 +50,7 @@ class ShardOutcome:
         seconds: wall time of the work.
         peak_mb: the most memory that the process has had so far, in megabytes; 0 where the system
             does not tell.
+        deaths: workers that died before over the same shard.
     """
 
     shard: int
@@ -58,6 +59,7 @@ class ShardOutcome:
     objects: int
     seconds: float
     peak_mb: float
+    deaths: int = 0
 
 
 def detect_shard(

@@ -117,7 +117,9 @@ def test_two_workers_with_a_thread_each(job, tmp_path):
 
 def test_a_worker_that_dies_is_replaced(job, tmp_path):
     one = job("dies once")
-    check(one, work(one, 1, 2))
+    outcomes = work(one, 1, 2)
+    check(one, outcomes)
+    assert [outcomes[shard].deaths for shard in range(COUNT)] == [1, *[0] * (COUNT - 1)]
     threads = [path.read_text() for path in (tmp_path / "notes").iterdir()]
     assert threads == ["2", "2"]
 
