@@ -110,7 +110,9 @@ def _values(source: str, first: int, end: int, column: str) -> Iterator[Any]:
         for group in range(file.num_row_groups):
             stop = begin + file.metadata.row_group(group).num_rows
             if stop > first and begin < end:
-                for batch in file.iter_batches(_ROWS, row_groups=[group], columns=[column]):
+                for batch in file.iter_batches(
+                    _ROWS, row_groups=[group], columns=[column], use_threads=False
+                ):
                     low, high = max(first - begin, 0), min(end - begin, batch.num_rows)
                     if high > low:
                         yield from batch.column(0).slice(low, high - low).to_pylist()

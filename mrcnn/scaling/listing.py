@@ -262,7 +262,7 @@ class _Lister:
     def _add_paths_in(self, name: str, file: pq.ParquetFile, column: str) -> None:
         """Add the images whose paths are in a column."""
         base, count = name.rpartition("/")[0], 0
-        for batch in file.iter_batches(_CHUNK, columns=[column]):
+        for batch in file.iter_batches(_CHUNK, columns=[column], use_threads=False):
             words = batch.column(0).to_pylist()
             empty = [row for row, word in enumerate(words, start=count) if not word]
             if empty:

@@ -11,6 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from mrcnn.files.atomic import atomic_path
 from mrcnn.files.names import printable
 
@@ -91,6 +94,15 @@ class ResultFolder:
     def open(self, name: str) -> Any:
         """Open a file for reading."""
         return self._files.open(self.path_of(name), "rb")
+
+    def read_table(self, name: str) -> pa.Table:
+        """Read a Parquet file.
+
+        In this thread alone: threads of Arrow that still hold a file of Python when the process
+        ends would abort it.
+        """
+        with self.open(name) as stream:
+            return pq.ParquetFile(stream).read(use_threads=False)
 
     def remove(self, name: str) -> None:
         """Remove a file, if it exists."""

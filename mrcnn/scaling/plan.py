@@ -86,7 +86,7 @@ class Plan:
 
     def read_shard(self, shard: int) -> list[dict[str, Any]]:
         """Return `image_id`, `source`, `row` and `size` of the images of a shard."""
-        return self._table.read_row_group(shard).to_pylist()
+        return self._table.read_row_group(shard, use_threads=False).to_pylist()
 
     @functools.cached_property
     def _table(self) -> pq.ParquetFile:
@@ -206,8 +206,7 @@ def _continued(
             f"shard_size is {shard_size}; it must be {size}, as in {place}/{PLAN}, or not be given"
         )
     try:
-        with folder.open(TABLE) as stream:
-            known = pq.read_table(stream).drop_columns(["image_id"])
+        known = folder.read_table(TABLE).drop_columns(["image_id"])
     except (OSError, KeyError, pa.ArrowException) as error:
         raise ValueError(
             f"{place}/{TABLE} cannot be read ({printable(error)}); choose another folder"

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from mrcnn.detection.image_results import categories
 from mrcnn.detection.writers import write_joined
@@ -86,5 +85,4 @@ def _entry(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _rows(folder: ResultFolder, name: str) -> list[dict[str, Any]]:
-    with folder.open(name) as stream:
-        return pq.read_table(stream).to_pylist()
+    return folder.read_table(name).to_pylist()
