@@ -154,7 +154,8 @@ def connected(address: str | None, workers: int | None, threads: int | None, gpu
     import ray
     import ray.data
 
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    # Its errors come out as exceptions.
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     if ray.is_initialized():
         yield _pool_within(address, workers, threads, gpus)
         return

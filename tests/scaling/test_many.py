@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mrcnn.scaling import DetectionSummary, detect_many, many, packages
+from mrcnn.scaling import DetectionSummary, detect_many, many, packages, ray_pool
 from mrcnn.scaling.plan import shard_file
 from mrcnn.scaling.ray_pool import share_cores
 from tests.fake_model import describe
@@ -212,6 +212,17 @@ def test_a_missing_package_names_the_extra(monkeypatch):
     assert str(raised.value) == (
         "detection in several processes requires pyarrow, fsspec: pip install 'mrcnn-keras3[ray]'"
     )
+
+
+def test_the_error_of_a_worker_comes_out_of_what_ray_wraps_it_in():
+    ray = pytest.importorskip("ray", reason="the extra ray is not installed")
+    cause = FileNotFoundError(2, "No such file", "weights.h5")
+    error = ray.exceptions.RayTaskError("work", "Traceback ...", cause).as_instanceof_cause()
+    with pytest.raises(FileNotFoundError) as raised:
+        ray_pool._raise_cause(error)
+    assert raised.value is cause
+    with pytest.raises(ray.exceptions.RayError, match="lost"):
+        ray_pool._raise_cause(ray.exceptions.RayError("lost"))
 
 
 # ---- the command ---------------------------------------------------------------------------------
