@@ -49,10 +49,12 @@ ALLOWED = {
         "__init__ checkpoints config config_rules datasets detection detection.results evaluation "
         "files geometry layers loading model startup training"
     ),
+    "scaling": "checkpoints datasets detection detection.results exports family files startup",
     "service": "__init__ datasets detection drawing files refinement startup",
     "cli": (
         "__init__ checkpoints config datasets detection detection.results drawing evaluation "
-        "exports family files loading model model_training refinement service startup training"
+        "exports family files loading model model_training refinement scaling service startup "
+        "training"
     ),
     "__init__": "loading startup",
     "__main__": "cli",

@@ -38,6 +38,7 @@ PACKAGES = (
     "mrcnn.geometry",
     "mrcnn.files",
     "mrcnn.service",
+    "mrcnn.scaling",
     "mrcnn.startup",
     "mrcnn.cli",
 )

@@ -19,6 +19,7 @@ from mrcnn.cli import (
     check,
     demo,
     detect,
+    detect_many,
     download,
     evaluate,
     export,
@@ -56,6 +57,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 app.command("detect", cls=Command)(detect.detect)
+app.command("detect-many", cls=Command)(detect_many.detect_many)
 app.command("demo", cls=Command)(demo.demo)
 app.command("train", cls=Command)(train.train)
 app.command("evaluate", cls=Command)(evaluate.evaluate)

@@ -196,7 +196,7 @@ def _is_record(record: dict[str, Any]) -> bool:
 
 def _check_options(old: Any, new: dict[str, Any], path: Path) -> None:
     """Refuse to mix the results of two sets of options."""
-    different = list(_differences(old if isinstance(old, dict) else {}, new))
+    different = list(differences(old if isinstance(old, dict) else {}, new))
     if different:
         raise ValueError(
             f"{printable(path)} holds results of other options ({'; '.join(different)}); continue "
@@ -205,14 +205,20 @@ def _check_options(old: Any, new: dict[str, Any], path: Path) -> None:
         )
 
 
-def _differences(
+def differences(
     old: dict[str, Any], new: dict[str, Any], missing: str = "nothing"
 ) -> Iterator[str]:
-    """Yield what differs between two sets of options, those of inner sets one by one."""
+    """Yield what differs between two sets of options, those of inner sets one by one.
+
+    Args:
+        old: options of an earlier run, as JSON holds them.
+        new: those of this one.
+        missing: what an option that is not there is called.
+    """
     for name in sorted({*old, *new}):
         before, after = old.get(name), new.get(name)
         if isinstance(before, dict) and isinstance(after, dict):
-            yield from _differences(before, after, "the default")
+            yield from differences(before, after, "the default")
         elif before != after:
             was, now = (missing if value is None else shown(value, 60) for value in (before, after))
             yield f"{name} was {was} and is {now}"

@@ -31,9 +31,8 @@ def image_numbers(sources: Sequence[Source], known: Mapping[str, int] | None = N
         known: ids by place, from the records of earlier runs.
     """
     known = known or {}
-    stems = [source.stem for source in sources]
-    if all(stem.isdecimal() and len(stem) <= _MAX_DIGITS for stem in stems):
-        numbers = [int(stem) for stem in stems]
+    numbers = numbers_in_stems(source.stem for source in sources)
+    if numbers is not None:
         ids = {source.place: number for source, number in zip(sources, numbers)}
         both = {**ids, **known}
         if ids == {place: both[place] for place in ids} and len({*both.values()}) == len(both):
@@ -41,6 +40,20 @@ def image_numbers(sources: Sequence[Source], known: Mapping[str, int] | None = N
     taken = set(known.values())
     free = (number for number in itertools.count(1) if number not in taken)
     return [known[s.place] if s.place in known else next(free) for s in sources]
+
+
+def numbers_in_stems(stems: Iterable[str]) -> list[int] | None:
+    """Return the numbers that the stems of file names are, such as COCO's 000000397133.
+
+    Returns:
+        The numbers; None where a stem is none, or two are the same.
+    """
+    numbers = []
+    for stem in stems:
+        if not stem.isdecimal() or len(stem) > _MAX_DIGITS:
+            return None
+        numbers.append(int(stem))
+    return numbers if len({*numbers}) == len(numbers) else None
 
 
 def plan_names(

@@ -220,7 +220,7 @@ def write_joined(
     """
 
     def write_parquet(path: Path, records: Records) -> None:
-        _write_parquet(path, records, columns, segmentation)
+        write_object_table(path, records, columns, segmentation)
 
     def write_csv(path: Path, records: Records) -> None:
         _write_csv(path, records, columns)
@@ -299,8 +299,17 @@ def _write_csv(path: Path, records: Records, columns: Sequence[str]) -> None:
             writer.writerow({**to_rows([entry])[0], **_present(entry, columns)})
 
 
-def _write_parquet(path: Path, records: Records, columns: Sequence[str], segmentation: str) -> None:
-    """Write a table of the objects with their outlines."""
+def write_object_table(
+    path: Path, records: Records, columns: Sequence[str], segmentation: str
+) -> None:
+    """Write a Parquet file with a row for each object.
+
+    Args:
+        path: the file.
+        records: returns an iterator over the records.
+        columns: columns beside `CSV_COLUMNS`.
+        segmentation: "rle", "polygon" or "none", as the records hold masks.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -1,9 +1,9 @@
 """Start of the deep learning library for a process that runs one command, in half the time.
 
-Keras imports scikit-learn and matplotlib wherever they are installed, for wrappers and plots that
-no command uses, and Python's garbage collector visits a million objects of TensorFlow over and
-over, once more at the end of the process, and finds nothing. With the small model this takes two
-of the five seconds of `mrcnn detect`.
+Keras imports scikit-learn, matplotlib and pandas wherever they are installed, for wrappers, plots
+and tables that no command uses, and Python's garbage collector visits a million objects of
+TensorFlow over and over, once more at the end of the process, and finds nothing. With the small
+model this takes two of the five seconds of `mrcnn detect`.
 
 A library must do neither to its user's process, so `import mrcnn.model` does not use this module.
 """
@@ -20,7 +20,7 @@ from typing import Any
 from mrcnn.startup.backend import import_backend, paused_collection
 
 # Packages that Keras imports if they are installed, and does not require.
-UNUSED_PACKAGES = ("sklearn", "matplotlib")
+UNUSED_PACKAGES = ("sklearn", "matplotlib", "pandas")
 
 
 def start_backend() -> None:
