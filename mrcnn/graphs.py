@@ -27,8 +27,8 @@ from mrcnn.checkpoints.keras_model import NamedWeightsModel
 from mrcnn.checkpoints.names import matterport_layer_names
 from mrcnn.config import Config
 from mrcnn.config_rules import SIDE_MULTIPLE
-from mrcnn.geometry.anchors import anchors_for_image, compute_backbone_shapes
-from mrcnn.geometry.boxes import norm_boxes
+from mrcnn.geometry.anchors import compute_backbone_shapes, roi_levels_of
+from mrcnn.geometry.anchors import normalized_anchors as normalized_anchors
 from mrcnn.layers.adapters import (
     ActiveClassIds,
     Anchors,
@@ -64,22 +64,6 @@ def precision_policy(precision: str) -> Iterator[None]:
         yield
     finally:
         keras.config.set_dtype_policy(previous)
-
-
-def normalized_anchors(
-    config: Config, image_shape: Sequence[int] | np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Generate the anchors of a network input.
-
-    Args:
-        config: `Config`.
-        image_shape: `(height, width, ...)` of the network's input in pixels.
-
-    Returns:
-        `(pixel anchors, normalized anchors)`, both `[anchors, (y1, x1, y2, x2)]`.
-    """
-    anchors = anchors_for_image(config, image_shape)
-    return anchors, norm_boxes(anchors, image_shape[:2])
 
 
 class SharedLayers:
@@ -176,12 +160,6 @@ class SharedLayers:
         # The layer `ROI` has one output, as in Matterport's graph.
         boxes, scores = proposals
         return [layers.Identity(dtype="float32", name="ROI")(boxes), scores]
-
-
-def roi_levels_of(config: Config) -> slice:
-    """Return which of P2 to P5 the heads pool from: all, or the one of `ROI_LEVEL`."""
-    first, last = (2, 5) if config.ROI_LEVEL is None else (config.ROI_LEVEL, config.ROI_LEVEL)
-    return slice(first - 2, last - 1)
 
 
 def _rpn_outputs(config: Config, levels: Sequence[Tensor]) -> list[Tensor]:

@@ -20,85 +20,128 @@ import dataclasses
 import functools
 import logging  # noqa: F401 - scripts take it from here, as from Matterport's module
 import os
+import sys
 from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-# ruff: noqa: E402
-from mrcnn.startup.backend import import_backend
-
-import_backend()  # without TensorFlow's chatter, and so before anything else imports it
-
-import keras
 import numpy as np
 
-from mrcnn import checkpoints, graphs, utils
+from mrcnn import checkpoints, utils
 from mrcnn.checkpoints import known
 from mrcnn.checkpoints.description import (
     DescribedWeights,
     describe_weights,
     written_description,
 )
-from mrcnn.detection import inspection
-from mrcnn.detection.detector import Detector, log
+from mrcnn.detection.detector import log
 from mrcnn.detection.eager import eager_mode
-from mrcnn.geometry.anchors import compute_backbone_shapes
-from mrcnn.geometry.images import (
-    compose_image_meta,
-    mold_image,
-    parse_image_meta,
-    unmold_image,
-)
-from mrcnn.layers.backbones import resnet_graph
-from mrcnn.layers.boxes import (
-    apply_box_deltas_graph,
-    batch_pack_graph,
-    clip_boxes_graph,
-    denorm_boxes_graph,
-    norm_boxes_graph,
-    overlaps_graph,
-    parse_image_meta_graph,
-    trim_zeros_graph,
-)
-from mrcnn.layers.detection_targets import DetectionTargetLayer
-from mrcnn.layers.detections import DetectionLayer, refine_detections_graph
-from mrcnn.layers.heads import build_fpn_mask_graph, fpn_classifier_graph
-from mrcnn.layers.losses import (
-    mrcnn_bbox_loss_graph,
-    mrcnn_class_loss_graph,
-    mrcnn_mask_loss_graph,
-    rpn_bbox_loss_graph,
-    rpn_class_loss_graph,
-    smooth_l1_loss,
-)
-from mrcnn.layers.matterport import conv_block, detection_targets_graph, identity_block
-from mrcnn.layers.normalization import BatchNorm
-from mrcnn.layers.proposals import ProposalLayer
-from mrcnn.layers.roi_align import PyramidROIAlign, log2_graph
-from mrcnn.layers.rpn import build_rpn_model, rpn_graph
-from mrcnn.loading.batches import data_generator, make_batches
-from mrcnn.loading.detection_targets import build_detection_targets, generate_random_rois
-from mrcnn.loading.image_gt import load_image_gt
-from mrcnn.loading.rpn_targets import build_rpn_targets
+from mrcnn.detection.lazy_model import LazyDetector
+from mrcnn.startup.backend import prepare_process
 from mrcnn.startup.caller import warn_caller
+from mrcnn.startup.lazy import lazy_names
 from mrcnn.startup.matterport_names import find_import
-from mrcnn.training import callbacks as named_callbacks
-from mrcnn.training import devices, layer_selection, log_folders, trainer
+from mrcnn.training import log_folders
 from mrcnn.training.logged import LoggedTraining
-from mrcnn.training.starting import imagenet_weights
-from mrcnn.training.training_model import build_training_model
 
 if TYPE_CHECKING:
+    import keras
+
     from mrcnn.checkpoints import LoadReport
     from mrcnn.checkpoints.held_out import HeldOut
     from mrcnn.config import Config
     from mrcnn.datasets.dataset import Dataset
+    from mrcnn.geometry.anchors import compute_backbone_shapes
+    from mrcnn.geometry.images import (
+        compose_image_meta,
+        mold_image,
+        parse_image_meta,
+        unmold_image,
+    )
+    from mrcnn.layers.backbones import resnet_graph
+    from mrcnn.layers.boxes import (
+        apply_box_deltas_graph,
+        batch_pack_graph,
+        clip_boxes_graph,
+        denorm_boxes_graph,
+        norm_boxes_graph,
+        overlaps_graph,
+        parse_image_meta_graph,
+        trim_zeros_graph,
+    )
+    from mrcnn.layers.detection_targets import DetectionTargetLayer
+    from mrcnn.layers.detections import DetectionLayer, refine_detections_graph
+    from mrcnn.layers.heads import build_fpn_mask_graph, fpn_classifier_graph
+    from mrcnn.layers.losses import (
+        mrcnn_bbox_loss_graph,
+        mrcnn_class_loss_graph,
+        mrcnn_mask_loss_graph,
+        rpn_bbox_loss_graph,
+        rpn_class_loss_graph,
+        smooth_l1_loss,
+    )
+    from mrcnn.layers.matterport import conv_block, detection_targets_graph, identity_block
+    from mrcnn.layers.normalization import BatchNorm
+    from mrcnn.layers.proposals import ProposalLayer
+    from mrcnn.layers.roi_align import PyramidROIAlign, log2_graph
+    from mrcnn.layers.rpn import build_rpn_model, rpn_graph
+    from mrcnn.loading.batches import data_generator
+    from mrcnn.loading.detection_targets import build_detection_targets, generate_random_rois
+    from mrcnn.loading.image_gt import load_image_gt
+    from mrcnn.loading.rpn_targets import build_rpn_targets
 
 Tensor = Any
 
+# Before the libraries are loaded, by whichever module.
+prepare_process()
 
-class MaskRCNN(Detector, LoggedTraining):
+# Matterport's other names, which scripts take from here; by the module that defines each.
+_HOMES = {
+    "BatchNorm": "mrcnn.layers.normalization",
+    "DetectionLayer": "mrcnn.layers.detections",
+    "DetectionTargetLayer": "mrcnn.layers.detection_targets",
+    "ProposalLayer": "mrcnn.layers.proposals",
+    "PyramidROIAlign": "mrcnn.layers.roi_align",
+    "apply_box_deltas_graph": "mrcnn.layers.boxes",
+    "batch_pack_graph": "mrcnn.layers.boxes",
+    "build_detection_targets": "mrcnn.loading.detection_targets",
+    "build_fpn_mask_graph": "mrcnn.layers.heads",
+    "build_rpn_model": "mrcnn.layers.rpn",
+    "build_rpn_targets": "mrcnn.loading.rpn_targets",
+    "clip_boxes_graph": "mrcnn.layers.boxes",
+    "compose_image_meta": "mrcnn.geometry.images",
+    "compute_backbone_shapes": "mrcnn.geometry.anchors",
+    "conv_block": "mrcnn.layers.matterport",
+    "data_generator": "mrcnn.loading.batches",
+    "denorm_boxes_graph": "mrcnn.layers.boxes",
+    "detection_targets_graph": "mrcnn.layers.matterport",
+    "fpn_classifier_graph": "mrcnn.layers.heads",
+    "generate_random_rois": "mrcnn.loading.detection_targets",
+    "identity_block": "mrcnn.layers.matterport",
+    "load_image_gt": "mrcnn.loading.image_gt",
+    "log2_graph": "mrcnn.layers.roi_align",
+    "mold_image": "mrcnn.geometry.images",
+    "mrcnn_bbox_loss_graph": "mrcnn.layers.losses",
+    "mrcnn_class_loss_graph": "mrcnn.layers.losses",
+    "mrcnn_mask_loss_graph": "mrcnn.layers.losses",
+    "norm_boxes_graph": "mrcnn.layers.boxes",
+    "overlaps_graph": "mrcnn.layers.boxes",
+    "parse_image_meta": "mrcnn.geometry.images",
+    "parse_image_meta_graph": "mrcnn.layers.boxes",
+    "refine_detections_graph": "mrcnn.layers.detections",
+    "resnet_graph": "mrcnn.layers.backbones",
+    "rpn_bbox_loss_graph": "mrcnn.layers.losses",
+    "rpn_class_loss_graph": "mrcnn.layers.losses",
+    "rpn_graph": "mrcnn.layers.rpn",
+    "smooth_l1_loss": "mrcnn.layers.losses",
+    "trim_zeros_graph": "mrcnn.layers.boxes",
+    "unmold_image": "mrcnn.geometry.images",
+}
+_lazy, _ = lazy_names(__name__, _HOMES)
+
+
+class MaskRCNN(LazyDetector, LoggedTraining):
     """A Mask R-CNN: the network, its weights, its training and its detection.
 
     A model built for training can detect as well: both graphs share their layers.
@@ -142,14 +185,25 @@ class MaskRCNN(Detector, LoggedTraining):
         precision: str | None = None,
         calibration: Any = None,
     ) -> None:
+        self._prepare(mode, config, model_dir, engine, precision, calibration)
+        self._make_keras_model(config)
+
+    def _prepare(
+        self,
+        mode: str,
+        config: Config,
+        model_dir: str | os.PathLike[str],
+        engine: str,
+        precision: str | None,
+        calibration: Any,
+    ) -> None:
+        """Set everything but the network; the arguments are those of `MaskRCNN`."""
         if mode not in ("training", "inference"):
             raise ValueError(f'mode is {mode!r}; it must be "training" or "inference"')
         config.validate()
         super().__init__(mode, config, engine=engine, precision=precision, calibration=calibration)
         self.model_dir = model_dir
         self.set_log_dir()
-        self.keras_model = self.build(mode=mode, config=config)
-        self._describe_files()
 
     @classmethod
     def from_weights(
@@ -198,14 +252,25 @@ class MaskRCNN(Detector, LoggedTraining):
             if settings.IMAGE_RESIZE_MODE == "crop":
                 # Random crops are for training.
                 settings.IMAGE_RESIZE_MODE = "pad64"
-        model = cls(
-            mode,
-            settings,
-            model_dir,
-            engine=engine,
-            precision=precision,
-            calibration=calibration,
-        )
+        # A process that has imported Keras would gain little, and may have changed its settings.
+        if cls is MaskRCNN and "keras" not in sys.modules:
+            model = cls.__new__(cls)
+            model._prepare(mode, settings, model_dir, engine, precision, calibration)
+            if model._start_from_cache(described.path):
+                model._take_description(Path(described.path))
+                model.set_log_dir(described.path)
+                model.class_names = list(described.class_names)
+                return model
+            model._make_keras_model(settings)
+        else:
+            model = cls(
+                mode,
+                settings,
+                model_dir,
+                engine=engine,
+                precision=precision,
+                calibration=calibration,
+            )
         report = model.load_weights(described.path, by_name=True)
         missing = getattr(report, "missing_in_file", ())
         if missing:
@@ -216,6 +281,7 @@ class MaskRCNN(Detector, LoggedTraining):
             )
         model.class_names = list(described.class_names)
         model.refiner = described.refiner
+        model._note_origin(described.path)
         return model
 
     def build(self, mode: str, config: Config) -> keras.Model:
@@ -226,16 +292,30 @@ class MaskRCNN(Detector, LoggedTraining):
                 `GPU_COUNT` devices, as far as the machine has them.
             config: `Config`.
         """
+        from mrcnn import graphs
+
         layer_config = self._layer_config(mode, config)
         with eager_mode():
             if mode != "training":
                 self._shared = graphs.SharedLayers(layer_config)
                 self._built_model = graphs.inference_graph(self._shared)
             else:
+                from mrcnn.training import devices
+                from mrcnn.training.training_model import build_training_model
+
                 with devices.scope(devices.select_devices(config.GPU_COUNT, config.BATCH_SIZE)):
                     self._shared = graphs.SharedLayers(layer_config)
                     self._built_model = build_training_model(self._shared)
         return self._built_model
+
+    def _make_keras_model(
+        self, config: Config, weights: str | os.PathLike[str] | None = None
+    ) -> None:
+        """Build `keras_model` with these settings, and load a weight file if one is given."""
+        self.keras_model = self.build(mode=self.mode, config=config)
+        self._describe_files()
+        if weights is not None:
+            self._read_weights(weights)
 
     # ---- weights -----------------------------------------------------------------------------
 
@@ -265,9 +345,25 @@ class MaskRCNN(Detector, LoggedTraining):
                 has been loaded then.
         """
         path = known.resolve_weights(filepath)
+        report = self._read_weights(path, by_name, exclude, skip_mismatch)
+        if "mrcnn_class_logits" in getattr(report, "loaded", ()):
+            self._take_description(Path(path))
+        self.set_log_dir(path)
+        return report
+
+    def _read_weights(
+        self,
+        path: str | os.PathLike[str],
+        by_name: bool = True,
+        exclude: Collection[str] | None = None,
+        skip_mismatch: bool = False,
+    ) -> LoadReport:
+        """Load weights by layer name; see `load_weights`."""
+        import keras
+
         with eager_mode():
             # Not its method: a `build` of the user's own may have made a plain Keras model.
-            report = checkpoints.load_weights(
+            return checkpoints.load_weights(
                 self.keras_model,
                 path,
                 by_name=by_name,
@@ -275,10 +371,6 @@ class MaskRCNN(Detector, LoggedTraining):
                 skip_mismatch=skip_mismatch,
                 keras_loader=functools.partial(keras.Model.load_weights, self.keras_model),
             )
-        if "mrcnn_class_logits" in getattr(report, "loaded", ()):
-            self._take_description(Path(path))
-        self.set_log_dir(path)
-        return report
 
     def _take_description(self, path: Path) -> None:
         """Take over class names and record of the training of weights that have been loaded."""
@@ -299,6 +391,7 @@ class MaskRCNN(Detector, LoggedTraining):
         Args:
             min_confidence: `DETECTION_MIN_CONFIDENCE` of the copy, 0..1.
         """
+        self._build_stored()
         twin = copy.copy(self)
         twin.config = copy.copy(self.config)
         twin._shared = copy.copy(self._shared)
@@ -313,6 +406,8 @@ class MaskRCNN(Detector, LoggedTraining):
 
         They are those of ResNet-50, or of the `BACKBONE` if that is of keras.applications.
         """
+        from mrcnn.training.starting import imagenet_weights
+
         return imagenet_weights(self.config.BACKBONE)
 
     # ---- training ----------------------------------------------------------------------------
@@ -332,6 +427,8 @@ class MaskRCNN(Detector, LoggedTraining):
             indent: ignored, as in Matterport's package outside of recursion.
             verbose: 1 prints the names of the layers.
         """
+        from mrcnn.training import layer_selection
+
         del indent
         selected = layer_selection.set_trainable(keras_model or self.keras_model, layer_regex)
         if verbose > 0:
@@ -345,6 +442,8 @@ class MaskRCNN(Detector, LoggedTraining):
 
     def get_trainable_layers(self) -> list[keras.layers.Layer]:
         """Return all layers that hold weights, those of the RPN included."""
+        from mrcnn.training import layer_selection
+
         return layer_selection.layers_with_weights(self.keras_model)
 
     def compile(self, learning_rate: Any, momentum: float) -> None:
@@ -354,6 +453,8 @@ class MaskRCNN(Detector, LoggedTraining):
             learning_rate: number, or a Keras learning rate schedule.
             momentum: momentum of SGD, 0..1.
         """
+        from mrcnn.training import trainer
+
         self._require_training("compile")
         trainer.compile_model(self.keras_model, self.config, learning_rate, momentum)
 
@@ -433,6 +534,10 @@ class MaskRCNN(Detector, LoggedTraining):
             BrokenImageError: an image, or too many, cannot be loaded; names image and cause.
             NonFiniteLossError: a loss became nan or infinite; names the images of the batch.
         """
+        from mrcnn.loading.batches import make_batches
+        from mrcnn.training import callbacks as named_callbacks
+        from mrcnn.training import trainer
+
         self._require_training("train")
         train_batches, val_batches = make_batches(
             train_dataset,
@@ -507,6 +612,8 @@ class MaskRCNN(Detector, LoggedTraining):
         Raises:
             ValueError: the layer has no known inner tensor of this name.
         """
+        from mrcnn.detection import inspection
+
         del checked
         with eager_mode():
             return inspection.ancestor(tensor, name)
@@ -532,6 +639,8 @@ class MaskRCNN(Detector, LoggedTraining):
             ValueError: a tensor is None, or the model was built for training: its graph takes the
                 ground truth as well; or it has no RPN.
         """
+        from mrcnn.detection import inspection
+
         if self.mode == "training":
             raise ValueError(f'run_graph needs mode="inference"; this model has mode={self.mode!r}')
         if not self.config.USE_RPN:
@@ -567,8 +676,12 @@ def load(weights: str | os.PathLike[str] | DescribedWeights = "small", **options
 
 
 def __getattr__(name: str) -> Any:
-    """Return what Matterport's module imported: K, KL, KE, KM, tf, random, re, ..."""
-    return find_import(__name__, name)
+    """Return a name of `_HOMES`, or what Matterport's module imported: K, KL, KE, KM, tf, ..."""
+    return _lazy(name) if name in _HOMES else find_import(__name__, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})
 
 
 def _described(weights: Any, config: Any) -> DescribedWeights:

@@ -24,7 +24,7 @@ ALLOWED = {
     "detection.results": "files geometry",
     "evaluation": "datasets detection.results drawing files geometry startup",
     "loading": "config files geometry startup",
-    "refinement": "checkpoints files geometry startup",
+    "refinement": "checkpoints engines files geometry startup",
     "drawing": "files geometry startup",
     "detection": (
         "checkpoints config config_rules datasets detection.results drawing engines files geometry "

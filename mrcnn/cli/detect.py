@@ -352,10 +352,10 @@ def find_refiner(name_or_path: str | None) -> Any:
         return None
     from mrcnn.checkpoints.known import resolve_weights
     from mrcnn.refinement import open_refiner
-    from mrcnn.startup.lean_start import start_backend
+    from mrcnn.startup.lean_start import start_backend_when_needed
 
     resolve_weights(name_or_path, kind="refiner")  # fails before the slow import
-    start_backend()
+    start_backend_when_needed()
     return open_refiner(name_or_path)
 
 

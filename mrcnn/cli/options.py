@@ -80,19 +80,19 @@ Calibration = Annotated[
 def load_model(
     weights: DescribedWeights, engine: str, precision: str | None, calibration: Path | None
 ) -> Any:
-    """Start the backend and build the model for detection with the options of the command line.
+    """Build the model for detection with the options of the command line.
 
     What was guessed about the weights is said on stderr.
     """
     from mrcnn.cli.terminal import echo
     from mrcnn.exports.formats import format_of
-    from mrcnn.startup.lean_start import start_backend
+    from mrcnn.startup.lean_start import start_backend_when_needed
 
     if format_of(weights.path):
         return open_exported(weights, engine, precision)
     if weights.guess:
         echo(f"mrcnn: note: {weights.guess}", err=True)
-    start_backend()
+    start_backend_when_needed()  # the network may be in the cache, where nothing else is needed
     from mrcnn.model import MaskRCNN
 
     model = MaskRCNN.from_weights(

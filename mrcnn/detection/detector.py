@@ -15,25 +15,28 @@ import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
 
-from mrcnn import graphs
 from mrcnn.detection import molding, streaming, tiling
 from mrcnn.detection.calibration import calibration_images
 from mrcnn.detection.eager import eager_mode
 from mrcnn.detection.given_model import GivenModelEngine
 from mrcnn.detection.result_dict import DetectionResult
 from mrcnn.engines.selection import check_choice, is_automatic, make_engine
+from mrcnn.geometry.anchors import normalized_anchors
 from mrcnn.geometry.boxes import norm_boxes
 from mrcnn.geometry.image_meta import ORIGINAL_IMAGE_SHAPE, WINDOW
 from mrcnn.geometry.images import as_rgb, molded_floats
 from mrcnn.geometry.proposals import check_proposals, move_proposals
 from mrcnn.geometry.rle import encode_rle
 from mrcnn.refinement.results import open_refiner, refine_result
+from mrcnn.startup.backend import backend_name
 
 if TYPE_CHECKING:
+    import keras
+
     from mrcnn.config import Config
+    from mrcnn.graphs import SharedLayers
 
 # A network input, the image it was made of, and its proposals, normalized, if there is no RPN.
 _Molded = tuple[molding.ResizedImage, Any, np.ndarray | None]
@@ -144,7 +147,7 @@ class Detector:
 
     # The Keras model, and what `build` made: the layers, and the model on them.
     keras_model: keras.Model
-    _shared: graphs.SharedLayers
+    _shared: SharedLayers
     _built_model: keras.Model | None = None
 
     # The values of the default arguments. Public scripts derive from `MaskRCNN` with a copy of
@@ -243,7 +246,7 @@ class Detector:
         if key not in self._anchor_cache:
             if len(self._anchor_cache) >= _MAX_CACHED_ANCHORS:
                 del self._anchor_cache[next(iter(self._anchor_cache))]
-            self._anchor_cache[key] = graphs.normalized_anchors(self.config, key)
+            self._anchor_cache[key] = normalized_anchors(self.config, key)
         self.anchors, normalized = self._anchor_cache[key]
         return normalized
 
@@ -358,8 +361,10 @@ class Detector:
 
     def _network_input(self, images: np.ndarray) -> Any:
         """Subtract the mean of a batch that still holds it: of one in 8 bits."""
-        if images.dtype != np.uint8 or keras.backend.backend() != "jax":
+        if images.dtype != np.uint8 or backend_name() != "jax":
             return molded_floats(images, self.config)
+        import keras
+
         # On the GPU, to which a quarter of the bytes travel then.
         pixels = keras.ops.cast(keras.ops.convert_to_tensor(images), "float32")
         return pixels - np.asarray(self.config.MEAN_PIXEL, np.float32)

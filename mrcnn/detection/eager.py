@@ -6,7 +6,7 @@ import contextlib
 import sys
 from contextlib import AbstractContextManager
 
-import keras
+from mrcnn.startup.backend import backend_name
 
 
 def eager_mode() -> AbstractContextManager[object]:
@@ -17,7 +17,7 @@ def eager_mode() -> AbstractContextManager[object]:
     computes eagerly, the context does nothing.
     """
     tf = sys.modules.get("tensorflow")
-    if keras.backend.backend() != "tensorflow" or tf is None or tf.executing_eagerly():
+    if tf is None or backend_name() != "tensorflow" or tf.executing_eagerly():
         return contextlib.nullcontext()
     # `tf.init_scope` leaves functions that are traced, but no `tf.Graph`.
     return tf.__internal__.eager_context.eager_mode()

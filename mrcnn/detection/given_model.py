@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
-from keras import ops
+
+if TYPE_CHECKING:
+    import keras
 
 # `detections` and `mrcnn_mask` among the outputs of Matterport's inference model.
 _NUM_INPUTS, _DETECTIONS, _MASKS, _NUM_OUTPUTS = 3, 0, 3, 4
@@ -51,6 +52,8 @@ class GivenModelEngine:
 
     def run(self, images: Any, image_metas: np.ndarray, anchors: np.ndarray) -> tuple[Any, Any]:
         """Return detections and the masks of their classes; see `mrcnn.engines.base.Engine`."""
+        from keras import ops
+
         anchors = np.asarray(anchors)
         anchors = np.broadcast_to(anchors, (len(images), *anchors.shape[-2:]))
         inputs = [ops.convert_to_tensor(x, "float32") for x in (images, image_metas, anchors)]

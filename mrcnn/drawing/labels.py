@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -169,9 +170,15 @@ def _font(face: str, size: int) -> Any:
 @functools.cache
 def _plain_face() -> str:
     """Return the font file for labels."""
+    place = Path("fonts", "ttf", "DejaVuSans-Bold.ttf")
+    package = importlib.util.find_spec("matplotlib")
+    if package is not None and package.origin is not None:
+        face = Path(package.origin).parent / "mpl-data" / place
+        if face.is_file():  # without the import, which takes longer than to draw an image
+            return str(face)
     import matplotlib
 
-    return str(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans-Bold.ttf"))
+    return str(Path(matplotlib.get_data_path(), place))
 
 
 def _characters(text: str) -> frozenset[int]:
@@ -193,10 +200,10 @@ def _glyphs_of(face: str) -> frozenset[int]:
 @functools.lru_cache(maxsize=256)
 def _face_with(missing: frozenset[int]) -> str:
     """Return the first installed font with these characters and digits, or the plain one."""
-    from matplotlib import font_manager
-
     if not missing:
         return _plain_face()
+    from matplotlib import font_manager
+
     wanted = missing | _characters("0123456789.")
     for face in sorted({font.fname for font in font_manager.fontManager.ttflist}):
         # LastResort has a glyph for every character: a box with the name of its script.

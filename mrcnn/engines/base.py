@@ -11,6 +11,11 @@ Inputs = tuple[np.ndarray, np.ndarray, np.ndarray]
 # A tensor of Keras's backend or of OpenVINO.
 Tensor = Any
 
+# The pieces that hold weights; the precision of an engine applies to them.
+NETWORKS = ("trunk", "classifier", "mask")
+# The parts that an engine computes beside them, in float32.
+ALIGNERS = ("classifier_align", "mask_align")
+
 
 class Engine(Protocol):
     """Detection on the current weights of a `mrcnn.graphs.SharedLayers`.
@@ -44,3 +49,8 @@ class Engine(Protocol):
                 probabilities in 0..1 of each detection's class; None without a mask head.
         """
         ...
+
+
+def max_detections(detections: np.ndarray) -> int:
+    """Return the largest number of detections in an image of `[batch, N, 6]`, zero rows last."""
+    return int((detections[..., 4] > 0).sum(axis=1).max(initial=0))

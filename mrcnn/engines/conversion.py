@@ -10,10 +10,13 @@ import numpy as np
 
 from mrcnn.engines.base import Tensor
 from mrcnn.engines.openvino_package import import_openvino
-from mrcnn.layers.winograd import KERNEL_BASIS, winograd
+from mrcnn.layers.winograd_basis import KERNEL_BASIS
 
 # The input of converted models that takes `KERNEL_BASIS`.
 KERNEL_BASIS_INPUT = "kernel_basis"
+# Settings that neither the pieces of a network nor their weights depend on.
+_IRRELEVANT = ("NAME", "BATCH_SIZE", "IMAGES_PER_GPU", "GPU_COUNT")
+_IRRELEVANT_PREFIXES = ("DETECTION_", "LEARNING_", "TRAIN_ROI", "STEPS_", "VALIDATION_", "LOSS_")
 
 
 def is_cacheable(config: Any) -> bool:
@@ -24,6 +27,15 @@ def is_cacheable(config: Any) -> bool:
     return not callable(config.BACKBONE)
 
 
+def network_settings(config: Any) -> dict[str, Any]:
+    """Return the settings that the network or its weights may depend on, as JSON holds them."""
+    return {
+        name: value
+        for name, value in config.to_dict().items()
+        if name not in _IRRELEVANT and not name.startswith(_IRRELEVANT_PREFIXES)
+    }
+
+
 def fixed_sides(config: Any) -> tuple[int, int] | None:
     """Return `(height, width)` of all molded images; None where each image has its own."""
     if config.IMAGE_RESIZE_MODE in ("square", "crop"):
@@ -32,8 +44,13 @@ def fixed_sides(config: Any) -> tuple[int, int] | None:
     return None
 
 
-def convert(model: Any, sides: tuple[int, int] | None = None, by_winograd: bool = False) -> Any:
-    """Return the OpenVINO model of a Keras model, in float32 and for a batch of one image.
+def convert(
+    model: Any,
+    sides: tuple[int, int] | None = None,
+    by_winograd: bool = False,
+    batch: int = 1,
+) -> Any:
+    """Return the OpenVINO model of a Keras model, in float32 and for a batch of one size.
 
     Args:
         model: Keras model.
@@ -42,11 +59,14 @@ def convert(model: Any, sides: tuple[int, int] | None = None, by_winograd: bool 
             times as long to compile.
         by_winograd: compute 3x3 convolutions by Winograd's algorithm, see `mrcnn.layers.winograd`.
             The model then has one more input, "kernel_basis", for `KERNEL_BASIS`.
+        batch: number of images in a batch.
     """
     import tensorflow as tf
 
+    from mrcnn.layers.winograd import winograd
+
     ov = import_openvino()
-    shapes = [(1, *(sides or x.shape[1:-1]), x.shape[-1]) for x in model.inputs]
+    shapes = [(batch, *(sides or x.shape[1:-1]), x.shape[-1]) for x in model.inputs]
     signature = [
         tf.TensorSpec(shape, x.dtype, name=f"input_{i}")
         for i, (x, shape) in enumerate(zip(model.inputs, shapes))

@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 
 from mrcnn import graphs
-from mrcnn.engines.base import Tensor
+from mrcnn.engines.base import Tensor, max_detections
 
 _Function = Callable[[Sequence[Tensor]], Any]
 
@@ -112,11 +112,6 @@ class KerasEngine:
         rows = _padded_count(count, detections.shape[1])
         masks = self._masks([detections[:, :rows], image_metas, *pyramid])
         return detections, ops.convert_to_numpy(masks)[:, :count]
-
-
-def max_detections(detections: np.ndarray) -> int:
-    """Return the largest number of detections in an image of `[batch, N, 6]`, zero rows last."""
-    return int((detections[..., 4] > 0).sum(axis=1).max(initial=0))
 
 
 def _padded_count(count: int, limit: int) -> int:

@@ -8,11 +8,9 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-import keras
-
 from mrcnn.engines.base import Engine, Inputs
-from mrcnn.engines.keras_engine import KerasEngine
 from mrcnn.files.names import printable
+from mrcnn.startup.backend import backend_name
 
 # Values of `engine`; "auto" is OpenVINO where it can run, else Keras.
 ENGINES = ("auto", "keras", "openvino")
@@ -93,6 +91,8 @@ def make_engine(
     """
     engine: Engine
     if chosen == "keras":
+        from mrcnn.engines.keras_engine import KerasEngine
+
         engine = KerasEngine(shared)
     else:
         try:
@@ -117,14 +117,24 @@ def make_engine(
                 f"engine 'openvino' cannot start: {type(error).__name__}: {reason}"
             ) from error
     if fallback:
-        _print_line(f"Engine   {engine}")
+        announce(engine)
     return engine
+
+
+def can_compile() -> bool:
+    """Return whether OpenVINO may run networks beside the detector's: nothing speaks for Keras."""
+    return os.environ.get("MRCNN_ENGINE") != "keras" and _missing_for_openvino() is None
+
+
+def announce(engine: Engine) -> None:
+    """Print a line about the engine that runs to stderr unless MRCNN_QUIET is set."""
+    _print_line(f"Engine   {engine}")
 
 
 def _missing_for_openvino() -> str | None:
     """Return the reason why OpenVINO cannot run here; None if there is none."""
-    if keras.backend.backend() != "tensorflow":
-        return f"needs Keras on TensorFlow; this is Keras on {keras.backend.backend()}"
+    if backend_name() != "tensorflow":
+        return f"needs Keras on TensorFlow; this is Keras on {backend_name()}"
     try:
         is_installed = importlib.util.find_spec("openvino") is not None
     except ValueError:  # a module without a specification: whether it works is seen at the start

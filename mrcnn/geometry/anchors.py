@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mrcnn.geometry.boxes import norm_boxes
+
 if TYPE_CHECKING:
     from mrcnn.config import Config
 
@@ -50,6 +52,28 @@ def anchors_for_image(config: Config, image_shape: Sequence[int] | np.ndarray) -
         config.BACKBONE_STRIDES,
         config.RPN_ANCHOR_STRIDE,
     )
+
+
+def normalized_anchors(
+    config: Config, image_shape: Sequence[int] | np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Generate the anchors of a network input.
+
+    Args:
+        config: `Config`.
+        image_shape: `(height, width, ...)` of the network's input in pixels.
+
+    Returns:
+        `(pixel anchors, normalized anchors)`, both `[anchors, (y1, x1, y2, x2)]`.
+    """
+    anchors = anchors_for_image(config, image_shape)
+    return anchors, norm_boxes(anchors, image_shape[:2])
+
+
+def roi_levels_of(config: Config) -> slice:
+    """Return which of P2 to P5 the heads pool from: all, or the one of `ROI_LEVEL`."""
+    first, last = (2, 5) if config.ROI_LEVEL is None else (config.ROI_LEVEL, config.ROI_LEVEL)
+    return slice(first - 2, last - 1)
 
 
 def generate_anchors(

@@ -28,29 +28,7 @@ import numpy as np
 from keras import layers, ops
 
 from mrcnn.layers.types import Tensor
-
-# F(4x4, 3x3) with the interpolation points 0, 1, -1, 2, -2 and infinity: outputs = A (G k * B x).
-_B = [
-    [4, 0, -5, 0, 1, 0],
-    [0, -4, -4, 1, 1, 0],
-    [0, 4, -4, -1, 1, 0],
-    [0, -2, -1, 2, 1, 0],
-    [0, 2, -1, -2, 1, 0],
-    [0, 4, 0, -5, 0, 1],
-]
-_G = [
-    [1 / 4, 0, 0],
-    [-1 / 6, -1 / 6, -1 / 6],
-    [-1 / 6, 1 / 6, -1 / 6],
-    [1 / 24, 1 / 12, 1 / 6],
-    [1 / 24, -1 / 12, 1 / 6],
-    [0, 0, 1],
-]
-_A = [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]]
-# Both directions together.
-_INPUTS, KERNEL_BASIS, _OUTPUTS = (
-    np.kron(np.array(m), np.array(m)).astype(np.float32) for m in (_B, _G, _A)
-)
+from mrcnn.layers.winograd_basis import INPUT_BASIS, KERNEL_BASIS, OUTPUT_BASIS
 
 # The least channels * filters / (channels + filters), which is 64 for 128 and 128: narrower layers
 # spend more on the change of basis than they save.
@@ -176,7 +154,7 @@ def _convolve(inputs: Tensor, kernel: Tensor, max_blocks: int) -> Tensor:
     kernel = _matmul(kernel_basis, kernel)
     tiling = _Tiling(inputs, max_blocks)
     return tiling.assemble(
-        _matmul(_OUTPUTS, ops.matmul(_matmul(_INPUTS, squares), kernel))
+        _matmul(OUTPUT_BASIS, ops.matmul(_matmul(INPUT_BASIS, squares), kernel))
         for squares in tiling.squares(inputs, border=1)
     )
 
@@ -185,8 +163,8 @@ def _kernel_gradient(inputs: Tensor, upstream: Tensor, max_blocks: int) -> Tenso
     tiling = _Tiling(inputs, max_blocks)
     total: Tensor = 0.0
     for squares, tiles in zip(tiling.squares(inputs, border=1), tiling.squares(upstream, border=0)):
-        squares = ops.transpose(_matmul(_INPUTS, squares), (0, 2, 1))
-        total += ops.matmul(squares, _matmul(_OUTPUTS.T, tiles))
+        squares = ops.transpose(_matmul(INPUT_BASIS, squares), (0, 2, 1))
+        total += ops.matmul(squares, _matmul(OUTPUT_BASIS.T, tiles))
     return _matmul(KERNEL_BASIS.T, total)
 
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mrcnn.checkpoints.hdf5 import open_hdf5
+from mrcnn.engines.selection import can_compile
 from mrcnn.files.atomic import atomic_path
 from mrcnn.files.names import printable
 from mrcnn.refinement import patches as patch_geometry
@@ -18,19 +20,25 @@ from mrcnn.refinement.snap import snap_to_colors
 if TYPE_CHECKING:
     import h5py
 
+    from mrcnn.engines.patch_networks import NetworksFile, PatchNetwork
+
 FORMAT = "mrcnn.refiner.1"
 # Patches in one call of the network: one shape, so that every backend compiles once.
 PREDICT_BATCH = 8
 # Patches held in memory before they are predicted.
 MAX_PENDING = 1024
+# The modules of this folder that determine the networks of a file.
+_SOURCES = ("refiner.py", "recipes.py", "unet.py")
 
 
 class Refiner:
     """Refines mask probabilities with one or more patch networks.
 
+    Where OpenVINO is installed, it runs the networks of a file, from the cache where an earlier
+    start has left them there. From when `networks` is asked for, Keras runs them.
+
     Attributes:
         recipe: the settings the networks were trained with and refine with.
-        networks: Keras models, `[batch, S, S, 4]` to `[batch, S, S, 1]`; averaged.
         notes: facts about the training, kept in the file.
 
     Example:
@@ -42,6 +50,11 @@ class Refiner:
         (64, 96, 1)
     """
 
+    # Of a refiner from a file that OpenVINO may run: the file, and the compiled networks.
+    _path: Path
+    _file: NetworksFile | None = None
+    _compiled: list[PatchNetwork] | None = None
+
     def __init__(
         self,
         recipe: str | Recipe,
@@ -49,10 +62,25 @@ class Refiner:
         notes: dict[str, Any] | None = None,
     ) -> None:
         self.recipe = get_recipe(recipe)
-        self.networks = list(networks)
         self.notes = dict(notes or {})
-        if not self.networks:
-            self.networks = [build_from_recipe(self.recipe) for _ in range(self.recipe.networks)]
+        self._keras_networks: list[Any] | None = list(networks)
+        if not self._keras_networks:
+            count = self.recipe.networks
+            self._keras_networks = [build_from_recipe(self.recipe) for _ in range(count)]
+
+    @property
+    def networks(self) -> list[Any]:
+        """Keras models, `[batch, S, S, 4]` to `[batch, S, S, 1]`; their results are averaged.
+
+        Raises:
+            ValueError: the file of the refiner has changed since it was loaded.
+        """
+        if self._keras_networks is None and self._file is not None:
+            self._file.check()
+            with open_hdf5(self._path, "refiner file") as file:
+                self._keras_networks = _read_networks(file, self._path, self.recipe)
+        self._file = self._compiled = None
+        return self._keras_networks or []
 
     @classmethod
     def load(cls, path: str | Path) -> Refiner:
@@ -63,20 +91,17 @@ class Refiner:
             ValueError: the file is no refiner, is damaged, refers to other files, or its arrays
                 do not fit its settings.
         """
-        from mrcnn.checkpoints.hdf5 import open_hdf5
-
         path = Path(path)
         with open_hdf5(path, "refiner file") as file:
             recipe, notes = _read_settings(file, path)
-            values = [_read_arrays(file, index, path) for index in range(recipe.networks)]
-            try:
-                refiner = cls(recipe, notes=notes)
-                for network, arrays in zip(refiner.networks, values):
-                    assign_named_weights(network, _read_values(network, arrays))
-            except ValueError as error:
-                raise ValueError(
-                    f"{printable(path)} does not fit its own settings: {printable(error)}"
-                ) from error
+            networks_file = _networks_file(path)
+            compiled = None if networks_file is None else networks_file.find(recipe.networks)
+            if compiled is None:
+                refiner = cls(recipe, _read_networks(file, path, recipe), notes)
+            else:
+                refiner = cls.__new__(cls)
+                refiner.recipe, refiner.notes, refiner._keras_networks = recipe, notes, None
+        refiner._path, refiner._file, refiner._compiled = path, networks_file, compiled
         return refiner
 
     def save(self, path: str | Path) -> None:
@@ -87,12 +112,13 @@ class Refiner:
         """
         import h5py
 
-        recipe = self.recipe.replace(networks=len(self.networks))
+        networks = self.networks
+        recipe = self.recipe.replace(networks=len(networks))
         with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
             file.attrs["format"] = FORMAT
             file.attrs["recipe"] = json.dumps(recipe.to_dict())
             file.attrs["notes"] = json.dumps(self.notes)
-            for index, network in enumerate(self.networks):
+            for index, network in enumerate(networks):
                 group = file.create_group(f"network{index}")
                 for name, values in named_weights(network).items():
                     # Kernels in half precision halve the file; vectors stay (a moving variance
@@ -211,6 +237,7 @@ class Refiner:
 
     def predict(self, patches: np.ndarray) -> np.ndarray:
         """Run the networks: `[n, S, S, 4]` float32 in 0..1 to `[n, S, S]` float32 in 0..1."""
+        networks = self._runners()
         count, size = len(patches), patches.shape[1]
         inputs = np.asarray(patches, np.float32)
         if self.recipe.flip:
@@ -220,13 +247,49 @@ class Refiner:
             batch = inputs[start : start + PREDICT_BATCH]
             missing = PREDICT_BATCH - len(batch)
             padded = np.pad(batch, ((0, missing), (0, 0), (0, 0), (0, 0)))
-            for network in self.networks:
+            for network in networks:
                 predicted = np.asarray(network.predict_on_batch(padded))[: len(batch), ..., 0]
                 results[start : start + len(batch)] += predicted
-        results /= np.float32(len(self.networks))
+        results /= np.float32(len(networks))
         if self.recipe.flip:
             return (results[:count] + results[count:, :, ::-1]) / np.float32(2)
         return results
+
+    def _runners(self) -> Sequence[Any]:
+        """Return the networks that run: compiled ones for a file, where OpenVINO accepts them."""
+        if self._compiled is None and self._file is not None:
+            try:
+                self._compiled = self._file.convert(self._keras_networks or [])
+            except Exception:  # any of another library; Keras runs instead
+                self._file = None
+        return self._compiled or self._keras_networks or []
+
+
+def _networks_file(path: Path) -> NetworksFile | None:
+    """Return what OpenVINO needs to run the networks of a file; None where it does not run."""
+    if not can_compile():
+        return None
+    from mrcnn.engines.patch_networks import NetworksFile
+
+    folder = Path(__file__).parent
+    try:
+        return NetworksFile(path, [folder / name for name in _SOURCES], PREDICT_BATCH)
+    except Exception:  # OpenVINO is installed and cannot be loaded
+        return None
+
+
+def _read_networks(file: h5py.File, path: Path, recipe: Recipe) -> list[Any]:
+    """Return the Keras networks of an open refiner file."""
+    values = [_read_arrays(file, index, path) for index in range(recipe.networks)]
+    try:
+        networks = [build_from_recipe(recipe) for _ in values]
+        for network, arrays in zip(networks, values):
+            assign_named_weights(network, _read_values(network, arrays))
+    except ValueError as error:
+        raise ValueError(
+            f"{printable(path)} does not fit its own settings: {printable(error)}"
+        ) from error
+    return networks
 
 
 def build_from_recipe(recipe: Recipe) -> Any:

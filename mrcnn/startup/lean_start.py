@@ -17,7 +17,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from mrcnn.startup.backend import import_backend, paused_collection
+from mrcnn.startup.backend import import_backend, import_inside, paused_collection
 
 # Packages that Keras imports if they are installed, and does not require.
 UNUSED_PACKAGES = ("sklearn", "matplotlib", "pandas")
@@ -31,8 +31,19 @@ def start_backend() -> None:
     """
     if "keras" in sys.modules:
         return
+    start_backend_when_needed()
+    import_backend()
+
+
+def start_backend_when_needed() -> None:
+    """Let the first import of Keras by this package be that of `start_backend`."""
+    import_inside(_lean_import)
+
+
+@contextlib.contextmanager
+def _lean_import() -> Iterator[None]:
     with without_packages(UNUSED_PACKAGES), paused_collection():
-        import_backend()
+        yield
         gc.freeze()
     atexit.register(gc.freeze)
 

@@ -144,7 +144,7 @@ def test_joint_scores(tmp_path):
 
 def test_nothing_found(model, monkeypatch):
     engine = model.engine
-    monkeypatch.setattr(engine, "_detections", lambda inputs: np.zeros((1, 6, 6), np.float32))
+    monkeypatch.setattr(engine._boxes, "detections", lambda *inputs: np.zeros((6, 6), np.float32))
     (result,) = model.detect(images()[:1])
     assert result["rois"].shape == (0, 4) and result["masks"].shape == (50, 60, 0)
 
