@@ -11,6 +11,7 @@ from typing import Any
 import keras
 
 from mrcnn.engines.base import Engine, Inputs
+from mrcnn.engines.bfloat16 import bfloat16_hint
 from mrcnn.engines.keras_engine import KerasEngine
 from mrcnn.files.names import printable
 
@@ -117,7 +118,7 @@ def make_engine(
                 f"engine 'openvino' cannot start: {type(error).__name__}: {reason}"
             ) from error
     if fallback:
-        _print_line(f"Engine   {engine}")
+        _print_line(f"Engine   {engine}{bfloat16_hint(engine)}")
     return engine
 
 
