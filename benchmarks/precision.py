@@ -10,7 +10,7 @@ none of these. AP is COCO's, at a confidence of 0.05; "loss" is in points of AP 
 the first run; "same" is the share of the first run's detections above a confidence of 0.7 that the
 run finds too: of that class, with a mask of IoU 0.97 or more.
 
-At the end all models detect in the same photographs, taking turns at each of them: milliseconds of
+First all models detect in the same photographs, taking turns at each of them: milliseconds of
 the network and of `detect` as a whole, and how many times as fast as the first run each is.
 
 The weights may have seen some of these images. That makes AP high and leaves the losses as they
@@ -57,19 +57,18 @@ def main() -> None:
     sets = open_sets(arguments)
     report: dict[str, Any] = {"machine": machine(os.cpu_count()), "weights": arguments.weights}
     print(json.dumps(report["machine"]))
+    models = {run: open_model(arguments, *run.split(":")) for run in arguments.runs}
+    if arguments.photos:
+        report["times"] = measure_times(models, next(iter(sets.values())), arguments.photos)
     print(f"{'':20}{'set':>12}{'box AP':>9}{'loss':>7}{'mask AP':>9}{'loss':>7}{'same':>7}")
-    report["rows"], first, models = [], {}, {}
-    for run in arguments.runs:
-        engine, _, precision = run.partition(":")
-        models[run] = open_model(arguments, engine, precision)
+    report["rows"], first = [], {}
+    for run, model in models.items():
         for name, dataset in sets.items():
-            row = measure(models[run], dataset, first.get(name))
+            row = measure(model, dataset, first.get(name))
             first.setdefault(name, row)
             print_row(run, name, row, first[name])
             figures = {key: value for key, value in row.items() if key != "detections"}
             report["rows"].append({"run": run, "set": name, **figures})
-    if arguments.photos:
-        report["times"] = measure_times(models, next(iter(sets.values())), arguments.photos)
     report["machine"]["load_at_the_end"] = os.getloadavg()[0]
     print(f"load average at the end {report['machine']['load_at_the_end']:.1f}")
     if arguments.json:

@@ -27,7 +27,6 @@ class Peer:
             weights=None,
             weights_backbone=None,
             num_classes=81,
-            trainable_backbone_layers=5,
             min_size=side,
             max_size=side,
             box_batch_size_per_image=rois,

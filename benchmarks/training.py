@@ -120,9 +120,11 @@ def compare(arguments) -> None:
                 arguments.peer_python, precision, threads, log
             )
         seconds: dict[str, list[float]] = {name: [] for name in steppers}
-        for _ in range(count):
+        for number in range(count):
             for name, step in steppers.items():
                 seconds[name].append(step())
+            last = ", ".join(f"{name} {times[-1]:.2f} s" for name, times in seconds.items())
+            print(f"step {number + 1} of {count}: {last}", flush=True)
         for step in steppers.values():
             step.stop()
     report["steps"] = compared_rows(seconds, arguments.warm_steps)

@@ -152,6 +152,7 @@ class Detector:
     propose: Callable[[np.ndarray], Any] | None = None
     _engine: Any = None
     _engine_wish: str = "auto"
+    _precision_wish: str | None = None
     _calibration: Any = None
 
     def __init__(
@@ -168,6 +169,7 @@ class Detector:
         self._engine_wish = engine
         self._engine_name = check_choice(engine, precision, mode, config)
         self._precision = precision or config.PRECISION
+        self._precision_wish = precision
         self._calibration = calibration
 
     @functools.cached_property
@@ -199,13 +201,15 @@ class Detector:
                 self._engine = GivenModelEngine(model)
             return self._engine
         if self._engine is None or isinstance(self._engine, GivenModelEngine):
+            is_automatic_choice = self.mode == "inference" and is_automatic(self._engine_wish)
             with eager_mode():
                 self._engine = make_engine(
                     self._engine_name,
                     self._shared,
                     "float32" if self._precision == "float16" else self._precision,
                     None if self._calibration is None else self._calibration_inputs,
-                    fallback=self.mode == "inference" and is_automatic(self._engine_wish),
+                    fallback=is_automatic_choice,
+                    may_lower=is_automatic_choice and self._precision_wish is None,
                 )
         return self._engine
 

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 
 from mrcnn.engines.base import Engine, Inputs
-from mrcnn.engines.bfloat16 import bfloat16_hint
+from mrcnn.engines.bfloat16 import bfloat16_hint, is_bfloat16_better
 from mrcnn.engines.keras_engine import KerasEngine
 from mrcnn.files.names import printable
 
@@ -76,6 +76,7 @@ def make_engine(
     precision: str = "float32",
     calibration: Callable[[], list[Inputs]] | None = None,
     fallback: bool = False,
+    may_lower: bool = False,
 ) -> Engine:
     """Return the engine of that name on the weights of `shared`, ready to run.
 
@@ -86,6 +87,8 @@ def make_engine(
         calibration: see `OpenVINOEngine`.
         fallback: no engine is requested by name. Print which one runs, and use Keras with a line of
             warning where OpenVINO cannot start. int8 has no such substitute.
+        may_lower: no precision is requested by name. OpenVINO computes in bfloat16 instead of
+            float32 where `is_bfloat16_better`.
 
     Raises:
         ImportError: a library of the engine cannot be loaded.
@@ -93,13 +96,16 @@ def make_engine(
         RuntimeError: the engine cannot start for another reason.
     """
     engine: Engine
+    is_lowered = False
     if chosen == "keras":
         engine = KerasEngine(shared)
     else:
         try:
             from mrcnn.engines.openvino_engine import OpenVINOEngine
 
-            engine = OpenVINOEngine(shared, precision, calibration)
+            if may_lower and precision == "float32":
+                is_lowered = is_bfloat16_better(shared.config)
+            engine = OpenVINOEngine(shared, "bfloat16" if is_lowered else precision, calibration)
             engine.prepare()
         # Any exception of another library: NameError on a new Python, OSError for a shared
         # library, its own exceptions.
@@ -117,8 +123,8 @@ def make_engine(
             raise kind(
                 f"engine 'openvino' cannot start: {type(error).__name__}: {reason}"
             ) from error
-    if fallback:
-        _print_line(f"Engine   {engine}{bfloat16_hint(engine)}")
+    if fallback and not _is_quiet():
+        _print_line(f"Engine   {engine}{bfloat16_hint(engine, is_lowered)}")
     return engine
 
 
@@ -164,5 +170,10 @@ def _fastest(precision: str | None, mode: str, config: Any) -> str:
 
 def _print_line(line: str) -> None:
     """Print a line to stderr unless MRCNN_QUIET is set."""
-    if os.environ.get("MRCNN_QUIET", "") in ("", "0"):
+    if not _is_quiet():
         print(line, file=sys.stderr)
+
+
+def _is_quiet() -> bool:
+    """Return whether MRCNN_QUIET is set."""
+    return os.environ.get("MRCNN_QUIET", "") not in ("", "0")

@@ -5,7 +5,11 @@ import types
 
 import pytest
 
-from mrcnn.engines import bfloat16
+from mrcnn.config import Config
+from mrcnn.detection import detector
+from mrcnn.engines import bfloat16, selection
+from mrcnn.model import MaskRCNN
+from tests.tiny import tiny_config
 
 X86 = """processor\t: 0
 model name\t: Some CPU
@@ -52,8 +56,7 @@ def engine(precision="float32"):
         (X86, "amx_bf16", "Some CPU 6 143 8"),
         (X86, "avx512f", None),
         (X86, "bf16x", None),
-        (ARM, "bf16", "0xd40"),
-        (ARM, "crc32", None),
+        (ARM, "bf16", None),
         ("", "", None),
         ("no colon", "", None),
     ],
@@ -120,7 +123,7 @@ def test_no_hint_for_keras_on_another_backend(monkeypatch):
 
 def test_gain_of_the_faster_function(monkeypatch):
     clock = iter([0, 9, 9, 10] + [0, 3, 3, 5] * 6)
-    monkeypatch.setattr(bfloat16.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(bfloat16.time, "process_time", lambda: next(clock))
     assert bfloat16._gain(lambda: None, lambda: 0) == 1.5
 
 
@@ -129,3 +132,80 @@ def test_products_of_openvino(monkeypatch):
     monkeypatch.setattr(bfloat16, "_SIDE", 16)
     library, measure = bfloat16._products("openvino")
     assert library.startswith("OpenVINO 20") and measure() > 0
+
+
+@pytest.mark.parametrize(
+    "backbone, precision, cpu, expected",
+    [
+        ("nanodet_pan", "float32", "Some CPU", True),
+        ("nanodet_pan", "float32", None, False),
+        ("nanodet_pan", "bfloat16", "Some CPU", False),
+        ("resnet50", "float32", "Some CPU", False),
+        (len, "float32", "Some CPU", False),
+    ],
+)
+def test_where_bfloat16_is_better(monkeypatch, backbone, precision, cpu, expected):
+    config = Config()
+    config.BACKBONE, config.PRECISION = backbone, precision
+    monkeypatch.setattr(bfloat16, "describe_cpu", lambda: cpu)
+    assert bfloat16.is_bfloat16_better(config) is expected
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+@pytest.mark.parametrize("is_better, may_lower", [(True, True), (True, False), (False, True)])
+def test_the_engine_computes_in_bfloat16_where_it_is_better(
+    monkeypatch, capsys, two_times, precision, is_better, may_lower
+):
+    openvino_engine = pytest.importorskip("mrcnn.engines.openvino_engine")
+
+    class Engine:
+        name = "openvino"
+
+        def __init__(self, shared, precision, calibration):
+            self.precision = precision
+
+        def prepare(self):
+            pass
+
+        def __str__(self):
+            return self.precision
+
+    monkeypatch.delenv("MRCNN_QUIET", raising=False)
+    monkeypatch.setattr(openvino_engine, "OpenVINOEngine", Engine)
+    monkeypatch.setattr(selection, "is_bfloat16_better", lambda config: is_better)
+    shared = types.SimpleNamespace(config=None)
+    made = selection.make_engine("openvino", shared, precision, fallback=True, may_lower=may_lower)
+    line = capsys.readouterr().err
+    if precision == "int8":
+        assert made.precision == "int8" and line == "Engine   int8\n"
+    elif is_better and may_lower:
+        assert made.precision == "bfloat16"
+        assert line.startswith("Engine   bfloat16 (faster on this CPU, AP within 0.3 points; ")
+    else:
+        assert made.precision == "float32"
+        assert line.startswith("Engine   float32; this CPU multiplies 2.0 times as fast")
+
+
+def test_a_quiet_engine_measures_nothing(monkeypatch, capsys, two_times):
+    monkeypatch.setenv("MRCNN_QUIET", "1")
+    monkeypatch.setattr(selection, "KerasEngine", lambda shared: engine())
+    selection.make_engine("keras", None, fallback=True)
+    assert capsys.readouterr().err == "" and not two_times
+
+
+@pytest.mark.parametrize(
+    "options, variable, expected",
+    [
+        ({}, "auto", True),
+        ({"precision": "float32"}, "auto", False),
+        ({"engine": "keras"}, "auto", False),
+        ({}, "keras", False),
+    ],
+)
+def test_a_precision_by_name_is_kept(monkeypatch, tmp_path, options, variable, expected):
+    asked = {}
+    monkeypatch.setenv("MRCNN_ENGINE", variable)
+    monkeypatch.setattr(detector, "make_engine", lambda *args, **named: asked.update(named))
+    model = MaskRCNN("inference", tiny_config(), tmp_path, **options)
+    assert model.engine is None
+    assert asked["may_lower"] is expected
