@@ -8,7 +8,10 @@ resnet101, resnet50, small: latency by stage. batch, area, objects: growth, with
 peak of a process that detects. start: `mrcnn detect PHOTO` from the shell, with the small model.
 
 Every engine works in a process of its own, and the processes take turns, image by image, so
-that other load on the machine affects all of them equally: compare the ratios. Times are medians.
+that other load on the machine affects all of them equally: compare the ratios. Times are medians;
+"least" is the shortest "all" of the rounds. The load average of the rounds is printed below each
+table; a run is called disturbed if it exceeds the number of threads by 1 or more, or if a median is
+more than 1.15 times the least of its rounds. Repeat a disturbed run before its times are compared.
 The image is a photograph of 640x480 pixels, the network's input 1024x1024 (384x384 for the small
 model). torchvision gets the same input size, number of detections and threads; beside the small
 model it runs `maskrcnn_resnet50_fpn` at 384x384.
@@ -55,6 +58,9 @@ ALL_ENGINES = (*FEW_ENGINES, "keras:bfloat16", REFERENCE)
 LATENCY = ("resnet101", "resnet50", "small")
 SECTIONS = (*LATENCY, "batch", "area", "objects", "memory", "start")
 PHOTO = (640, 480)
+# A run is disturbed by other work where the load average exceeds the threads by the first number,
+# or a median the least of its rounds by the second factor.
+EXCESS_LOAD, EXCESS_TIME = 1.0, 1.15
 
 
 def main() -> None:
@@ -84,6 +90,7 @@ class Benchmark:
         self.arguments, self.folder = arguments, folder
         self.report: dict[str, Any] = {"machine": machine(arguments.threads)}
         self._photos: dict[tuple, Path] = {}
+        self._loads: list[float] = []  # at the beginning of each round of the last table
         self._logs = itertools.count()
 
     def run(self):
@@ -159,7 +166,9 @@ class Benchmark:
             self.report["machine"].update(answer.get("versions", {}))
             rows[label] = {"engine": label, "objects": answer["objects"]}
             runs[label] = []
+        self._loads = []
         for _ in range(self.arguments.rounds):
+            self._loads.append(os.getloadavg()[0])
             for label in list(rows):
                 answer = workers[label].ask("run", bare=bare)
                 if "failed" in answer:
@@ -169,8 +178,10 @@ class Benchmark:
                 runs[label].append(answer)
             if floor:
                 floor.measure()
+        self._loads.append(os.getloadavg()[0])
         for label, row in rows.items():
             row["rounds"] = runs[label]
+            row["least_seconds"] = min(run["all"] for run in runs[label])
             row["seconds"] = {
                 name: float(np.median([run[name] for run in runs[label]]))
                 for name in runs[label][0]
@@ -196,10 +207,17 @@ class Benchmark:
                 row["all_over_direct"] = over(
                     row["seconds"]["all"], floor.seconds(row["engine"], "direct")
                 )
-        self.report.setdefault(section, {"rows": []})["rows"] += rows
+        run = {"loads": self._loads}
+        run["disturbed"] = disturbances(rows, self._loads, self.arguments.threads)
+        report = self.report.setdefault(section, {"rows": [], "runs": []})
+        report["rows"] += rows
+        report["runs"].append(run)
         if floor:
-            self.report[section].update(gflop=floor.gflop, peak_gflops=floor.peaks)
+            report.update(gflop=floor.gflop, peak_gflops=floor.peaks)
         print_table(title, rows)
+        print(f"load average {min(self._loads):.1f} to {max(self._loads):.1f}")
+        if run["disturbed"]:
+            print(f"disturbed: {', '.join(run['disturbed'])}", flush=True)
 
     # ---- tables of processes ---------------------------------------------------------------------
 
@@ -422,6 +440,7 @@ def print_table(title, rows):
     """Print rows with the columns that have values."""
     columns = {stage: lambda row, s=stage: ms(row["seconds"].get(s)) for stage in (*STAGES, "all")}
     columns |= {
+        "least": lambda row: ms(row["least_seconds"]),
         "growth": lambda row: ratio(row.get("growth")),
         "a second": lambda row: ratio(row.get("images_per_second")),
         "bare": lambda row: ms(row["seconds"].get("bare")),
@@ -441,6 +460,18 @@ def print_table(title, rows):
     for i, row in enumerate(rows):
         line = "".join(column[i].rjust(widths[name]) for name, column in cells.items())
         print(f"{row['engine']:20}{line}", flush=True)
+
+
+def disturbances(rows, loads, threads) -> list[str]:
+    """Return the signs of other work on the machine during the rounds of a table."""
+    signs = []
+    if max(loads) >= threads + EXCESS_LOAD:
+        signs.append(f"load average {max(loads):.1f} with {threads} threads")
+    for row in rows:
+        factor = row["seconds"]["all"] / row["least_seconds"]
+        if factor > EXCESS_TIME:
+            signs.append(f"{row['engine']} {factor:.2f} times its least")
+    return signs
 
 
 def over(one, other):

@@ -146,10 +146,12 @@ class Detection:
 
     def default_engine(self):
         """Return what `engine="auto"` selects on this machine."""
+        from mrcnn.engines.bfloat16 import is_bfloat16_better
         from mrcnn.engines.selection import check_choice
 
         engine = check_choice("auto", None, "inference", self._model.config)
-        return {"engine": engine, "precision": "float32"}
+        lowered = engine == "openvino" and is_bfloat16_better(self._model.config)
+        return {"engine": engine, "precision": "bfloat16" if lowered else "float32"}
 
     def gflop(self, objects):
         """Return billions of operations of the networks with this number of detections.

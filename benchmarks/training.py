@@ -1,6 +1,7 @@
 """How long a training step takes, beside the floor that its arithmetic sets.
 
     python benchmarks/training.py [--quick] [--train-bn] [--json FILE]   (8 minutes; --quick 2)
+    python benchmarks/training.py --peer-python PYTHON_WITH_TORCHVISION
 
 Images of 640x480 with 10 objects, made in memory, loaded by `MaskRCNN.train` itself in two
 threads; network input 512x512, batch 1, 200 ROIs, 81 classes, random weights. Every row is a
@@ -10,6 +11,10 @@ step: median seconds. floor: the multiplications of all convolutions and matrix 
 compiled step, gradients included, over the rate of a large matrix product of the same type in this
 run. wait: share of the epoch that the step waited for data. first: the first step, which traces
 and compiles. Matterport's: what its package took for the row on two cores with AVX-512.
+
+With --peer-python instead: ResNet-50, all layers, beside torchvision's on the same threads, both in
+float32 and bfloat16. The four processes take turns, step by step, so that other load on the machine
+affects all of them equally: compare the ratios. Data is loaded between the steps.
 """
 
 from __future__ import annotations
@@ -26,6 +31,7 @@ from typing import Any
 
 import numpy as np
 from measures import machine, matrix_rate, tame_weights
+from workers import Worker
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -57,8 +63,13 @@ def main() -> None:
     parser.add_argument(
         "--train-bn", action="store_true", help="train batch normalization (TRAIN_BN = None)"
     )
+    parser.add_argument("--warm-steps", type=int, default=3, help="of --peer-python, left out")
+    parser.add_argument("--peer-python", help="one with torchvision: compare with it")
     parser.add_argument("--json", type=Path, help="write all figures to this file")
     arguments = parser.parse_args()
+    if arguments.peer_python:
+        compare(arguments)
+        return
     wanted = (arguments.only, arguments.layers, arguments.precision)
     if arguments.quick:
         wanted = ("resnet50", arguments.layers, "float32")
@@ -96,32 +107,116 @@ def measure(case, arguments) -> dict[str, Any]:
     return row
 
 
+def compare(arguments) -> None:
+    """Time steps of ResNet-50 in turns with torchvision's; print a row for each precision."""
+    report: dict[str, Any] = {"machine": machine(arguments.threads)}
+    print(json.dumps(report["machine"]))
+    with tempfile.TemporaryDirectory() as folder:
+        count, threads, steppers = arguments.warm_steps + arguments.steps, arguments.threads, {}
+        for precision in ("float32", "bfloat16"):
+            steppers[f"mrcnn {precision}"] = OwnSteps(precision, count, threads)
+            log = Path(folder) / f"{precision}.log"
+            steppers[f"torchvision {precision}"] = PeerSteps(
+                arguments.peer_python, precision, threads, log
+            )
+        seconds: dict[str, list[float]] = {name: [] for name in steppers}
+        for number in range(count):
+            for name, step in steppers.items():
+                seconds[name].append(step())
+            last = ", ".join(f"{name} {times[-1]:.2f} s" for name, times in seconds.items())
+            print(f"step {number + 1} of {count}: {last}", flush=True)
+        for step in steppers.values():
+            step.stop()
+    report["steps"] = compared_rows(seconds, arguments.warm_steps)
+    report["machine"]["load_at_the_end"] = os.getloadavg()[0]
+    for row in report["steps"]:
+        print(
+            f"{row['name']:24} {row['seconds']:6.2f} s, least {row['least']:6.2f}; "
+            f"torchvision float32 takes {row['torchvision float32']:.2f} times as long, "
+            f"bfloat16 {row['torchvision bfloat16']:.2f}"
+        )
+    print(f"load average at the end {report['machine']['load_at_the_end']:.1f}")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(report, indent=1) + "\n")
+
+
+def compared_rows(seconds, warm_steps) -> list[dict[str, Any]]:
+    """Return a row for each name: median and least seconds, and how long torchvision takes.
+
+    Args:
+        seconds: seconds of all steps by name, of which step i ran in the same turn.
+        warm_steps: number of first steps to leave out.
+    """
+    rows = []
+    for name, times in seconds.items():
+        measured = np.array(times[warm_steps:])
+        row = {"name": name, "seconds": float(np.median(measured)), "least": min(measured)}
+        for peer in ("torchvision float32", "torchvision bfloat16"):
+            row[peer] = float(np.median(np.array(seconds[peer][warm_steps:]) / measured))
+        rows.append({**row, "all_steps_seconds": times})
+    return rows
+
+
+class OwnSteps:
+    """Steps of this package in a process of its own; a call runs one and returns its seconds."""
+
+    def __init__(self, precision, steps, threads):
+        context = multiprocessing.get_context("spawn")
+        self._pipe, there = context.Pipe()
+        options = (there, precision, steps, threads)
+        self._process = context.Process(target=work_in_turns, args=options, daemon=True)
+        self._process.start()
+        there.close()
+
+    def __call__(self) -> float:
+        """Run a step."""
+        self._pipe.send(None)
+        try:
+            return self._pipe.recv()
+        except EOFError:
+            raise SystemExit("the process of a training ended without an answer") from None
+
+    def stop(self) -> None:
+        """Wait for the end of the process, which follows its last step."""
+        self._process.join()
+
+
+class PeerSteps:
+    """Steps of torchvision in a process of its own; a call runs one and returns its seconds."""
+
+    def __init__(self, python, precision, threads, log):
+        command = [python, Path(__file__).with_name("torchvision_training.py")]
+        command += [precision, SIDE, ROIS, OBJECTS, threads]
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+        self._worker = Worker(command, environment, log)
+        self.stop = self._worker.stop
+
+    def __call__(self) -> float:
+        """Run a step."""
+        answer = self._worker.ask("step")
+        if "failed" in answer:
+            raise SystemExit(f"torchvision failed: {answer['failed']}")
+        return answer["seconds"]
+
+
+def work_in_turns(pipe, precision, steps, threads) -> None:
+    """Train one epoch in this process, a step for each request; answer with its seconds."""
+    prepare_process(threads)
+    with tempfile.TemporaryDirectory() as folder:
+        train(folder, "resnet50", "all", precision, steps, False, 1, step_clock(pipe))
+
+
 def work(pipe, network, layers, precision, steps, threads, train_bn) -> None:
     """Train two short epochs in this process and send the figures."""
-    os.environ.update(
-        OMP_NUM_THREADS=str(threads),
-        TF_NUM_INTRAOP_THREADS=str(threads),
-        MRCNN_QUIET="1",
-        TF_CPP_MIN_LOG_LEVEL="3",
-    )
-    from mrcnn.startup.backend import import_backend
-
-    import_backend()
+    prepare_process(threads)
     import resource
 
-    from mrcnn.model import MaskRCNN
-
+    clock = step_clock()
     with tempfile.TemporaryDirectory() as folder:
-        config = network_config(network, precision, steps, train_bn)
-        begun = time.perf_counter()
-        model = MaskRCNN("training", config, folder)
-        build_seconds = time.perf_counter() - begun
-        tame_weights(model.keras_model)
-        clock = step_clock()
-        options = {"workers": 2, "seed": 0, "verbose": 0, "custom_callbacks": [clock]}
-        history = model.train(
-            ellipses_dataset(), None, 1e-5, epochs=2, layers=layers, **options
-        ).history
+        model, build_seconds, history = train(
+            folder, network, layers, precision, steps, train_bn, epochs=2, clock=clock
+        )
+    config = model.config
     peak_memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     seconds = clock.seconds[-steps:]
     row = {
@@ -140,6 +235,33 @@ def work(pipe, network, layers, precision, steps, threads, train_bn) -> None:
     }
     row["floor_seconds"] = row["gflop"] / row["peak_gflops"]
     pipe.send(row)
+
+
+def prepare_process(threads) -> None:
+    """Set the number of threads and import the backend."""
+    os.environ.update(
+        OMP_NUM_THREADS=str(threads),
+        TF_NUM_INTRAOP_THREADS=str(threads),
+        MRCNN_QUIET="1",
+        TF_CPP_MIN_LOG_LEVEL="3",
+    )
+    from mrcnn.startup.backend import import_backend
+
+    import_backend()
+
+
+def train(folder, network, layers, precision, steps, train_bn, epochs, clock):
+    """Train epochs of a number of steps; return the model, its build seconds and the history."""
+    from mrcnn.model import MaskRCNN
+
+    config = network_config(network, precision, steps, train_bn)
+    begun = time.perf_counter()
+    model = MaskRCNN("training", config, folder)
+    build_seconds = time.perf_counter() - begun
+    tame_weights(model.keras_model)
+    options = {"workers": 2, "seed": 0, "verbose": 0, "custom_callbacks": [clock]}
+    history = model.train(ellipses_dataset(), None, 1e-5, epochs=epochs, layers=layers, **options)
+    return model, build_seconds, history.history
 
 
 def network_config(network, precision, steps, train_bn):
@@ -163,8 +285,12 @@ def ellipses_dataset():
     return Ellipses(OBJECTS)
 
 
-def step_clock():
-    """Return a Keras callback that records the seconds of every step."""
+def step_clock(pipe=None):
+    """Return a Keras callback that records the seconds of every step.
+
+    Args:
+        pipe: each step waits for a message from it, and answers with its seconds.
+    """
     import keras
 
     class StepClock(keras.callbacks.Callback):
@@ -173,10 +299,14 @@ def step_clock():
             self.seconds = []
 
         def on_train_batch_begin(self, batch, logs=None):
+            if pipe:
+                pipe.recv()
             self.begun = time.perf_counter()
 
         def on_train_batch_end(self, batch, logs=None):
             self.seconds.append(time.perf_counter() - self.begun)
+            if pipe:
+                pipe.send(self.seconds[-1])
 
     return StepClock()
 

@@ -154,8 +154,10 @@ class MaskRCNN(LazyDetector, LoggedTraining):
             of those that are installed, see `mrcnn.engines.selection`. With "auto" a line on stderr
             says which, unless MRCNN_QUIET is set.
         precision: "float32", "bfloat16", "float16" (Keras) or "int8" (OpenVINO) of the network
-            between the boxes, which stay float32. None takes `config.PRECISION`. OpenVINO computes
-            bfloat16 in float32 where the CPU has no instructions for it (AMX or AVX-512 BF16).
+            between the boxes, which stay float32. None takes `config.PRECISION`, but bfloat16 for
+            the network of the small model where `engine` is "auto", OpenVINO runs and the CPU has
+            instructions for it (AMX or AVX-512 BF16). OpenVINO computes bfloat16 in float32 where
+            the CPU has none.
         calibration: typical images (arrays, paths, a folder or a `Dataset`) for "int8". The
             calibrated network is cached on this machine for the same weights.
 
@@ -260,6 +262,7 @@ class MaskRCNN(LazyDetector, LoggedTraining):
                 model._take_description(Path(described.path))
                 model.set_log_dir(described.path)
                 model.class_names = list(described.class_names)
+                model.refiner = described.refiner
                 return model
             model._make_keras_model(settings)
         else:

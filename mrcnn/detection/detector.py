@@ -158,6 +158,7 @@ class Detector:
     refiner: Any = None
     _engine: Any = None
     _engine_wish: str = "auto"
+    _precision_wish: str | None = None
     _calibration: Any = None
 
     def __init__(
@@ -174,6 +175,7 @@ class Detector:
         self._engine_wish = engine
         self._engine_name = check_choice(engine, precision, mode, config)
         self._precision = precision or config.PRECISION
+        self._precision_wish = precision
         self._calibration = calibration
 
     @functools.cached_property
@@ -211,9 +213,20 @@ class Detector:
                     self._shared,
                     "float32" if self._precision == "float16" else self._precision,
                     None if self._calibration is None else self._calibration_inputs,
-                    fallback=self.mode == "inference" and is_automatic(self._engine_wish),
+                    fallback=self._chooses_engine,
+                    may_lower=self._chooses_precision,
                 )
         return self._engine
+
+    @property
+    def _chooses_engine(self) -> bool:
+        """Whether no engine is requested by name for detection."""
+        return self.mode == "inference" and is_automatic(self._engine_wish)
+
+    @property
+    def _chooses_precision(self) -> bool:
+        """Whether neither an engine nor a precision is requested by name."""
+        return self._chooses_engine and self._precision_wish is None
 
     def _layer_config(self, mode: str, config: Config) -> Config:
         """Return the settings with the `PRECISION` that the Keras layers compute in."""

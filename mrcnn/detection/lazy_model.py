@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from mrcnn.detection.detector import Detector
-from mrcnn.engines.selection import announce, is_automatic
+from mrcnn.engines.selection import announce, lowered_precision
 
 if TYPE_CHECKING:
     import keras
@@ -82,7 +82,10 @@ class LazyDetector(Detector):
             return None
         from mrcnn.engines.stored_network import StoredNetwork
 
-        return StoredNetwork(weights, self._layer_config(self.mode, self.config), self._precision)
+        config, precision = self._layer_config(self.mode, self.config), self._precision
+        if self._chooses_precision:
+            precision = lowered_precision(precision, config)
+        return StoredNetwork(weights, config, precision)
 
     def _start_from_cache(self, weights: str | os.PathLike[str]) -> bool:
         """Take the network of a weight file from the cache; return whether it is there."""
@@ -125,8 +128,8 @@ class LazyDetector(Detector):
         except Exception:  # the files are gone, or OpenVINO's: the ordinary way says what it is
             self._build_stored()
             return None
-        if is_automatic(self._engine_wish):
-            announce(engine)
+        if self._chooses_engine:
+            announce(engine, engine.precision != self._precision)
         return engine
 
     def _built_engine(self) -> Any:

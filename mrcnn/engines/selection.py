@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mrcnn.engines.base import Engine, Inputs
+from mrcnn.engines.bfloat16 import bfloat16_hint, is_bfloat16_better
 from mrcnn.files.names import printable
 from mrcnn.startup.backend import backend_name
 
@@ -73,6 +74,7 @@ def make_engine(
     precision: str = "float32",
     calibration: Callable[[], list[Inputs]] | None = None,
     fallback: bool = False,
+    may_lower: bool = False,
 ) -> Engine:
     """Return the engine of that name on the weights of `shared`, ready to run.
 
@@ -83,6 +85,8 @@ def make_engine(
         calibration: see `OpenVINOEngine`.
         fallback: no engine is requested by name. Print which one runs, and use Keras with a line of
             warning where OpenVINO cannot start. int8 has no such substitute.
+        may_lower: no precision is requested by name. OpenVINO computes in bfloat16 instead of
+            float32 where that is better, see `lowered_precision`.
 
     Raises:
         ImportError: a library of the engine cannot be loaded.
@@ -90,6 +94,7 @@ def make_engine(
         RuntimeError: the engine cannot start for another reason.
     """
     engine: Engine
+    is_lowered = False
     if chosen == "keras":
         from mrcnn.engines.keras_engine import KerasEngine
 
@@ -98,7 +103,9 @@ def make_engine(
         try:
             from mrcnn.engines.openvino_engine import OpenVINOEngine
 
-            engine = OpenVINOEngine(shared, precision, calibration)
+            running = lowered_precision(precision, shared.config) if may_lower else precision
+            is_lowered = running != precision
+            engine = OpenVINOEngine(shared, running, calibration)
             engine.prepare()
         # Any exception of another library: NameError on a new Python, OSError for a shared
         # library, its own exceptions.
@@ -117,7 +124,7 @@ def make_engine(
                 f"engine 'openvino' cannot start: {type(error).__name__}: {reason}"
             ) from error
     if fallback:
-        announce(engine)
+        announce(engine, is_lowered)
     return engine
 
 
@@ -126,9 +133,25 @@ def can_compile() -> bool:
     return os.environ.get("MRCNN_ENGINE") != "keras" and _missing_for_openvino() is None
 
 
-def announce(engine: Engine) -> None:
-    """Print a line about the engine that runs to stderr unless MRCNN_QUIET is set."""
-    _print_line(f"Engine   {engine}")
+def lowered_precision(precision: str, config: Any) -> str:
+    """Return the precision of OpenVINO where none is requested by name: bfloat16 if it is better.
+
+    Args:
+        precision: that of the settings.
+        config: `Config` of the network.
+    """
+    return "bfloat16" if precision == "float32" and is_bfloat16_better(config) else precision
+
+
+def announce(engine: Engine, is_lowered: bool = False) -> None:
+    """Print a line about the engine that runs to stderr unless MRCNN_QUIET is set.
+
+    Args:
+        engine: it is named.
+        is_lowered: `lowered_precision` chose its precision.
+    """
+    if not _is_quiet():
+        _print_line(f"Engine   {engine}{bfloat16_hint(engine, is_lowered)}")
 
 
 def _missing_for_openvino() -> str | None:
@@ -173,5 +196,10 @@ def _fastest(precision: str | None, mode: str, config: Any) -> str:
 
 def _print_line(line: str) -> None:
     """Print a line to stderr unless MRCNN_QUIET is set."""
-    if os.environ.get("MRCNN_QUIET", "") in ("", "0"):
+    if not _is_quiet():
         print(line, file=sys.stderr)
+
+
+def _is_quiet() -> bool:
+    """Return whether MRCNN_QUIET is set."""
+    return os.environ.get("MRCNN_QUIET", "") not in ("", "0")
