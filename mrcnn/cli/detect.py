@@ -178,7 +178,7 @@ def detect(
         from mrcnn.startup.threads import limit_threads
 
         limit_threads(threads)
-    options = replace(options, wanted=wanted, refiner=find_refiner(refine))
+    options = replace(options, wanted=wanted, refiner=find_refiner(refine, described))
     prepare_folder(output, "--output")
     identity = identity_of(described, refine, precision)
     run = open_run(sources, described, options, identity, skip_existing)
@@ -333,14 +333,26 @@ def identity_of(
     }
 
 
-def find_refiner(name_or_path: str | None) -> Any:
-    """Return the mask refiner that `--refine` names; None if it was not given."""
+def find_refiner(name_or_path: str | None, described: DescribedWeights) -> Any:
+    """Return the mask refiner that `--refine` names; None if it was not given.
+
+    Raises:
+        FileNotFoundError: there is no such refiner.
+        ValueError: the model is an export without the masks that a refiner takes.
+    """
     if name_or_path is None:
         return None
     from mrcnn.checkpoints.known import resolve_weights
+    from mrcnn.exports.description import DescribedExport
     from mrcnn.refinement import open_refiner
     from mrcnn.startup.lean_start import start_backend
 
+    if isinstance(described, DescribedExport) and described.masks != "box":
+        raise ValueError(
+            f"--refine is {printable(name_or_path)}; it must not be given with this exported "
+            "model, whose masks have the size of the image (mrcnn export --masks box makes one "
+            "for a refiner)"
+        )
     resolve_weights(name_or_path, kind="refiner")  # fails before the slow import
     start_backend()
     return open_refiner(name_or_path)

@@ -35,7 +35,7 @@ class ExportFormat:
     runs_with: str
 
     def implementation(self) -> ModuleType:
-        """Return the module that writes and runs the format; it imports Keras."""
+        """Return the module that writes and runs the format."""
         return importlib.import_module(f"mrcnn.exports.{self.module}")
 
     def check_packages(self, writing: bool = True) -> None:
@@ -61,6 +61,10 @@ class ExportFormat:
         return sum(file.stat().st_size for file in files if file.is_file())
 
 
+# Name of the input.
+INPUT = "images"
+# Names of the outputs; without a mask head the last one is missing.
+OUTPUTS = ("num_detections", "boxes", "class_ids", "scores", "masks")
 # Values of `masks`: frames of the size of the image, or the network's own masks within the boxes.
 MASKS = ("image", "box")
 # Values of `precision`.
