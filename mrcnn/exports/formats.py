@@ -61,6 +61,21 @@ class ExportFormat:
         return sum(file.stat().st_size for file in files if file.is_file())
 
 
+class RunnerBase:
+    """What the `Runner` of every format has.
+
+    Attributes:
+        description: the text that was written with the export; None where there is none.
+        version: name and version of the runtime.
+    """
+
+    description: str | None
+    version: str
+
+    def __str__(self) -> str:
+        return self.version
+
+
 # Name of the input.
 INPUT = "images"
 # Names of the outputs; without a mask head the last one is missing.

@@ -37,7 +37,6 @@ class ExportGraph:
 
     Attributes:
         outputs: names of the outputs.
-        has_wide_rpn: whether the RPN's convolution suits Winograd's algorithm.
         module: `tf.Module` that holds the weights.
         signature: `tf.TensorSpec` of the images.
     """
@@ -48,8 +47,6 @@ class ExportGraph:
         self._config = shared.config
         self._masks = masks
         self._models = [graphs.detection_graph(shared)]
-        rpn = self._models[0].get_layer("rpn_model")
-        self.has_wide_rpn = rpn.get_layer("rpn_conv_shared").suits_winograd
         self.outputs = [name for name in OUTPUTS if name != "masks"]
         if getattr(self._config, "USE_MASK", True):
             self._models.append(graphs.mask_graph(shared))

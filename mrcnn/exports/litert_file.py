@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mrcnn.exports.formats import INPUT
+from mrcnn.exports.formats import INPUT, RunnerBase
 from mrcnn.startup.threads import requested_threads
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def write(graph: ExportGraph, path: Path, description: str, half: bool) -> None:
         archive.writestr(_DESCRIPTION, description)
 
 
-class Runner:
+class Runner(RunnerBase):
     """Runs an export of this format.
 
     Args:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mrcnn.exports.formats import INPUT
+from mrcnn.exports.formats import INPUT, RunnerBase
 from mrcnn.startup.logs import log_level
 from mrcnn.startup.threads import requested_threads
 
@@ -94,7 +94,7 @@ def _name_axes(proto: Any) -> None:
             axis.dim_param = name
 
 
-class Runner:
+class Runner(RunnerBase):
     """Runs an export of this format.
 
     Args:

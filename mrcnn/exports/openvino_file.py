@@ -9,7 +9,7 @@ import numpy as np
 
 from mrcnn.engines.openvino_package import import_openvino
 from mrcnn.engines.signal_stack import kept_signal_stack
-from mrcnn.exports.formats import OUTPUTS
+from mrcnn.exports.formats import OUTPUTS, RunnerBase
 from mrcnn.startup.threads import requested_threads
 
 if TYPE_CHECKING:
@@ -25,8 +25,7 @@ def write(graph: ExportGraph, path: Path, description: str, half: bool) -> None:
     from mrcnn.engines.conversion import read_function
 
     ov = import_openvino()
-    # See `OpenVINOEngine` for narrow RPNs.
-    function = graph.function(portable=True, by_winograd=graph.has_wide_rpn)
+    function = graph.function(portable=True)
     model = read_function(function.get_concrete_function())
     _speed_up_top_k(model)
     model.set_rt_info(description, _DESCRIPTION)
@@ -94,7 +93,7 @@ def _stable_top_k(values: Any, length: int, rows: int) -> tuple[Any, Any]:
     return largest, ops.floor_mod(keys, number(length)).output(0)
 
 
-class Runner:
+class Runner(RunnerBase):
     """Runs an export of this format on the CPU.
 
     Args:

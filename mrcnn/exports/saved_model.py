@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mrcnn.exports.formats import INPUT
+from mrcnn.exports.formats import INPUT, RunnerBase
 from mrcnn.files.atomic import write_text
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def write(graph: ExportGraph, path: Path, description: str, half: bool) -> None:
     write_text(path / _DESCRIPTION, description)
 
 
-class Runner:
+class Runner(RunnerBase):
     """Runs an export of this format.
 
     Args:
