@@ -99,14 +99,14 @@ def test_the_held_out_image_and_a_note_about_scores(run, strict, data):
 )
 def test_options_that_an_export_does_not_take(run, strict, data, words, message):
     code, out, err = run("evaluate", data, "--weights", strict, *words)
-    assert code == 1 and message in err, (out, err)
+    assert code == 2 and message in err, (out, err)
 
 
 def test_a_refiner_needs_masks_for_boxes(run, exported, strict, data, tmp_path):
     path = exported("saved_model").path
     for words in (("evaluate", data), ("detect", data / "0.png", "--output", tmp_path / "out")):
         code, _, err = run(*words, "--weights", path, "--refine", "motorcycle")
-        assert code == 1
+        assert code == 2
         assert "--refine is motorcycle; it must not be given with this exported model" in err
     assert not (tmp_path / "out").exists()
     code, out, err = run("evaluate", data, "--weights", strict, "--refine", "motorcycle")
@@ -125,7 +125,7 @@ def test_info(run, exported, name, title):
     assert rows["masks"] == "of the size of the image"
     assert "backbone" not in rows and "held out" not in rows  # the backbone is a function
     code, _, err = run("info", path, "--layers")
-    assert code == 1 and "--layers is given; " in err
+    assert code == 2 and "--layers is given; " in err
 
 
 def test_info_as_json(run, strict):
@@ -149,7 +149,7 @@ def test_what_an_export_cannot_do(run, exported, data, tmp_path, name):
         ("export", path, "--output", tmp_path / "again.onnx"),
     ):
         code, out, err = run(*words)
-        assert code == 1 and message in err, (words, out, err)
+        assert code == 2 and message in err, (words, out, err)
     import mrcnn
 
     with pytest.raises(ValueError, match=message):
@@ -189,6 +189,6 @@ def test_an_application_with_an_export(exported, strict, data):
 
 def test_a_threshold_below_that_of_the_export(run, strict):
     code, _, err = run("serve", "--weights", strict, "--threshold", 0.2)
-    assert code == 1 and f"--threshold is 0.2; it must be at least {LEAST}" in err
+    assert code == 2 and f"--threshold is 0.2; it must be at least {LEAST}" in err
     code, _, err = run("serve", "--weights", strict, "--config", __file__)
-    assert code == 1 and "--config is" in err
+    assert code == 2 and "--config is" in err
