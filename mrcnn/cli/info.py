@@ -104,7 +104,7 @@ def show_export(weights: str, export_format: ExportFormat, layers: bool, as_json
             f"--layers is given; {printable(weights)} must be a weight file, as an exported model "
             "does not name its layers"
         )
-    described = describe_exported(weights, export_format, {})
+    described = describe_exported(weights, export_format, {}, starts_backend=False)
     config, held_out = described.config, described.held_out
     facts: dict[str, Any] = {
         "model": described.model,

@@ -148,15 +148,15 @@ def describe_model(
         from mrcnn.family.weights import describe
 
         return describe(weights, model, config, names)
-    from mrcnn.startup.lean_start import start_backend
-
-    start_backend()
     options = {"--config": config, "--model": model, "--names": names}
-    return describe_exported(weights, export_format, options)
+    return describe_exported(weights, export_format, options, starts_backend=True)
 
 
 def describe_exported(
-    weights: str, export_format: ExportFormat, options: Mapping[str, Any]
+    weights: str,
+    export_format: ExportFormat,
+    options: Mapping[str, Any],
+    starts_backend: bool,
 ) -> DescribedExport:
     """Load an exported model and return its description.
 
@@ -164,6 +164,8 @@ def describe_exported(
         weights: its path.
         export_format: its format.
         options: options of the command line for settings, by name; None for those not given.
+        starts_backend: whether the model will detect in this process. TensorFlow is then imported
+            before the other runtime.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -171,6 +173,7 @@ def describe_exported(
         ValueError: it cannot be read, or an option is given.
     """
     from mrcnn.exports.description import describe_export
+    from mrcnn.startup.lean_start import start_backend
 
     for option, value in options.items():
         if value is not None:
@@ -178,6 +181,8 @@ def describe_exported(
                 f"{option} is {printable(value)}; it must not be given with an exported model, "
                 "whose settings are part of it"
             )
+    if starts_backend:
+        start_backend()
     return describe_export(weights, Path(weights).expanduser(), export_format)
 
 

@@ -133,7 +133,7 @@ def serve(
         "threshold": threshold,
     }
     # Errors of the files come before the slow start.
-    described = _describe(options)
+    described = _describe(options, starts_backend=workers == 1)
     check_threshold(described, threshold)
     if refine is not None:
         from mrcnn.checkpoints.known import resolve_weights
@@ -205,7 +205,7 @@ def make_app(options: dict[str, Any], limits: Limits, described: Any = None) -> 
 
     start_backend()
     if described is None:
-        described = _describe(options)
+        described = _describe(options, starts_backend=True)
     threshold = options["threshold"]
     if threshold is None:
         threshold = described.config.DETECTION_MIN_CONFIDENCE
@@ -228,7 +228,8 @@ def make_app(options: dict[str, Any], limits: Limits, described: Any = None) -> 
     return create_app(served, limits)
 
 
-def _describe(options: dict[str, Any]) -> Any:
+def _describe(options: dict[str, Any], starts_backend: bool) -> Any:
+    """Return the description of the weights; `starts_backend` as for `describe_exported`."""
     from mrcnn.exports.formats import format_of
 
     weights, path = options["weights"], options["config"]
@@ -236,7 +237,7 @@ def _describe(options: dict[str, Any]) -> Any:
     if export_format is not None:
         from mrcnn.cli.models import describe_exported
 
-        return describe_exported(weights, export_format, {"--config": path})
+        return describe_exported(weights, export_format, {"--config": path}, starts_backend)
     from mrcnn.checkpoints.description import describe_weights
 
     return describe_weights(weights, None if path is None else Path(path))

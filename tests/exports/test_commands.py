@@ -146,7 +146,7 @@ def test_what_an_export_cannot_do(run, exported, data, tmp_path, name):
     message = "it is an exported model, which the commands detect, evaluate, serve and info"
     for words in (
         ("train", data, "--weights", path, "--output", tmp_path / "logs"),
-        ("export", path, "--output", tmp_path / "again.onnx"),
+        ("export", path, "--format", "saved_model", "--output", tmp_path / "again"),
     ):
         code, out, err = run(*words)
         assert code == 2 and message in err, (words, out, err)
@@ -154,7 +154,7 @@ def test_what_an_export_cannot_do(run, exported, data, tmp_path, name):
 
     with pytest.raises(ValueError, match=message):
         mrcnn.load(path)
-    assert not (tmp_path / "logs").exists() and not (tmp_path / "again.onnx").exists()
+    assert not (tmp_path / "logs").exists() and not (tmp_path / "again").exists()
 
 
 @pytest.mark.skipif(not importlib.util.find_spec("fastapi"), reason="needs the extra serve")
@@ -180,9 +180,9 @@ def test_an_application_with_an_export(exported, strict, data):
     assert len(found) >= 2 and 'min="0.05"' in page
     kept, page = objects(make_app(options(strict, refine="start"), Limits()), "?threshold=0")
     assert f'min="{LEAST}"' in page
-    assert [one["score"] for one in kept] == pytest.approx(
-        [one["score"] for one in found if one["score"] >= LEAST], abs=0.01
-    )
+    scores = [one["score"] for one in kept]
+    assert scores[0] == pytest.approx(found[0]["score"], abs=0.02)
+    assert LEAST <= min(scores) and len(kept) <= len(found)
     with pytest.raises(ValueError, match=r"--config is settings\.json; it must not be given"):
         make_app(options(strict, config="settings.json"), Limits())
 
