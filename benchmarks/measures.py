@@ -26,7 +26,10 @@ def machine(threads: int) -> dict[str, Any]:
     if Path("/proc/cpuinfo").exists():
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         cpu = next((x.split(":")[1].strip() for x in lines if x.startswith("model name")), cpu)
-    packages = ("tensorflow", "tensorflow-cpu", "keras", "openvino", "nncf", "torch", "torchvision")
+    packages = (
+        *("tensorflow", "tensorflow-cpu", "keras", "openvino", "nncf", "torch", "torchvision"),
+        *("onnxruntime", "ai-edge-litert"),
+    )
     return {
         "date": datetime.date.today().isoformat(),
         "cpu": cpu,

@@ -24,6 +24,10 @@ from mrcnn.files.names import printable, shown
 from mrcnn.files.reading import check_regular_file
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_EXPORTED = (
+    "it is an exported model, which the commands detect, evaluate, serve and info and "
+    "mrcnn.open_export take; to train or to export, name the weight file that it was made from"
+)
 # The best that gzip can do is about 1:1032.
 MAX_COMPRESSION = 2000
 # A larger value, in bytes, than any single array of a network that fits into memory.
@@ -43,6 +47,10 @@ def why_not_hdf5(path: Path) -> str | None:
         return None
     if not start:
         return "it is empty"
+    if path.suffix.lower() in (".onnx", ".tflite") or (
+        text.startswith(b"<?xml") and b"<net " in text
+    ):
+        return _EXPORTED
     if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
         return (
             "it is a web page saved under that name, as happens when a link leads to a download "
@@ -74,6 +82,8 @@ def open_hdf5(path: str | os.PathLike[str], kind: str = "weight file") -> Iterat
         ValueError: it is not an HDF5 file, is damaged or cut short, or refers to another file.
     """
     path = Path(path).expanduser()
+    if (path / "saved_model.pb").is_file():
+        raise ValueError(f"{printable(path)} is not an HDF5 {kind}: {_EXPORTED}")
     check_regular_file(path, kind)
     if reason := why_not_hdf5(path):
         size = path.stat().st_size

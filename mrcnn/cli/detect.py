@@ -182,7 +182,7 @@ def detect(
         limit_threads(threads)
     asked = refine is not None
     refine = chosen_refiner(refine, no_refine, described)
-    options = replace(options, wanted=wanted, refiner=find_refiner(refine))
+    options = replace(options, wanted=wanted, refiner=find_refiner(refine, described))
     prepare_folder(output, "--output")
     identity = identity_of(described, refine, precision)
     run = open_run(sources, described, options, identity, skip_existing)
@@ -346,14 +346,26 @@ def chosen_refiner(refine: str | None, no_refine: bool, described: DescribedWeig
     return None if no_refine else refine or described.refiner
 
 
-def find_refiner(name_or_path: str | None) -> Any:
-    """Return the mask refiner that `--refine` names; None if it was not given."""
+def find_refiner(name_or_path: str | None, described: DescribedWeights) -> Any:
+    """Return the mask refiner of a name or a path; None for none.
+
+    Raises:
+        FileNotFoundError: there is no such refiner.
+        ValueError: the model is an export without the masks that a refiner takes.
+    """
     if name_or_path is None:
         return None
     from mrcnn.checkpoints.known import resolve_weights
+    from mrcnn.exports.description import DescribedExport
     from mrcnn.refinement import open_refiner
     from mrcnn.startup.lean_start import start_backend_when_needed
 
+    if isinstance(described, DescribedExport) and described.masks != "box":
+        raise ValueError(
+            f"--refine is {printable(name_or_path)}; it must not be given with this exported "
+            "model, whose masks have the size of the image (mrcnn export --masks box makes one "
+            "for a refiner)"
+        )
     resolve_weights(name_or_path, kind="refiner")  # fails before the slow import
     start_backend_when_needed()
     return open_refiner(name_or_path)

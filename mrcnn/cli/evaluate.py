@@ -111,6 +111,8 @@ def evaluate(
     - `mrcnn evaluate photos --weights logs/photos/best.h5 --report report`
 
     - `mrcnn evaluate val2017 --weights coco --classes person,car --limit 500`
+
+    - `mrcnn evaluate photos --weights best.onnx` (an exported model)
     """
     from mrcnn.cli.data import split_names
     from mrcnn.cli.detect import chosen_refiner, find_refiner
@@ -133,14 +135,14 @@ def evaluate(
         prepare_folders(None, output, None)
         return measure_labels(described, data, choice, facts, output, as_json)
     match = match_classes(described.class_names, data.class_names)
-    confidence = entry.measured_confidence if min_confidence is None else min_confidence
-    described.config.DETECTION_MIN_CONFIDENCE = confidence
+    least, least_notes = least_score(described, min_confidence, entry.measured_confidence)
+    described.config.DETECTION_MIN_CONFIDENCE = least
     refine = chosen_refiner(refine, no_refine, described)
-    refiner = find_refiner(refine)
+    refiner = find_refiner(refine, described)
     prepare_folders(report, output, results)
     if refine is not None:
         facts["Refiner"] = refine
-    notes = [*choice.warnings, *match.notes()]
+    notes = [*choice.warnings, *match.notes(), *least_notes]
     masks = measures_masks(described, data)
     evaluator = CocoEvaluator(data, choice.measured, masks, class_ids=match.class_ids)
     require_objects(evaluator)
@@ -172,6 +174,36 @@ def evaluate(
         path = save_page(evaluator, report, found, facts=facts, settings=settings, notes=notes)
         say([f"\nReport   {printable(path)}"], as_json)
     show_unreadable(evaluator)
+
+
+def least_score(
+    described: DescribedWeights, given: float | None, usual: float
+) -> tuple[float, list[str]]:
+    """Return the score below which detections are left out, and what is to be noted about it.
+
+    Args:
+        described: the model; an export may leave out detections by itself.
+        given: value of `--min-confidence`, None if it is not given.
+        usual: score from which the model is measured.
+
+    Raises:
+        ValueError: the export leaves out detections that are asked for.
+    """
+    from mrcnn.exports.description import DescribedExport
+
+    least = described.min_confidence if isinstance(described, DescribedExport) else 0.0
+    if given is not None and given < least:
+        raise ValueError(
+            f"--min-confidence is {given:g}; it must be at least {least:g}, below which this "
+            "exported model leaves out detections"
+        )
+    if given is not None or least <= usual:
+        return usual if given is None else given, []
+    note = (
+        f"the exported model leaves out detections of a score below {least:g}, which AP needs; "
+        "`mrcnn export --min-confidence 0` makes one that is measured as its weights are"
+    )
+    return least, [note]
 
 
 def measure_labels(

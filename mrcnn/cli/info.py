@@ -1,4 +1,4 @@
-"""`mrcnn info`: show what a weight file holds."""
+"""`mrcnn info`: show what a weight file or an exported model holds."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mrcnn.files.names import counted
+from mrcnn.files.names import counted, printable
 
 if TYPE_CHECKING:
     from mrcnn.checkpoints import WeightsInfo
     from mrcnn.checkpoints.description import DescribedWeights, FoundDescription
+    from mrcnn.exports.formats import ExportFormat
     from mrcnn.family.models import Model
 
 # Held-out images that the table names; --json has all of them.
@@ -22,12 +23,15 @@ MAX_IDS = 4
 
 def info(
     weights: Annotated[
-        str, typer.Argument(help="Weight file, or a known name: small, coco, balloon, imagenet.")
+        str,
+        typer.Argument(
+            help="Weight file, exported model, or a known name: small, coco, balloon, imagenet."
+        ),
     ],
     layers: Annotated[bool, typer.Option("--layers", help="List every layer.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show what a weight file holds and whether it can detect.
+    """Show what a weight file or an exported model holds and whether it can detect.
 
     Settings, class names, the number of epochs and the images that training held out are shown as
     far as the file contains them. --json has every setting and every held-out image.
@@ -38,9 +42,14 @@ def info(
     from mrcnn.checkpoints.known import resolve_weights
     from mrcnn.cli.terminal import echo
     from mrcnn.drawing.tables import display_table
+    from mrcnn.exports.formats import format_of
     from mrcnn.family.models import DEFAULT, find_model
     from mrcnn.family.weights import model_of
 
+    export_format = format_of(weights)
+    if export_format is not None:
+        show_export(weights, export_format, layers, as_json)
+        return
     path = Path(resolve_weights(weights))
     model = find_model(model_of(str(path)))
     if model.family != DEFAULT:
@@ -73,6 +82,79 @@ def show_layers(found: WeightsInfo) -> None:
         for name, shape in stored
     ]
     display_table([("layer", "weight", "shape"), *shapes])
+
+
+def show_export(weights: str, export_format: ExportFormat, layers: bool, as_json: bool) -> None:
+    """Show an exported model, which is loaded in its runtime.
+
+    Args:
+        weights: its path.
+        export_format: its format.
+        layers: whether its layers are asked for.
+        as_json: print JSON.
+
+    Raises:
+        ValueError: it cannot be read, or its layers are asked for.
+    """
+    from mrcnn.cli.models import describe_exported
+    from mrcnn.drawing.tables import display_table
+
+    if layers:
+        raise ValueError(
+            f"--layers is given; {printable(weights)} must be a weight file, as an exported model "
+            "does not name its layers"
+        )
+    described = describe_exported(weights, export_format, {}, starts_backend=False)
+    config, held_out = described.config, described.held_out
+    facts: dict[str, Any] = {
+        "model": described.model,
+        "file": str(described.path),
+        "size_bytes": export_format.size(described.path),
+        "format": export_format.title,
+        "runtime": described.runner.version,
+        "precision": described.precision,
+        "backbone": described.backbone,
+        "masks": described.masks if config.USE_MASK else None,
+        "num_classes": config.NUM_CLASSES,
+        "class_names": described.class_names,
+        "image_size": config.IMAGE_SHAPE[:2].tolist(),
+        "min_confidence": described.min_confidence,
+        "mrcnn": described.written_by,
+        "held_out": None if held_out is None else held_out.to_dict(),
+        "config": {**config.to_dict(), "BACKBONE": described.backbone},
+    }
+    if as_json:
+        typer.echo(json.dumps(facts, indent=1))
+    else:
+        display_table(export_rows(facts))
+
+
+def export_rows(facts: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Return the rows of the table about an exported model, without what is not known."""
+    config, size = facts["config"], "x".join(map(str, facts["image_size"]))
+    masks = {"image": "of the size of the image", "box": "of the network's size, for the box"}
+    rows = [
+        ("model", None if facts["model"] == "mask_rcnn" else facts["model"]),
+        ("file", facts["file"]),
+        ("size", f"{facts['size_bytes'] / 1e6:.1f} MB"),
+        ("format", f"exported model, {facts['format']}; it can detect, not be trained"),
+        ("runtime", facts["runtime"]),
+        ("precision of the weights", facts["precision"]),
+        ("backbone", facts["backbone"]),
+        ("classes", f"{facts['num_classes'] - 1:,} and the background"),
+        ("class names", ", ".join(facts["class_names"][1:])),
+        ("images", "RGB in 8 bits, of any size and number" if _is_rgb(config) else None),
+        ("network's input", f"{size} pixels"),
+        ("masks", masks.get(facts["masks"])),
+        ("minimum confidence", f"{facts['min_confidence']:g}"),
+        ("exported by", facts["mrcnn"] and f"mrcnn {facts['mrcnn']}"),
+        ("held out", facts["held_out"] and held_out_text(facts["held_out"])),
+    ]
+    return [row for row in rows if row[1] is not None]
+
+
+def _is_rgb(config: Mapping[str, Any]) -> bool:
+    return bool(config["IMAGE_CHANNEL_COUNT"] == 3)
 
 
 def show_family_model(path: Path, model: Model, layers: bool, as_json: bool) -> None:

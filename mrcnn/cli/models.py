@@ -13,6 +13,8 @@ from mrcnn.files.names import printable
 
 if TYPE_CHECKING:
     from mrcnn.checkpoints.description import DescribedWeights
+    from mrcnn.exports.description import DescribedExport
+    from mrcnn.exports.formats import ExportFormat
     from mrcnn.family.models import Model
 
 # Spelled out: the table would import the settings.
@@ -146,16 +148,41 @@ def describe_model(
         from mrcnn.family.weights import describe
 
         return describe(weights, model, config, names)
-    for option, value in (("--config", config), ("--model", model), ("--names", names)):
+    options = {"--config": config, "--model": model, "--names": names}
+    return describe_exported(weights, export_format, options, starts_backend=True)
+
+
+def describe_exported(
+    weights: str,
+    export_format: ExportFormat,
+    options: Mapping[str, Any],
+    starts_backend: bool,
+) -> DescribedExport:
+    """Load an exported model and return its description.
+
+    Args:
+        weights: its path.
+        export_format: its format.
+        options: options of the command line for settings, by name; None for those not given.
+        starts_backend: whether the model will detect in this process. TensorFlow is then imported
+            before the other runtime.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ImportError: its runtime is not installed.
+        ValueError: it cannot be read, or an option is given.
+    """
+    from mrcnn.exports.description import describe_export
+    from mrcnn.startup.lean_start import start_backend
+
+    for option, value in options.items():
         if value is not None:
             raise ValueError(
                 f"{option} is {printable(value)}; it must not be given with an exported model, "
                 "whose settings are part of it"
             )
-    from mrcnn.exports.description import describe_export
-    from mrcnn.startup.lean_start import start_backend
-
-    start_backend()
+    if starts_backend:
+        start_backend()
     return describe_export(weights, Path(weights).expanduser(), export_format)
 
 

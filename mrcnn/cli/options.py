@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mrcnn.files.names import printable
+
 if TYPE_CHECKING:
     from mrcnn.checkpoints.description import DescribedWeights
 
@@ -47,7 +49,12 @@ ReaderOptions = Annotated[
         "mode=binary (masks), image_dir=photos (coco, masks).",
     ),
 ]
-Weights = Annotated[str, typer.Option(help="small, coco, balloon, or the path of a weight file.")]
+Weights = Annotated[
+    str,
+    typer.Option(
+        help="small, coco, balloon, or the path of a weight file or of an exported model."
+    ),
+]
 ConfigFile = Annotated[
     Path | None,
     typer.Option(
@@ -89,7 +96,7 @@ def load_model(
     from mrcnn.startup.lean_start import start_backend_when_needed
 
     if format_of(weights.path):
-        return open_exported(weights, engine, precision)
+        return open_exported(weights, engine, precision, calibration)
     if weights.guess:
         echo(f"mrcnn: note: {weights.guess}", err=True)
     start_backend_when_needed()  # the network may be in the cache, where nothing else is needed
@@ -105,17 +112,24 @@ def load_model(
     return with_proposals(model)
 
 
-def open_exported(described: Any, engine: str, precision: str | None) -> Any:
+def open_exported(
+    described: Any, engine: str, precision: str | None, calibration: Path | None
+) -> Any:
     """Return the model of an export that is loaded already.
 
     Raises:
-        ValueError: an engine or a precision is given.
+        ValueError: an engine, a precision or a calibration is given.
     """
-    for option, value, default in (("--engine", engine, "auto"), ("--precision", precision, None)):
-        if value != default:
+    options = {
+        "--engine": None if engine == "auto" else engine,
+        "--precision": precision,
+        "--calibration": calibration,
+    }
+    for option, value in options.items():
+        if value is not None:
             raise ValueError(
-                f"{option} is {value}; it must not be given with an exported model, which has its "
-                "own runtime"
+                f"{option} is {printable(value)}; it must not be given with an exported model, "
+                "which has its own runtime"
             )
     from mrcnn.exports.detector import ExportedModel
 

@@ -137,7 +137,8 @@ def serve(
         "threshold": threshold,
     }
     # Errors of the files come before the slow start.
-    described = _describe(options)
+    described = _describe(options, starts_backend=workers == 1)
+    check_threshold(described, threshold)
     refine = chosen_refiner(refine, no_refine, described)
     if refine is not None:
         from mrcnn.checkpoints.known import resolve_weights
@@ -146,8 +147,9 @@ def serve(
     echo(printable(f"Weights  {described}"))
     app: FastAPI | str
     if workers == 1:
-        app = make_app(options, limits)
+        app = make_app(options, limits, described)
     else:
+        del described  # an exported model takes memory, and each process loads its own
         os.environ[_VARIABLE] = json.dumps({"options": options, "limits": asdict(limits)})
         echo(f"Starting {workers} processes")
         app = f"{__name__}:worker_app"
@@ -193,17 +195,27 @@ def worker_app() -> FastAPI:
         raise SystemExit(STARTUP_FAILURE) from error
 
 
-def make_app(options: dict[str, Any], limits: Limits) -> FastAPI:
-    """Load the model that the options of the command line describe, and make its application."""
+def make_app(options: dict[str, Any], limits: Limits, described: Any = None) -> FastAPI:
+    """Load the model that the options of the command line describe, and make its application.
+
+    Args:
+        options: the options, as `serve` writes them.
+        limits: limits of uploads, queue and time.
+        described: what `_describe` has returned for the options; None if it was not called.
+    """
     from mrcnn.cli.detect import chosen_refiner, find_refiner
     from mrcnn.service.app import create_app
     from mrcnn.service.detection import LOWEST_THRESHOLD, ServedModel
+    from mrcnn.startup.lean_start import start_backend
 
-    described = _describe(options)
+    start_backend()
+    if described is None:
+        described = _describe(options, starts_backend=True)
     threshold = options["threshold"]
     if threshold is None:
         threshold = described.config.DETECTION_MIN_CONFIDENCE
-    described.config.DETECTION_MIN_CONFIDENCE = LOWEST_THRESHOLD
+    lowest = max(LOWEST_THRESHOLD, getattr(described, "min_confidence", 0.0))
+    described.config.DETECTION_MIN_CONFIDENCE = lowest
     calibration = options["calibration"]
     model = load_model(
         described,
@@ -216,13 +228,32 @@ def make_app(options: dict[str, Any], limits: Limits) -> FastAPI:
     refine = chosen_refiner(options["refine"], options["no_refine"], described)
     names = [Path(text or "").name for text in (options["weights"], refine)]
     model.refiner = None  # each request chooses
-    served = ServedModel(model, names[0], threshold, find_refiner(refine), names[1])
+    refiner = find_refiner(refine, described)
+    served = ServedModel(model, names[0], threshold, refiner, names[1], lowest)
     served.warm_up()
     return create_app(served, limits)
 
 
-def _describe(options: dict[str, Any]) -> Any:
+def _describe(options: dict[str, Any], starts_backend: bool) -> Any:
+    """Return the description of the weights; `starts_backend` as for `describe_exported`."""
+    from mrcnn.exports.formats import format_of
+
+    weights, path = options["weights"], options["config"]
+    export_format = format_of(weights)
+    if export_format is not None:
+        from mrcnn.cli.models import describe_exported
+
+        return describe_exported(weights, export_format, {"--config": path}, starts_backend)
     from mrcnn.checkpoints.description import describe_weights
 
-    path = options["config"]
-    return describe_weights(options["weights"], None if path is None else Path(path))
+    return describe_weights(weights, None if path is None else Path(path))
+
+
+def check_threshold(described: Any, threshold: float | None) -> None:
+    """Raise ValueError for a threshold below which an exported model leaves out detections."""
+    least = getattr(described, "min_confidence", 0.0)
+    if threshold is not None and threshold < least:
+        raise ValueError(
+            f"--threshold is {threshold:g}; it must be at least {least:g}, below which this "
+            "exported model leaves out detections (mrcnn export --min-confidence makes another)"
+        )

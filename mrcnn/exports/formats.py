@@ -35,7 +35,7 @@ class ExportFormat:
     runs_with: str
 
     def implementation(self) -> ModuleType:
-        """Return the module that writes and runs the format; it imports Keras."""
+        """Return the module that writes and runs the format."""
         return importlib.import_module(f"mrcnn.exports.{self.module}")
 
     def check_packages(self, writing: bool = True) -> None:
@@ -61,6 +61,25 @@ class ExportFormat:
         return sum(file.stat().st_size for file in files if file.is_file())
 
 
+class RunnerBase:
+    """What the `Runner` of every format has.
+
+    Attributes:
+        description: the text that was written with the export; None where there is none.
+        version: name and version of the runtime.
+    """
+
+    description: str | None
+    version: str
+
+    def __str__(self) -> str:
+        return self.version
+
+
+# Name of the input.
+INPUT = "images"
+# Names of the outputs; without a mask head the last one is missing.
+OUTPUTS = ("num_detections", "boxes", "class_ids", "scores", "masks")
 # Values of `masks`: frames of the size of the image, or the network's own masks within the boxes.
 MASKS = ("image", "box")
 # Values of `precision`.

@@ -14,18 +14,17 @@ import numpy as np
 from keras import ops
 
 from mrcnn import graphs
+from mrcnn.exports.formats import INPUT, OUTPUTS
 from mrcnn.exports.molding_graph import mold
 from mrcnn.exports.pasting_graph import image_boxes, paste
 from mrcnn.layers.nms import gather_rows
 from mrcnn.layers.portable_nms import portable_nms
 from mrcnn.layers.types import Tensor
-from mrcnn.layers.winograd import winograd
+from mrcnn.layers.winograd import KERNEL_BASIS, winograd
 
-INPUT = "images"
 # Anchors are exported as whole numbers of this part of the image: float16 would move them by half a
 # pixel.
 _ANCHOR_UNITS = float(1 << 24)
-OUTPUTS = {"num_detections", "boxes", "class_ids", "scores", "masks"}
 
 
 class ExportGraph:
@@ -48,7 +47,7 @@ class ExportGraph:
         self._config = shared.config
         self._masks = masks
         self._models = [graphs.detection_graph(shared)]
-        self.outputs = ["num_detections", "boxes", "class_ids", "scores"]
+        self.outputs = [name for name in OUTPUTS if name != "masks"]
         if getattr(self._config, "USE_MASK", True):
             self._models.append(graphs.mask_graph(shared))
             self.outputs.append("masks")
@@ -62,11 +61,13 @@ class ExportGraph:
         channels = int(self._config.IMAGE_SHAPE[2])
         self.signature = tf.TensorSpec([None, None, None, channels], tf.uint8, name=INPUT)
 
-    def function(self, portable: bool) -> Any:
+    def function(self, portable: bool, by_winograd: bool = False) -> Any:
         """Return a `tf.function` of images `[batch, height, width, channels]` uint8.
 
         Args:
             portable: use only operations that other runtimes have.
+            by_winograd: with `portable`, compute 3x3 convolutions by Winograd's algorithm, see
+                `mrcnn.layers.winograd`.
         """
         import tensorflow as tf
 
@@ -75,8 +76,8 @@ class ExportGraph:
             with keras.StatelessScope(state_mapping=list(zip(self._variables, values))):
                 if not portable:
                     return self._outputs(images)
-                # Other runtimes have fast convolutions of their own.
-                with portable_nms(), winograd(False):
+                basis = KERNEL_BASIS + ops.cast(_unknown_zero(images), "float32")
+                with portable_nms(), winograd(by_winograd, basis):
                     return self._outputs(images)
 
         return tf.function(run, input_signature=[self.signature], autograph=False)
@@ -95,8 +96,8 @@ class ExportGraph:
         """
         batch_size, height, width = ops.shape(images)[:3]
         molded = mold(images, self._config)
-        # Plus zero, which converters do not know: they would compute the floats, to round them.
-        anchors = ops.cast(self._anchors + ops.minimum(batch_size, 0), "float32") / _ANCHOR_UNITS
+        # Converters would otherwise compute the floats, to round them.
+        anchors = ops.cast(self._anchors + _unknown_zero(images), "float32") / _ANCHOR_UNITS
         anchors = ops.broadcast_to(anchors[None], (batch_size, *self._anchors.shape))
         inputs = [molded.images, molded.image_meta, anchors]
         detections, *pyramid = self._models[0](inputs, training=False)
@@ -121,6 +122,11 @@ class ExportGraph:
         import tensorflow as tf
 
         return {name: tf.identity(outputs[name], name=name) for name in self.outputs}
+
+
+def _unknown_zero(images: Tensor) -> Tensor:
+    """Return 0, int32, as a tensor of which converters cannot compute the value."""
+    return ops.minimum(ops.shape(images)[0], 0)
 
 
 def _stored(variable: Any, half: bool) -> np.ndarray:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import zipfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mrcnn.exports.graph import INPUT, ExportGraph
+from mrcnn.exports.formats import INPUT, RunnerBase
 from mrcnn.startup.threads import requested_threads
+
+if TYPE_CHECKING:
+    from mrcnn.exports.graph import ExportGraph
 
 _SIGNATURE = "serving_default"
 # Files that belong to a model are a ZIP archive behind it, as LiteRT's metadata has them.
@@ -30,7 +34,7 @@ def write(graph: ExportGraph, path: Path, description: str, half: bool) -> None:
         archive.writestr(_DESCRIPTION, description)
 
 
-class Runner:
+class Runner(RunnerBase):
     """Runs an export of this format.
 
     Args:

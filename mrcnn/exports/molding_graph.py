@@ -44,17 +44,34 @@ def mold(images: Tensor, config: Config) -> Molded:
         config: `Config` with `IMAGE_RESIZE_MODE` "square".
     """
     side = int(config.IMAGE_MAX_DIM)
-    height, width = ops.shape(images)[1:3]
+    batch_size, height, width, channels = ops.shape(images)
     scaled_height, scaled_width = _scaled(height, width, config)
     rows = _taps(height, scaled_height, side)
     columns = _taps(width, scaled_width, side)
-    pixels = ops.cast(images, "float32")
-    lowest = ops.min(pixels, axis=(1, 2, 3), keepdims=True)
-    pixels = ops.floor(_blend(_blend(pixels, rows, 1), columns, 2) + _ROUNDING)
+    # A row of pixels is one axis, [batch, row, pixel * channels]: ONNX Runtime takes ten times as
+    # long where the last axis has only the channels.
+    lines = ops.reshape(ops.cast(images, "float32"), (batch_size, height, width * channels))
+    lowest = ops.min(lines, axis=(1, 2), keepdims=True)
+    lines = _weighted(
+        *(ops.take(lines, place, axis=1) for place in (rows.lower, rows.upper)),
+        *(ops.expand_dims(weight, 1) for weight in (rows.lower_weight, rows.upper_weight)),
+    )
+    pixels = ops.reshape(lines, (batch_size, side, width, channels))
+    shape = (batch_size, side, side * channels)
+    lines = _weighted(
+        *(
+            ops.reshape(ops.take(pixels, place, axis=2), shape)
+            for place in (columns.lower, columns.upper)
+        ),
+        *(_each(weight, channels) for weight in (columns.lower_weight, columns.upper_weight)),
+    )
+    lines = ops.floor(lines + _ROUNDING)
     # Near the border the image fades to the zeros outside, as far as its own range allows.
-    pixels = ops.maximum(pixels, lowest) * _along(rows.inside, 1) * _along(columns.inside, 2)
-    molded = pixels - np.asarray(config.MEAN_PIXEL, np.float32)
+    inside = ops.expand_dims(rows.inside, 1) * _each(columns.inside, channels)
+    lines = ops.maximum(lines, lowest) * inside
+    lines = lines - np.tile(np.asarray(config.MEAN_PIXEL, np.float32), side)
     window = (rows.start, columns.start, rows.start + scaled_height, columns.start + scaled_width)
+    molded = ops.reshape(lines, (batch_size, side, side, channels))
     return Molded(molded, _image_meta(images, window, config), window)
 
 
@@ -130,14 +147,13 @@ def _taps(size: Any, scaled: Any, side: int) -> _Taps:
     )
 
 
-def _blend(pixels: Tensor, taps: _Taps, axis: int) -> Tensor:
-    lower = ops.take(pixels, taps.lower, axis=axis) * _along(taps.lower_weight, axis)
-    return lower + ops.take(pixels, taps.upper, axis=axis) * _along(taps.upper_weight, axis)
+def _weighted(lower: Tensor, upper: Tensor, lower_weight: Tensor, upper_weight: Tensor) -> Tensor:
+    return lower * lower_weight + upper * upper_weight
 
 
-def _along(numbers: Tensor, axis: int) -> Tensor:
-    """Reshape `[side]` to four axes, along this one."""
-    return ops.reshape(numbers, [-1 if i == axis else 1 for i in range(4)])
+def _each(numbers: Tensor, channels: int) -> Tensor:
+    """Repeat each of `[side]` for the channels of its pixel: `[side * channels]`."""
+    return ops.reshape(ops.repeat(ops.expand_dims(numbers, 1), channels, axis=1), (-1,))
 
 
 def _image_meta(images: Tensor, window: tuple[Any, ...], config: Config) -> Tensor:

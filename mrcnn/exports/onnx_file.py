@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mrcnn.exports.graph import INPUT, ExportGraph
+from mrcnn.exports.formats import INPUT, RunnerBase
 from mrcnn.startup.logs import log_level
 from mrcnn.startup.threads import requested_threads
+
+if TYPE_CHECKING:
+    from mrcnn.exports.graph import ExportGraph
 
 OPSET = 17
 _DESCRIPTION = "mrcnn"
@@ -25,7 +28,8 @@ def write(graph: ExportGraph, path: Path, description: str, half: bool) -> None:
     with log_level("tf2onnx", logging.ERROR):
         import tf2onnx
 
-        function = graph.function(portable=True)
+        # ONNX Runtime computes a convolution as the direct sum.
+        function = graph.function(portable=True, by_winograd=True)
         proto, _ = tf2onnx.convert.from_function(
             function, input_signature=[graph.signature], opset=OPSET
         )
@@ -90,7 +94,7 @@ def _name_axes(proto: Any) -> None:
             axis.dim_param = name
 
 
-class Runner:
+class Runner(RunnerBase):
     """Runs an export of this format.
 
     Args:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mrcnn.engines.conversion import read_function
 from mrcnn.engines.openvino_package import import_openvino
 from mrcnn.engines.signal_stack import kept_signal_stack
-from mrcnn.exports.graph import OUTPUTS, ExportGraph
+from mrcnn.exports.formats import OUTPUTS, RunnerBase
 from mrcnn.startup.threads import requested_threads
+
+if TYPE_CHECKING:
+    from mrcnn.exports.graph import ExportGraph
 
 _DESCRIPTION = ["mrcnn", "description"]
 _MAX_INT32 = 2**31 - 1
@@ -20,6 +22,8 @@ _MAX_INT32 = 2**31 - 1
 def write(graph: ExportGraph, path: Path, description: str, half: bool) -> None:
     """Write `path` and the file of the weights; those of `graph` are in float16 where `half` is."""
     del half
+    from mrcnn.engines.conversion import read_function
+
     ov = import_openvino()
     function = graph.function(portable=True)
     model = read_function(function.get_concrete_function())
@@ -89,7 +93,7 @@ def _stable_top_k(values: Any, length: int, rows: int) -> tuple[Any, Any]:
     return largest, ops.floor_mod(keys, number(length)).output(0)
 
 
-class Runner:
+class Runner(RunnerBase):
     """Runs an export of this format on the CPU.
 
     Args:
@@ -113,7 +117,9 @@ class Runner:
         self._compiled = core.compile_model(model, "CPU", settings)
         self._request = self._compiled.create_infer_request()
         self._outputs = {
-            name: output for output in self._compiled.outputs for name in output.names & OUTPUTS
+            name: output
+            for output in self._compiled.outputs
+            for name in output.names.intersection(OUTPUTS)
         }
         self.version = f"OpenVINO {ov.__version__.split('-')[0]}"
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mrcnn.exports.graph import INPUT, ExportGraph
+from mrcnn.exports.formats import INPUT, RunnerBase
 from mrcnn.files.atomic import write_text
+
+if TYPE_CHECKING:
+    from mrcnn.exports.graph import ExportGraph
 
 # The signature that TensorFlow Serving calls by default.
 SIGNATURE = "serving_default"
@@ -26,7 +30,7 @@ def write(graph: ExportGraph, path: Path, description: str, half: bool) -> None:
     write_text(path / _DESCRIPTION, description)
 
 
-class Runner:
+class Runner(RunnerBase):
     """Runs an export of this format.
 
     Args:

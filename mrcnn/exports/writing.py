@@ -117,7 +117,7 @@ def export(
     _check_settings(model)
     photograph = _photograph(image)
     is_half = precision == "float16"
-    text = written_text(model.config, model.class_names, masks, precision)
+    text = written_text(model.config, model.class_names, masks, precision, model.held_out)
     with eager_mode(), atomic_files(target.parent) as folder:
         written = folder / target.name
         graph = ExportGraph(model._shared, masks, is_half)

@@ -191,7 +191,7 @@ class _Detection:
     async def _detect(self, upload: Upload, options: DetectOptions) -> Response:
         begun = time.perf_counter()
         threshold = self._model.threshold if options.threshold is None else options.threshold
-        refine_from = max(threshold, LOWEST_THRESHOLD) if options.refine else None
+        refine_from = max(threshold, self._model.lowest) if options.refine else None
         async with self._slots:
             limit = self._limits.max_pixels
             try:

@@ -32,6 +32,7 @@ class ServedModel:
         threshold: score from which objects are returned where a request names none, 0..1.
         refiner: sharpens masks where a request asks for it; None if none can.
         refiner_name: what the page calls the refiner.
+        lowest: score below which the model finds nothing, 0..1.
 
     Attributes:
         class_names: names by class id, the background first.
@@ -47,12 +48,13 @@ class ServedModel:
         threshold: float = 0.5,
         refiner: Refiner | None = None,
         refiner_name: str | None = None,
+        lowest: float = LOWEST_THRESHOLD,
     ) -> None:
         if not 0 <= threshold <= 1:
             raise ValueError(f"threshold is {threshold}; it must be a number from 0 to 1")
         self._model = model
         self.name = printable(name)
-        self.threshold = float(threshold)
+        self.threshold, self.lowest = float(threshold), float(lowest)
         self.refiner = refiner
         self.refiner_name = None if refiner is None else printable(refiner_name or "refiner")
         self.class_names = [str(one) for one in model.class_names or ["BG"]]

@@ -10,7 +10,7 @@ import jinja2
 
 from mrcnn import __version__
 from mrcnn.drawing.colors import fixed_colors
-from mrcnn.service.detection import LOWEST_THRESHOLD, ServedModel
+from mrcnn.service.detection import ServedModel
 from mrcnn.service.limits import Limits
 
 _FOLDER = Path(__file__).parent / "page"
@@ -50,8 +50,8 @@ def page_files(model: ServedModel, limits: Limits) -> dict[str, PageFile]:
     settings = {
         "classes": model.class_names,
         "colors": ["#{:02x}{:02x}{:02x}".format(*_bytes(color)) for color in fixed_colors(count)],
-        "threshold": max(model.threshold, LOWEST_THRESHOLD),
-        "lowest": LOWEST_THRESHOLD,
+        "threshold": max(model.threshold, model.lowest),
+        "lowest": model.lowest,
         "maxBytes": limits.max_bytes,
     }
     environment = jinja2.Environment(

@@ -44,7 +44,7 @@ PYTHON = [block for block in BLOCKS if block.language == "python"]
 COMMANDS = [(b, words) for b in BLOCKS if b.language == "bash" for words in b.commands]
 LANGUAGES = {"python", "bash", "json", "text"}
 # What a command line may begin with, beside `mrcnn`.
-PROGRAMS = {"make", "pip", "python", "curl", "docker"}
+PROGRAMS = {"make", "pip", "python", "python3", "source", "curl", "docker"}
 # A server does not end, and downloads need a network; the others run.
 NOT_RUN = {"download", "serve"}
 
