@@ -4,9 +4,9 @@
 
 DATA holds `balloon/`, `motorcycles/val/` and `penn_fudan/`, see `samples/small/everyday_data.py`.
 int8 is calibrated with twenty images of balloon's training part and of each of the other two sets.
-AP is COCO's, at a confidence of 0.05; "loss" is in points of AP (hundredths) against the first; "same"
-is the share of the first run's detections above a confidence of 0.7 that the run finds too: of that
-class, with a mask of IoU 0.97 or more.
+AP is COCO's, at a confidence of 0.05; "loss" is in points of AP (hundredths) against the first;
+"same" is the share of the first run's detections above a confidence of 0.7 that the run finds too:
+of that class, with a mask of IoU 0.97 or more.
 
 The weights may have seen some of these images. That makes AP high and leaves the losses as they
 are: what is compared are two computations of one network.
