@@ -40,6 +40,15 @@ class StartingPoint:
     resumed: bool = False
     model: str = "mask_rcnn"
 
+    @property
+    def repeats_a_detector(self) -> bool:
+        """Whether the RPN was not trained, but set to propose what the backbone's detector finds.
+
+        That of the small model is, see `first_look.choose_layers`.
+        """
+        is_complete = self.class_names is not None
+        return is_complete and self.config.USE_RPN and self.config.BACKBONE == "nanodet_pan"
+
 
 def find_starting_point(
     weights: str,
