@@ -6,11 +6,12 @@
 DATA holds `kangaroo` (boxes; every second image is trained on, the others are measured) and
 `balloon` (masks; its parts train and val). OUT gets `curves.jsonl`, a row for each training, which
 is not run again, and `curves.png`: AP over the minutes of training. Measuring does not count; the
-first step, in which TensorFlow compiles, does.
+first step, in which TensorFlow compiles, does. In all rows the images are augmented with `light`,
+and the learning rate falls to zero along a cosine.
 
 The rows:
 
-small: `mrcnn train DATASET --weights small`, with the defaults.
+small: `mrcnn train DATASET --weights small --augment light`, with the defaults.
 imagenet: a narrow Mask R-CNN (`small_network.py`) on EfficientNet-Lite0; LITE0.h5 is a file of
     `tools/convert_efficientnet_lite0.py`. All layers are trained with AdamW, at a rate of 3e-4.
 torchvision: torchvision's Mask R-CNN of the same trunk, values, widths, anchors, image size and
@@ -24,6 +25,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 import tempfile
@@ -42,6 +44,8 @@ from small_network import SmallConfig
 from mrcnn.datasets import Dataset, open_dataset
 from mrcnn.evaluation.coco import CocoEvaluator, evaluate_coco
 from mrcnn.files.atomic import atomic_path, write_text
+from mrcnn.loading.augmentation import apply_augmentation
+from mrcnn.loading.named_augmentation import find_augmentation
 
 ROWS = ("small", "imagenet", "torchvision")
 DATASETS = ("kangaroo", "balloon")
@@ -62,10 +66,13 @@ class Curve:
 
     Attributes:
         points: dicts of minutes, steps and figures.
+        rate_factor: of the learning rate of the next step, 1 to 0.
     """
 
     def __init__(self, seconds: float, measure: Callable[[], dict[str, Any]]) -> None:
         self.points: list[dict[str, Any]] = []
+        self.rate_factor = 1.0
+        self._seconds = seconds
         self._moments = [share * seconds for share in MOMENTS]
         self._measure, self._steps, self._measuring = measure, 0, 0.0
 
@@ -79,6 +86,7 @@ class Curve:
         """Count a step; return whether the training is over."""
         self._steps += 1
         seconds = time.perf_counter() - self._begun - self._measuring
+        self.rate_factor = (1 + math.cos(math.pi * min(seconds / self._seconds, 1))) / 2
         if seconds >= self._moments[0]:
             self._moments = [moment for moment in self._moments if moment > seconds]
             self._add(seconds)
@@ -145,7 +153,7 @@ def train_ours(row: str, name: str, options: argparse.Namespace) -> list[dict[st
             None,
             learning_rate=plan.rate,
             epochs=10**6,
-            augmentation="flips",
+            augmentation=find_augmentation("light"),
             optimizer=make_adamw(keras) if row == "imagenet" else None,
             layers=train_options.layers,
             custom_callbacks=[curve_callback(keras, curve)],
@@ -165,7 +173,7 @@ DEFAULTS: dict[str, Any] = {
     "steps": 10**6,
     "schedule": "constant",
     "warmup": 0.0,
-    "augment": "flips",
+    "augment": "light",
     "seed": 0,
     "ap": False,
     "ap_images": 50,
@@ -197,11 +205,12 @@ def curve_callback(keras: Any, curve: Curve) -> Any:
 
     class CurveCallback(keras.callbacks.Callback):
         def on_train_begin(self, logs: Any = None) -> None:
+            self.rate = float(self.model.optimizer.learning_rate)
             curve.begin()
 
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-            if curve.step():
-                self.model.stop_training = True
+            self.model.stop_training = curve.step()
+            self.model.optimizer.learning_rate = self.rate * curve.rate_factor
 
     return CurveCallback()
 
@@ -237,6 +246,8 @@ def train_torchvision(row: str, name: str, options: argparse.Namespace) -> list[
         optimizer.step()
         if curve.step():
             break
+        for group in optimizer.param_groups:
+            group["lr"] = RATE * curve.rate_factor
     return curve.points
 
 
@@ -349,11 +360,12 @@ def to_result(found: dict[str, Any]) -> dict[str, np.ndarray]:
 
 
 def batches(dataset: Dataset, size: int, with_masks: bool) -> Iterator[tuple[list, list]]:
-    """Yield batches of images and targets for torchvision, half of them mirrored."""
+    """Yield batches of images and targets for torchvision."""
     import torch
 
     from mrcnn.geometry.boxes import extract_bboxes
 
+    augmentation = find_augmentation("light")
     rng = np.random.default_rng(0)
     loaded = [(dataset.load_image(i), *dataset.load_mask(i)) for i in dataset.image_ids]
     while True:
@@ -362,8 +374,9 @@ def batches(dataset: Dataset, size: int, with_masks: bool) -> Iterator[tuple[lis
             images, targets = [], []
             for number in order[first : first + size]:
                 image, masks, class_ids = loaded[number]
-                if rng.random() < 0.5:
-                    image, masks = image[:, ::-1], masks[:, ::-1]
+                image, masks = apply_augmentation(augmentation, image.copy(), masks.copy(), rng)
+                is_seen = masks.any(axis=(0, 1))
+                masks, class_ids = masks[..., is_seen], class_ids[is_seen]
                 boxes = extract_bboxes(masks)[:, [1, 0, 3, 2]]
                 target = {
                     "boxes": torch.from_numpy(boxes).float(),
