@@ -255,7 +255,7 @@ def plan_training(
     settings = {"config_path": config_path, "resumed": resumed}
     if entry.family == MODEL:
         start = _start_mask_rcnn(entry, weights, backbone, train_data, rename, settings)
-        if not start.repeats_a_detector:  # otherwise after a look at the images
+        if resumed or not start.repeats_a_detector:  # otherwise after a look at the images
             options.layers = options.layers or "heads"
     else:
         start = _start_family(entry, weights, train_data, val_data, settings)
@@ -573,7 +573,12 @@ def describe_training(plan: TrainingPlan) -> str:
     steps = "" if once else (
         f", batches of {settings.BATCH_SIZE}, {counted(settings.STEPS_PER_EPOCH, 'step')} per epoch"
     )  # fmt: skip
-    training = "two passes over the images" if once else printable(plan.options.describe())
+    # `_look_first` chooses layers and, unless it is given, the rate.
+    is_rate_chosen = (
+        plan.rate_is_given or plan.options.layers is not None or not plan.start.repeats_a_detector
+    )
+    how = plan.options.describe(is_rate_chosen)
+    training = "two passes over the images" if once else printable(how)
     lines = [
         f"Dataset  {counted(plan.train.num_images, 'image')} to train on, {num_val} to validate "
         f"on, classes: {classes}",

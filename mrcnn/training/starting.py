@@ -46,8 +46,9 @@ class StartingPoint:
 
         That of the small model is, see `first_look.choose_layers`.
         """
-        is_complete = self.class_names is not None
-        return is_complete and self.config.USE_RPN and self.config.BACKBONE == "nanodet_pan"
+        if self.model not in ("mask_rcnn", "faster_rcnn") or self.class_names is None:
+            return False
+        return self.config.USE_RPN and self.config.BACKBONE == "nanodet_pan"
 
 
 def find_starting_point(

@@ -170,6 +170,22 @@ def test_when_a_look_is_taken(monkeypatch, plan, known, layers, rate, started):
 
 
 @pytest.mark.parametrize(
+    ("plan", "text"),
+    [
+        (make_plan(), "learning rate to be chosen, augmentation flips"),
+        (make_plan(rate=0.02), "learning rate 0.02, augmentation flips"),
+        (make_plan(layers="5+"), "layers 5+, sgd, learning rate 0.001, augmentation flips"),
+        (make_plan(BACKBONE="squeezenet"), "learning rate 0.001, augmentation flips"),
+    ],
+)
+def test_what_is_said_before_the_look(plan, text):
+    plan.options.augment = "flips"
+    plan.train.num_images = 3
+    (line,) = (x for x in model_training.describe_training(plan).split("\n") if "Training" in x)
+    assert line.endswith(text)
+
+
+@pytest.mark.parametrize(
     ("backbone", "class_names", "use_rpn", "repeats"),
     [
         ("nanodet_pan", ["BG", "cat"], True, True),
