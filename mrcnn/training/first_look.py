@@ -27,9 +27,10 @@ FOUND_IOU = 0.5
 # Share of the objects that must be found for the proposals to stay as they are.
 ENOUGH_FOUND = 0.9
 # Factor of the learning rate of what follows such proposals. The evidence for a class has values of
-# up to 10, where other features are below 1: with the rate of other networks the loss of the
-# classes rose from 0.3 to 5 in the first 40 steps, and AP fell by a third.
-RATE_OF_HEADS = 0.1
+# up to 10, where other features are below 1. On 20 images of kangaroos, with cached proposals, SGD
+# at 0.001, 0.0001 and 0.00001: the loss of the classes over the first 40 to 50 steps was 5.5, 0.33
+# and 0.22, and box AP went from 0.45 to 0.30, from 0.42 to 0.41, and from 0.42 to 0.44.
+RATE_OF_HEADS = 0.01
 # Weight of the squares of the regression's coefficients, of features of deviation 1, against the
 # mean loss of the examples.
 PENALTY = 0.003

@@ -70,7 +70,7 @@ def test_only_new_classes_with_examples_start_from_log_odds():
 
 @pytest.mark.parametrize(
     ("found", "chosen"),
-    [(1, ("roi_heads", 0.1)), (0.9, ("roi_heads", 0.1)), (0.89, ("heads", 1)), (0, ("heads", 1))],
+    [(1, ("roi_heads", 0.01)), (0.9, ("roi_heads", 0.01)), (0.89, ("heads", 1)), (0, ("heads", 1))],
 )
 def test_proposals_that_find_the_objects_are_kept(found, chosen):
     assert choose_layers(FirstLook(np.zeros((0, 2)), np.zeros(0), found)) == chosen
@@ -140,10 +140,10 @@ KNOWN = {"cat": "cat"}
 @pytest.mark.parametrize(
     ("plan", "known", "layers", "rate", "started"),
     [
-        (make_plan(), KNOWN, "roi_heads", 0.0001, [2]),
+        (make_plan(), KNOWN, "roi_heads", 0.00001, [2]),
         (make_plan(rate=0.02), KNOWN, "roi_heads", 0.02, [2]),
         (make_plan(layers="5+"), KNOWN, "5+", 0.001, [2]),
-        (make_plan(), None, "roi_heads", 0.0001, []),  # all classes are those of the weights
+        (make_plan(), None, "roi_heads", 0.00001, []),  # all classes are those of the weights
         (make_plan(layers="heads"), None, "heads", 0.001, None),
         (make_plan(layers="heads", resumed=True), KNOWN, "heads", 0.001, None),
         (make_plan(layers="heads", USE_RPN=False), KNOWN, "heads", 0.001, None),
