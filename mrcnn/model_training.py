@@ -424,7 +424,7 @@ def _look_first(model: Any, plan: TrainingPlan, known: Mapping[str, str] | None)
 
     start, options, names = plan.start, plan.options, plan.train.class_names
     new = [k for k, name in enumerate(names) if k and known is not None and name not in known]
-    if start.resumed or not start.config.USE_RPN or not (new or options.layers is None):
+    if start.resumed or not start.trains_on_proposals or not (new or options.layers is None):
         return []
     look = first_look.look_at(model.keras_model, plan.train, start.config)
     plan.knows_classes = first_look.start_classes(model.keras_model, look, new) == new

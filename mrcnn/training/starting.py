@@ -48,7 +48,12 @@ class StartingPoint:
         """
         if self.model not in ("mask_rcnn", "faster_rcnn") or self.class_names is None:
             return False
-        return self.config.USE_RPN and self.config.BACKBONE == "nanodet_pan"
+        return self.trains_on_proposals and self.config.BACKBONE == "nanodet_pan"
+
+    @property
+    def trains_on_proposals(self) -> bool:
+        """Whether the heads are trained on the proposals of the RPN."""
+        return self.config.USE_RPN and self.config.USE_RPN_ROIS
 
 
 def find_starting_point(

@@ -147,6 +147,7 @@ KNOWN = {"cat": "cat"}
         (make_plan(layers="heads"), None, "heads", 0.001, None),
         (make_plan(layers="heads", resumed=True), KNOWN, "heads", 0.001, None),
         (make_plan(layers="heads", USE_RPN=False), KNOWN, "heads", 0.001, None),
+        (make_plan(layers="heads", USE_RPN_ROIS=False), KNOWN, "heads", 0.001, None),
     ],
 )
 def test_when_a_look_is_taken(monkeypatch, plan, known, layers, rate, started):
