@@ -39,6 +39,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import keras
 from measures import machine
+from small_network import CLASSES, SmallConfig
 
 from mrcnn.config import MODEL_SETTINGS, Config
 from mrcnn.datasets import Dataset
@@ -51,7 +52,7 @@ from mrcnn.family.yolo import Yolo, YoloConfig
 from mrcnn.files.atomic import write_text
 from mrcnn.loading.named_augmentation import find_augmentation
 from mrcnn.model import MaskRCNN
-from samples.small.small import CLASSES, SmallConfig, single_sets
+from samples.small.everyday_data import single_sets
 
 PUBLISHED = {
     "rcnn": "VOC07 58.5 (AlexNet), 66.0 (VGG); 47 s",

@@ -506,7 +506,8 @@ class MaskRCNN(LazyDetector, LoggedTraining):
             learning_rate: a number, or a Keras learning rate schedule.
             epochs: number of the last epoch, counted over all calls: a second call with the same
                 number trains nothing and warns, one with a higher number continues.
-            layers: `heads`, `3+`, `4+`, `5+`, `all`, or a regular expression over layer names.
+            layers: `heads`, `roi_heads`, `3+`, `4+`, `5+`, `all`, or a regular expression over
+                layer names.
             augmentation: `flips`, `light`, `strong` or the path of a Python file (see
                 `mrcnn.loading.find_augmentation`); an imgaug augmenter; an Albumentations
                 transform; or a callable `(image, mask) -> (image, mask)`.

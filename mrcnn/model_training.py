@@ -82,8 +82,10 @@ def train(
         model: a name of `mrcnn.family.MODELS`; None takes that of the weights, else `mask_rcnn`.
             What is said below of heads and masks concerns Mask R-CNN.
         epochs: number of epochs.
-        layers: `heads` (all but the backbone); `5+`, `4+`, `3+` (also the backbone from that stage
-            on); `all`; or a pattern of layer names. None takes `heads` for Mask R-CNN, else `all`.
+        layers: `heads` (all but the backbone); `roi_heads` (all that follows the proposals); `5+`,
+            `4+`, `3+` (also the backbone from that stage on); `all`; or a pattern of layer names.
+            None takes `heads` for Mask R-CNN, but `roi_heads` with `small` where its proposals
+            find the objects already; else `all`.
         val: dataset to validate on, a path or a prepared `Dataset`; None for the part of `dataset`
             of such a name, or a share of its images.
         val_fraction: that share, 0..0.9; 0 for no validation.
@@ -182,6 +184,8 @@ class TrainingPlan:
         rename: names of classes in the weights by those in the dataset.
         options: further options.
         rate: the learning rate, a number or a schedule.
+        rate_is_given: whether the user chose it.
+        knows_classes: whether the weights can detect all classes before the first step.
         notes: sentences for the user.
     """
 
@@ -192,7 +196,9 @@ class TrainingPlan:
     rename: Mapping[str, str]
     options: TrainOptions
     rate: Any = None
+    rate_is_given: bool = False
     notes: list[str] = field(default_factory=list)
+    knows_classes: bool = False
 
     @property
     def entry(self) -> Model:
@@ -249,7 +255,8 @@ def plan_training(
     settings = {"config_path": config_path, "resumed": resumed}
     if entry.family == MODEL:
         start = _start_mask_rcnn(entry, weights, backbone, train_data, rename, settings)
-        options.layers = options.layers or "heads"
+        if resumed or not start.repeats_a_detector:  # otherwise after a look at the images
+            options.layers = options.layers or "heads"
     else:
         start = _start_family(entry, weights, train_data, val_data, settings)
         if backbone is not None:  # of an R-CNN; the others have none to choose
@@ -267,8 +274,11 @@ def plan_training(
         from mrcnn.family.starting import finish_settings
 
         finish_settings(start.config, entry, train_data, options.steps)
+    is_given = options.learning_rate is not None
     rate = options.learning_rate_of(start.config)
-    return TrainingPlan(start, train_data, val_data, held_out, rename, options, rate, notes)
+    return TrainingPlan(
+        start, train_data, val_data, held_out, rename, options, rate, is_given, notes
+    )
 
 
 def _start_mask_rcnn(
@@ -401,7 +411,33 @@ def build_model(plan: TrainingPlan, output: Path) -> tuple[Any, list[str]]:
         lines.append(f"Weights  {describe_loaded(report)}")
     if known is not None:
         lines += [f"Classes  {line}" for line in describe_class_match(names, known)]
-    return model, lines
+    return model, lines + _look_first(model, plan, known)
+
+
+def _look_first(model: Any, plan: TrainingPlan, known: Mapping[str, str] | None) -> list[str]:
+    """Start new classes, and choose layers and learning rate, by what the weights find.
+
+    Returns:
+        A line about the layers if they were chosen.
+    """
+    from mrcnn.training import first_look
+
+    start, options, names = plan.start, plan.options, plan.train.class_names
+    new = [k for k, name in enumerate(names) if k and known is not None and name not in known]
+    if start.resumed or not start.trains_on_proposals or not (new or options.layers is None):
+        return []
+    look = first_look.look_at(model.keras_model, plan.train, start.config)
+    plan.knows_classes = first_look.start_classes(model.keras_model, look, new) == new
+    if options.layers is not None:
+        return []
+    options.layers, factor = first_look.choose_layers(look)
+    if options.learning_rate is not None and not plan.rate_is_given:
+        options.learning_rate *= factor
+        plan.rate = options.learning_rate_of(start.config)
+    return [
+        f"Layers   {options.layers}, learning rate {options.learning_rate:g}: "
+        f"{100 * look.found:.0f} % of the objects are proposed already"
+    ]
 
 
 def make_callbacks(model: Any, plan: TrainingPlan) -> list[Any]:
@@ -430,7 +466,7 @@ def make_callbacks(model: Any, plan: TrainingPlan) -> list[Any]:
 def _make_validation(model: Any, plan: TrainingPlan) -> Any:
     """Return the callback that measures what the model finds after each epoch."""
     entry, start = plan.entry, plan.start
-    has_classes = start.class_names == list(plan.train.class_names)
+    has_classes = start.class_names == list(plan.train.class_names) or plan.knows_classes
     common: dict[str, Any] = {
         "max_images": plan.options.ap_images,
         "verbose": 0,
@@ -537,7 +573,12 @@ def describe_training(plan: TrainingPlan) -> str:
     steps = "" if once else (
         f", batches of {settings.BATCH_SIZE}, {counted(settings.STEPS_PER_EPOCH, 'step')} per epoch"
     )  # fmt: skip
-    training = "two passes over the images" if once else printable(plan.options.describe())
+    # `_look_first` chooses layers and, unless it is given, the rate.
+    is_rate_chosen = (
+        plan.rate_is_given or plan.options.layers is not None or not plan.start.repeats_a_detector
+    )
+    how = plan.options.describe(is_rate_chosen)
+    training = "two passes over the images" if once else printable(how)
     lines = [
         f"Dataset  {counted(plan.train.num_images, 'image')} to train on, {num_val} to validate "
         f"on, classes: {classes}",

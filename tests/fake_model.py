@@ -113,6 +113,7 @@ def fake_model(monkeypatch):
     monkeypatch.setattr(FakeMaskRCNN, "built", [])
     # The fake has no layers.
     monkeypatch.setattr("mrcnn.checkpoints.load_class_rows", lambda *arguments: None)
+    monkeypatch.setattr("mrcnn.model_training._look_first", lambda *arguments: [])
     return FakeMaskRCNN
 
 

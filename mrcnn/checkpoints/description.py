@@ -44,7 +44,7 @@ BACKGROUND = "BG"
 MODEL = "mask_rcnn"
 # The layers whose shapes depend on the number of classes.
 CLASS_LAYERS = ["mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_bbox", "mrcnn_mask"]
-# The settings that decide which layers there are, and of what shape.
+# The settings that decide which layers there are, of what shape, and how their outputs are read.
 NETWORK = (
     "BACKBONE",
     "TOP_DOWN_PYRAMID_SIZE",
@@ -57,6 +57,8 @@ NETWORK = (
     "ROI_LEVEL",
     "USE_RPN",
     "USE_MASK",
+    "CLASS_AGNOSTIC_MASK",
+    "JOINT_SCORES",
 )
 # Further settings of a network that was trained at a size of its own: images and anchors.
 INPUT = (

@@ -75,9 +75,10 @@ Layers = Annotated[
     str | None,
     _option(
         STEPS,
-        "What is trained: heads (all but the backbone; the default); 5+, 4+, 3+ (also the backbone "
-        "from that stage on); all; or a pattern of layer names. Of YOLO heads (the output layers) "
-        "or all, the default.",
+        "What is trained: heads (all but the backbone; the default); roi_heads (what follows the "
+        "proposals; the default with small where its proposals find the objects already); 5+, 4+, "
+        "3+ (also the backbone from that stage on); all; or a pattern of layer names. Of YOLO "
+        "heads (the output layers) or all, the default.",
     ),
 ]
 Loss = Annotated[

@@ -12,6 +12,7 @@ from mrcnn.config_rules import APPLICATIONS, application_mark
 # SqueezeNet, NanoDet, whose own neck and head (nano_pan3) come after them, and EfficientNet-Lite.
 LAYER_PATTERNS = {
     "heads": r"(mrcnn\_.*)|(rpn\_.*)|(fpn\_.*)|(fire1[01]\_.*)",
+    "roi_heads": r"mrcnn\_.*",
     "3+": r"(res3.*)|(bn3.*)|(res4.*)|(bn4.*)|(res5.*)|(bn5.*)|(fire[4-9]\_.*)|(fire1[01]\_.*)"
     r"|(nano[3-5]?\_.*)|(lite[3-5]\_.*)|(mrcnn\_.*)|(rpn\_.*)|(fpn\_.*)",
     "4+": r"(res4.*)|(bn4.*)|(res5.*)|(bn5.*)|(fire[6-9]\_.*)|(fire1[01]\_.*)"
@@ -33,7 +34,8 @@ def layer_regex(layers: str) -> re.Pattern[str]:
     their layers itself.
 
     Args:
-        layers: `heads`, `3+`, `4+`, `5+`, `all`, or a regular expression over layer names.
+        layers: `heads`, `roi_heads`, `3+`, `4+`, `5+`, `all`, or a regular expression over layer
+            names.
 
     Raises:
         ValueError: it is no valid regular expression.

@@ -121,12 +121,16 @@ class TrainOptions:
             saved["augment"] = str(Path(self.augment).resolve())
         write_json(Path(folder) / OPTIONS_FILE, saved)
 
-    def describe(self) -> str:
-        """Return a line about what is trained and how, after `learning_rate_of`."""
+    def describe(self, is_rate_chosen: bool = True) -> str:
+        """Return a line about what is trained and how, after `learning_rate_of`.
+
+        Args:
+            is_rate_chosen: whether the learning rate will stay as it is.
+        """
         changes = [] if self.schedule == "constant" else [self.schedule]
         if self.warmup:
             changes.append(f"warm-up of {self.warmup:g} epoch{'s' * (self.warmup != 1)}")
-        rate = f"learning rate {self.learning_rate:g}"
+        rate = f"learning rate {f'{self.learning_rate:g}' if is_rate_chosen else 'to be chosen'}"
         if changes:
             rate += f" ({', '.join(changes)})"
         parts = [self.optimizer, rate, f"augmentation {self.augment}"]

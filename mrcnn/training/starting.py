@@ -40,6 +40,21 @@ class StartingPoint:
     resumed: bool = False
     model: str = "mask_rcnn"
 
+    @property
+    def repeats_a_detector(self) -> bool:
+        """Whether the RPN was not trained, but set to propose what the backbone's detector finds.
+
+        That of the small model is, see `first_look.choose_layers`.
+        """
+        if self.model not in ("mask_rcnn", "faster_rcnn") or self.class_names is None:
+            return False
+        return self.trains_on_proposals and self.config.BACKBONE == "nanodet_pan"
+
+    @property
+    def trains_on_proposals(self) -> bool:
+        """Whether the heads are trained on the proposals of the RPN."""
+        return self.config.USE_RPN and self.config.USE_RPN_ROIS
+
 
 def find_starting_point(
     weights: str,

@@ -18,7 +18,7 @@ Import the module, or run it from the command line:
 
     # Train a two-class model, or start from the small model, or continue the last training
     python3 motorcycle.py train --dataset=/path/to/motorcycles --weights=coco --no-keep-classes
-    python3 motorcycle.py train --dataset=/path/to/motorcycles --weights=small
+    python3 motorcycle.py train --dataset=/path/to/motorcycles --weights=small --recipe=small
     python3 motorcycle.py train --dataset=/path/to/motorcycles --weights=last
 
     # Measure
@@ -33,12 +33,15 @@ Import the module, or run it from the command line:
     python3 motorcycle.py refine --weights=last --image=<URL or path to file>
 
     # Compare mean IoU before fine-tuning, after it, and with refined masks
-    python3 motorcycle.py table --dataset=/path/to/motorcycles --weights=small --tuned=last
+    python3 motorcycle.py table --dataset=/path/to/motorcycles --weights=small --tuned=last \
+        --min-confidence=0.3
+
+The scores of the small model are low: use it with --min-confidence=0.3.
 
 The refiner is that of --refiner, else the one that `refine` has trained, else the one of the
 package. For an unbiased measurement, neither the weights nor the refiner may have been trained on
-the images of --subset: the small model and the refiner of the package were trained on all val
-images of the study.
+the images of --subset: of the val images of the study, the small model was trained on every
+second, and the refiner of the package on all.
 
 The study: github.com/AlternatingSum/Image-segmentation.
 """
@@ -98,6 +101,8 @@ class Stage(NamedTuple):
 RECIPES = {
     "study": ([Stage("heads", 3, 0.001)], False),
     "better": ([Stage("heads", 4, 0.001), Stage("4+", 12, 0.0002)], True),
+    # The proposals of the small model are those of a detector, which stay as they are.
+    "small": ([Stage("roi_heads", 3, 0.001)], True),
 }
 
 

@@ -1,1 +1,1 @@
-"""The sample small; see small.py."""
+"""The recipe of the small model; see everyday.py."""

@@ -55,7 +55,7 @@ from samples.small.everyday_data import (
     measuring_parts,
     training_parts,
 )
-from samples.small.small import cpu_seconds, make_optimizer
+from samples.small.training import cpu_seconds, make_optimizer
 
 STEPS_PER_EPOCH = 250
 # Of the background, at the start. A class that the detector gives 2 % in the middle of a proposal

@@ -12,13 +12,9 @@ from functools import partial
 
 import numpy as np
 
-from mrcnn.datasets import CocoDataset, Dataset, open_dataset
+from mrcnn.datasets import CocoDataset, Dataset, MaskImageDataset, ViaDataset, open_dataset
 from mrcnn.datasets.views import merge
 from mrcnn.geometry.boxes import compute_overlaps
-from samples.small.small import single_sets
-
-# The sets of one class each. No person beside a motorcycle is annotated, for instance.
-partial_sets = partial(single_sets, person_source="people", exhaustive=False)
 
 # Boxes that score lower than this are ignored: they are neither objects nor background.
 LEAST_SCORE = 0.35
@@ -38,6 +34,44 @@ MASKED_SETS = (
 )
 SPLIT_FILE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "everyday_measuring.txt")
 NUM_MEASURING = 60
+
+
+def single_sets(folder, subset, fold=0, folds=0, person_source="person", exhaustive=True):
+    """Return the sets of one class each: balloons, motorcycles and people.
+
+    Args:
+        folder: folder of `balloon/`, `motorcycles/` and `penn_fudan/`.
+        subset: "train" or "val".
+        fold: which part of the motorcycles and people is held out.
+        folds: number of parts; 0 for none, and all images are in both.
+        person_source: the source of the people.
+        exhaustive: whether images have no other objects without annotation.
+    """
+    sets = {
+        "balloon": ViaDataset(),
+        "motorcycle": MaskImageDataset(),
+        "person": MaskImageDataset(),
+    }
+    sets["balloon"].load_via(
+        os.path.join(folder, "balloon"), subset, classes=["balloon"], source="balloon"
+    )
+    sets["motorcycle"].load_masks(
+        os.path.join(folder, "motorcycles"), "val", "motorcycle", source="motorcycle"
+    )
+    people = os.path.join(folder, "penn_fudan")
+    sets["person"].load_masks(people, None, "person", source=person_source)
+    for name, dataset in sets.items():
+        dataset.prepare()
+        for info in dataset.image_info:
+            info["exhaustive"] = exhaustive
+        if folds and name != "balloon":
+            is_val = np.arange(dataset.num_images) % folds == fold
+            sets[name] = dataset.subset(np.where(is_val == (subset == "val"))[0])
+    return sets
+
+
+# The sets of one class each. No person beside a motorcycle is annotated, for instance.
+partial_sets = partial(single_sets, person_source="people", exhaustive=False)
 
 
 class PseudoLabels(CocoDataset):

@@ -23,13 +23,15 @@ def config():
 
 
 def test_network_follows_described_weights_and_nothing_else(fake_model, weights, config):
-    describe(weights.with_suffix(".json"), TOP_DOWN_PYRAMID_SIZE=64, RPN_CHANNELS=32)
+    read = {"JOINT_SCORES": True, "CLASS_AGNOSTIC_MASK": True}
+    describe(weights.with_suffix(".json"), TOP_DOWN_PYRAMID_SIZE=64, RPN_CHANNELS=32, **read)
     model = start_model("training", config, str(weights), "logs")
     assert (config.BACKBONE, config.TOP_DOWN_PYRAMID_SIZE, config.RPN_CHANNELS) == (
         "squeezenet",
         64,
         32,
     )
+    assert config.JOINT_SCORES and config.CLASS_AGNOSTIC_MASK
     assert (config.NAME, config.IMAGE_MAX_DIM, config.NUM_CLASSES) == ("toy", 128, 3)
     assert (model.mode, model.model_dir) == ("training", "logs")
     assert model.loaded == [(str(weights), True, None)]

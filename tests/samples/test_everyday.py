@@ -14,7 +14,7 @@ from mrcnn.graphs import SharedLayers, training_graph
 from mrcnn.layers.backbones.nanodet import nanodet_raw_graph
 from mrcnn.model import MaskRCNN
 from samples.small import everyday, everyday_data
-from samples.small.small import make_optimizer
+from samples.small.training import make_optimizer
 from tests.tools.scripts import import_script
 
 
@@ -171,6 +171,67 @@ def test_the_class_head_starts_from_the_detector(started, label, evidence, expec
     pooled = np.zeros((1, 1, 7, 7, 160), np.float32)
     pooled[..., label] = evidence
     assert classify.predict(pooled, verbose=0)[0, 0].argmax() == expected
+
+
+def test_started_pyramid(started):
+    model, _ = started
+    for level in (2, 3, 4, 5):
+        kernel, bias = model.get_layer(f"fpn_p{level}").get_weights()
+        assert np.argwhere(kernel[..., :85]).tolist() == [[1, 1, k, k] for k in range(85)]
+        assert (kernel[1, 1, range(85), range(85)] == 1).all() and not bias.any()
+    # No object is proposed from the finest level.
+    bias = model.get_layer("fpn_c2p2").bias.numpy()
+    assert np.argwhere(bias).tolist() == [[84]] and bias[84] == -20
+
+
+@pytest.mark.parametrize(
+    ("evidence", "code", "logit", "deltas"),
+    [
+        # Half a cell is a tenth of an anchor's side, one standard deviation of its center.
+        (0, (0, 0, 0, 0), -7, (1, 1, 0, 0)),
+        (9, (0.1, -0.2, 0.3, -0.4), 2, (2, -1, 1.5, -2)),
+    ],
+)
+def test_the_rpn_starts_from_the_boxes_of_the_detector(started, evidence, code, logit, deltas):
+    model, _ = started
+    level = np.zeros((1, 3, 3, 160), np.float32)
+    level[0, 1, 1, 80:84], level[0, 1, 1, 84] = code, evidence
+    logits, _, found = model.get_layer("rpn_model").predict(level, verbose=0)
+    np.testing.assert_allclose(logits[0, 4], [0, logit], atol=1e-4)
+    np.testing.assert_allclose(found[0, 4], deltas, atol=1e-4)
+    np.testing.assert_allclose(found[0, 0], [1, 1, 0, 0], atol=1e-4)  # its neighbors say nothing
+
+
+def test_started_class_head(started):
+    model, _ = started
+    kernel = model.get_layer("mrcnn_class_conv1").kernel.numpy()
+    found = np.argwhere(kernel[..., :80])
+    middle = [[y, x, k, k] for y in (2, 3, 4) for x in (2, 3, 4) for k in range(80)]
+    assert found.tolist() == middle and set(kernel[tuple(found.T)]) == {np.float32(1 / 9)}
+    kernel = model.get_layer("mrcnn_class_conv2").kernel.numpy()[0, 0]
+    np.testing.assert_array_equal(kernel[:, :80], np.eye(len(kernel), 80))
+    kernel, bias = model.get_layer("mrcnn_class_logits").get_weights()
+    np.testing.assert_array_equal(kernel, np.eye(len(kernel), 82, 1) * (np.arange(82) < 81))
+    # The background at a probability of 2 %, absent classes at 0.1 %, and balloon.
+    assert bias.tolist() == [-4, *[-7] * 80, -5]
+
+
+def test_logits_at_the_end(monkeypatch):
+    monkeypatch.setattr(everyday, "LOGIT_SCALE", 2.0)
+    monkeypatch.setattr(everyday, "NEW_CLASS_LOGIT", -3.0)
+    kernel, bias = np.full((3, 82), 0.5), np.arange(82.0)
+    everyday.sharpen(kernel, bias)
+    assert (kernel == 1).all()
+    assert bias.tolist() == [*range(0, 162, 2), 159]  # balloon: 162 - 3
+
+
+def test_boxes_of_the_classes_with_many_true_boxes_are_kept(monkeypatch):
+    monkeypatch.setattr(everyday, "BOX_CLASSES", (1, 3))
+    kernel, bias = np.ones((2, 20)), np.arange(1.0, 21.0)
+    everyday.keep_well_known(kernel, bias)
+    kept = [0, 0, 0, 0, 5, 6, 7, 8, 0, 0, 0, 0, 13, 14, 15, 16, 0, 0, 0, 0]
+    assert bias.tolist() == kept
+    np.testing.assert_array_equal(kernel, np.tile(np.array(kept) > 0, (2, 1)))
 
 
 def test_learning_rates_by_layer():

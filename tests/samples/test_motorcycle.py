@@ -103,6 +103,7 @@ def test_study_recipe(sample):
     assert (config.DETECTION_MIN_CONFIDENCE, config.BACKBONE) == (0.9, "resnet101")
     assert config.IMAGE_SHAPE.tolist() == [1024, 1024, 3]
     assert sample.RECIPES["study"] == ([("heads", 3, 0.001)], False)
+    assert sample.RECIPES["small"] == ([("roi_heads", 3, 0.001)], True)
 
 
 def test_augmentation_moves_masks_with_the_image(sample):

@@ -57,6 +57,7 @@ def learning(model):
     "layers, expected",
     [
         ("heads", HEADS),
+        ("roi_heads", ["mrcnn_mask"]),
         ("5+", STAGES[5] + HEADS),
         ("4+", STAGES[4] + STAGES[5] + HEADS),
         ("3+", STAGES[3] + STAGES[4] + STAGES[5] + HEADS),
