@@ -15,11 +15,13 @@ imported from here too.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import functools
 import logging  # noqa: F401 - scripts take it from here, as from Matterport's module
 import os
+import secrets
 from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -84,7 +86,7 @@ from mrcnn.loading.rpn_targets import build_rpn_targets
 from mrcnn.startup.caller import warn_caller
 from mrcnn.startup.matterport_names import find_import
 from mrcnn.training import callbacks as named_callbacks
-from mrcnn.training import devices, layer_selection, log_folders, trainer
+from mrcnn.training import devices, hosts, layer_selection, log_folders, trainer
 from mrcnn.training.logged import LoggedTraining
 from mrcnn.training.starting import imagenet_weights
 from mrcnn.training.training_model import build_training_model
@@ -433,6 +435,10 @@ class MaskRCNN(Detector, LoggedTraining):
             NonFiniteLossError: a loss became nan or infinite; names the images of the batch.
         """
         self._require_training("train")
+        if hosts.count() > 1:
+            verbose = verbose if hosts.is_first() else 0
+            if seed is None:
+                seed = hosts.of_first(secrets.randbelow(2**31))
         train_batches, val_batches = make_batches(
             train_dataset,
             val_dataset,
@@ -444,6 +450,7 @@ class MaskRCNN(Detector, LoggedTraining):
             seed=seed,
             cache=cache,
             on_error=on_error,
+            share=hosts.share(),
         )
         named_callbacks.check_callbacks(custom_callbacks, val_dataset)
         if keep is not None and keep < 1:
@@ -467,9 +474,10 @@ class MaskRCNN(Detector, LoggedTraining):
 
         def on_checkpoint(path: str, epoch: int) -> None:
             self.epoch = epoch
-            self.write_description(path, train_dataset.class_names)
+            if hosts.is_first():
+                self.write_description(path, train_dataset.class_names)
 
-        with log_folders.reserved(self.log_dir):
+        with log_folders.reserved(self.log_dir) if hosts.is_first() else contextlib.nullcontext():
             return trainer.fit(
                 self.keras_model,
                 self.config,
