@@ -151,7 +151,8 @@ def _start_jax(place: Place, meeting: Meeting, timeout: float) -> None:
     # The only one that JAX has for CPUs of several hosts in all its releases.
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     # Otherwise JAX takes SIGTERM, with which launchers end a process, for an announcement.
-    jax.config.update("jax_enable_preemption_service", False)
+    with contextlib.suppress(AttributeError):  # unknown to older releases, which do not
+        jax.config.update("jax_enable_preemption_service", False)
     jax.distributed.initialize(
         f"{place.address}:{port}",
         place.count,
