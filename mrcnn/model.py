@@ -15,11 +15,13 @@ imported from here too.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import functools
 import logging  # noqa: F401 - scripts take it from here, as from Matterport's module
 import os
+import secrets
 import sys
 from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
@@ -42,7 +44,7 @@ from mrcnn.startup.backend import prepare_process
 from mrcnn.startup.caller import warn_caller
 from mrcnn.startup.lazy import lazy_names
 from mrcnn.startup.matterport_names import find_import
-from mrcnn.training import log_folders
+from mrcnn.training import hosts, log_folders
 from mrcnn.training.logged import LoggedTraining
 
 if TYPE_CHECKING:
@@ -543,6 +545,10 @@ class MaskRCNN(LazyDetector, LoggedTraining):
         from mrcnn.training import trainer
 
         self._require_training("train")
+        if hosts.count() > 1:
+            verbose = verbose if hosts.is_first() else 0
+            if seed is None:
+                seed = hosts.of_first(secrets.randbelow(2**31))
         train_batches, val_batches = make_batches(
             train_dataset,
             val_dataset,
@@ -554,6 +560,7 @@ class MaskRCNN(LazyDetector, LoggedTraining):
             seed=seed,
             cache=cache,
             on_error=on_error,
+            share=hosts.share(),
         )
         named_callbacks.check_callbacks(custom_callbacks, val_dataset)
         if keep is not None and keep < 1:
@@ -577,9 +584,10 @@ class MaskRCNN(LazyDetector, LoggedTraining):
 
         def on_checkpoint(path: str, epoch: int) -> None:
             self.epoch = epoch
-            self.write_description(path, train_dataset.class_names)
+            if hosts.is_first():
+                self.write_description(path, train_dataset.class_names)
 
-        with log_folders.reserved(self.log_dir):
+        with log_folders.reserved(self.log_dir) if hosts.is_first() else contextlib.nullcontext():
             return trainer.fit(
                 self.keras_model,
                 self.config,

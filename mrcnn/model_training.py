@@ -67,6 +67,7 @@ def train(
     loss: str = "cross_entropy",
     class_weights: str | None = None,
     verbose: int = 1,
+    hosts: int | None = None,
 ) -> Any:
     """Train on a dataset and return the model, ready to detect: `mrcnn train` as a function.
 
@@ -119,12 +120,15 @@ def train(
         class_weights: of semantic networks: `median` for weights by frequency, as in SegNet's
             paper; None for none.
         verbose: 0 silent, 1 a progress line, 2 only a line for each epoch.
+        hosts: number of processes that train together, on several hosts or one; see
+            `mrcnn.training.hosts`. None for as many as a launcher has started; 1 for this alone.
 
     Returns:
         The model with the best weights where AP was measured, else with the last. `log_dir` is the
         folder of its files; to train further, start from the weights there.
 
     Raises:
+        TimeoutError: the other processes did not come.
         FileNotFoundError: there is no such dataset or weight file.
         ValueError: an argument, the dataset or a setting cannot work; nothing is written then.
 
@@ -135,6 +139,7 @@ def train(
     """
     given = locals()
     from mrcnn.family.starting import choose_model
+    from mrcnn.training.hosts import is_first, joined
 
     entry = choose_model(model, None if weights is None else os.fspath(weights))
     if weights is None:
@@ -144,29 +149,32 @@ def train(
     options = TrainOptions.choose(
         {**given, "keep": str(keep), "val": os.fspath(val) if is_path(val) else None}
     )
-    plan = plan_training(
-        dataset,
-        os.fspath(weights),
-        options,
-        model=entry.name,
-        val=val,
-        name=name,
-        format=format,
-        classes=None if classes is None else list(classes),
-        reader_options=dict(reader_options or {}),
-        config_path=None if config is None else Path(config),
-        backbone=backbone,
-        rename=rename or {},
-        image_size=image_size,
-        batch_size=batch_size,
-        accumulate=accumulate,
-        precision=precision,
-    )
-    add_proposals(plan, proposals, None)
-    if verbose:
-        print(describe_training(plan))
-    trained = run_training(plan, Path(output), verbose)
-    load_best(trained)
+    with joined(hosts):
+        plan = plan_training(
+            dataset,
+            os.fspath(weights),
+            options,
+            model=entry.name,
+            val=val,
+            name=name,
+            format=format,
+            classes=None if classes is None else list(classes),
+            reader_options=dict(reader_options or {}),
+            config_path=None if config is None else Path(config),
+            backbone=backbone,
+            rename=rename or {},
+            image_size=image_size,
+            batch_size=batch_size,
+            accumulate=accumulate,
+            precision=precision,
+        )
+        agree_on(plan)
+        add_proposals(plan, proposals, None)
+        verbose = verbose if is_first() else 0
+        if verbose:
+            print(describe_training(plan))
+        trained = run_training(plan, Path(output), verbose)
+        load_best(trained)
     if verbose:
         print(describe_results(trained.log_dir))
     return trained
@@ -309,6 +317,14 @@ def _start_family(
     return find_start(entry, weights, train, val, **settings)
 
 
+def agree_on(plan: TrainingPlan) -> None:
+    """Check, on several hosts, that all processes have the same plan; see `training.agreement`."""
+    from mrcnn.training.agreement import agree
+
+    start = plan.start
+    agree(start.config, plan.options, start.weights, (plan.train, plan.val), start.model)
+
+
 def add_proposals(
     plan: TrainingPlan,
     path: str | os.PathLike[str] | None,
@@ -342,12 +358,18 @@ def run_training(plan: TrainingPlan, output: Path, verbose: int = 1) -> Any:
         The model with its last weights.
     """
     from mrcnn.loading import find_augmentation
+    from mrcnn.training import hosts
 
     options = plan.options
     if plan.entry.family == "rcnn":
         from mrcnn.family.rcnn_training import train_rcnn
 
         return train_rcnn(plan, output, verbose)
+    if hosts.count() > 1:
+        import keras
+
+        # Weights that no file gives must be the same everywhere.
+        keras.utils.set_random_seed(options.seed or 0)
     model, lines = build_model(plan, output)
     if verbose:
         print("\n".join(lines))
@@ -444,11 +466,15 @@ def make_callbacks(model: Any, plan: TrainingPlan) -> list[Any]:
     """Return the callbacks of `MaskRCNN.train`: AP, the best weights, and the saved options."""
     from keras.callbacks import LambdaCallback
 
+    from mrcnn.training import hosts
     from mrcnn.training.log_folders import remove_older_checkpoints
 
     options, start = plan.options, plan.start
     # The log folder is known when the training begins.
-    callbacks: list[Any] = [LambdaCallback(on_train_begin=lambda logs: options.save(model.log_dir))]
+    callbacks: list[Any] = []
+    if not hosts.is_first():
+        return callbacks
+    callbacks.append(LambdaCallback(on_train_begin=lambda logs: options.save(model.log_dir)))
     keep = options.num_kept
     if start.resumed and keep is not None and has_kept_last(Path(model.log_dir)):
         # The training itself removes only weights that it has written since it was resumed.
@@ -484,10 +510,12 @@ def _make_validation(model: Any, plan: TrainingPlan) -> Any:
 
 def load_best(model: Any) -> None:
     """Load the best weights of a training that has ended, if it has written them."""
+    from mrcnn.training.hosts import of_first
+
     path = Path(model.log_dir) / BEST_FILE
     if getattr(model, "name", "") == "rcnn":
         return  # its only weights
-    if path.is_file():
+    if of_first(path.is_file()):
         model.keras_model.load_weights(str(path))
 
 

@@ -58,6 +58,7 @@ def train(
     name: options_of.Name = None,
     keep: options_of.Keep = "1",
     resume: options_of.Resume = False,
+    hosts: options_of.Hosts = None,
     quiet: options_of.Quiet = False,
 ) -> None:
     """Train on a dataset.
@@ -77,6 +78,7 @@ def train(
     from mrcnn.cli.terminal import echo
     from mrcnn.family.starting import choose_model
     from mrcnn.model_training import (
+        agree_on,
         describe_results,
         describe_training,
         experiment_name,
@@ -84,14 +86,15 @@ def train(
         run_training,
     )
     from mrcnn.startup.lean_start import start_backend
+    from mrcnn.training.hosts import is_first, joined
 
-    with silent_stdout(quiet):
+    with joined(hosts), silent_stdout(quiet or not is_first()):
         options = TrainOptions.choose(ctx.params)
         entry = choose_model(model, weights)
         refuse_options(ctx, entry)
         name = experiment_name(name, dataset, format, entry.name)
-        if resume:
-            checkpoint = last_checkpoint(output, name)
+        checkpoint = checkpoint_to_resume(output, name) if resume else None
+        if checkpoint is not None:
             options = options.with_saved(checkpoint.parent, given_options(ctx))
             finished = finished_epochs(checkpoint)
             if finished >= options.epochs:
@@ -120,10 +123,11 @@ def train(
             batch_size=batch_size,
             accumulate=accumulate,
             precision=precision,
-            resumed=resume,
+            resumed=checkpoint is not None,
             best=best,
         )
         prepare_folder(output, "--output")
+        agree_on(plan)
         echo(describe_training(plan))
         find_proposals(plan, proposals)
         start_backend()
@@ -193,6 +197,33 @@ def last_checkpoint(folder: Path, name: str) -> Path:
     from mrcnn.training.log_folders import newest_checkpoint
 
     return Path(newest_checkpoint(folder, name))
+
+
+def checkpoint_to_resume(folder: Path, name: str) -> Path | None:
+    """Return the checkpoint to continue from.
+
+    On several hosts it is the one that process 0 finds; or None, with a line that says so, where
+    there is none yet: the same command then starts a job and starts it again.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    from mrcnn.cli.terminal import echo
+    from mrcnn.training import hosts
+
+    if hosts.count() == 1:
+        return last_checkpoint(folder, name)
+    found = None
+    if hosts.is_first():
+        with contextlib.suppress(FileNotFoundError):
+            found = last_checkpoint(folder, name)
+    place = hosts.of_first(None if found is None else [found.parent.name, found.name])
+    if place is None:
+        echo("There is no checkpoint to continue from yet: the training begins")
+        return None
+    path = folder.joinpath(*place)
+    hosts.wait_for_folder(str(path.parent), path.name)
+    return path
 
 
 def finished_epochs(checkpoint: Path) -> int:

@@ -174,4 +174,13 @@ Resume = Annotated[
         rich_help_panel=OUTPUT,
     ),
 ]
+Hosts = Annotated[
+    int | None,
+    _option(
+        STEPS,
+        "Number of processes, on several machines or one, that train together on JAX; by default "
+        "as many as torchrun, srun or another launcher has started. 1 trains alone.",
+        min=1,
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print errors only.", rich_help_panel=OUTPUT)]

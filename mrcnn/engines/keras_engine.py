@@ -62,7 +62,15 @@ def _compile_jax(model: keras.Model) -> _Function:
         with keras.StatelessScope(state_mapping=zip(variables, values)):
             return model(inputs, training=False)
 
-    return lambda inputs: run([v.value for v in variables], inputs)
+    return lambda inputs: run([_local(v.value) for v in variables], inputs)
+
+
+def _local(value: Any) -> Any:
+    """Return the copy on this host of a weight that lies on several hosts.
+
+    With it, a host computes alone.
+    """
+    return value if value.is_fully_addressable else value.addressable_data(0)
 
 
 class KerasEngine:

@@ -8,7 +8,12 @@ from typing import Any
 import keras
 from keras import ops
 
-from mrcnn.layers.replicas import num_replicas, sum_over_replicas
+from mrcnn.layers.replicas import (
+    mean_if_joined,
+    num_joined,
+    num_replicas,
+    sum_over_replicas,
+)
 from mrcnn.layers.types import Shape, Tensor
 
 
@@ -84,7 +89,8 @@ class BatchNorm(keras.layers.BatchNormalization):
         # so already. Repeated here: models that were trained there keep the same statistics.
         count = _count(inputs)
         variance = variance * count / ops.maximum(count - (1.0 + self.epsilon), self.epsilon)
-        # Each device normalizes with its own part of the batch; all store the same average.
+        # On TensorFlow each device normalizes with its own part of the batch; all store the same
+        # average.
         mean, variance = (sum_over_replicas(value) / num_replicas() for value in (mean, variance))
         self.num_updates.assign(self.num_updates + 1.0)
         decay = self.momentum
@@ -98,6 +104,8 @@ def normalize_by_batch(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Normalize each channel with the mean and variance that it has in this batch.
 
+    On JAX the batch is that of all devices together.
+
     Args:
         values: `[..., channels]` float32.
         gamma: `[channels]` float32.
@@ -109,7 +117,12 @@ def normalize_by_batch(
         unbiased one, divided by the number of values less one; the normalization itself divides by
         their number.
     """
-    mean, variance = ops.moments(values, axes=list(range(len(values.shape) - 1)))
+    axes = list(range(len(values.shape) - 1))
+    if num_joined() == 1:
+        mean, variance = ops.moments(values, axes=axes)
+    else:
+        mean = mean_if_joined(ops.mean(values, axis=axes))
+        variance = mean_if_joined(ops.mean(ops.square(values - mean), axis=axes))
     scale = ops.rsqrt(variance + epsilon) * gamma
     count = _count(values)
     return (
@@ -133,4 +146,4 @@ def normalize_fused(
 
 def _count(values: Tensor) -> Tensor:
     """Count the values of a channel, as float32."""
-    return ops.cast(ops.size(values) // values.shape[-1], "float32")
+    return ops.cast(ops.size(values) // values.shape[-1] * num_joined(), "float32")

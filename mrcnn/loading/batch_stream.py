@@ -47,6 +47,9 @@ class BatchStream(keras.utils.PyDataset):
             dataset.
         cache: keep decoded images and masks in memory. True for up to 2 GiB; or the largest
             number of bytes to hold.
+        share: `(part, parts)`: load only this part of each batch, for the training on several
+            hosts that `mrcnn.training.hosts` describes. The images of the whole batch stay the
+            same.
 
     Attributes:
         epoch: number of the current epoch, counted from 0.
@@ -68,12 +71,20 @@ class BatchStream(keras.utils.PyDataset):
         max_queue_size: int = 4,
         on_error: str = "raise",
         cache: bool | int = False,
+        share: tuple[int, int] = (0, 1),
     ) -> None:
         super().__init__(workers=workers, max_queue_size=max_queue_size)
         self.batch_size = batch_size
         self.steps = math.ceil(steps)
         check_at_least(1, batch_size=self.batch_size, steps=self.steps)
         check_at_least(0, epoch_offset=epoch_offset, seed=seed or 0)
+        self._part, parts = share
+        if batch_size % parts:
+            raise ValueError(
+                f"batch_size is {batch_size}; it must be a multiple of the {parts} processes that "
+                "share each batch"
+            )
+        self._part_size = batch_size // parts
         self._broken = BrokenImages(dataset, on_error)
         if cache:
             dataset = CachedDataset(dataset, DEFAULT_LIMIT if cache is True else cache)
@@ -109,7 +120,9 @@ class BatchStream(keras.utils.PyDataset):
         if not 0 <= index < self.steps:
             raise IndexError(f"index is {index}; an epoch has batches 0 to {self.steps - 1}")
         try:
-            return self.make_batch([self._load(slot) for slot in self._slots(index, self.epoch)])
+            start = self._part * self._part_size
+            slots = self._slots(index, self.epoch)[start : start + self._part_size]
+            return self.make_batch([self._load(slot) for slot in slots])
         except Exception as error:
             self._failure = self._failure or (error, error.__cause__)
             raise

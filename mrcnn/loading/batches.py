@@ -55,6 +55,7 @@ class TrainingBatches(BatchStream):
         max_queue_size: largest number of batches loaded ahead.
         on_error: "skip" or "raise".
         cache: keep decoded images and masks in memory.
+        share: the part of each batch to load.
 
     Attributes:
         epoch: number of the current epoch, counted from 0.
@@ -83,6 +84,7 @@ class TrainingBatches(BatchStream):
         max_queue_size: int = 4,
         on_error: str = "raise",
         cache: bool | int = False,
+        share: tuple[int, int] = (0, 1),
     ) -> None:
         check_at_least(0, random_rois=random_rois)
         check_trainable(dataset, config)
@@ -100,6 +102,7 @@ class TrainingBatches(BatchStream):
             max_queue_size=max_queue_size,
             on_error=on_error,
             cache=cache,
+            share=share,
         )
         self.config = config
         self.settings = ExampleSettings(
@@ -147,6 +150,7 @@ def make_batches(
     seed: int | None,
     cache: bool,
     on_error: str,
+    share: tuple[int, int] = (0, 1),
 ) -> tuple[TrainingBatches, TrainingBatches | None]:
     """Make the batches of `MaskRCNN.train`, whose arguments these are.
 
@@ -161,6 +165,7 @@ def make_batches(
         seed: for both.
         cache: whether to keep decoded images in memory.
         on_error: "skip" or "raise".
+        share: the part of each batch to load.
 
     Returns:
         Batches for training, and for validation or None.
@@ -181,6 +186,7 @@ def make_batches(
         "seed": seed,
         "cache": cache,
         "on_error": on_error,
+        "share": share,
     }
     train_batches = TrainingBatches(
         train_dataset,

@@ -11,6 +11,7 @@ _HOMES = {
     "NonFiniteLossError": "mrcnn.training.fit_callbacks",
     "TrainingModel": "mrcnn.training.training_model",
     "ValidationAP": "mrcnn.training.callbacks",
+    "joined": "mrcnn.training.hosts",
     "make_optimizer": "mrcnn.training.schedules",
     "newest_checkpoint": "mrcnn.training.log_folders",
     "select_devices": "mrcnn.training.devices",

@@ -3,17 +3,20 @@
 Training is data-parallel: every device holds all weights and gets an equal part of each batch, and
 the gradients are summed before the weights change. TensorFlow does so with
 `tf.distribute.MirroredStrategy`, JAX with `keras.distribution.DataParallel`; Keras on torch uses
-one device. `BATCH_SIZE` is that of all devices together and does not depend on their number.
+one device. `BATCH_SIZE` is that of all devices together and does not depend on their number. On
+several hosts (`mrcnn.training.hosts`) all devices of all hosts take part.
 """
 
 from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
+
+from mrcnn.training import hosts
 
 # A `tf.distribute.Strategy` or a `keras.distribution.Distribution`.
 Distribution = Any
@@ -47,7 +50,18 @@ def select_devices(gpu_count: int, batch_size: int | None = None) -> Distributio
     Returns:
         A `MirroredStrategy` or a `DataParallel` over at most `gpu_count` devices; None for one
         device. A warning is issued if there are fewer than `gpu_count`.
+
+    Raises:
+        ValueError: on several hosts, the batch cannot be divided equally among all devices.
     """
+    if hosts.count() > 1:
+        names = device_names()
+        if batch_size is not None and batch_size % len(names):
+            raise ValueError(
+                f"BATCH_SIZE is {batch_size}; it must be a multiple of {len(names)}, the number of "
+                f"devices of all {hosts.count()} processes"
+            )
+        return _spread_over(names)
     if gpu_count == 1:
         return None
     names = device_names()
@@ -61,7 +75,8 @@ def select_devices(gpu_count: int, batch_size: int | None = None) -> Distributio
 
 def _spread_over(names: Sequence[str]) -> Distribution:
     if keras.backend.backend() == "jax":
-        return keras.distribution.DataParallel(devices=names)
+        # Hosts load their own shares of a batch.
+        return keras.distribution.DataParallel(devices=names, auto_shard_dataset=False)
     import tensorflow as tf
 
     return tf.distribute.MirroredStrategy(names)
@@ -84,6 +99,23 @@ def _why_fewer(gpu_count: int, batch_size: int | None, count: int, available: in
 def scope(distribution: Distribution | None) -> contextlib.AbstractContextManager[Any]:
     """Return the context in which a model of this distribution is built, compiled and trained."""
     return contextlib.nullcontext() if distribution is None else distribution.scope()
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Compute without the other hosts inside the block, also within `scope`.
+
+    What Keras makes in the scope of several hosts, all of them must make together.
+    """
+    if hosts.count() == 1:
+        yield
+        return
+    outer = keras.distribution.distribution()
+    keras.distribution.set_distribution(None)
+    try:
+        yield
+    finally:
+        keras.distribution.set_distribution(outer)
 
 
 def current() -> Distribution | None:

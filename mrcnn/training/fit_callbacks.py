@@ -13,7 +13,7 @@ import numpy as np
 
 from mrcnn.files.atomic import atomic_path
 from mrcnn.loading.batch_stream import BatchStream
-from mrcnn.training import state
+from mrcnn.training import hosts, state
 
 Logs = dict[str, Any] | None
 
@@ -83,6 +83,9 @@ class Checkpoints(keras.callbacks.Callback):
         """Write the files of this epoch."""
         finished = epoch + 1
         path = os.path.join(self.folder, self.file_name.format(epoch=finished))
+        if not hosts.is_first():
+            self.on_checkpoint(path, finished)
+            return
         state.save_state(self.model, self.folder, finished)
         self.on_checkpoint(path, finished)
         with atomic_path(path, durable=True) as temporary:
@@ -119,6 +122,22 @@ class EpochNumbers(keras.callbacks.Callback):
         """Set the epoch of the validation, ahead of its first batch."""
         if self.val_batches is not None:
             self.val_batches.epoch = self.epoch
+
+
+class StepTogether(keras.callbacks.Callback):
+    """Let the processes of a training on several hosts begin and end every epoch together.
+
+    While process 0 measures and writes, the others wait here, where they can wait as long as they
+    must. The training stops for all of them when one of them stops. Must be the last callback.
+    """
+
+    def on_train_begin(self, logs: Logs = None) -> None:
+        """Wait for what process 0 measures before the first epoch."""
+        hosts.exchange("begin")
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        """Wait for process 0, and stop if any process has stopped."""
+        self.model.stop_training = any(hosts.exchange(bool(self.model.stop_training)))
 
 
 class SeededGenerators(keras.callbacks.Callback):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from mrcnn.files.atomic import write_json
-from mrcnn.training import log_folders
+from mrcnn.training import hosts, log_folders
 
 if TYPE_CHECKING:
     import keras
@@ -83,12 +83,17 @@ class LoggedTraining:
     def _open_log_dir(self, class_names: Sequence[str]) -> None:
         """Make a folder that no other training has, with `config.json` in it, for a new training.
 
-        A training that is continued keeps its folder.
+        A training that is continued keeps its folder. On several hosts, process 0 makes it.
         """
         if self._goes_on:
             return
         description = json.dumps(self._description(class_names), indent=1) + "\n"
-        self.log_dir = log_folders.claim_folder(self.log_dir, description)
+        if hosts.is_first():
+            self.log_dir = log_folders.claim_folder(self.log_dir, description)
+        name = hosts.of_first(os.path.basename(self.log_dir))
+        if not hosts.is_first():
+            self.log_dir = os.path.join(os.path.dirname(self.log_dir), name)
+            hosts.wait_for_folder(self.log_dir, log_folders.DESCRIPTION_FILE)
         self.checkpoint_path = os.path.join(self.log_dir, os.path.basename(self.checkpoint_path))
         self._goes_on = True
 

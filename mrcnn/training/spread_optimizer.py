@@ -2,7 +2,8 @@
 
 Keras 3 on TensorFlow clips the gradients of each device separately and sums them afterwards. Steps
 would then depend on how many devices share a batch. Here they are summed first, so every device
-clips, and derives its momentum from, the gradient that one device would have had.
+clips, and derives its momentum from, the gradient that one device would have had. On JAX, where
+each device runs the step on its part of the batch, nothing else sums them.
 """
 
 from __future__ import annotations
@@ -28,6 +29,19 @@ class SummedGradients:
         return list(grads_and_vars)
 
 
+class SummedStatelessGradients:
+    """The same for JAX, where Keras calls an optimizer without state of its own."""
+
+    def stateless_apply(
+        self, optimizer_variables: Any, grads: Sequence[Any], trainable_variables: Any
+    ) -> Any:
+        """Sum the gradients, then apply them as the optimizer does."""
+        grads = [grad if grad is None else sum_over_replicas(grad) for grad in grads]
+        return super().stateless_apply(  # type: ignore[misc]
+            optimizer_variables, grads, trainable_variables
+        )
+
+
 def spread_optimizer(optimizer: Any) -> keras.optimizers.Optimizer:
     """Return a new optimizer of the same settings, with its variables on all devices.
 
@@ -38,6 +52,8 @@ def spread_optimizer(optimizer: Any) -> keras.optimizers.Optimizer:
     """
     optimizer = keras.optimizers.get(optimizer)
     kind = type(optimizer)
-    if keras.backend.backend() == "tensorflow" and not issubclass(kind, SummedGradients):
-        kind = type(kind.__name__, (SummedGradients, kind), {"__module__": kind.__module__})
+    backend = keras.backend.backend()
+    summing = SummedGradients if backend == "tensorflow" else SummedStatelessGradients
+    if not issubclass(kind, summing):
+        kind = type(kind.__name__, (summing, kind), {"__module__": kind.__module__})
     return kind.from_config(optimizer.get_config())

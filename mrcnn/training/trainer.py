@@ -16,14 +16,15 @@ from mrcnn.config_rules import LOSS_NAMES
 from mrcnn.files.names import printable
 from mrcnn.loading.batch_stream import BatchStream
 from mrcnn.loading.batches import TrainingBatches
-from mrcnn.training import devices, log_folders, tensorboard_logs
-from mrcnn.training.callbacks import BestCheckpoint
+from mrcnn.training import devices, hosts, log_folders, tensorboard_logs
+from mrcnn.training.callbacks import BestCheckpoint, EarlyStopping
 from mrcnn.training.fit_callbacks import (
     Checkpoints,
     EpochNumbers,
     NonFiniteLossError,
     SeededGenerators,
     StepTimes,
+    StepTogether,
     StopOnNonFiniteLoss,
 )
 from mrcnn.training.history import HistoryFile
@@ -38,6 +39,8 @@ __all__ = ["LOSS_NAMES", "NonFiniteLossError", "compile_model", "describe_learni
 
 logger = logging.getLogger("mrcnn.training")
 
+# Of several processes, the first measures, and decides for all of them; see `StepTogether`.
+_OF_FIRST_PROCESS = (Validation, BestCheckpoint, EarlyStopping)
 # How TensorFlow, torch, JAX and Python report that memory ran out.
 _OUT_OF_MEMORY = re.compile(
     "ResourceExhausted|RESOURCE_EXHAUSTED|OutOfMemory|out of memory|^MemoryError"
@@ -195,8 +198,11 @@ def run(
         NonFiniteLossError: as for `fit`.
     """
     log_dir = os.path.dirname(checkpoint_path)
-    os.makedirs(log_dir, exist_ok=True)
-    log_folders.remove_leftovers(log_dir)
+    if hosts.is_first():
+        os.makedirs(log_dir, exist_ok=True)
+        log_folders.remove_leftovers(log_dir)
+    else:
+        verbose = 0
     if verbose and not tensorboard_logs.is_installed():
         print(f"{tensorboard_logs.HINT}; training goes on without them.")
     if first_epoch:
@@ -249,6 +255,8 @@ def _all_callbacks(
     """Return the user's callbacks among those that every training has; arguments as for `fit`."""
     folder = checkpoints.folder
     times = StepTimes(train_batches.batch_size)
+    if not hosts.is_first():
+        callbacks = [one for one in callbacks if not isinstance(one, _OF_FIRST_PROCESS)]
     validation = next((one for one in callbacks if isinstance(one, Validation)), None)
     best = next((one for one in callbacks if isinstance(one, BestCheckpoint)), None)
     progress = ProgressLine(line, times, validation) if is_live(verbose) else None
@@ -263,10 +271,18 @@ def _all_callbacks(
         checkpoints,
         # What these add to the logs is in the files and lines that follow.
         *callbacks,
-        HistoryFile(folder, times, validation),
-        *([TensorBoardLogs(folder, validation)] if tensorboard_logs.is_installed() else []),
+        *(_files(folder, times, validation) if hosts.is_first() else []),
         *([EpochLine(line, times, validation, best, progress)] if verbose else []),
+        *([StepTogether()] if hosts.count() > 1 else []),
     ]
+
+
+def _files(
+    folder: str, times: StepTimes, validation: Validation | None
+) -> list[keras.callbacks.Callback]:
+    """Return the callbacks that write the figures of each epoch."""
+    boards = [TensorBoardLogs(folder, validation)] if tensorboard_logs.is_installed() else []
+    return [HistoryFile(folder, times, validation), *boards]
 
 
 def _restore(model: keras.Model, log_dir: str, epoch: int, verbose: int) -> None:

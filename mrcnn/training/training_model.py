@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import keras
@@ -11,7 +11,12 @@ from keras import ops
 from mrcnn.checkpoints.keras_model import NamedWeightsModel
 from mrcnn.config_rules import LOSS_NAMES
 from mrcnn.graphs import SharedLayers, training_graph
-from mrcnn.layers.replicas import num_replicas
+from mrcnn.layers.replicas import (
+    mean_if_joined,
+    num_replicas,
+    run_on_replicas,
+    sum_over_replicas,
+)
 from mrcnn.layers.types import Tensor
 from mrcnn.training import devices
 from mrcnn.training.spread_optimizer import spread_optimizer
@@ -239,7 +244,28 @@ class TrainingModel(NamedWeightsModel):
                     lambda part: None if part is None else tf.identity(part), args[-1]
                 )
             args = (*args[:-1], batch)
-        return super().train_step(*args)
+        return self._spread(super().train_step)(*args)
+
+    def test_step(self, *args: Any) -> Any:
+        """Run Keras's step of validation."""
+        return self._spread(super().test_step)(*args)
+
+    def _spread(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        """Let JAX run a step on each device's part of the batch.
+
+        Keras does so on TensorFlow. Losses that are given to `compile` are left to JAX.
+        """
+        if self.distribution is None or not self.has_own_losses or keras.backend.backend() != "jax":
+            return step
+        return run_on_replicas(step, self.distribution)
+
+    def compute_loss_and_updates(self, *args: Any, **kwargs: Any) -> Any:
+        """Compute the gradient's loss and what is logged, on JAX, as Keras does.
+
+        The loss that is logged is that of the batch.
+        """
+        loss, (logged, *updates) = super().compute_loss_and_updates(*args, **kwargs)
+        return loss, (sum_over_replicas(logged) if self.has_own_losses else logged, *updates)
 
     @property
     def data_ready_time(self) -> float | None:
@@ -286,7 +312,7 @@ class TrainingModel(NamedWeightsModel):
         total = weight_decay(self.trainable_variables, self.weight_decay_rate or 0.0)
         values = y_pred[-len(self.loss_trackers) :]
         for value, tracker in zip(values, self.loss_trackers):
-            tracker.update_state(value)
+            tracker.update_state(mean_if_joined(value))
             total = total + value * self.loss_weights.get(tracker.name, 1.0)
         return total / num_replicas()
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from mrcnn.drawing.rendering import write_image
 from mrcnn.files.names import printable
+from mrcnn.training import devices
 from mrcnn.training.validation_sheet import stack
 
 SHEET_FILE = "validation_{epoch:04d}.jpg"
@@ -72,13 +73,15 @@ class Validation(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Logs = None) -> None:
         """Measure the weights that the training starts from, if wanted."""
-        self.before = self.measure(0)[1] if self.measure_first else {}
+        with devices.alone():
+            self.before = self.measure(0)[1] if self.measure_first else {}
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Measure if it is due."""
         if not self.is_due(epoch, self.params):
             return
-        report, figures = self.measure(epoch + 1)
+        with devices.alone():
+            report, figures = self.measure(epoch + 1)
         if logs is not None:
             logs.update(figures)
         if self.verbose > 1:
