@@ -50,6 +50,8 @@ Say = Callable[[str], None]
 DEFAULT_MODEL = "mask_rcnn"
 # Seconds between the lines about the frames of one video.
 _VIDEO_LINE_SECONDS = 5.0
+# Kinds of files that `--no-draw` leaves out.
+_DRAWN = ("image", "video", "before")
 # An image this many times larger than the input of the network is worth a hint at --tile.
 _LARGE = 3.0
 
@@ -76,7 +78,8 @@ def detect(
             metavar="KINDS",
             help="What to write, separated by commas: image (annotated), video (annotated), coco "
             "(detections.json), csv, parquet, masks (PNG of instance ids), polygons (LabelMe); of "
-            "semantic networks image, video, labels (PNG of class numbers), csv. "
+            "semantic networks image, video, labels (PNG of class numbers), csv; of "
+            "region_classifier also before (annotated, before suppression). "
             "Default: coco or labels, and image or video.",
         ),
     ] = None,
@@ -209,6 +212,12 @@ def require_weights(ctx: typer.Context, model: str | None, weights: str) -> None
     if model is None or "weights" in given_options(ctx):
         return
     entry = find_model(model)
+    if not entry.is_trained:
+        raise ValueError(
+            f"--weights is {weights}; it must be a file of ImageNet's values with the classifier: "
+            "of efficientnet_lite0 (tools/convert_efficientnet_lite0.py --classifier writes it), "
+            "or of the network of keras.applications that BACKBONE in --config names"
+        )
     if entry.family != DEFAULT_MODEL:
         raise ValueError(
             f"--weights is {weights}; it must be a weight file of {entry.name}: train one with "
@@ -225,19 +234,28 @@ def open_run(
     skip_existing: bool,
 ) -> DetectionRun:
     """Return the run over some sources for a model."""
-    from mrcnn.detection.label_results import LabelResults
     from mrcnn.detection.runs import DetectionRun
-    from mrcnn.family.models import find_model
 
-    has_labels = find_model(described.model).finds == "labels"
     return DetectionRun(
         sources,
         described.class_names,
         options,
         identity=identity,
         skip_existing=skip_existing,
-        results=LabelResults(described.class_names, options) if has_labels else None,
+        results=_results_of(described, options),
     )
+
+
+def _results_of(described: DescribedWeights, options: RunOptions) -> Any:
+    """Return what makes records and files of the results of a model; None for the usual ones."""
+    from mrcnn.detection.label_results import LabelResults
+    from mrcnn.detection.region_results import RegionResults
+    from mrcnn.family.models import find_model
+
+    entry = find_model(described.model)
+    if entry.finds == "labels":
+        return LabelResults(described.class_names, options)
+    return None if entry.is_trained else RegionResults(described.class_names, options)
 
 
 def process(
@@ -293,31 +311,35 @@ def allowed_kinds(model: Model) -> Sequence[str]:
     """Return the kinds of files that a model can give."""
     from mrcnn.detection import writers
 
+    if not model.is_trained:
+        return writers.REGION_KINDS
     kinds = {"labels": writers.LABEL_KINDS, "boxes": writers.BOX_KINDS}
     return kinds.get(model.finds, writers.SAVE_KINDS)
 
 
 def check_kinds(save: str | None) -> None:
     """Raise ValueError for a kind of file that no model gives, before anything is looked for."""
-    from mrcnn.detection.writers import LABEL_KINDS, SAVE_KINDS, check_save
+    from mrcnn.detection.writers import LABEL_KINDS, REGION_KINDS, SAVE_KINDS, check_save
 
     if save is not None:
-        check_save(save, "--save", tuple(dict.fromkeys((*SAVE_KINDS, *LABEL_KINDS))))
+        known = dict.fromkeys((*SAVE_KINDS, *LABEL_KINDS, *REGION_KINDS))
+        check_save(save, "--save", tuple(known))
 
 
 def chosen_kinds(save: str | None, csv: bool, draw: bool, model: Model) -> list[str]:
     """Return the kinds of files that `--save`, `--csv` and `--no-draw` ask for."""
     from mrcnn.detection.run_options import DEFAULT_SAVE
-    from mrcnn.detection.writers import LABEL_KINDS, check_save
+    from mrcnn.detection.writers import LABEL_KINDS, REGION_KINDS, check_save
 
     allowed = allowed_kinds(model)
     records = "labels" if allowed is LABEL_KINDS else "coco"
     usual = [records if kind == "coco" else kind for kind in DEFAULT_SAVE]
+    usual += ["before"] if allowed is REGION_KINDS else []
     name = "--save" if model.finds == "masks" else f"--save with the model {model.name}"
     kinds = usual if save is None else list(check_save(save, name, allowed))
     if csv:
         kinds.append("csv")
-    return [kind for kind in kinds if draw or kind not in ("image", "video")] or [records]
+    return [kind for kind in kinds if draw or kind not in _DRAWN] or [records]
 
 
 def identity_of(

@@ -65,8 +65,8 @@ def evaluate(
     report: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for report.html: figures per class, curves, confusion matrix, best score "
-            "threshold, and the worst and best images."
+            help="Folder for report.html: figures per class, confusion matrix, the worst and best "
+            "images; of instances also curves and the best score threshold."
         ),
     ] = None,
     output: Annotated[Path | None, typer.Option(help="Write all figures to this JSON file.")] = (
@@ -132,8 +132,8 @@ def evaluate(
     choice = replace(choice, limit=limit)
     facts = {"Weights": str(described), "Dataset": f"{dataset}{choice}"}
     if entry.finds == "labels":
-        prepare_folders(None, output, None)
-        return measure_labels(described, data, choice, facts, output, as_json)
+        prepare_folders(report, output, None)
+        return measure_labels(described, data, choice, facts, output, report, as_json)
     match = match_classes(described.class_names, data.class_names)
     least, least_notes = least_score(described, min_confidence, entry.measured_confidence)
     described.config.DETECTION_MIN_CONFIDENCE = least
@@ -212,9 +212,10 @@ def measure_labels(
     choice: ImageChoice,
     facts: Mapping[str, str],
     output: Path | None,
+    folder: Path | None,
     as_json: bool,
 ) -> None:
-    """Measure a semantic network, print the figures and write them to a file."""
+    """Measure a semantic network, print the figures and write them to a file and a page."""
     from tqdm import tqdm
 
     from mrcnn.cli.detect import show_failures
@@ -232,15 +233,26 @@ def measure_labels(
             if bar.disable:
                 lines(done, total)
 
-        report, failures = evaluate_label_maps(described, data, choice.measured, progress)
-    content = report_content(report, facts, failures)
+        found = evaluate_label_maps(described, data, choice.measured, progress)
+    content = report_content(found, facts)
     if as_json:
         typer.echo(json.dumps(content, indent=1, allow_nan=False))
-    say([f"\n{report}"], as_json)
+    say([f"\n{found.report}"], as_json)
     if output is not None:
         write_json(output, content, indent=2)
         say([f"\nFigures  {printable(output)}"], as_json)
-    show_failures(failures, counted(len(choice.measured), "image"))
+    if folder is not None:
+        from mrcnn.evaluation.label_page import save_label_page
+
+        path = save_label_page(
+            *(found.report, found.images, data, found.predict, folder),
+            facts={**facts, "Command": shlex.join(["mrcnn", *sys.argv[1:]])},
+            settings=described.config.to_dict(),
+            notes=choice.warnings,
+            failures=found.failures,
+        )
+        say([f"\nReport   {printable(path)}"], as_json)
+    show_failures(found.failures, counted(len(choice.measured), "image"))
 
 
 def prepare_folders(report: Path | None, output: Path | None, results: Path | None) -> None:

@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mrcnn.files.names import counted, printable
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from mrcnn.checkpoints.description import DescribedWeights
     from mrcnn.evaluation import LabelReport
+
+
+@dataclass(frozen=True)
+class LabelEvaluation:
+    """What a semantic network found on a dataset.
+
+    Attributes:
+        report: the scores over all images.
+        images: those of each image, by its id.
+        predict: returns the label map of an image, with the class numbers of the dataset.
+        failures: (image, reason) of those that cannot be read.
+    """
+
+    report: LabelReport
+    images: Mapping[int, LabelReport]
+    predict: Callable[[np.ndarray], np.ndarray]
+    failures: Sequence[tuple[str, str]]
 
 
 def match_numbers(model_names: Sequence[str], data_names: Sequence[str]) -> list[int] | None:
@@ -44,7 +64,7 @@ def evaluate_label_maps(
     data: Any,
     image_ids: Sequence[int],
     progress: Any,
-) -> tuple[LabelReport, list[tuple[str, str]]]:
+) -> LabelEvaluation:
     """Segment images of a dataset and compare with its label maps.
 
     Args:
@@ -52,9 +72,6 @@ def evaluate_label_maps(
         data: the dataset.
         image_ids: its images to measure.
         progress: called with the number of images done and of all images.
-
-    Returns:
-        The scores, and (image, reason) of those that cannot be read.
 
     Raises:
         ValueError: the classes differ, or no image can be read.
@@ -68,8 +85,12 @@ def evaluate_label_maps(
     numbers = match_numbers(described.class_names, data.class_names)
     table = None if numbers is None else np.array(numbers, np.uint8)
     model = load_family_model(described)
-    count = data.num_classes
-    counts, failures = np.zeros((count, count), np.int64), []
+    names, images, failures = list(data.class_names), {}, []
+
+    def predict(image: np.ndarray) -> np.ndarray:
+        labels = model.segment([image])[0]["labels"]
+        return labels if table is None else table[labels]
+
     for done, image_id in enumerate(image_ids, start=1):
         info = data.image_info[image_id]
         try:
@@ -77,21 +98,19 @@ def evaluate_label_maps(
         except Exception as error:  # whatever a file makes a reader raise
             failures.append((str(info["path"] or info["id"]), str(error) or type(error).__name__))
             continue
-        labels = model.segment([image])[0]["labels"]
-        counts += count_pixels(labels if table is None else table[labels], true, count)
+        images[image_id] = LabelReport(names, count_pixels(predict(image), true, len(names)))
         progress(done, len(image_ids))
     if len(failures) == len(image_ids):
         raise ValueError(
             f"none of the {counted(len(failures), 'image')} can be read; the first: "
             f"{printable(failures[0][1])}"
         )
-    return LabelReport(list(data.class_names), counts), failures
+    counts = np.sum([one.counts for one in images.values()], axis=0)
+    return LabelEvaluation(LabelReport(names, counts), images, predict, failures)
 
 
-def report_content(
-    report: LabelReport, facts: Mapping[str, str], failures: Sequence[tuple[str, str]]
-) -> dict[str, Any]:
+def report_content(found: LabelEvaluation, facts: Mapping[str, str]) -> dict[str, Any]:
     """Return all figures as JSON holds them."""
-    unreadable = [{"image": Path(name).name, "reason": reason} for name, reason in failures]
+    unreadable = [{"image": Path(name).name, "reason": reason} for name, reason in found.failures]
     named = {name.lower(): value for name, value in facts.items()}
-    return {**named, "unreadable": unreadable, **report.to_dict()}
+    return {**named, "unreadable": unreadable, **found.report.to_dict()}

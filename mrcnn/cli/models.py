@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # Spelled out: the table would import the settings.
 _NAMES = (
     "mask_rcnn, faster_rcnn, fast_rcnn, rcnn, unet, fcn8s, fcn16s, fcn32s, segnet, yolov1, yolov2, "
-    "yolov3 or yolov3-tiny"
+    "yolov3, yolov3-tiny or, to detect only, region_classifier"
 )
 ModelName = Annotated[
     str | None,
@@ -63,7 +63,7 @@ _BOXES_LACK = {
 _LABELS_LACK = {
     **_BOXES_LACK,
     **dict.fromkeys(
-        ("min_confidence", "classes", "track", "color_by", "results", "report"),
+        ("min_confidence", "classes", "track", "color_by", "results"),
         _NO_INSTANCES,
     ),
     "layers": "whose layers are always trained together",
@@ -104,6 +104,7 @@ _MODEL: Mapping[str, Mapping[str, str]] = {
         "proposals": "whose RPN makes its own",
         **dict.fromkeys(("refine", "segmentation", "tolerance"), _NO_MASKS),
     },
+    "region_classifier": dict.fromkeys(("track", "tile"), "which looks at regions one by one"),
     "fast_rcnn": dict.fromkeys(("refine", "segmentation", "tolerance"), _NO_MASKS),
 }
 

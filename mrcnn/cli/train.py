@@ -133,7 +133,7 @@ def train(
         start_backend()
         trained = run_training(plan, output, verbose=0 if quiet else 1)
         echo(describe_results(trained.log_dir))
-        echo(next_step(trained.log_dir, dataset, format, has_page=entry.finds != "labels"))
+        echo(next_step(trained.log_dir, dataset, format))
 
 
 def find_proposals(plan: TrainingPlan, path: Path | None) -> None:
@@ -151,12 +151,12 @@ def find_proposals(plan: TrainingPlan, path: Path | None) -> None:
         add_proposals(plan, path, progress)
 
 
-def next_step(log_dir: str, dataset: str, format: str | None, has_page: bool = True) -> str:
-    """Return the command that measures the weights of a training in detail, on a page if any."""
+def next_step(log_dir: str, dataset: str, format: str | None) -> str:
+    """Return the command that measures the weights of a training in detail, on a page."""
     best = Path(log_dir) / "best.h5"
     words = ["mrcnn", "evaluate", dataset, *(["--format", format] if format else [])]
     words += ["--weights", str(best if best.is_file() else log_dir)]
-    words += ["--report", "report"] if has_page else []
+    words += ["--report", "report"]
     return f"Next: {shlex.join(words)}"
 
 

@@ -31,7 +31,7 @@ def written_text(run: DetectionRun, joined: Sequence[Path]) -> str:
     parts += [path.name for path in joined]
     parts += [
         f"{kind}{os.sep} ({counted(numbers[kind], 'file' if kind == 'polygons' else 'image')})"
-        for kind in ("masks", "polygons", "labels")
+        for kind in ("masks", "polygons", "labels", "before")
         if numbers[kind]
     ]
     folder = os.path.join(run.options.output, "")

@@ -47,7 +47,7 @@ class ImageResults:
     """
 
     # Kinds of files for single images.
-    file_kinds = ("image", "masks", "polygons")
+    file_kinds: tuple[str, ...] = ("image", "masks", "polygons")
     # What is counted in the closing lines.
     noun: str | None = "object"
 

@@ -27,6 +27,8 @@ SAVE_KINDS = ("image", "coco", "csv", "masks", "polygons", "video", "parquet")
 # Those of models that give every pixel a class, and of models without masks.
 LABEL_KINDS = ("image", "labels", "csv", "video")
 BOX_KINDS = ("image", "coco", "csv", "video", "parquet")
+# Those of models that also tell what they found before suppression.
+REGION_KINDS = (*BOX_KINDS, "before")
 # Columns that the tables have in addition where there are videos and tracks.
 VIDEO_COLUMNS = ("frame", "seconds")
 TRACK_COLUMN = "track_id"

@@ -35,6 +35,7 @@ _HOMES = {
     "precision_recall_curves": ".curves",
     "results_to_coco": ".detections",
     "save_curves_csv": ".curves",
+    "save_label_page": ".label_page",
     "save_page": ".page",
     "soft_iou": ".pixels",
 }

@@ -6,16 +6,11 @@ and can be sent to others. Names from datasets are escaped by the template.
 
 from __future__ import annotations
 
-import base64
 import io
-import math
 import os
-import platform
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +26,21 @@ from mrcnn.evaluation.curves import (
     overall_curve,
     precision_recall_curves,
 )
+from mrcnn.evaluation.html import (
+    DRAWING_SIDE,
+    PAGE_NAME,
+    all_facts,
+    check_folder,
+    find_template,
+    image_uri,
+)
 from mrcnn.evaluation.pairs import ImageScore, image_scores
-from mrcnn.evaluation.report import CocoMetrics, CocoReport, format_figure
+from mrcnn.evaluation.report import CocoMetrics, CocoReport
 from mrcnn.files.atomic import write_text
-from mrcnn.files.names import counted, printable
+from mrcnn.files.names import printable
 
 __all__ = ["PAGE_NAME", "save_page"]
 
-# The file that `save_page` writes.
-PAGE_NAME = "report.html"
 # Classes in the confusion matrix, rows in the list of confusions, entries of other lists.
 MAX_MATRIX_CLASSES = 20
 MAX_CONFUSIONS = 15
@@ -48,15 +49,8 @@ MAX_LISTED = 20
 DEFAULT_THRESHOLD = 0.5
 # With fewer objects the page says that the best score threshold is uncertain.
 FEW_OBJECTS = 30
-# Longest side of each half of a drawing in pixels, and quality of the JPEG (percent).
-DRAWING_SIDE, JPEG_QUALITY = 640, 85
 # A color in the plots that becomes that of the page's text, light or dark.
 _INK = "#010203"
-# Their versions are on the page where they are installed.
-_PACKAGES = (
-    *("mrcnn-keras3", "keras", "tensorflow", "tensorflow-cpu", "torch", "jax"),
-    *("openvino", "numpy", "pycocotools"),
-)
 
 
 @dataclass(frozen=True)
@@ -121,8 +115,7 @@ def save_page(
         ...     save_page(evaluator, folder).name
         'report.html'
     """
-    if Path(folder).is_file():
-        raise ValueError(f"folder is {printable(folder)}, which is a file; it must be a folder")
+    check_folder(folder)
     if report is None:
         report = evaluator.summarize()
     kinds = ("mask", "box") if evaluator.masks else ("box",)
@@ -134,7 +127,7 @@ def save_page(
     ranked = image_scores(evaluator, iou_threshold, threshold, kinds[0])
     worst, best_images = ranked[:num_worst], ranked[max(num_worst, len(ranked) - num_best) :][::-1]
     draw = _Drawer(evaluator, threshold)
-    html = _template().render(
+    html = find_template("page.html").render(
         report=report,
         tables=[(kind, getattr(report, kind)) for kind in kinds],
         metric_names=CocoMetrics.names(),
@@ -157,7 +150,7 @@ def save_page(
         content=describe_content(evaluator),
         unreadable=_unreadable(evaluator),
         notes=[printable(note) for note in notes],
-        facts=_facts(evaluator, facts or {}),
+        facts=all_facts(facts or {}),
         settings={printable(key): printable(value) for key, value in (settings or {}).items()},
     )
     path = Path(folder) / PAGE_NAME
@@ -169,29 +162,6 @@ def _best(overall: PrecisionRecallCurve | None) -> OperatingPoint | None:
     """Return the score threshold of the highest F1, None where no detection is correct."""
     best = overall.best() if overall else None
     return best if best and best.f1 > 0 else None
-
-
-def format_threshold(value: float) -> str:
-    """Return a score threshold with three decimals, rounded down to keep its detections."""
-    # The 0.7 of a float32 is 0.69999999.
-    return f"{math.floor(value * 1000 + 1e-4) / 1000:.3f}"
-
-
-def _template() -> Any:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["figure"] = format_figure
-    environment.filters["threshold"] = format_threshold
-    environment.filters["printable"] = printable
-    environment.globals["counted"] = counted
-    return environment.get_template("page.html")
 
 
 def _plots(
@@ -287,8 +257,6 @@ class _Drawer:
             return Drawing(name, score, problem=f"Cannot be drawn: {printable(error)}")
 
     def _draw(self, image: np.ndarray, image_id: Any) -> str:
-        import cv2
-
         from mrcnn.drawing.comparison import side_by_side
 
         found = self.evaluator.detections(image_id)
@@ -304,10 +272,9 @@ class _Drawer:
             truth["rles"] = [one["segmentation"] for one in objects]
         last = max([*self.evaluator.class_names, *found.class_ids.tolist()], default=0)
         names = ["", *(self.evaluator.truth.class_name(k) for k in range(1, last + 1))]
-        drawn = side_by_side(image, found.to_result(), truth, names, max_side=DRAWING_SIDE)
-        quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
-        _, data = cv2.imencode(".jpg", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR), quality)
-        return f"data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode('ascii')}"
+        return image_uri(
+            side_by_side(image, found.to_result(), truth, names, max_side=DRAWING_SIDE)
+        )
 
 
 def image_name(evaluator: CocoEvaluator, image_id: Any) -> str:
@@ -323,20 +290,3 @@ def _unreadable(evaluator: CocoEvaluator) -> dict[str, Any]:
         for image_id, reason in list(evaluator.unreadable.items())[:MAX_LISTED]
     ]
     return {"listed": listed, "rest": len(evaluator.unreadable) - len(listed)}
-
-
-def _facts(evaluator: CocoEvaluator, facts: Mapping[str, object]) -> dict[str, str]:
-    """Return what was measured, when, on which machine, and with which versions."""
-    versions = []
-    for package in _PACKAGES:
-        try:
-            versions.append(f"{package} {metadata.version(package)}")
-        except metadata.PackageNotFoundError:
-            continue
-    known = {
-        **facts,
-        "Date": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
-        "Machine": f"{platform.platform()}, {os.cpu_count()} cores",
-        "Versions": ", ".join([f"Python {platform.python_version()}", *versions]),
-    }
-    return {printable(key): printable(value) for key, value in known.items()}

@@ -34,6 +34,7 @@ class Model:
         config_home: "module:Class" of its settings.
         weights: what a training starts from where nothing is said: "none" for random values.
         changes: settings that make the model of the usual ones.
+        is_trained: False for one that takes ImageNet's values and classes as they are.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Model:
     config_home: str
     weights: str = "none"
     changes: Mapping[str, Any] = field(default_factory=dict)
+    is_trained: bool = True
 
     @property
     def measured_confidence(self) -> float:
@@ -97,6 +99,13 @@ MODELS = {
             *("rcnn", "R-CNN", "rcnn", "boxes", "mrcnn.family.rcnn.model:RCNN"),
             *("mrcnn.family.rcnn.settings:RCNNConfig", "imagenet"),
         ),
+        Model(
+            *("region_classifier", "Region classifier", "rcnn", "boxes"),
+            *("mrcnn.family.rcnn.classifier:RegionClassifier",),
+            *("mrcnn.family.rcnn.settings:RCNNConfig", "imagenet"),
+            {"NUM_CLASSES": 1001, "DETECTION_MIN_CONFIDENCE": 0.9},
+            is_trained=False,
+        ),
         _mask_rcnn("fast_rcnn", "Fast R-CNN", "boxes"),
         _mask_rcnn("faster_rcnn", "Faster R-CNN", "boxes"),
         _mask_rcnn(DEFAULT, "Mask R-CNN", "masks"),
@@ -148,7 +157,8 @@ def build(
         model_dir: folder that receives a log folder for each training; None for none.
 
     Returns:
-        A `MaskRCNN` of mode "training", a `SemanticModel`, a `Yolo` or an `RCNN`.
+        A `MaskRCNN` of mode "training", a `SemanticModel`, a `Yolo`, an `RCNN`, or a
+        `RegionClassifier`, whose class names are ImageNet's.
 
     Raises:
         ValueError: there is no such model, or a setting does not suit it.
@@ -166,6 +176,8 @@ def build(
         built = model.load_class()("training", config, model_dir or "logs")
         built.class_names = None if class_names is None else list(class_names)
         return built
+    if not model.is_trained:
+        return model.load_class()(model.make_config() if config is None else config)
     if config is None and class_names is not None:
         config = model.make_config()
         config.NUM_CLASSES = len(class_names)

@@ -14,10 +14,27 @@ from mrcnn.family.regions import selective_search
 if TYPE_CHECKING:
     from mrcnn.datasets.dataset import Dataset
 
-__all__ = ["find_proposals"]
+__all__ = ["find_proposals", "propose"]
 
+# Larger images are reduced to this side in pixels before the search; VOC's have 500.
+MAX_SIDE = 640
 # Images after which the file is written, so that an interruption costs at most their time.
 _IMAGES_PER_WRITE = 100
+
+
+def propose(
+    image: np.ndarray, strategy: Literal["single", "fast", "quality"] = "fast"
+) -> np.ndarray:
+    """Return the boxes of selective search, also of a large image within seconds.
+
+    Args:
+        image: gray, RGB or RGBA.
+        strategy: see `selective_search`.
+
+    Returns:
+        [N, (y1, x1, y2, x2)] int32 in pixels of the image.
+    """
+    return selective_search(image, strategy, max_side=MAX_SIDE)
 
 
 def find_proposals(
@@ -28,6 +45,9 @@ def find_proposals(
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, np.ndarray]:
     """Find the proposals of every image of a dataset by selective search.
+
+    Images of more than 640 pixels a side are reduced to that before, which the search needs to be
+    fast.
 
     Set them as `dataset.proposals` to train or evaluate a network without RPN.
 
@@ -53,7 +73,7 @@ def find_proposals(
     for done, image_id in enumerate(dataset.image_ids, start=1):
         name = proposal_key(dataset.image_info[image_id])
         if name not in known:
-            known[name] = selective_search(dataset.load_image(image_id), strategy)[:max_boxes]
+            known[name] = propose(dataset.load_image(image_id), strategy)[:max_boxes]
             num_new += 1
             if path is not None and num_new % _IMAGES_PER_WRITE == 0:
                 write_proposals(path, known)

@@ -28,10 +28,16 @@ def choose_model(model: str | None, weights: str | None) -> Model:
         weights: what the training starts from, or None.
 
     Raises:
-        ValueError: there is no such model.
+        ValueError: there is no such model, or it is not trained.
     """
     if model is not None:
-        return find_model(model)
+        entry = find_model(model)
+        if not entry.is_trained:
+            raise ValueError(
+                f"model is {entry.name}; it must be another one to train: it takes the classes of "
+                "ImageNet as they are (rcnn learns those of a dataset)"
+            )
+        return entry
     is_known = weights is None or weights.lower() in {*_WORDS, *weights_manifest()}
     if is_known or not Path(str(weights)).expanduser().exists():
         return find_model(DEFAULT)

@@ -82,6 +82,8 @@ def describe(
         ValueError: the file holds another model, cannot be read, or a setting breaks a rule.
     """
     wanted = None if model is None else find_model(model)
+    if wanted is not None and not wanted.is_trained:
+        return _imagenet_weights(weights, wanted, config_path)
     path = Path(resolve_weights(weights))
     if _is_darknet(path, wanted):
         found = _darknet_description(path, wanted)
@@ -140,7 +142,8 @@ def load(weights: str | DescribedWeights, **options: Any) -> Any:
         **options: of `describe`.
 
     Returns:
-        A `MaskRCNN`, a `SemanticModel`, a `Yolo` or an `RCNN`, with `class_names`.
+        A `MaskRCNN`, a `SemanticModel`, a `Yolo`, an `RCNN` or a `RegionClassifier`, with
+        `class_names`.
 
     Example:
         yolo = load("yolov3.weights")
@@ -151,6 +154,9 @@ def load(weights: str | DescribedWeights, **options: Any) -> Any:
     if entry.family == MODEL:
         return with_proposals(entry.load_class().from_weights(described))
     model = build(entry.name, described.config, described.class_names)
+    if not entry.is_trained:
+        model.load_imagenet(described.path)
+        return model
     model.load_weights(described.path)
     model.epoch, model.held_out = described.epoch or 0, described.held_out
     return model
@@ -159,9 +165,9 @@ def load(weights: str | DescribedWeights, **options: Any) -> Any:
 def with_proposals(model: Any) -> Any:
     """Let a network without RPN take the proposals of selective search; return the model."""
     if not model.config.USE_RPN and model.propose is None:
-        from mrcnn.family.regions import selective_search
+        from mrcnn.family.proposals import propose
 
-        model.propose = selective_search
+        model.propose = propose
     return model
 
 
@@ -211,6 +217,18 @@ def _darknet_description(path: Path, wanted: Model | None) -> FoundDescription:
     settings = {"NUM_CLASSES": 1 + num_classes, "IMAGE_MAX_DIM": network.image_size}
     source = f"Darknet {'.'.join(map(str, header.version))}"
     return FoundDescription(settings, None, source, is_stated=False, model=network.name)
+
+
+def _imagenet_weights(weights: str, entry: Model, config_path: Path | None) -> FamilyWeights:
+    """Describe a file of ImageNet's values, which states neither settings nor names."""
+    from mrcnn.family.rcnn.imagenet_names import IMAGENET_CLASS_NAMES
+
+    path = Path(resolve_weights(weights))
+    if not path.is_file():
+        raise FileNotFoundError(f"weights is {printable(path)}; it must be an existing file")
+    settings = {"NAME": entry.name, **entry.changes}
+    found = FoundDescription(settings, list(IMAGENET_CLASS_NAMES), "ImageNet", model=entry.name)
+    return _described(weights, path, entry, found, config_path, None)
 
 
 def _described(

@@ -74,7 +74,9 @@ def test_a_unet_from_its_data_to_its_figures(run, run_eagerly, label_folder, tmp
     names = {path.name for path in log_dir.iterdir()}
     assert {"best.h5", "unet_cells_0001.h5", "config.json", "history.csv", "curves.png",
             "training.json", "validation_0001.jpg"} <= names  # fmt: skip
-    assert lines[-1] == f"Next: mrcnn evaluate cells --weights logs/{log_dir.name}/best.h5"
+    assert lines[-1] == (
+        f"Next: mrcnn evaluate cells --weights logs/{log_dir.name}/best.h5 --report report"
+    )
     assert json.loads((log_dir / "config.json").read_text())["model"] == "unet"
     with open(log_dir / "history.csv") as file:
         (row,) = csv.DictReader(file)
@@ -94,11 +96,72 @@ def test_a_unet_from_its_data_to_its_figures(run, run_eagerly, label_folder, tmp
         "background", "cell"]  # fmt: skip
     assert "cells: 2 images of 6, those that the training held out" in err
 
+    code, out, _ = run("evaluate", "cells", "--weights", log_dir, "--report", "report")
+    assert code == 0 and "Report   report/report.html" in out
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert page.count("data:image/jpeg") == 2 and log_dir.name in page
+
     code, out, _ = run("detect", "cells/images", "--weights", log_dir, "--csv")
     assert code == 0 and "6 annotated images, labels.json, labels.csv, labels/ (6 images)" in out
     code, out, _ = run("info", log_dir)
     # Of the best weights, which are those of one of the two epochs.
     assert code == 0 and "U-Net" in out and ("1 epoch" in out or "2 epochs" in out)
+
+
+@pytest.fixture(scope="module")
+def imagenet_file(tmp_path_factory):
+    """The values of EfficientNet-Lite0 with its classifier, random ones."""
+    from mrcnn import checkpoints
+    from mrcnn.family.rcnn import RCNNConfig, RegionClassifier
+
+    config = RCNNConfig()
+    config.IMAGE_MAX_DIM, config.REGION_CONTEXT = 32, 2
+    path = tmp_path_factory.mktemp("lite") / "lite.h5"
+    checkpoints.save_weights(RegionClassifier(config).keras_model, path)
+    return path
+
+
+def test_regions_before_and_after_suppression(run, imagenet_file, photos, tmp_path):
+    settings = {"IMAGE_MAX_DIM": 32, "REGION_CONTEXT": 2, "REGIONS_PER_BATCH": 4, "MAX_REGIONS": 4}
+    (tmp_path / "small.json").write_text(json.dumps(settings))
+    words = ("detect", photos / "a.jpg", "--model", "region_classifier", "--weights", imagenet_file)
+    words += ("--config", "small.json", "--min-confidence", 0, "--output")
+    code, out, err = run(*words, "out")
+    assert (code, err) == (0, "")
+    assert "Region classifier, 1000 classes, on efficientnet_lite0" in out
+    assert "1 annotated image, detections.json, images.json, before/ (1 image)" in out
+    assert {path.name for path in (tmp_path / "out").iterdir()} >= {"a.jpg", "before"}
+    assert cv2.imread(str(tmp_path / "out" / "before" / "a.jpg")).shape == (40, 60, 3)
+    entries = json.loads((tmp_path / "out" / "detections.json").read_text())
+    assert len({entry["category_id"] for entry in entries}) == len(entries) >= 1
+
+    assert run(*words, "bare", "--no-draw")[0] == 0
+    assert not list((tmp_path / "bare").glob("**/*.jpg"))
+    assert run(*words, "one", "--save", "before")[0] == 0
+    assert (tmp_path / "one" / "before" / "a.jpg").exists()
+    assert not (tmp_path / "one" / "a.jpg").exists()
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (("detect", "PHOTO", "--model", "region_classifier"), "a file of ImageNet's values with"),
+        (("train", "6", "--format", "shapes", "--model", "region_classifier"), "classes of ImageN"),
+        (("detect", "PHOTO", "--model", "region_classifier", "--weights", "a.h5"), "a.h5"),
+        (
+            ("detect", "PHOTO", "--model", "unet", "--weights", "a.h5", "--save", "before"),
+            "a.h5",
+        ),
+        (
+            ("detect", "PHOTO", "--model", "region_classifier", "--weights", "x", "--track"),
+            "--track is given; it must not be given with the model region_classifier",
+        ),
+    ],
+)
+def test_what_a_region_classifier_is_not(run, photos, tmp_path, words, message):
+    (tmp_path / "x").write_bytes(b"")
+    code, _, err = run(*(photos / "a.jpg" if word == "PHOTO" else word for word in words))
+    assert code == 2 and message in err and err.count("\n") <= 2
 
 
 @pytest.mark.slow

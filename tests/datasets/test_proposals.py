@@ -129,15 +129,15 @@ def test_selective_search_over_a_dataset(tmp_path, monkeypatch):
     read = read_proposals(path)
     assert all(np.array_equal(read[name], found[name]) for name in found)
 
-    def search(image, strategy):
-        calls.append(strategy)
+    def search(image, strategy, max_side):
+        calls.append((strategy, max_side))
         return np.array([[0, 0, n, n] for n in range(30, 64)], np.int32)
 
     monkeypatch.setattr("mrcnn.family.proposals.selective_search", search)
     calls.clear()
     more = merge([Squares(), Squares(((),) * 3)])
     again = find_proposals(more, path, "quality", max_boxes=5)
-    assert calls == ["quality"]  # picture2 alone is new
+    assert calls == [("quality", 640)]  # picture2 alone is new
     assert len(again["squares.picture2"]) == 5 and len(read_proposals(path)) == 3
     with pytest.raises(ValueError, match="max_boxes is 0; it must be a whole number of at least 1"):
         find_proposals(dataset, max_boxes=0)

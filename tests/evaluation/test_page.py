@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from mrcnn.evaluation.coco import CocoEvaluator, evaluate_coco
-from mrcnn.evaluation.page import format_threshold, save_page
+from mrcnn.evaluation.html import format_threshold
+from mrcnn.evaluation.page import save_page
 from mrcnn.evaluation.report import CocoMetrics
 from tests.evaluation.toys import HEIGHT, WIDTH, Detector, Rectangles, result
 

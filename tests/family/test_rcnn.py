@@ -378,7 +378,7 @@ def test_classifier_of_keras_applications(mobilenet):
 def test_regions_of_one_class_are_suppressed(mobilenet, monkeypatch):
     probabilities = np.zeros((4, 1000), np.float32)
     probabilities[[0, 1, 2, 3], [504, 504, 967, 504]] = [0.91, 0.95, 0.93, 0.89]
-    monkeypatch.setattr("mrcnn.family.rcnn.classifier.predict_regions", lambda *_: [probabilities])
+    monkeypatch.setattr("mrcnn.family.rcnn.detector.predict_regions", lambda *_: [probabilities])
     boxes = [[0, 0, 20, 20], [0, 0, 20, 19], [0, 0, 20, 20], [30, 30, 50, 50]]
     before = mobilenet.detect([noise(50, 50)], [boxes], suppress=False)[0]
     assert before["class_ids"].tolist() == [505, 968, 505]

@@ -102,6 +102,18 @@ def test_boxes_are_distinct_large_enough_and_repeatable():
     assert len(single) < len(boxes)
 
 
+def test_a_large_image_is_reduced_and_its_boxes_are_not():
+    image = np.full((240, 320, 3), 230, np.uint8)
+    cv2.rectangle(image, (40, 60), (119, 179), (200, 30, 30), -1)
+    boxes = selective_search(image, "single", max_side=80, min_side=20)
+    assert boxes.max(axis=0).tolist()[2:] == [240, 320]
+    assert compute_overlaps(np.array([[60, 40, 180, 120.0]]), boxes.astype(float)).max() > 0.85
+    # 20 pixels of the reduced image.
+    assert (boxes[:, 2:] - boxes[:, :2]).min() >= 80
+    whole = selective_search(image[:80, :80], "single", max_side=80)
+    np.testing.assert_array_equal(whole, selective_search(image[:80, :80], "single"))
+
+
 def test_every_color_space_gives_bytes():
     image = skimage.data.astronaut()[::8, ::8]
     for convert in COLOR_SPACES.values():
@@ -134,6 +146,7 @@ def test_drawing_of_a_stage():
     "arguments, error, message",
     [
         ({"strategy": "slow"}, ValueError, "strategy is 'slow'; it must be one of single, fast"),
+        ({"max_side": 0}, ValueError, "max_side is 0; it must be at least 1 or None"),
         ({"engine": "torch"}, ValueError, "engine is 'torch'; it must be mrcnn or opencv"),
     ],
 )

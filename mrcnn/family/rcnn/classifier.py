@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,17 +9,15 @@ import keras
 import numpy as np
 
 from mrcnn.detection.results import Detections
+from mrcnn.family.rcnn.detector import RegionDetector
 from mrcnn.family.rcnn.imagenet_names import IMAGENET_CLASS_NAMES
 from mrcnn.family.rcnn.networks import NUM_IMAGENET_CLASSES, build_region_network
-from mrcnn.family.rcnn.regions import given_or_proposed, predict_regions, show_progress
 from mrcnn.family.rcnn.settings import RCNNConfig
-from mrcnn.family.suppression import suppress_in_classes
-from mrcnn.geometry.images import as_rgb
 
 __all__ = ["RegionClassifier"]
 
 
-class RegionClassifier:
+class RegionClassifier(RegionDetector):
     """Finds ImageNet's 1,000 classes: the probabilities of a classifier for every region.
 
     Args:
@@ -42,6 +39,8 @@ class RegionClassifier:
         after = detector.suppress(before)
     """
 
+    name = "region_classifier"
+
     def __init__(self, config: RCNNConfig | None = None) -> None:
         if config is None:
             config = RCNNConfig()
@@ -57,56 +56,17 @@ class RegionClassifier:
         self.keras_model = keras.Model(self._network.image, [self._network.probabilities])
         self.class_names = list(IMAGENET_CLASS_NAMES)
 
-    def load_imagenet(self, path: str | os.PathLike[str] | None = None) -> None:
-        """Set the values trained on ImageNet; see `RCNN.load_imagenet`."""
-        self._network.load(path)
+    def _select(
+        self, boxes: np.ndarray, outputs: Sequence[np.ndarray], shape: tuple[int, ...]
+    ) -> Detections:
+        del shape
+        (probabilities,) = outputs
+        best = probabilities.max(axis=1, initial=0)
+        rows = np.flatnonzero(best >= self.config.DETECTION_MIN_CONFIDENCE)
+        class_ids = 1 + probabilities[rows].argmax(axis=1)
+        return Detections(np.rint(boxes[rows]), class_ids, best[rows])
 
-    def detect(
-        self,
-        images: Sequence[Any],
-        proposals: Sequence[np.ndarray] | None = None,
-        *,
-        suppress: bool = True,
-        verbose: int = 0,
-    ) -> list[dict[str, Any]]:
-        """Find objects in images.
-
-        Args:
-            images: images of any size: gray, RGB or RGBA.
-            proposals: regions [N, (y1, x1, y2, x2)] of each image; None for selective search.
-            suppress: drop detections that overlap a better one of their class.
-            verbose: 1 shows a progress bar.
-
-        Returns:
-            A dict for each image: `rois` [N, (y1, x1, y2, x2)] int32 in pixels, `class_ids` [N]
-            int32 and `scores` [N] float32 in 0..1, best first. There are no masks.
-
-        Raises:
-            ValueError: the proposals do not fit the images.
-        """
-        pixels = [as_rgb(image) for image in images]
-        results = []
-        for index, image in enumerate(show_progress(pixels, verbose, "Detecting")):
-            boxes = given_or_proposed(pixels, proposals, index, self.config)
-            (probabilities,) = predict_regions(
-                self.keras_model, image, boxes, self._network.preprocess, self.config
-            )
-            best = probabilities.max(axis=1, initial=0)
-            rows = np.flatnonzero(best >= self.config.DETECTION_MIN_CONFIDENCE)
-            rows = rows[np.argsort(-best[rows], kind="stable")]
-            class_ids = 1 + probabilities[rows].argmax(axis=1)
-            found = Detections(np.rint(boxes[rows]), class_ids, best[rows])
-            results.append(self.suppress(found.to_result()) if suppress else found.to_result())
-        return results
-
-    def suppress(self, result: dict[str, Any]) -> dict[str, Any]:
-        """Drop detections of a result that overlap a better one of their class too much.
-
-        Args:
-            result: of `detect` with `suppress=False`.
-        """
-        return suppress_in_classes(
-            Detections.from_result(result),
-            self.config.DETECTION_NMS_THRESHOLD,
-            self.config.DETECTION_MAX_INSTANCES,
-        ).to_result()
+    def _predict_images(self, images: Sequence[Any]) -> list[dict[str, Any]]:
+        """Return results that also hold what was there before suppression, as `before`."""
+        found = self.detect(images, suppress=False)
+        return [{**self.suppress(before), "before": before} for before in found]

@@ -80,7 +80,13 @@ class ExampleReader:
         self.dataset, self.model, self.preprocess = dataset, model, preprocess
         self.config, self.cache = config, cache
         settings = (
-            *("REGION_STRATEGY", "MAX_REGIONS", "REGION_CONTEXT", "REFINED_MIN_IOU"),
+            *(
+                "REGION_STRATEGY",
+                "REGION_MAX_SIDE",
+                "MAX_REGIONS",
+                "REGION_CONTEXT",
+                "REFINED_MIN_IOU",
+            ),
             *("BACKBONE", "MEAN_PIXEL"),
         )
         values = [str(getattr(config, name)) for name in settings]

@@ -14,19 +14,17 @@ from scipy.special import expit
 
 from mrcnn import checkpoints
 from mrcnn.detection.results import Detections
-from mrcnn.family.image_stream import BoxStream
 from mrcnn.family.rcnn.box_regression import fit_box_regression
+from mrcnn.family.rcnn.detector import RegionDetector
 from mrcnn.family.rcnn.examples import ExampleReader, ImageExamples
 from mrcnn.family.rcnn.feature_cache import FeatureCache
 from mrcnn.family.rcnn.networks import build_region_network
-from mrcnn.family.rcnn.regions import given_or_proposed, predict_regions, show_progress
+from mrcnn.family.rcnn.regions import show_progress
 from mrcnn.family.rcnn.settings import RCNNConfig
 from mrcnn.family.rcnn.svm import HardNegativeSvm, require_sklearn
-from mrcnn.family.suppression import suppress_in_classes
 from mrcnn.files.cache_dir import cache_dir
 from mrcnn.files.names import printable
 from mrcnn.geometry.boxes import apply_box_deltas
-from mrcnn.geometry.images import as_rgb
 from mrcnn.startup.caller import warn_caller
 
 if TYPE_CHECKING:
@@ -55,7 +53,7 @@ class TrainingSummary:
     num_pairs: dict[str, int]
 
 
-class RCNN(BoxStream):
+class RCNN(RegionDetector):
     """An R-CNN as in the paper: CNN features of regions, a support vector machine for each class.
 
     Args:
@@ -108,21 +106,6 @@ class RCNN(BoxStream):
         )
         self._features = keras.Model(network.image, [network.vector, network.grid])
 
-    def load_imagenet(self, path: str | os.PathLike[str] | None = None) -> None:
-        """Set the network's values to those trained on ImageNet.
-
-        Args:
-            path: for a network of keras.applications its weight file, with the classifier; None
-                downloads it. For efficientnet_lite0 a file of
-                `tools/convert_efficientnet_lite0.py --classifier`.
-
-        Raises:
-            FileNotFoundError: there is no such file.
-            ValueError: the file is of another network, or is needed.
-            OSError: the values cannot be downloaded.
-        """
-        self._network.load(path)
-
     def load_weights(self, path: str | os.PathLike[str]) -> None:
         """Load a trained detector, a file of `save_weights`.
 
@@ -148,45 +131,6 @@ class RCNN(BoxStream):
         if self.held_out is not None:
             metadata["held_out"] = self.held_out.to_dict()
         checkpoints.save_weights(self.keras_model, path, metadata=metadata)
-
-    def detect(
-        self,
-        images: Sequence[Any],
-        proposals: Sequence[np.ndarray] | None = None,
-        *,
-        suppress: bool = True,
-        verbose: int = 0,
-    ) -> list[dict[str, Any]]:
-        """Find the objects in images.
-
-        Args:
-            images: images of any size: gray, RGB or RGBA.
-            proposals: regions [N, (y1, x1, y2, x2)] of each image in pixels; None for selective
-                search.
-            suppress: drop detections that overlap a better one of their class; False returns all
-                regions above DETECTION_MIN_CONFIDENCE.
-            verbose: 1 shows a progress bar.
-
-        Returns:
-            A dict for each image: `rois` [N, (y1, x1, y2, x2)] int32 in pixels, `class_ids` [N]
-            int32 and `scores` [N] float32 in 0..1, best first. There are no masks.
-
-        Raises:
-            ValueError: the proposals do not fit the images.
-        """
-        pixels = [as_rgb(image) for image in images]
-        results = []
-        for index, image in enumerate(show_progress(pixels, verbose, "Detecting")):
-            boxes = given_or_proposed(pixels, proposals, index, self.config)
-            margins, deltas = predict_regions(
-                self.keras_model, image, boxes, self._network.preprocess, self.config
-            )
-            found = self._select(boxes, margins, deltas, image.shape[:2])
-            limit = self.config.DETECTION_MAX_INSTANCES if suppress else None
-            # No IoU is above 1.
-            threshold = self.config.DETECTION_NMS_THRESHOLD if suppress else 1.0
-            results.append(suppress_in_classes(found, threshold, limit).to_result())
-        return results
 
     def train(
         self,
@@ -302,9 +246,10 @@ class RCNN(BoxStream):
         return num_pairs
 
     def _select(
-        self, boxes: np.ndarray, margins: np.ndarray, deltas: np.ndarray, shape: tuple[int, ...]
+        self, boxes: np.ndarray, outputs: Sequence[np.ndarray], shape: tuple[int, ...]
     ) -> Detections:
         """Return the regions that are objects, with the refined boxes of their classes."""
+        margins, deltas = outputs
         scores = expit(margins)
         rows, classes = np.nonzero(scores > self.config.DETECTION_MIN_CONFIDENCE)
         refined = apply_box_deltas(

@@ -16,7 +16,8 @@ from mrcnn.geometry.proposals import check_proposals
 
 def propose(image: np.ndarray, config: RCNNConfig) -> np.ndarray:
     """Return the proposals of selective search, at most MAX_REGIONS `[N, (y1, x1, y2, x2)]`."""
-    return selective_search(image, config.REGION_STRATEGY)[: config.MAX_REGIONS]
+    found = selective_search(image, config.REGION_STRATEGY, max_side=config.REGION_MAX_SIDE)
+    return found[: config.MAX_REGIONS]
 
 
 def given_or_proposed(

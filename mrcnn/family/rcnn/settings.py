@@ -19,6 +19,7 @@ SETTINGS = (
     "MEAN_PIXEL",
     "REGIONS_PER_BATCH",
     "REGION_STRATEGY",
+    "REGION_MAX_SIDE",
     "MAX_REGIONS",
     "REGION_CONTEXT",
     "NEGATIVE_MAX_IOU",
@@ -51,8 +52,10 @@ class RCNNConfig(Config):
     IMAGE_MAX_DIM = 224
     # Regions that the network takes at once.
     REGIONS_PER_BATCH = 64
-    # Proposals of selective search: its strategy, and the most that are taken of an image.
+    # Proposals of selective search: its strategy, the side in pixels to which larger images are
+    # reduced before, and the most that are taken of an image.
     REGION_STRATEGY: Literal["single", "fast", "quality"] = "fast"
+    REGION_MAX_SIDE = 640
     MAX_REGIONS = 2000
     # Pixels of context around a region after warping.
     REGION_CONTEXT = 16

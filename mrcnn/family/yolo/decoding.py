@@ -68,9 +68,12 @@ def decode_boxes(raw: Tensor, grids: Grids) -> Tensor:
     Returns:
         `[B, N, 4]`.
     """
-    sizes = grids.sizes[:, None].astype(np.float32)
-    centers = (ops.sigmoid(raw[..., :2]) + grids.cells.astype(np.float32)) / sizes
-    return ops.concatenate([centers, ops.exp(raw[..., 2:4]) * grids.anchors], axis=-1)
+    sizes, cells, anchors = (
+        ops.convert_to_tensor(x, "float32")
+        for x in (grids.sizes[:, None], grids.cells, grids.anchors)
+    )
+    centers = (ops.sigmoid(raw[..., :2]) + cells) / sizes
+    return ops.concatenate([centers, ops.exp(raw[..., 2:4]) * anchors], axis=-1)
 
 
 def decode_scores(raw: Tensor, version: int) -> Tensor:
@@ -113,10 +116,14 @@ def split_v1(raw: Tensor, num_classes: int, num_boxes: int, side: int) -> tuple[
 
 def v1_boxes(coordinates: Tensor, side: int) -> Tensor:
     """Convert coordinates of `split_v1` to boxes `[B, S * S, num_boxes, 4]`."""
-    rows, columns = np.divmod(np.arange(side * side), side)
-    cells = np.stack([columns, rows], axis=1).astype(np.float32)[:, None]
-    centers = (coordinates[..., :2] + cells) / side
+    centers = (coordinates[..., :2] + v1_cells(side)[:, None]) / side
     return ops.concatenate([centers, ops.square(coordinates[..., 2:])], axis=-1)
+
+
+def v1_cells(side: int) -> Tensor:
+    """Return column and row `[S * S, 2]` float32 of the cells of YOLOv1."""
+    rows, columns = np.divmod(np.arange(side * side), side)
+    return ops.convert_to_tensor(np.stack([columns, rows], axis=1), "float32")
 
 
 def decode_v1(

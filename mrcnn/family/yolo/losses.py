@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from mrcnn.family.yolo.decoding import Grids, decode_boxes, split_v1, v1_boxes
+from mrcnn.family.yolo.decoding import Grids, decode_boxes, split_v1, v1_boxes, v1_cells
 from mrcnn.layers.indexing import take_along_axis
 from mrcnn.layers.types import Tensor
 
@@ -71,10 +71,11 @@ def responsible_rows(truth: Tensor, grids: Grids) -> Tensor:
     Returns:
         `[B, M]` int32; any row for padding.
     """
-    anchors, sides, starts, places, counts = _anchor_tables(grids)
+    shapes, sides, starts, places, counts = _anchor_tables(grids)
+    anchors, truth = ops.convert_to_tensor(shapes), ops.convert_to_tensor(truth)
     sizes = truth[:, :, None, 3:5]
     common = ops.prod(ops.minimum(sizes, anchors), axis=-1)
-    union = ops.prod(sizes, axis=-1) + np.prod(anchors, axis=-1) - common
+    union = ops.prod(sizes, axis=-1) + ops.prod(anchors, axis=-1) - common
     best = ops.argmax(common / (union + _EPSILON), axis=-1)
 
     def of_best(table: np.ndarray) -> Tensor:
@@ -230,9 +231,7 @@ class CellLoss(keras.losses.Loss):
         iou = ops.stop_gradient(iou_of_centered(boxes, cell_truth[:, :, None, 1:]))
         responsible = ops.one_hot(ops.argmax(iou, axis=-1), self.num_boxes) * occupied[..., None]
 
-        rows, columns = np.divmod(np.arange(self.side**2), self.side)
-        cells = np.stack([columns, rows], axis=1).astype(np.float32)
-        center = cell_truth[..., 1:3] * self.side - cells
+        center = cell_truth[..., 1:3] * self.side - v1_cells(self.side)
         wanted = ops.concatenate([center, ops.sqrt(cell_truth[..., 3:5])], axis=-1)
         coordinate = ops.sum(ops.square(coordinates - wanted[:, :, None]), axis=-1)
         class_wanted = ops.one_hot(ops.cast(cell_truth[..., 0], "int32"), self.num_classes)
@@ -251,7 +250,8 @@ class CellLoss(keras.losses.Loss):
         cell = ops.clip(ops.cast(truth[..., 1:3] * self.side, "int32"), 0, self.side - 1)
         index = cell[..., 1] * self.side + cell[..., 0]
         index = ops.where(truth[..., 0] >= 0, index, -1)
-        inside = ops.cast(index[:, None] == np.arange(self.side**2)[:, None], "float32")
+        cells = ops.arange(self.side**2, dtype="int32")
+        inside = ops.cast(ops.equal(index[:, None], cells[:, None]), "float32")
         occupied = ops.max(inside, axis=-1)
         # argmax finds the first object of the cell; where there is none, its values are cleared.
         first = ops.argmax(inside, axis=-1)
