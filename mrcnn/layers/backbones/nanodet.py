@@ -146,8 +146,12 @@ class LargerObjects(layers.Layer):
         own, large = inputs
         large = double_anchor_density(large)
         boxes = slice(NUM_COCO_CLASSES, NUM_COCO_CLASSES + 4)
-        classes = [ops.argmax(one[..., :NUM_COCO_CLASSES], axis=-1) for one in (own, large)]
-        is_same = ops.cast(ops.equal(*classes), own.dtype)[..., None]
+        # The objectness is the largest evidence. OpenVINO cannot convert this with `ops.argmax`.
+        own_class, large_class = (
+            ops.cast(one[..., :NUM_COCO_CLASSES] >= one[..., -1:], own.dtype)
+            for one in (own, large)
+        )
+        is_same = ops.max(own_class * large_class, axis=-1, keepdims=True)
         is_larger = large[..., -1:] > own[..., -1:] - SAME_CLASS_MARGIN * is_same
         stronger = ops.maximum(own, large)
         return ops.concatenate(
