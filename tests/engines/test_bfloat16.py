@@ -188,7 +188,7 @@ def test_the_engine_computes_in_bfloat16_where_it_is_better(
 
 def test_a_quiet_engine_measures_nothing(monkeypatch, capsys, two_times):
     monkeypatch.setenv("MRCNN_QUIET", "1")
-    monkeypatch.setattr(selection, "KerasEngine", lambda shared: engine())
+    monkeypatch.setattr("mrcnn.engines.keras_engine.KerasEngine", lambda shared: engine())
     selection.make_engine("keras", None, fallback=True)
     assert capsys.readouterr().err == "" and not two_times
 

@@ -19,7 +19,7 @@ def installed(monkeypatch):
         return present["openvino"] or None if name == "openvino" else found(name, *args)
 
     monkeypatch.setattr(selection.importlib.util, "find_spec", find_spec)
-    monkeypatch.setattr(selection.keras.backend, "backend", lambda: "tensorflow")
+    monkeypatch.setattr(selection, "backend_name", lambda: "tensorflow")
     return present
 
 
@@ -67,7 +67,7 @@ def test_without_openvino(installed):
 
 
 def test_on_another_backend(monkeypatch):
-    monkeypatch.setattr(selection.keras.backend, "backend", lambda: "jax")
+    monkeypatch.setattr(selection, "backend_name", lambda: "jax")
     assert check_choice("auto") == "keras"
     with pytest.raises(ImportError, match="needs Keras on TensorFlow; this is Keras on jax"):
         check_choice("openvino")
@@ -107,7 +107,7 @@ def test_what_counts_as_automatic(monkeypatch):
 
 
 def test_an_automatic_choice_is_printed(monkeypatch, capsys):
-    monkeypatch.setattr(selection, "KerasEngine", lambda shared: "Keras on jax, float32")
+    monkeypatch.setattr("mrcnn.engines.keras_engine.KerasEngine", lambda shared: "Keras on jax, float32")
     selection.make_engine("keras", None)
     assert capsys.readouterr().err == ""
     selection.make_engine("keras", None, fallback=True)
@@ -144,7 +144,7 @@ def broken(request, monkeypatch):
             raise request.param
 
     monkeypatch.setattr(openvino_engine, "OpenVINOEngine", Broken)
-    monkeypatch.setattr(selection, "KerasEngine", lambda shared: "Keras on tensorflow, float32")
+    monkeypatch.setattr("mrcnn.engines.keras_engine.KerasEngine", lambda shared: "Keras on tensorflow, float32")
     return request.param
 
 

@@ -115,7 +115,7 @@ def test_settings_and_stages():
     assert config.NUM_CLASSES == 82
     options = {"stage": None, "steps": None, "learning_rate": None}
     stages = everyday.chosen_stages(types.SimpleNamespace(**options))
-    assert [stage.name for stage in stages] == ["masks", "boxes"]
+    assert [stage.name for stage in stages] == ["masks", "boxes", "large"]
     options.update(stage="masks", steps=7, learning_rate=0.5)
     (stage,) = everyday.chosen_stages(types.SimpleNamespace(**options))
     assert (stage.name, stage.steps, stage.peak, stage.mask_weight) == ("masks", 7, 0.5, 2.0)
