@@ -8,6 +8,9 @@ from mrcnn.config import Config
 from mrcnn.engines import selection
 
 
+KERAS_ENGINE = "mrcnn.engines.keras_engine.KerasEngine"
+
+
 @pytest.fixture(autouse=True)
 def installed(monkeypatch):
     """OpenVINO is installed, unless a test sets the entry to False."""
@@ -107,7 +110,7 @@ def test_what_counts_as_automatic(monkeypatch):
 
 
 def test_an_automatic_choice_is_printed(monkeypatch, capsys):
-    monkeypatch.setattr("mrcnn.engines.keras_engine.KerasEngine", lambda shared: "Keras on jax, float32")
+    monkeypatch.setattr(KERAS_ENGINE, lambda shared: "Keras on jax, float32")
     selection.make_engine("keras", None)
     assert capsys.readouterr().err == ""
     selection.make_engine("keras", None, fallback=True)
@@ -144,7 +147,7 @@ def broken(request, monkeypatch):
             raise request.param
 
     monkeypatch.setattr(openvino_engine, "OpenVINOEngine", Broken)
-    monkeypatch.setattr("mrcnn.engines.keras_engine.KerasEngine", lambda shared: "Keras on tensorflow, float32")
+    monkeypatch.setattr(KERAS_ENGINE, lambda shared: "Keras on tensorflow, float32")
     return request.param
 
 
