@@ -7,7 +7,6 @@ import pytest
 from mrcnn.config import Config
 from mrcnn.engines import selection
 
-
 KERAS_ENGINE = "mrcnn.engines.keras_engine.KerasEngine"
 
 
