@@ -26,6 +26,8 @@ MAX_DEATHS = 6
 _OBJECT_STORE_BYTES = 100_000_000
 # What Ray prints at length about a worker that dies; it is counted in the outcomes.
 _REMARKS = "worker died or was killed|task will be retried"
+# How the text begins that Ray appends to the message of an exception of a worker.
+_ADVICE = "Failed to apply UDF transform"
 # Threads of a worker where neither their number nor that of the workers is given.
 _THREADS = 2
 
@@ -266,6 +268,9 @@ def run_shards(job: Job, shards: Sequence[int], pool: Pool) -> Iterator[ShardOut
             yield ShardOutcome(**row)
     except ray.exceptions.RayError as error:
         _raise_cause(error)
+    except Exception as error:
+        _drop_advice(error)
+        raise
 
 
 def _raise_cause(error: Exception) -> NoReturn:
@@ -275,4 +280,15 @@ def _raise_cause(error: Exception) -> NoReturn:
     cause: BaseException | None = error
     while isinstance(cause, ray.exceptions.RayError):
         cause = getattr(cause, "cause", None) or cause.__cause__
+    if cause is not None:
+        _drop_advice(cause)
     raise cause or error
+
+
+def _drop_advice(error: BaseException) -> None:
+    """Take out of an exception's message what Ray appends about attempts and its settings."""
+    own = [
+        one.partition(_ADVICE)[0].rstrip("\n") if isinstance(one, str) else one
+        for one in error.args
+    ]
+    error.args = tuple(new for new, old in zip(own, error.args) if new or not old)
