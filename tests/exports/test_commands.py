@@ -167,7 +167,8 @@ def test_an_application_with_an_export(exported, strict, data):
     photo = (data / "0.png").read_bytes()
 
     def options(weights, **others):
-        usual = dict.fromkeys(("config", "precision", "calibration", "refine", "threshold"))
+        names = ("config", "precision", "calibration", "refine", "no_refine", "threshold")
+        usual = dict.fromkeys(names)
         return {"weights": str(weights), "engine": "auto", **usual, **others}
 
     def objects(app, query):
@@ -178,7 +179,7 @@ def test_an_application_with_an_export(exported, strict, data):
 
     found, page = objects(make_app(options(exported("saved_model").path), Limits()), "")
     assert len(found) >= 2 and 'min="0.05"' in page
-    kept, page = objects(make_app(options(strict, refine="start"), Limits()), "?threshold=0")
+    kept, page = objects(make_app(options(strict, refine="general"), Limits()), "?threshold=0")
     assert f'min="{LEAST}"' in page
     scores = [one["score"] for one in kept]
     assert scores[0] == pytest.approx(found[0]["score"], abs=0.02)
