@@ -35,7 +35,7 @@ def detect(photo, output, home, *options):
     return json.loads((output / "detections.json").read_text()), loaded, done.stderr
 
 
-@pytest.mark.parametrize("options", [(), ("--refine", "start")])
+@pytest.mark.parametrize("options", [(), ("--no-refine",)])
 def test_the_second_detect_finds_the_same_without_keras(options, tmp_path):
     pytest.importorskip("openvino")
     if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
