@@ -36,7 +36,7 @@ IMAGES, OBJECTS, FAILED = "images", "objects", "failed"
 ATTEMPTS = "attempts"
 _PREFIX = "part-"
 _VERSION = 1
-# Without a size given: so many shards, of sizes within these limits.
+# Without a size given: this many shards, of sizes within these limits.
 _NUM_SHARDS = 200
 _SIZES = (50, 1000)
 _FOOTER_READERS = 16

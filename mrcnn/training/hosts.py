@@ -249,4 +249,4 @@ def wait_for_folder(folder: str, file_name: str) -> None:
             )
         time.sleep(0.2)
         with contextlib.suppress(OSError):
-            os.listdir(os.path.dirname(folder) or ".")  # network file systems look anew
+            os.listdir(os.path.dirname(folder) or ".")  # network file systems look again

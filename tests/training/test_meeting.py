@@ -91,7 +91,7 @@ def test_a_process_fails():
     meetings[1].close()
 
 
-def test_nobody_listens():
+def test_no_process_listens():
     place = Place(1, 2, "127.0.0.1", free_port())
     (error,), _ = start([place], timeout=0.5)
     assert isinstance(error, TimeoutError)
