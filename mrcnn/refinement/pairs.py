@@ -131,6 +131,8 @@ def pairs_from_dataset(
         One pair for each object that has a mask (see `Dataset.load_label_weights`).
     """
     pairs: list[MaskPair] = []
+    # A model of another class may lack the argument.
+    unrefined = {} if getattr(model, "refiner", None) is None else {"refiner": None}
     for image_id in dataset.image_ids if image_ids is None else image_ids:
         image = np.asarray(dataset.load_image(image_id))[..., :3].astype(np.uint8)
         masks, class_ids = dataset.load_mask(image_id)
@@ -146,7 +148,7 @@ def pairs_from_dataset(
                 (i, None) for i in keep if class_ids[i] > 0
             ]
         else:
-            result = model.detect([image], verbose=0, mask_probabilities=True, refiner=None)[0]
+            result = model.detect([image], verbose=0, mask_probabilities=True, **unrefined)[0]
             found = [*_match(masks, np.asarray(class_ids), keep, result, min_iou)]
         pairs += [
             MaskPair(f"{image_id}/{i}", image, masks[..., i].copy(), probability)

@@ -9,7 +9,6 @@ if keras.backend.backend() != "tensorflow":
 import tensorflow as tf
 
 from mrcnn import graphs
-from mrcnn.engines.pieces import build_pieces
 from tests.tiny import tiny_config
 
 
@@ -35,11 +34,6 @@ def shared():
 @pytest.mark.parametrize("make", [graphs.detection_graph, graphs.mask_graph])
 def test_of_detection(make, shared):
     assert transposed_types(make(shared)) <= {"float32"}
-
-
-@pytest.mark.parametrize("name", ["proposals", "detections"])
-def test_of_box_arithmetic(name, shared):
-    assert transposed_types(build_pieces(shared)[name]) <= {"float32"}
 
 
 def test_of_training(shared):

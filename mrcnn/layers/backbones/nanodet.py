@@ -325,7 +325,8 @@ def nanodet_pan_graph(input_image: Tensor, mean_pixel: Any = None) -> list[Tenso
     of each level.
 
     Args:
-        input_image: as for `nanodet_graph`; sides are multiples of 64.
+        input_image: as for `nanodet_graph`; sides are multiples of 64. Where they are known to be
+            multiples of 32 only, large objects are not read.
         mean_pixel: as for `nanodet_graph`.
 
     Returns:
@@ -336,13 +337,14 @@ def nanodet_pan_graph(input_image: Tensor, mean_pixel: Any = None) -> list[Tenso
     network = NanoDet()
     pixels = NANODET_PIXELS.apply(input_image, mean_pixel, "nano_pixels")
     *fine, c3, c4, c5 = network.trunk(pixels)
-    large = large_object_graph(network, pixels)
+    can_halve = all(side is None or side % 64 == 0 for side in pixels.shape[1:3])
+    large = large_object_graph(network, pixels) if can_halve else None
     above: Tensor = None
     stages: list[Tensor] = []
     levels = (3, 4, 5)
     for level, stage, feature in reversed([*zip(levels, (c3, c4, c5), network.pan(c3, c4, c5))]):
         readings = NanoDetReadings(name=f"nano_head{level}_readings")(network.head(feature, level))
-        if level == 5:
+        if level == 5 and large is not None:
             readings = LargerObjects(name="nano_head5_large")([readings, large])
         said = change = layers.Concatenate(name=f"nano_head{level}_said")([feature, readings])
         if above is not None:
