@@ -227,10 +227,12 @@ class NanoDet:
 
         They have 32, 64, 128, 256 and 512 channels.
         """
+        is_first = not self._convolutions  # the outputs of the first trunk have names
         x = PadEdges()(self._conv(x, 32, "nano1_conv", strides=2))
         stages = [x := layers.MaxPooling2D(3, 2)(x)]
         for stage in _STAGES:
-            stages.append(x := self._stage(x, stage))
+            x = self._stage(x, stage, f"nano{stage}_out" if is_first else None)
+            stages.append(x)
         return stages
 
     def pan(self, c3: Tensor, c4: Tensor, c5: Tensor) -> list[Tensor]:
@@ -259,7 +261,7 @@ class NanoDet:
         outputs = NUM_COCO_CLASSES + 4 * (MAX_DISTANCE + 1)
         return self._convolution(f"nano_head{level}_out", outputs, 1)(x)
 
-    def _stage(self, x: Tensor, stage: int) -> Tensor:
+    def _stage(self, x: Tensor, stage: int, name: str | None) -> Tensor:
         """Apply a cross-stage block: the way through the residual blocks, and the way past them."""
         channels, num_blocks = _STAGES[stage]
         x = past = self._conv(x, channels, f"nano{stage}_entry", strides=1 if stage == 2 else 2)
@@ -268,7 +270,7 @@ class NanoDet:
             y = self._conv(x, channels // 2, f"nano{stage}_block{block}_conv2")
             x = layers.Concatenate()([y, x])
         x = self._conv(x, channels, f"nano{stage}_exit")
-        return layers.Concatenate()([x, past])
+        return layers.Concatenate(name=name)([x, past])
 
     def _conv(self, x: Tensor, filters: int, name: str, strides: int = 1) -> Tensor:
         """Apply a 3x3 convolution with one zero on each side, and LeakyReLU."""
