@@ -115,7 +115,7 @@ def _require_jax() -> None:
     if importlib.util.find_spec("jax") is None:
         raise ImportError(
             "training on several hosts needs JAX, which is not installed: pip install "
-            "mrcnn[jax], and jax[cuda12] for GPUs"
+            "'mrcnn-keras3[jax]', and jax[cuda12] for GPUs"
         )
     if "keras" not in sys.modules:
         os.environ.setdefault("KERAS_BACKEND", "jax")
