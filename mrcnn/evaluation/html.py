@@ -21,6 +21,10 @@ from mrcnn.files.names import counted, printable
 PAGE_NAME = "report.html"
 # Longest side of each half of a drawing in pixels, and quality of the JPEG (percent).
 DRAWING_SIDE, JPEG_QUALITY = 640, 85
+# Classes in the confusion matrix, rows in the list of confusions, entries of other lists.
+MAX_MATRIX_CLASSES = 20
+MAX_CONFUSIONS = 15
+MAX_LISTED = 20
 # Their versions are on the page where they are installed.
 _PACKAGES = (
     *("mrcnn-keras3", "keras", "tensorflow", "tensorflow-cpu", "torch", "jax"),

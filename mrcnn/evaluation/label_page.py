@@ -13,6 +13,9 @@ import numpy as np
 from mrcnn.datasets.semantic import load_label_map
 from mrcnn.evaluation.html import (
     DRAWING_SIDE,
+    MAX_CONFUSIONS,
+    MAX_LISTED,
+    MAX_MATRIX_CLASSES,
     PAGE_NAME,
     all_facts,
     check_folder,
@@ -24,11 +27,6 @@ from mrcnn.files.atomic import write_text
 from mrcnn.files.names import printable
 
 __all__ = ["save_label_page"]
-
-# Classes in the confusion matrix, rows in the list of confusions, entries of other lists.
-MAX_MATRIX_CLASSES = 20
-MAX_CONFUSIONS = 15
-MAX_LISTED = 20
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,9 @@ from mrcnn.evaluation.curves import (
 )
 from mrcnn.evaluation.html import (
     DRAWING_SIDE,
+    MAX_CONFUSIONS,
+    MAX_LISTED,
+    MAX_MATRIX_CLASSES,
     PAGE_NAME,
     all_facts,
     check_folder,
@@ -41,10 +44,6 @@ from mrcnn.files.names import printable
 
 __all__ = ["PAGE_NAME", "save_page"]
 
-# Classes in the confusion matrix, rows in the list of confusions, entries of other lists.
-MAX_MATRIX_CLASSES = 20
-MAX_CONFUSIONS = 15
-MAX_LISTED = 20
 # Lowest score that counts where no detection is correct, so that none is best.
 DEFAULT_THRESHOLD = 0.5
 # With fewer objects the page says that the best score threshold is uncertain.
