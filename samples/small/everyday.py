@@ -137,8 +137,9 @@ REFINER = get_recipe("default").replace(
 class EverydayConfig(Config):
     """Settings of the everyday model. Images are 512 x 512.
 
-    The backbone looks for objects of about 40, 80 and 160 pixels at strides of 8, 16 and 32. Boxes
-    are pooled from two levels finer than that, about 20 cells wide, for the sake of the masks.
+    The backbone looks for objects of about 40, 80 and 160 pixels at strides of 8, 16 and 32, and
+    from there for those of 320 pixels too, see `LargerObjects`. Boxes are pooled from two levels
+    finer than that, about 20 cells wide, for the sake of the masks.
     """
 
     NAME = "everyday"
@@ -415,7 +416,8 @@ def evaluate(args, config):
 
     # Average precision also counts detections of a low score.
     config.DETECTION_MIN_CONFIDENCE = 0.05
-    model = MaskRCNN("inference", config, args.output or ".")
+    # The card's precision; otherwise the CPU would decide.
+    model = MaskRCNN("inference", config, args.output or ".", precision="float32")
     model.load_weights(args.weights, by_name=True)
     parts = measuring_parts(args.data, args.fold, args.folds)
     if args.sets:
