@@ -17,6 +17,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("MPLBACKEND", "Agg")
 # Tests of OpenVINO ask for it by name; the others need not convert a network each.
 os.environ.setdefault("MRCNN_ENGINE", "keras")
+# Several processes share the cores.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 # OpenCV's FFmpeg reads its level once: the first test that opens a video would decide for all.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 

@@ -84,7 +84,8 @@ def test_small_backbones(build, channels):
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_every_name_builds(name):
-    stages = backbone_graph(image(), tiny_config(BACKBONE=name))
+    with shapes_only():
+        stages = backbone_graph(image(), tiny_config(BACKBONE=name))
     assert [stage.shape[1:3] for stage in stages] == [(32, 48), (16, 24), (8, 12), (4, 6)]
 
 
