@@ -16,6 +16,9 @@ READY := $(VENV)/.ready
 # Further environments, .venv-NAME each.
 OTHERS := oldest newest jax torch docs
 PYTEST_ARGS ?=
+# Processes that share the tests, file by file; each takes up to 2 GB of memory. 0: in one.
+JOBS ?= 2
+PYTEST = python -m pytest -n $(JOBS) --dist loadfile
 # What depends on the backend. The rest of the package uses NumPy or the model alone.
 BACKEND_TESTS := tests/layers tests/parity tests/test_graphs.py tests/test_model.py \
   tests/test_saved_models.py
@@ -32,10 +35,10 @@ demo: $(READY)
 	$(BIN)/mrcnn demo --output demo_output
 
 test: lint
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/$(PYTEST) $(PYTEST_ARGS)
 
 fast: $(READY)
-	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+	$(BIN)/$(PYTEST) -m "not slow" $(PYTEST_ARGS)
 
 serve-image: $(READY)
 	rm -rf build/serve-image
@@ -46,10 +49,10 @@ docs: .venv-docs/.ready
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/python -m mkdocs build --strict
 
 test-oldest test-newest: test-%: .venv-%/.ready
-	.venv-$*/bin/python -m pytest -m "not slow" $(PYTEST_ARGS)
+	.venv-$*/bin/$(PYTEST) -m "not slow" $(PYTEST_ARGS)
 
 test-jax test-torch: test-%: .venv-%/.ready
-	KERAS_BACKEND=$* .venv-$*/bin/python -m pytest -m "not slow" $(BACKEND_TESTS) $(PYTEST_ARGS)
+	KERAS_BACKEND=$* .venv-$*/bin/$(PYTEST) -m "not slow" $(BACKEND_TESTS) $(PYTEST_ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -1,5 +1,6 @@
 """A network of a few thousand weights and images of 64 pixels, for tests that need a model."""
 
+import keras
 import numpy as np
 from keras import layers
 
@@ -97,3 +98,8 @@ def randomize(model, seed=0):
         else:
             values = random.normal(0, 1.0 / np.sqrt(max(np.prod(shape[:-1]), 1)), shape)
         variable.assign(values.astype(np.float32))
+
+
+def shapes_only():
+    """Build networks within it whose weights have shapes but no values, which takes no memory."""
+    return keras.StatelessScope(initialize_variables=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -192,7 +193,10 @@ def worker_app() -> FastAPI:
         return make_app(given["options"], Limits(**given["limits"]))
     except Exception as error:  # anything: the same would happen again
         echo(f"mrcnn: error in a process: {error or type(error).__name__}", err=True)
-        raise SystemExit(STARTUP_FAILURE) from error
+        # At once: while Python ends in order, the process is alive but does not answer the
+        # supervisor, which then waits for a minute.
+        sys.stderr.flush()
+        os._exit(STARTUP_FAILURE)
 
 
 def make_app(options: dict[str, Any], limits: Limits, described: Any = None) -> FastAPI:

@@ -83,7 +83,7 @@ def run_server(
 
     Args:
         app: the application; with several workers the "module:function" that makes it, which
-            raises `SystemExit(STARTUP_FAILURE)` if it cannot.
+            ends its process with the exit code `STARTUP_FAILURE` if it cannot.
         host: address or name of the network interface.
         port: port from 0 to 65535; 0 takes a free one.
         workers: number of processes. Each calls the function and holds a model of its own.

@@ -111,7 +111,7 @@ def run_command(words):
         stored = words.index("--weights") + 1 if "--weights" in words else None
         if stored and words[stored] in ("imagenet", "coco"):  # these are downloads
             words[stored] = "none" if words[stored] == "imagenet" else "small"
-        words += [*SHORT, *([] if "--config" in words else ["--image-size", str(SIDE)])]
+        words += [*SHORT, "--image-size", str(SIDE)]
         words += [] if "--model" in words else ["--layers", "heads"]
     with pytest.raises(SystemExit) as end:
         main(words)
@@ -119,7 +119,9 @@ def run_command(words):
 
 
 def shorten_trainings(monkeypatch):
-    """Make every training in Python one step long."""
+    """Make every training one step long, which is quicker without compilation."""
+    import keras
+
     import mrcnn
     from mrcnn import refinement
     from mrcnn.family.semantic import SemanticModel
@@ -135,6 +137,14 @@ def shorten_trainings(monkeypatch):
 
         return call
 
+    compile_model = keras.Model.compile
+    monkeypatch.setattr(
+        keras.Model,
+        "compile",
+        lambda self, *arguments, **options: compile_model(
+            self, *arguments, **{**options, "run_eagerly": True, "jit_compile": False}
+        ),
+    )
     long_train, long_refiner = mrcnn.train, refinement.train_refiner
 
     def short_refiner(pairs, recipe="default", **options):

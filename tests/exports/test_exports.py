@@ -211,9 +211,32 @@ def test_top_k_of_openvino_keeps_the_order_of_equal_values(length, rows):
     np.testing.assert_array_equal(found[0], np.take_along_axis(values, order, 1))
 
 
+@pytest.fixture(scope="module")
+def detected(tmp_path_factory):
+    """Return a function that detects with weights on the command line, each only once."""
+    import json
+
+    import skimage.data
+
+    from mrcnn.cli import main
+
+    photo, found = str(Path(skimage.data.__file__).parent / "astronaut.png"), {}
+
+    def get(weights):
+        if weights not in found:
+            output = tmp_path_factory.mktemp("detected")
+            with pytest.raises(SystemExit) as end:
+                main(["detect", photo, "--weights", weights, "--output", str(output), "--csv"])
+            assert end.value.code in (0, None)
+            found[weights] = json.loads((output / "detections.json").read_text())
+        return found[weights]
+
+    return get
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_the_small_model_from_the_command_line(name, tmp_path, capsys):
+def test_the_small_model_from_the_command_line(name, detected, tmp_path, capsys):
     from mrcnn.cli import main
 
     if not is_installed(name):
@@ -224,20 +247,7 @@ def test_the_small_model_from_the_command_line(name, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert end.value.code in (0, None), printed
     assert "detections, boxes within" in printed and "ms for an image with" in printed
-    import json
-
-    import skimage.data
-
-    photo = str(Path(skimage.data.__file__).parent / "astronaut.png")
-    found = []
-    for weights in ("small", str(path)):
-        words = ["detect", photo, "--weights", weights, "--output", str(tmp_path / "out"), "--csv"]
-        with pytest.raises(SystemExit) as end:
-            main(words)
-        assert end.value.code in (0, None)
-        found.append(json.loads((tmp_path / "out" / "detections.json").read_text()))
-    assert [entry["category_name"] for entry in found[0]] == [
-        entry["category_name"] for entry in found[1]
-    ]
-    for one, other in zip(*found, strict=True):
+    expected, found = detected("small"), detected(str(path))
+    assert [one["category_name"] for one in found] == [one["category_name"] for one in expected]
+    for one, other in zip(expected, found, strict=True):
         np.testing.assert_allclose(one["bbox"], other["bbox"], atol=1)

@@ -6,12 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-pytest.importorskip("pyarrow", reason="the extra ray is not installed")
-pytest.importorskip("fsspec", reason="the extra ray is not installed")
-
 from mrcnn.config import Config
-from mrcnn.scaling import ray_pool
-from mrcnn.scaling.shards import ShardOutcome
 from tests.fake_model import (  # noqa: F401
     NAMES,
     FakeMaskRCNN,
@@ -62,10 +57,15 @@ class Here:
         self.shards, self.stop_after, self.pool = [], None, None
 
     def connected(self, address, workers, threads, gpus):
+        from mrcnn.scaling import ray_pool
+
         self.pool = ray_pool.Pool(workers or 2, threads or 1, gpus, address)
         return contextlib.nullcontext(self.pool)
 
     def run_shards(self, job, shards, pool):
+        from mrcnn.scaling import ray_pool
+        from mrcnn.scaling.shards import ShardOutcome
+
         worker = ray_pool._Worker(job, pool.threads)
         for shard in shards:
             if len(self.shards) == self.stop_after:

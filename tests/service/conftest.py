@@ -11,8 +11,6 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("fastapi", reason="the extra serve is not installed")
-
 from tests.fake_model import weights  # noqa: F401
 from tests.service.fakes import FakeModel
 
