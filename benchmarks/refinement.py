@@ -150,6 +150,7 @@ def run_apply(arguments: argparse.Namespace) -> None:
     """Refine a folder's masks, write them, and measure where true masks are."""
     refiner, data, out = open_refiner(arguments.refiner), Path(arguments.data), Path(arguments.out)
     pairs = load_motorcycle_pairs(data, probabilities=arguments.masks, need_masks=False)
+    pairs = pairs[:: 2 if arguments.every_second else 1]
     for part in ("refined_masks", "refined_float_masks"):
         (out / part).mkdir(parents=True, exist_ok=True)
     rows = []
@@ -218,9 +219,14 @@ def build_parser() -> argparse.ArgumentParser:
         verb.add_argument("--encoder", help="SqueezeNet ImageNet file")
         verb.add_argument("--seed", type=int, default=0)
     apply = verbs.add_parser("apply", help="refine a folder's masks; measure where they are known")
-    apply.add_argument("refiner", help="file, or motorcycle or start")
+    apply.add_argument("refiner", help="file, or general")
     apply.add_argument("data")
     apply.add_argument("--out", required=True, help="folder for the refined masks")
+    apply.add_argument(
+        "--every-second",
+        action="store_true",
+        help="only the images that the everyday model was not trained on",
+    )
     apply.add_argument("--masks", default="float_masks", help="folder of the masks to refine")
     apply.set_defaults(run=run_apply)
     for verb in (cross, apply):

@@ -41,6 +41,7 @@ class FakeMaskRCNN:
         model = cls(mode, weights.config, model_dir, **options)
         model.load_weights(str(weights.path), by_name=True)
         model.class_names = list(weights.class_names)
+        model.refiner = weights.refiner
         return model
 
     def load_weights(self, filepath, by_name=False, exclude=None):
@@ -61,10 +62,12 @@ class FakeMaskRCNN:
         return [self._detect(image) for image in images]
 
     def detect_stream(
-        self, images, batch_size=1, *, errors, with_images, refiner, rle, on_stage=None
+        self, images, batch_size=1, *, errors, with_images, refiner="auto", rle, on_stage=None
     ):
         assert with_images and rle
-        self.batch_size, self.refiner = batch_size, refiner
+        self.batch_size = batch_size
+        if refiner != "auto":
+            self.refiner = refiner
         return stream(
             images,
             lambda image, name: image,

@@ -189,7 +189,7 @@ def draw_masks(model: Any, image: np.ndarray, values: dict[str, np.ndarray]) -> 
     title = f"probability, {' x '.join(map(str, mask.shape))}"
     show(axes[1], mask, title, cmap="gray", vmin=0, vmax=1)
     titles = ("at the size of the box, from 0.5 on", "the same after refinement")
-    for ax, refiner, title in zip(axes[2:], (None, "motorcycle"), titles):
+    for ax, refiner, title in zip(axes[2:], (None, "general"), titles):
         result = model.detect([image], refiner=refiner)[0][0]
         y1, x1, y2, x2 = result["rois"][0]
         drawn = mrcnn.draw_instances(image, result, captions=[""])

@@ -1,7 +1,7 @@
 """Weight files by name.
 
-`coco`, `imagenet` and `balloon` are downloaded once; `small` comes with the package, as do the mask
-refiners `general` and `motorcycle`.
+`coco`, `imagenet` and `balloon` are downloaded once; `small` comes with the package, as does the
+mask refiner `general`.
 
 `weights/manifest.json` describes each of them. A download continues where an earlier one
 was cut, is compared with the published checksum, is opened to see that it holds what it

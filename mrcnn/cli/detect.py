@@ -361,11 +361,17 @@ def identity_of(
 
 def chosen_refiner(refine: str | None, no_refine: bool, described: DescribedWeights) -> str | None:
     """Return the name or the path of the refiner: what is asked for, or what suits the weights."""
+    wanted = wanted_refiner(refine, no_refine)
+    return described.refiner if wanted == "auto" else wanted
+
+
+def wanted_refiner(refine: str | None, no_refine: bool) -> str | None:
+    """Return the name or the path that is asked for; "auto" for what suits the weights."""
     if refine is not None and no_refine:
         raise ValueError(
             f"--refine is {printable(refine)}; it must not be given together with --no-refine"
         )
-    return None if no_refine else refine or described.refiner
+    return None if no_refine else refine or "auto"
 
 
 def find_refiner(name_or_path: str | None, described: DescribedWeights) -> Any:

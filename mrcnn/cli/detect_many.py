@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mrcnn.cli import signals
-from mrcnn.cli.detect import require_weights
+from mrcnn.cli.detect import require_weights, wanted_refiner
 from mrcnn.cli.models import ModelName, Names
-from mrcnn.cli.options import ConfigFile, Engine, Precision, Weights
+from mrcnn.cli.options import ConfigFile, Engine, NoRefine, Precision, Refine, Weights
 from mrcnn.cli.terminal import duration_text, echo
 from mrcnn.files.names import counted, printable
 
@@ -87,6 +87,8 @@ def detect_many(
         bool,
         typer.Option("--coco", help="Also write detections.json and images.json at the end."),
     ] = False,
+    refine: Refine = None,
+    no_refine: NoRefine = False,
     engine: Engine = "auto",
     precision: Precision = None,
     config: ConfigFile = None,
@@ -114,7 +116,16 @@ def detect_many(
     say: Callable[[str], None] = (lambda text: None) if quiet else echo
     require_weights(ctx, model, weights)
     config_path, names_path = (None if p is None else os.fspath(p) for p in (config, names))
-    source = ModelSource(weights, model, config_path, names_path, engine, precision, min_confidence)
+    source = ModelSource(
+        weights,
+        model,
+        config_path,
+        names_path,
+        engine,
+        precision,
+        min_confidence,
+        wanted_refiner(refine, no_refine),
+    )
     run = ManyRun(
         sources,
         output,
@@ -161,6 +172,8 @@ def _heading(run: ManyRun) -> Iterator[str]:
     yield printable(f"Weights  {run.described}")
     if run.described.guess:
         yield printable(f"Note     {run.described.guess}")
+    if run.described.refiner is not None:
+        yield printable(f"Refiner  {run.described.refiner} (--no-refine leaves it out)")
     plan = run.plan
     shards = f"{counted(plan.num_shards, 'shard')} of up to {counted(plan.shard_size, 'image')}"
     yield f"Images   {plan.num_images:,} in {shards}"

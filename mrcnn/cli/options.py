@@ -65,8 +65,8 @@ ConfigFile = Annotated[
 Refine = Annotated[
     str | None,
     typer.Option(
-        help="Refine the masks: general, motorcycle, or the path of a refiner; by default general "
-        "with the weights small, none with others."
+        help="Refine the masks: general, or the path of a refiner; by default general with the "
+        "weights small, none with others."
     ),
 ]
 NoRefine = Annotated[bool, typer.Option("--no-refine", help="Leave the masks as they are.")]

@@ -104,7 +104,7 @@ def serve(
     stay in memory. Ctrl-C stops the server after the requests under way. It has no passwords and no
     encryption: behind a public address, put a reverse proxy in front of it.
 
-    Example: `mrcnn serve --weights small --refine motorcycle`
+    Example: `mrcnn serve --weights small --threshold 0.6`
 
     Then: `curl -F image=@photo.jpg http://127.0.0.1:8000/detect`
     """

@@ -43,7 +43,7 @@ class Refiner:
 
     Example:
         >>> from mrcnn.checkpoints.known import resolve_weights
-        >>> refiner = Refiner.load(resolve_weights("motorcycle", kind="refiner"))
+        >>> refiner = Refiner.load(resolve_weights("general", kind="refiner"))
         >>> mask_probs = np.zeros((64, 96, 1), np.float32)
         >>> mask_probs[20:40, 30:60] = 0.9
         >>> refiner.refine(np.zeros((64, 96, 3), np.uint8), mask_probs).shape

@@ -12,7 +12,7 @@ import numpy as np
 from mrcnn.geometry.images import as_rgb
 from mrcnn.refinement.refiner import Refiner
 
-# Opened refiners that are kept: `detect(images, refiner="motorcycle")` is called in loops.
+# Opened refiners that are kept: `detect(images, refiner="general")` is called in loops.
 MAX_OPEN = 4
 
 
@@ -21,8 +21,8 @@ def open_refiner(refiner: Refiner | str | os.PathLike[str]) -> Refiner:
 
     Args:
         refiner: A `Refiner` (any object with its `refine`), the path of a file that
-            `Refiner.save` wrote, or the name of one that comes with the package:
-            "general", which is for any class, or "motorcycle".
+            `Refiner.save` wrote, or the name of the one that comes with the package:
+            "general", which is for any class.
 
     Returns:
         The refiner. A file is read once, and again when it has changed.

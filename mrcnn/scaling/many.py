@@ -205,6 +205,7 @@ def detect_many(
     precision: str | None = None,
     config: str | os.PathLike[str] | None = None,
     min_confidence: float | None = None,
+    refiner: str | os.PathLike[str] | None = "auto",
     workers: int | None = None,
     threads: int | None = None,
     gpus: float = 0.0,
@@ -228,6 +229,8 @@ def detect_many(
         precision: "float32", "bfloat16" or "int8"; None takes that of the settings.
         config: JSON file with settings that override those of the weights.
         min_confidence: least score of an object, 0..1; None takes that of the settings.
+        refiner: sharpens every mask: the name or the path of a refiner. "auto" is the one that
+            belongs to the weights, as to "small"; None leaves the masks as they are.
         workers: number of worker processes, each with a model; None takes as many as the cores
             allow.
         threads: CPU threads of each; None shares the cores.
@@ -258,6 +261,7 @@ def detect_many(
         engine=engine,
         precision=precision,
         min_confidence=min_confidence,
+        refiner=None if refiner is None else os.fspath(refiner),
     )
     run = ManyRun(sources, output, source, **options)
     try:

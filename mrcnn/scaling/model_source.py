@@ -31,7 +31,9 @@ class ModelSource:
         engine: what runs the network: "auto", "keras" or "openvino".
         precision: "float32", "bfloat16" or "int8"; None takes that of the settings.
         min_confidence: least score of an object, 0..1; None takes that of the settings.
-        digest: digest of the weights that the workers must find; set by `pinned`.
+        refiner: sharpens the masks: the name or the path of a refiner. "auto" is the one that
+            belongs to the weights, if there is one; None leaves the masks as they are.
+        digest: digest of the files that the workers must find; set by `pinned`.
         environment: variables that the workers must have; set by `pinned`.
     """
 
@@ -42,6 +44,7 @@ class ModelSource:
     engine: str = "auto"
     precision: str | None = None
     min_confidence: float | None = None
+    refiner: str | None = "auto"
     digest: str | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
 
@@ -82,7 +85,29 @@ class ModelSource:
             )
         if self.min_confidence is not None:
             described.config.DETECTION_MIN_CONFIDENCE = self.min_confidence
-        return described
+        return replace(described, refiner=self._refiner_of(described, entry.finds == "masks"))
+
+    def _refiner_of(self, described: DescribedWeights, has_masks: bool) -> str | None:
+        """Return the name or the path of the refiner, None for none.
+
+        Raises:
+            FileNotFoundError: there is no such refiner.
+            ValueError: the model has no masks to refine.
+        """
+        if self.refiner is None:
+            return None
+        has_masks = has_masks and getattr(described.config, "USE_MASK", True)
+        if self.refiner == "auto":
+            return described.refiner if has_masks else None
+        if not has_masks:
+            raise ValueError(
+                f"refiner is {printable(self.refiner)}; it must be None with the model "
+                f"{described.model}, which has no instance masks"
+            )
+        from mrcnn.checkpoints.known import resolve_weights
+
+        resolve_weights(self.refiner, kind="refiner")
+        return self.refiner
 
     def pinned(self, described: DescribedWeights) -> ModelSource:
         """Return what a process in another folder, or on another machine, can make the model of."""
@@ -90,12 +115,16 @@ class ModelSource:
 
         known = self.weights.lower() in weights_manifest()
         config, names = (None if p is None else os.path.abspath(p) for p in self._files)
+        refiner = described.refiner
+        if refiner is not None and refiner.lower() not in weights_manifest():
+            refiner = os.path.abspath(refiner)
         return replace(
             self,
             weights=self.weights if known else os.path.abspath(described.path),
             config=config,
             names=names,
-            digest=weights_digest(described),
+            refiner=refiner,
+            digest=_digest(described),
             environment={
                 name: value
                 for name, value in os.environ.items()
@@ -111,8 +140,10 @@ class ModelSource:
         """Return what the results depend on, as JSON holds it."""
         from mrcnn.detection.files import changed_settings
 
+        refiner = described.refiner
         return {
             "weights": weights_digest(described),
+            **({} if refiner is None else {"refiner": _refiner_digest(refiner)}),
             "model": described.model,
             "settings": changed_settings(described.config),
             "precision": self.precision,
@@ -127,10 +158,11 @@ class ModelSource:
         os.environ.update(self.environment)
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         described = self.describe()
-        if self.digest is not None and weights_digest(described) != self.digest:
+        if self.digest is not None and _digest(described) != self.digest:
+            refiner = "" if described.refiner is None else f" or refiner {described.refiner}"
             raise ValueError(
-                f"weights is {printable(described.path)}, which has another content on this "
-                "machine; it must be the same file on all machines"
+                f"weights is {printable(described.path)}, which{printable(refiner)} has another "
+                "content on this machine; it must be the same file on all machines"
             )
         from mrcnn.family.models import find_model
         from mrcnn.startup.lean_start import start_backend
@@ -146,9 +178,27 @@ class ModelSource:
         return family_weights.with_proposals(model)
 
 
+def _digest(described: DescribedWeights) -> str:
+    """Return a digest of the weights and, if there is one, of the refiner."""
+    digest = weights_digest(described)
+    refiner = described.refiner
+    return digest if refiner is None else f"{digest}-{_refiner_digest(refiner)}"
+
+
+def _refiner_digest(refiner: str) -> str:
+    """Return a digest of the content of a refiner."""
+    from mrcnn.checkpoints.known import resolve_weights
+
+    return _file_digest(resolve_weights(refiner, kind="refiner"))
+
+
 def weights_digest(described: DescribedWeights) -> str:
     """Return a digest of the content of a weight file."""
+    return _file_digest(described.path)
+
+
+def _file_digest(path: str | os.PathLike[str]) -> str:
     from mrcnn.detection.files import DIGEST_LENGTH
     from mrcnn.files.fetch import file_digest
 
-    return file_digest(described.path, "sha256")[:DIGEST_LENGTH]
+    return file_digest(path, "sha256")[:DIGEST_LENGTH]

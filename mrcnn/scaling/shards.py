@@ -109,9 +109,7 @@ def _records(
     category_ids = coco_category_ids(names)
     images, waiting = itertools.tee(planned_images(plan.read_shard(shard), plan.column))
     reads = (image.read for image in images)
-    results = model.detect_stream(
-        reads, batch_size, errors="return", with_images=True, refiner=None, rle=True
-    )
+    results = model.detect_stream(reads, batch_size, errors="return", with_images=True, rle=True)
     with contextlib.closing(results):
         for (image, result), planned in zip(results, waiting):
             record = _place_of(planned)

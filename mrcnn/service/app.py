@@ -54,7 +54,9 @@ class DetectOptions(BaseModel):
         description="Lowest score of the objects; the server's own if not given. Below "
         f"{LOWEST_THRESHOLD} there are none.",
     )
-    refine: bool = Field(default=False, description="Sharpen the masks.")
+    refine: bool = Field(
+        default=True, description="Sharpen the masks; false leaves them as the model makes them."
+    )
     segmentation: Literal["rle", "polygon", "none"] = Field(
         default="rle", description="How the answer holds masks."
     )
@@ -142,13 +144,15 @@ class _Detection:
             Refusal: a limit is exceeded, or the upload is no image.
             ClientDisconnect: the client has gone.
         """
-        if options.refine and self._model.refiner is None:
+        has_refiner = self._model.refiner is not None
+        if not has_refiner and options.refine and "refine" in options.model_fields_set:
             raise Refusal(
                 422, "refine is true; it must be false, since the server has no refiner (--refine)"
             )
         with self._admission.admitted(), self._metrics.under_way.track_inprogress():
             upload = await read_upload(request, self._limits)
             self._check_size(upload)
+            options = options.model_copy(update={"refine": options.refine and has_refiner})
             return await self._within_time(request, self._detect(upload, options))
 
     def _check_size(self, upload: Upload) -> None:
@@ -276,7 +280,7 @@ def _describe_no_refiner(app: FastAPI) -> None:
         schema = describe()
         for parameter in schema["paths"]["/detect"]["post"]["parameters"]:
             if parameter["name"] == "refine":
-                parameter["schema"]["enum"] = [False]
+                parameter["schema"] |= {"enum": [False], "default": False}
         return schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # as FastAPI documents it

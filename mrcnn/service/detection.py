@@ -30,7 +30,7 @@ class ServedModel:
             lower scores.
         name: what the page calls it.
         threshold: score from which objects are returned where a request names none, 0..1.
-        refiner: sharpens masks where a request asks for it; None if none can.
+        refiner: sharpens the masks, unless a request leaves it out; None if none can.
         refiner_name: what the page calls the refiner.
         lowest: score below which the model finds nothing, 0..1.
 

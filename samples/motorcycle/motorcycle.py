@@ -40,8 +40,8 @@ The scores of the small model are low: use it with --min-confidence=0.3.
 
 The refiner is that of --refiner, else the one that `refine` has trained, else the one of the
 package. For an unbiased measurement, neither the weights nor the refiner may have been trained on
-the images of --subset: of the val images of the study, the small model was trained on every
-second, and the refiner of the package on all.
+the images of --subset: of the val images of the study, the small model and the refiner of the
+package were trained on every second.
 
 The study: github.com/AlternatingSum/Image-segmentation.
 """
@@ -207,7 +207,7 @@ def open_dataset(args, subset, class_names):
 def find_refiner(args):
     """Return the refiner of --refiner, else the one trained here, else that of the package."""
     own = Path(args.logs, REFINER_FILE)
-    return refinement.open_refiner(args.refiner or (own if own.is_file() else NAME))
+    return refinement.open_refiner(args.refiner or (own if own.is_file() else "general"))
 
 
 ############################################################

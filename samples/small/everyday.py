@@ -55,6 +55,8 @@ from samples.small.everyday_data import (
     measuring_parts,
     training_parts,
 )
+from samples.small.mask_head import MaskHeadStage, train_mask_head
+from samples.small.outlines import outline_figures
 from samples.small.training import cpu_seconds, make_optimizer
 
 STEPS_PER_EPOCH = 250
@@ -113,6 +115,8 @@ STAGES = (
     Stage("boxes", r"(fpn_.*)|(mrcnn_.*)", 1200, 3e-4, side=512),
     Stage("large", r"(fpn_.*)|(mrcnn_.*)", 1500, 5e-4, side=512, mask_weight=4.0),
 )
+# The last stage, see `mask_head.py`.
+MASK_HEAD = "mask_head"
 # What repeats the detector stays as it is: the columns before these.
 RATES = {
     r"fpn_": from_column(NUM_READINGS),
@@ -121,6 +125,8 @@ RATES = {
 }
 
 
+# The refiner learns from objects whose longer side has so many pixels.
+LEAST_OBJECT = 20
 # One patch of each object, and its mirror image: fast enough to refine by default.
 REFINER = get_recipe("default").replace(
     name="general",
@@ -210,7 +216,7 @@ def training_dataset(args):
     """Return what is trained on, prepared."""
     parts = training_parts(args.data, args.fold, args.folds, args.leave_out)
     pseudo, masked, single = parts["pseudo"], parts["masked"], parts["single"]
-    pseudo = pseudo.subset([i for i, info in enumerate(pseudo.image_info) if has_mask(info)])
+    pseudo = only_with_masks(pseudo)
     pieces = [pseudo, *[masked] * MASKED_TIMES, *[single] * SINGLE_TIMES]
     if args.scenes:
         donors = join([pseudo, masked, single])
@@ -218,18 +224,34 @@ def training_dataset(args):
     return join(pieces)
 
 
-def has_mask(info):
-    """Return whether an image with pseudo labels has a true mask of a person as well."""
-    return any("segmentation" in annotation for annotation in info["annotations"])
+def only_with_masks(pseudo, step=1):
+    """Return every `step`-th image with pseudo labels that has a true mask of a person as well."""
+    has_mask = [
+        any("segmentation" in annotation for annotation in info["annotations"])
+        for info in pseudo.image_info
+    ]
+    return pseudo.subset(np.flatnonzero(has_mask)[::step])
 
 
 def train(args, config):
-    """Run the stages that are not finished; a stage continues from its last checkpoint."""
+    """Run the stages that are not finished."""
+    weights = args.weights or args.backbone
+    if args.stage != MASK_HEAD:
+        weights = train_stages(args, config, weights)
+    if args.stage in (None, MASK_HEAD):
+        train_masks(args, config, weights)
+
+
+def train_stages(args, config, weights):
+    """Run the stages before that of the mask head; one continues from its last checkpoint.
+
+    Returns:
+        The file of the weights, `detector.h5`.
+    """
     from mrcnn.model import MaskRCNN
 
     dataset = training_dataset(args)
     print(f"{dataset.num_images} images, {dataset.num_classes - 1} classes", flush=True)
-    weights = args.weights or args.backbone
     for stage in chosen_stages(args):
         finished = os.path.join(args.output, stage.name + ".h5")
         if not os.path.exists(finished):
@@ -247,8 +269,37 @@ def train(args, config):
     model.load_weights(weights, by_name=True)
     change_weights(model.keras_model, "mrcnn_class_logits", sharpen)
     change_weights(model.keras_model, "mrcnn_bbox_fc", keep_well_known)
+    weights = os.path.join(args.output, "detector.h5")
+    with atomic_path(weights) as temporary:
+        model.keras_model.save_weights(temporary)
+    return weights
+
+
+def train_masks(args, config, weights):
+    """Train the mask head alone, from the weights of the other stages; writes `everyday.h5`."""
+    from mrcnn.model import MaskRCNN
+
+    config.IMAGE_MIN_DIM = config.IMAGE_MAX_DIM = EverydayConfig.IMAGE_MAX_DIM
+    config.IMAGES_PER_GPU = 1
+    config.DETECTION_MIN_CONFIDENCE = 0.05
+    model = MaskRCNN("inference", config, args.output, precision="float32")
+    model.load_weights(weights, by_name=True)
+    parts = training_parts(args.data, args.fold, args.folds, args.leave_out)
+    parts["pseudo"] = only_with_masks(parts["pseudo"])
+    stage, changed = MaskHeadStage(), {"steps": args.steps, "peak": args.learning_rate}
+    stage = replace(stage, **{name: value for name, value in changed.items() if value})
+    started, cpu = time.time(), cpu_seconds()
+    folder = os.path.join(args.output, MASK_HEAD)
+    train_mask_head(model, parts, augment, folder, stage, args.seed)
     with atomic_path(os.path.join(args.output, "everyday.h5")) as temporary:
         model.keras_model.save_weights(temporary)
+    print_time(f"{MASK_HEAD}: {stage.steps} steps, in this run", started, cpu)
+
+
+def print_time(what, started, cpu):
+    """Print how long something took: since the time `started` and the CPU time `cpu`."""
+    minutes, core_minutes = (time.time() - started) / 60, (cpu_seconds() - cpu) / 60
+    print(f"{what} {minutes:.1f} minutes ({core_minutes:.1f} core minutes)", flush=True)
 
 
 def sharpen(kernel, bias):
@@ -313,12 +364,7 @@ def run_stage(model, dataset, stage, weights, backbone, seed):
         seed=seed,
         verbose=2,
     )
-    minutes, core_minutes = (time.time() - started) / 60, (cpu_seconds() - cpu) / 60
-    print(
-        f"{stage.name}: {stage.steps} steps, in this run {minutes:.1f} minutes "
-        f"({core_minutes:.1f} core minutes)",
-        flush=True,
-    )
+    print_time(f"{stage.name}: {stage.steps} steps, in this run", started, cpu)
 
 
 def start_from_detector(model, config):
@@ -427,7 +473,9 @@ def evaluate(args, config):
         figures[name] = coco_figures(model, dataset, args.refine)
         if name == "everyday":
             val = [i for i, info in enumerate(dataset.image_info) if is_val2017(info)]
-            figures["everyday, val2017"] = coco_figures(model, dataset.subset(val), args.refine)
+            key = "everyday, val2017"
+            figures[key] = coco_figures(model, dataset.subset(val), args.refine)
+            print(key, json.dumps(figures[key]), flush=True)
         if name == "motorcycle":
             single = evaluate_single_object(
                 model,
@@ -437,6 +485,7 @@ def evaluate(args, config):
                 progress=False,
             )
             figures[name]["mean_iou"] = round(single.mean("iou"), 4)
+        figures[name].update(outline_figures(model, dataset, args.refine))
         print(name, json.dumps(figures[name]), flush=True)
     if args.output:
         write_json(os.path.join(args.output, "figures.json"), figures)
@@ -469,8 +518,7 @@ def train_refiner(args, config):
     model = MaskRCNN("inference", config, ".")
     model.load_weights(args.weights, by_name=True)
     parts = training_parts(args.data, args.fold, args.folds, args.leave_out)
-    with_masks = [i for i, info in enumerate(parts["pseudo"].image_info) if has_mask(info)]
-    parts["pseudo"] = parts["pseudo"].subset(with_masks[:: args.person_step])
+    parts["pseudo"] = only_with_masks(parts["pseudo"], args.person_step)
     pairs = []
     for name, times in (("masked", 2), ("single", 1), ("pseudo", 1)):
         found = cropped_pairs(parts[name], model)
@@ -483,8 +531,7 @@ def train_refiner(args, config):
         pairs, recipe, start=args.start, encoder_weights=args.encoder, seed=args.seed, verbose=2
     )
     refiner.save(args.output)
-    minutes, core_minutes = (time.time() - started) / 60, (cpu_seconds() - cpu) / 60
-    print(f"{args.output}: {minutes:.1f} minutes ({core_minutes:.1f} core minutes)")
+    print_time(f"{args.output}:", started, cpu)
 
 
 def cropped_pairs(dataset, model=None):
@@ -494,7 +541,9 @@ def cropped_pairs(dataset, model=None):
     return [
         refinement.crop_pair(pair, margin=0.6)
         for image_id in dataset.image_ids
-        for pair in refinement.pairs_from_dataset(dataset, model, image_ids=[image_id], min_size=40)
+        for pair in refinement.pairs_from_dataset(
+            dataset, model, image_ids=[image_id], min_size=LEAST_OBJECT
+        )
     ]
 
 
@@ -524,7 +573,8 @@ def parse_arguments():
     parser.add_argument("--trunk", default=EverydayConfig.BACKBONE, help="BACKBONE of the model")
     parser.add_argument("--weights", help="weight file to start from, to measure or to export")
     parser.add_argument("--output", help="folder of the training or the figures; file of export")
-    parser.add_argument("--stage", choices=[s.name for s in STAGES], help="run only this stage")
+    stages = [*(stage.name for stage in STAGES), MASK_HEAD]
+    parser.add_argument("--stage", choices=stages, help="run only this stage")
     parser.add_argument("--steps", type=int, help="number of steps of a stage")
     parser.add_argument("--learning-rate", type=float, help="peak of the learning rate")
     parser.add_argument("--scenes", type=int, default=1200, help="scenes with pasted objects")
@@ -534,11 +584,11 @@ def parse_arguments():
     )
     parser.add_argument("--encoder", help="for refiner: SqueezeNet's weights")
     parser.add_argument("--start", help="for refiner: a refiner to continue from")
-    parser.add_argument("--epochs", type=int, default=10, help="for refiner: number of epochs")
+    parser.add_argument("--epochs", type=int, default=12, help="for refiner: number of epochs")
     parser.add_argument(
         "--person-step",
         type=int,
-        default=3,
+        default=2,
         help="for refiner: use one of this many images of persons",
     )
     parser.add_argument("--refine", help="for evaluate: a refiner")

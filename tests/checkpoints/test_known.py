@@ -79,7 +79,7 @@ def failed(path, **kwargs):
 
 def test_manifest_and_matterports_constant():
     manifest = known_weights.weights_manifest()
-    assert list(manifest) == ["coco", "balloon", "imagenet", "small", "general", "motorcycle"]
+    assert list(manifest) == ["coco", "balloon", "imagenet", "small", "general"]
     assert manifest["coco"].url == known_weights.COCO_MODEL_URL
     assert "/v2.0/" in known_weights.COCO_MODEL_URL  # v2.1 is the balloon model
     assert manifest["imagenet"].md5 == "a268eb855778b3df3c7506639542a6af"

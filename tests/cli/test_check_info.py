@@ -81,17 +81,17 @@ def test_info_of_a_file_that_is_no_weight_file(run, tmp_path):
 
 
 def test_info_of_a_refiner_says_what_it_is(run):
-    path = resolve_weights("motorcycle", kind="refiner")
+    path = resolve_weights("general", kind="refiner")
     code, _, err = run("info", path)
     assert code == 2
     assert err == f"mrcnn: error: {path} is a mask refiner: it is for --refine, not for weights\n"
 
 
 def test_the_name_of_a_refiner_is_no_weight_file(run):
-    code, _, err = run("info", "Motorcycle")
+    code, _, err = run("info", "General")
     assert code == 2
-    assert "motorcycle is the name of a mask refiner" in err
-    assert "use it as --refine motorcycle, together with --weights small" in err
+    assert "general is the name of a mask refiner" in err
+    assert "use it as --refine general, together with --weights small" in err
 
 
 def test_info_counts_classes_as_the_other_commands_do(run):

@@ -200,9 +200,9 @@ def test_wrong_words_stop_before_a_model_is_built(
 def test_a_refiner_reaches_the_model(run, fake_model, weights, photos, tmp_path, monkeypatch):
     monkeypatch.setattr("mrcnn.refinement.open_refiner", lambda name: f"opened {name}")
     words = ("detect", photos / "a.jpg", "--weights", weights, "--output", tmp_path)
-    code, out, _ = run(*words, "--refine", "motorcycle")
-    assert code == 0 and "Refiner  motorcycle" in out.splitlines()
-    assert fake_model.built[0].refiner == "opened motorcycle"
+    code, out, _ = run(*words, "--refine", "general")
+    assert code == 0 and "Refiner  general" in out.splitlines()
+    assert fake_model.built[0].refiner == "opened general"
     assert run(*words)[0] == 0
     assert fake_model.built[1].refiner is None
 
@@ -218,11 +218,11 @@ def test_the_small_model_is_refined_unless_it_is_declined(
     code, out, _ = run(*words, tmp_path / "2", "--no-refine")
     assert code == 0 and "Refiner" not in out
     assert fake_model.built[1].refiner is None
-    code, out, _ = run(*words, tmp_path / "3", "--refine", "motorcycle")
-    assert code == 0 and fake_model.built[2].refiner == "opened motorcycle"
-    code, _, err = run(*words, tmp_path / "4", "--refine", "motorcycle", "--no-refine")
+    code, out, _ = run(*words, tmp_path / "3", "--refine", "general")
+    assert code == 0 and fake_model.built[2].refiner == "opened general"
+    code, _, err = run(*words, tmp_path / "4", "--refine", "general", "--no-refine")
     assert code == 2
-    assert "--refine is motorcycle; it must not be given together with --no-refine" in err
+    assert "--refine is general; it must not be given together with --no-refine" in err
     code, _, err = run(*words, tmp_path / "2", "--skip-existing")
     assert code == 2 and "refine" in err  # the run there was without
 

@@ -68,11 +68,11 @@ def test_limit(run, fake_model, weights, tmp_path):
 def test_refiner(run, fake_model, weights, tmp_path, monkeypatch):
     monkeypatch.setattr("mrcnn.refinement.open_refiner", lambda name: f"opened {name}")
     data = coco_folder(tmp_path / "coco")
-    code, out, _ = run("evaluate", data, "--weights", weights, "--refine", "motorcycle")
-    assert code == 0 and "Refiner  motorcycle" in out.splitlines()
-    assert fake_model.built[0].refiner == "opened motorcycle"
+    code, out, _ = run("evaluate", data, "--weights", weights, "--refine", "general")
+    assert code == 0 and "Refiner  general" in out.splitlines()
+    assert fake_model.built[0].refiner == "opened general"
     code, _, err = run(
-        "evaluate", data, "--weights", weights, "--refine", "motorcycle", "--no-refine"
+        "evaluate", data, "--weights", weights, "--refine", "general", "--no-refine"
     )
     assert code == 2 and "it must not be given together with --no-refine" in err
 

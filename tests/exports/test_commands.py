@@ -105,12 +105,12 @@ def test_options_that_an_export_does_not_take(run, strict, data, words, message)
 def test_a_refiner_needs_masks_for_boxes(run, exported, strict, data, tmp_path):
     path = exported("saved_model").path
     for words in (("evaluate", data), ("detect", data / "0.png", "--output", tmp_path / "out")):
-        code, _, err = run(*words, "--weights", path, "--refine", "motorcycle")
+        code, _, err = run(*words, "--weights", path, "--refine", "general")
         assert code == 2
-        assert "--refine is motorcycle; it must not be given with this exported model" in err
+        assert "--refine is general; it must not be given with this exported model" in err
     assert not (tmp_path / "out").exists()
-    code, out, err = run("evaluate", data, "--weights", strict, "--refine", "motorcycle")
-    assert code == 0 and "Refiner  motorcycle" in out, err
+    code, out, err = run("evaluate", data, "--weights", strict, "--refine", "general")
+    assert code == 0 and "Refiner  general" in out, err
 
 
 @pytest.mark.parametrize("name,title", [("saved_model", "SavedModel"), ("onnx", "ONNX")])

@@ -107,17 +107,17 @@ def test_opening_a_refiner(tmp_path):
     assert open_refiner(path).notes == {"number": 2}
 
 
-def test_the_motorcycle_refiner_comes_with_the_package():
+def test_the_general_refiner_comes_with_the_package():
     pytest.importorskip("keras")
-    refiner = open_refiner("motorcycle")
-    assert refiner.recipe.name == "default"
+    refiner = open_refiner("general")
+    assert refiner.recipe.name == "general"
     refined = refine_result(np.zeros((50, 60, 3), np.uint8), detections(), refiner, True)
     assert refined["mask_probs"].shape == (50, 60, 2)
     assert 0 <= refined["mask_probs"].min() and refined["mask_probs"].max() <= 1
 
 
 def test_what_is_no_refiner(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"refiner not found: bike \(.*motorcycle"):
+    with pytest.raises(FileNotFoundError, match=r"refiner not found: bike \(.*general"):
         open_refiner("bike")
     with pytest.raises(ValueError, match=r"a folder; it must be the file of a refiner"):
         open_refiner(tmp_path)

@@ -121,6 +121,24 @@ def test_settings_and_stages():
     assert (stage.name, stage.steps, stage.peak, stage.mask_weight) == ("masks", 7, 0.5, 2.0)
 
 
+@pytest.mark.parametrize(
+    "stage, expected",
+    [
+        (None, ["stages from b.h5", "masks from detector.h5"]),
+        ("large", ["stages from b.h5"]),
+        ("mask_head", ["masks from b.h5"]),
+    ],
+)
+def test_the_mask_head_is_trained_last(monkeypatch, stage, expected):
+    done = []
+    monkeypatch.setattr(
+        everyday, "train_stages", lambda a, c, w: done.append(f"stages from {w}") or "detector.h5"
+    )
+    monkeypatch.setattr(everyday, "train_masks", lambda a, c, w: done.append(f"masks from {w}"))
+    everyday.train(types.SimpleNamespace(stage=stage, weights=None, backbone="b.h5"), None)
+    assert done == expected
+
+
 def test_the_model_starts_from_the_detections_of_its_backbone(tmp_path, shared_dir):
     """Two original photographs: the proposals and classes are those of NanoDet alone."""
     folder = shared_dir / "weights" / "nanodet_g"

@@ -288,7 +288,7 @@ def test_table(sample, fake_model, crops, monkeypatch, capsys):
         ["table", "--dataset", str(crops), "--tuned", "coco", "--logs", "logs", "--json", "t.json"]
     )
     # Without one trained in the logs, the package's refiner; the two weights are one model here.
-    assert opened == ["motorcycle"] and len(FakeModel.built) == 1
+    assert opened == ["general"] and len(FakeModel.built) == 1
     upper, lower = 12 / (40 + 18 - 12), 6 / (40 + 18 - 6)
     out = capsys.readouterr().out
     assert f"| before | 2 | 2 | {upper:.4f} | {upper:.4f} (2) |  |  |" in out

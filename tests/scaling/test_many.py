@@ -137,11 +137,12 @@ def test_old_temporary_files_are_removed(folder, weights, here, tmp_path):
         ({"classes": "horse"}, "classes is 'horse'; it must name classes of the weights: cat, dog"),
         ({"column": "image"}, "column is image; it must not be given where no Parquet file"),
         ({"engine": "abacus"}, "engine is 'abacus'; it must be"),
+        ({"refiner": "small"}, "refiner not found: small"),
         ({"precision": "float8"}, "precision is 'float8'; it must be"),
     ],
 )
 def test_bad_options(folder, weights, here, tmp_path, options, message):
-    with pytest.raises(ValueError) as raised:
+    with pytest.raises((ValueError, FileNotFoundError)) as raised:
         detect_many(folder, tmp_path / "out", weights=weights, progress=False, **options)
     assert message in str(raised.value)
 
@@ -165,6 +166,43 @@ def test_other_weights_on_a_machine_of_the_cluster_are_refused(weights):
     pinned = source.pinned(source.describe())
     weights.write_bytes(weights.read_bytes() + b"\0")
     with pytest.raises(ValueError, match=r"has another content on this machine; it must be the"):
+        pinned.load()
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [({}, "general"), ({"refiner": None}, None), ({"refiner": "REFINER"}, "REFINER")],
+)
+def test_masks_are_refined_as_detect_refines_them(
+    folder, weights, here, tmp_path, options, expected
+):  # fmt: skip
+    from tests.fake_model import FakeMaskRCNN
+
+    refiner = tmp_path / "sharp.h5"
+    refiner.write_bytes(b"x")
+    options = {k: v and str(refiner) for k, v in options.items()}
+    detect_many(folder, tmp_path / "out", weights="small", progress=False, **options)
+    assert FakeMaskRCNN.built[-1].refiner == (str(refiner) if expected == "REFINER" else expected)
+    detect_many(folder, tmp_path / "others", weights=weights, progress=False)
+    assert FakeMaskRCNN.built[-1].refiner is None
+
+
+def test_a_refiner_is_one_of_the_settings(folder, weights, here, tmp_path, monkeypatch):
+    output, refiner = tmp_path / "out", tmp_path / "sharp.h5"
+    refiner.write_bytes(b"x")
+    options = {"weights": weights, "progress": False, "refiner": refiner}
+    detect_many(folder, output, **options)
+    with pytest.raises(ValueError, match=r"other settings \(refiner was '.*' and is nothing\)"):
+        detect_many(folder, output, weights=weights, progress=False)
+    monkeypatch.chdir(tmp_path)
+    detect_many(folder, output, weights=weights, progress=False, refiner="sharp.h5")
+    source = many.ModelSource(str(weights), refiner="sharp.h5")
+    pinned = source.pinned(source.describe())
+    assert pinned.refiner == str(refiner)
+    refiner.write_bytes(b"y")
+    with pytest.raises(ValueError, match=r"other settings \(refiner was '.*' and is '.*'\)"):
+        detect_many(folder, output, **options)
+    with pytest.raises(ValueError, match=r"sharp\.h5 has another content on this machine"):
         pinned.load()
 
 
@@ -247,6 +285,16 @@ def test_the_command(folder, weights, here, run, tmp_path):
     (folder / f"p{BROKEN}.jpg").unlink()
     code, out, err = run(*words)
     assert code == 2 and f"1 file is gone ({folder}/p{BROKEN}.jpg)" in err
+
+
+def test_the_command_names_the_refiner(folder, here, run, tmp_path):
+    line = "Refiner  general (--no-refine leaves it out)"
+    words = ["detect-many", folder, "--output", tmp_path / "out"]
+    assert run(*words)[1].splitlines()[1] == line
+    words = ["detect-many", folder, "--output", tmp_path / "plain", "--no-refine"]
+    assert "Refiner" not in run(*words)[1]
+    code, _, err = run(*words, "--refine", "general")
+    assert code == 2 and "--refine is general; it must not be given together with" in err
 
 
 def test_the_command_without_failures_is_quiet(folder, weights, here, run, tmp_path):

@@ -121,6 +121,14 @@ def test_the_image_is_upright(client):
     assert (found["height"], found["width"]) == (60, 40)
 
 
+@pytest.mark.parametrize("query", ["", "?refine=true"])
+def test_masks_are_refined_unless_a_request_leaves_it_out(client, model, query):
+    found = client(FakeRefiner()).post(f"/detect{query}", content=PNG).json()
+    assert found["refined"] and [one["area"] for one in found["objects"]] == [570]
+    assert client().post("/detect", content=PNG).json()["refined"] is False
+    assert client().post("/detect?refine=false", content=PNG).status_code == 200
+
+
 def test_refinement_is_for_the_objects_that_are_returned(client, model):
     open_client = client(FakeRefiner())
     plain, refined = (
@@ -324,9 +332,9 @@ def test_an_image_waits_for_others(make_app, model):
 def test_refined_images_have_a_call_of_their_own(make_app, model):
     async def work(client):
         model.gate.clear()
-        tasks = begin(client, 1)
+        tasks = begin(client, 1, "?refine=0")
         await until(lambda: model.entered == 1)
-        for query in ("?refine=1", "?refine=1&threshold=0.7", "", "?refine=1"):
+        for query in ("?refine=1", "?refine=1&threshold=0.7", "?refine=0", ""):
             tasks += begin(client, 1, query)
         await asyncio.sleep(0.2)
         model.gate.set()
@@ -493,9 +501,11 @@ def test_openapi_describes_what_is_answered(client):
     assert "HTTPValidationError" not in json.dumps(schema)
 
 
-@pytest.mark.parametrize(("refiner", "values"), [(None, [False]), (FakeRefiner(), None)])
-def test_openapi_says_whether_masks_can_be_refined(client, refiner, values):
+@pytest.mark.parametrize(
+    ("refiner", "values", "default"), [(None, [False], False), (FakeRefiner(), None, True)]
+)
+def test_openapi_says_whether_masks_can_be_refined(client, refiner, values, default):
     schema = client(refiner).get("/openapi.json").json()
     parameters = schema["paths"]["/detect"]["post"]["parameters"]
     (refine,) = [one for one in parameters if one["name"] == "refine"]
-    assert refine["schema"].get("enum") == values
+    assert (refine["schema"].get("enum"), refine["schema"]["default"]) == (values, default)

@@ -175,6 +175,8 @@ def test_the_threshold_moves_by_keyboard(chromium, address, photo):
     for _ in range(20):
         chromium.press("ArrowLeft", 37)
     assert chromium.evaluate("document.getElementById('threshold-value').textContent") == "0.30"
+    chromium.wait(f"{OBJECTS}.length === 2")  # the mask of the second is refined first
+    assert chromium.evaluate("document.getElementById('refine').checked")
     assert chromium.evaluate(OBJECTS) == ["cat0.90", "dog0.30"]
     dog = chromium.evaluate(COLOR.format(x=0.8, y=0.8))
     assert np.abs(np.array(dog[:3]) - ORANGE).max() <= 2
@@ -224,12 +226,12 @@ def test_pointing_at_an_object_names_it(chromium, address, photo, phone):
 def test_refinement_is_switched_by_keyboard(chromium, address, photo):
     show(chromium, address, photo)
     edge = COLOR.format(x=0.3, y=0.4985)  # refined masks end a pixel earlier
-    assert chromium.evaluate(edge)[3] > 0
+    chromium.wait(f"{edge}[3] === 0")
     chromium.evaluate("document.getElementById('refine').focus()")
     chromium.press(" ", 32, " ")
-    chromium.wait(f"{edge}[3] === 0")
-    chromium.press(" ", 32, " ")
     chromium.wait(f"{edge}[3] > 0")
+    chromium.press(" ", 32, " ")
+    chromium.wait(f"{edge}[3] === 0")
     assert chromium.problems() == []
 
 

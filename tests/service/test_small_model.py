@@ -26,7 +26,7 @@ def motorcycle():
 @pytest.fixture(scope="module")
 def server():
     # The time limit is for a machine that is free.
-    words = ("--weights", "small", "--refine", "motorcycle", "--timeout", "600")
+    words = ("--weights", "small", "--timeout", "600")
     server = Server(*words, module="mrcnn")
     yield server
     code, out, _ = server.stop()
@@ -61,15 +61,15 @@ def test_the_answer_is_that_of_detect(server, motorcycle):
     image = cv2.imdecode(np.frombuffer(motorcycle, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
     expected = model.detect([image])[0].detections
     expected = expected[np.argsort(-expected.scores, kind="stable")]
-    found = json.loads(upload(server, motorcycle)[0])["objects"]
+    found = json.loads(upload(server, motorcycle)[0])
+    assert found["refined"]
+    found = found["objects"]
     boxes = [[x, y, x + w, y + h] for x, y, w, h in (one["bbox"] for one in found)]
     assert np.abs(np.array(boxes)[:, [1, 0, 3, 2]] - expected.boxes).max() <= 2
     np.testing.assert_allclose([one["score"] for one in found], expected.scores, atol=1e-3)
-    refined = json.loads(upload(server, motorcycle, "?refine=true")[0])
-    assert refined["refined"] and [one["bbox"] for one in refined["objects"]] == [
-        one["bbox"] for one in found
-    ]
-    assert refined["objects"][0]["area"] != found[0]["area"]
+    coarse = json.loads(upload(server, motorcycle, "?refine=false")[0])
+    assert [one["bbox"] for one in coarse["objects"]] == [one["bbox"] for one in found]
+    assert not coarse["refined"] and coarse["objects"][0]["area"] != found[0]["area"]
 
 
 def test_twenty_requests_at_once(server, motorcycle):

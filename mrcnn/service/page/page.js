@@ -50,7 +50,7 @@ async function open(file) {
   byId("result").hidden = false;
   showObjects();
   const shown = showFile(file);
-  const found = await ask({ threshold: SETTINGS.lowest });
+  const found = await ask({ threshold: SETTINGS.lowest, refine: false });
   if (!found) {
     if (state.file === file) closePhoto();
     return;
@@ -252,7 +252,7 @@ async function update() {
       const refined = await ask({ threshold: slider.value, refine: true });
       if (state.file !== file) return;
       if (refined) state.refined = prepare(refined);
-      else if (!state.refined) refine.checked = false;
+      else if (!state.refined && !state.request) refine.checked = false; // no newer request
     }
   }
   if (state.isDrawn) await showDrawn();
