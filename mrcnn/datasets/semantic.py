@@ -23,6 +23,7 @@ __all__ = [
     "VOID",
     "LabelImageDataset",
     "LabelTable",
+    "find_label_problem",
     "load_label_map",
     "median_frequency_weights",
     "paint_instances",
@@ -378,6 +379,35 @@ def paint_instances(masks: np.ndarray, class_ids: np.ndarray) -> np.ndarray:
         class_id = int(class_ids[index])
         labels[masks[..., index]] = VOID if class_id < 0 else class_id
     return labels
+
+
+def find_label_problem(dataset: Dataset) -> str | None:
+    """Return why nothing can be learned from the label maps of a dataset; None if something can.
+
+    So it is where void takes the place of the classes: in label images of 0 and 255, and a list of
+    class names, 255 is void. Label maps are read until one has a class other than the first;
+    those that cannot be read are passed over.
+
+    Args:
+        dataset: any prepared dataset.
+    """
+    num_void = 0
+    for image_id in dataset.image_ids if dataset.num_classes > 1 else ():
+        try:
+            counts = np.bincount(load_label_map(dataset, image_id).ravel(), minlength=VOID + 1)
+        except (OSError, ValueError):
+            continue
+        if counts[1:VOID].any():
+            return None
+        num_void += bool(counts[VOID])
+    if not num_void:
+        return None
+    first, *others = (printable(name) for name in dataset.class_names)
+    return (
+        f"dataset has pixels of {first} and void alone; it must have pixels of {', '.join(others)}:"
+        f" where 255 stands for a class and not for void, {CLASS_FILES[0]} must say so, as in the "
+        f'lines "0 {first}" and "255 {others[0]}"'
+    )
 
 
 def median_frequency_weights(dataset: Dataset) -> np.ndarray:

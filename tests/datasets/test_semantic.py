@@ -13,6 +13,7 @@ from mrcnn.datasets.semantic import (
     CAMVID_CLASSES,
     VOID,
     LabelTable,
+    find_label_problem,
     median_frequency_weights,
     paint_instances,
 )
@@ -282,3 +283,30 @@ def test_label_images_hold_whole_numbers(tmp_path):
     Image.fromarray(np.array([[0, 1.5]], np.float32)).save(tmp_path / "a.tif")
     with pytest.raises(ValueError, match=r"a.tif holds float32 values; .* whole numbers"):
         LabelTable(["a", "b"]).read(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize(
+    "values, classes, expected",
+    [
+        ([[[0, 255]], [[0, 255]]], "a\nb\n", "pixels of a and void alone; it must have pixels of b:"),
+        ([[[255, 255]]], "a\nb\nc\n", "a and void alone; it must have pixels of b, c:"),
+        ([[[0, 255]]], "0 a\n255 b\n", None),  # 255 is a class
+        ([[[0, 255]], [[0, 1]]], "a\nb\n", None),  # void is void
+        ([[[0, 9]], [[0, 1]]], "a\nb\n", None),  # a damaged one beside a good one
+        ([[[0, 0]]], "a\nb\n", None),  # no object, and nothing that could be one
+        ([[[0, 255]]], "a\n", None),  # one class alone
+    ],
+)
+def test_label_images_in_which_void_takes_the_place_of_a_class(tmp_path, values, classes, expected):
+    for number, labels in enumerate(values):
+        write(tmp_path / "images" / f"{number}.png", np.zeros_like(labels))
+        write(tmp_path / "labels" / f"{number}.png", labels)
+    (tmp_path / "classes.txt").write_text(classes)
+    dataset = LabelImageDataset.from_path(str(tmp_path))
+    problem = find_label_problem(dataset)
+    errors = [p.message for p in dataset.check().problems if p.kind == "nothing_to_learn"]
+    if expected is None:
+        assert problem is None and not errors
+    else:
+        assert expected in problem and errors == [problem]
+        assert 'classes.txt must say so, as in the lines "0 a" and "255 b"' in problem

@@ -14,14 +14,14 @@ from keras import ops
 
 from mrcnn import checkpoints
 from mrcnn.config import Config
-from mrcnn.datasets.semantic import MAX_CLASSES, median_frequency_weights
+from mrcnn.datasets.semantic import MAX_CLASSES, find_label_problem, median_frequency_weights
+from mrcnn.family.image_stream import as_images
 from mrcnn.family.semantic.batches import SemanticBatches
 from mrcnn.family.semantic.config import SETTINGS, SemanticConfig
 from mrcnn.family.semantic.losses import SemanticLoss
 from mrcnn.family.semantic.networks import find_network
 from mrcnn.family.semantic.vgg16 import load_imagenet_values
 from mrcnn.family.training import FamilyModel, make_sgd
-from mrcnn.geometry.images import as_rgb
 
 if TYPE_CHECKING:
     from mrcnn.checkpoints.held_out import HeldOut
@@ -136,10 +136,13 @@ class SemanticModel(FamilyModel):
         Returns:
             A dict for each image: `labels` [H, W] uint8, class numbers, and `probabilities`
             [H, W, classes] float32, which add up to 1.
+
+        Raises:
+            ValueError: an element of `images` is no image; the message has its number.
         """
         results: list[dict[str, Any]] = []
         # Neighbors of one size share a batch.
-        pixels = (as_rgb(image, self.channels) for image in images)
+        pixels = as_images(images, self.channels)
         for _, group in itertools.groupby(pixels, key=lambda image: image.shape):
             for batch in _batched(group, self.config.BATCH_SIZE):
                 probabilities = self._predict(np.stack(batch))
@@ -197,8 +200,8 @@ class SemanticModel(FamilyModel):
             Keras's history of the losses.
 
         Raises:
-            ValueError: the dataset's classes are not those of the model, or an argument breaks its
-                rule.
+            ValueError: the dataset's classes are not those of the model, its label maps have no
+                class but the first and void, or an argument breaks its rule.
         """
         config = self.config
         for name, dataset in (("train_dataset", train_dataset), ("val_dataset", val_dataset)):
@@ -207,6 +210,9 @@ class SemanticModel(FamilyModel):
                     f"{name} has {dataset.num_classes} classes; it must have NUM_CLASSES = "
                     f"{self.num_classes}"
                 )
+        problem = find_label_problem(train_dataset)
+        if problem is not None:
+            raise ValueError(f"train_{problem}")
         weights = _class_weights(class_weights, train_dataset)
         make = partial(
             SemanticBatches,
