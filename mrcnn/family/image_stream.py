@@ -14,8 +14,9 @@ from mrcnn.detection.molding import as_list
 from mrcnn.geometry.images import as_rgb
 
 if TYPE_CHECKING:
-    from mrcnn.detection.result_dict import DetectionResult
     from typing_extensions import Self
+
+    from mrcnn.detection.result_dict import DetectionResult
 
 
 def as_images(images: Any, channels: int = 3) -> list[np.ndarray]:

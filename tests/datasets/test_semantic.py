@@ -288,7 +288,7 @@ def test_label_images_hold_whole_numbers(tmp_path):
 @pytest.mark.parametrize(
     "values, classes, expected",
     [
-        ([[[0, 255]], [[0, 255]]], "a\nb\n", "pixels of a and void alone; it must have pixels of b:"),
+        ([[[0, 255]], [[0, 255]]], "a\nb\n", "a and void alone; it must have pixels of b:"),
         ([[[255, 255]]], "a\nb\nc\n", "a and void alone; it must have pixels of b, c:"),
         ([[[0, 255]]], "0 a\n255 b\n", None),  # 255 is a class
         ([[[0, 255]], [[0, 1]]], "a\nb\n", None),  # void is void

@@ -75,8 +75,8 @@ class RegionDetector(BoxStream):
         """
         pixels = as_images(images)
         results = []
-        for index, image in enumerate(show_progress(pixels, verbose, "Detecting")):
-            boxes = given_or_proposed(pixels, proposals, index, self.config)
+        regions = given_or_proposed(pixels, proposals, self.config)
+        for image, boxes in zip(show_progress(pixels, verbose, "Detecting"), regions):
             outputs = predict_regions(
                 self.keras_model, image, boxes, self._network.preprocess, self.config
             )

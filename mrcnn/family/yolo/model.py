@@ -19,7 +19,7 @@ from mrcnn.detection.result_dict import DetectionResult
 from mrcnn.detection.results import Detections
 from mrcnn.family.image_stream import BoxStream, as_images
 from mrcnn.family.suppression import suppress_in_classes
-from mrcnn.family.training import FamilyModel, make_sgd
+from mrcnn.family.training import FamilyModel, check_settings, make_sgd
 from mrcnn.family.yolo import decoding
 from mrcnn.family.yolo.batches import YoloBatches
 from mrcnn.family.yolo.config import SETTINGS, YoloConfig
@@ -88,6 +88,7 @@ class Yolo(BoxStream, FamilyModel):
                 f"class_names has {len(class_names)} entries; it must have NUM_CLASSES = "
                 f"{config.NUM_CLASSES}, the background included"
             )
+        check_settings(config, SETTINGS)
         network = build_network(self.network, self.num_classes, self.size)
         super().__init__(name, config, class_names, network, model_dir)
         # YOLOv1 stretches images to its input, later versions keep their shape.
@@ -248,9 +249,7 @@ class Yolo(BoxStream, FamilyModel):
             scores = decoding.decode_scores(raw, self.network.version)
         return keras.ops.convert_to_numpy(boxes), keras.ops.convert_to_numpy(scores)
 
-    def _select(
-        self, boxes: np.ndarray, scores: np.ndarray, image: np.ndarray
-    ) -> DetectionResult:
+    def _select(self, boxes: np.ndarray, scores: np.ndarray, image: np.ndarray) -> DetectionResult:
         """Suppress within each class and return the best detections as a result."""
         config = self.config
         rows, classes = np.nonzero(_candidates(scores, config.DETECTION_MIN_CONFIDENCE))
