@@ -334,7 +334,8 @@ def load_label_map(dataset: Dataset, image_id: int) -> np.ndarray:
     """Return the class of every pixel of an image.
 
     Args:
-        dataset: any prepared dataset. Of instances `paint_instances` makes a label map.
+        dataset: any prepared dataset. Of instances `paint_instances` makes a label map; the boxes
+            of those without a mask are void.
         image_id: number of the image.
 
     Returns:
@@ -356,6 +357,10 @@ def load_label_map(dataset: Dataset, image_id: int) -> np.ndarray:
     masks, class_ids = dataset.load_mask(image_id)
     if not len(class_ids):
         return np.zeros(dataset.image_size(image_id), np.uint8)
+    if dataset.image_has_masks(image_id) is not None:
+        weights = dataset.load_label_weights(image_id)
+        if weights is not None:  # which pixels of a box are the object's is not known: void
+            class_ids = np.where(weights[:, 1] > 0, class_ids, -np.abs(class_ids))
     return paint_instances(masks, class_ids)
 
 
@@ -384,14 +389,14 @@ def paint_instances(masks: np.ndarray, class_ids: np.ndarray) -> np.ndarray:
 def find_label_problem(dataset: Dataset) -> str | None:
     """Return why nothing can be learned from the label maps of a dataset; None if something can.
 
-    So it is where void takes the place of the classes: in label images of 0 and 255, and a list of
-    class names, 255 is void. Label maps are read until one has a class other than the first;
-    those that cannot be read are passed over.
+    So it is where objects have boxes alone, and where void takes the place of the classes: in label
+    images of 0 and 255, and a list of class names, 255 is void. Label maps are read until one has a
+    class other than the first; those that cannot be read are passed over.
 
     Args:
         dataset: any prepared dataset.
     """
-    num_void = 0
+    num_void, has_boxes = 0, False
     for image_id in dataset.image_ids if dataset.num_classes > 1 else ():
         try:
             counts = np.bincount(load_label_map(dataset, image_id).ravel(), minlength=VOID + 1)
@@ -400,8 +405,14 @@ def find_label_problem(dataset: Dataset) -> str | None:
         if counts[1:VOID].any():
             return None
         num_void += bool(counts[VOID])
+        has_boxes = has_boxes or dataset.image_has_masks(image_id) is not None
     if not num_void:
         return None
+    if has_boxes:
+        return (
+            "dataset has boxes and no masks; it must have a mask of each object, or label images, "
+            "for a semantic network (faster_rcnn and YOLO learn from boxes)"
+        )
     first, *others = (printable(name) for name in dataset.class_names)
     return (
         f"dataset has pixels of {first} and void alone; it must have pixels of {', '.join(others)}:"

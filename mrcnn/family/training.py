@@ -100,7 +100,8 @@ class FamilyModel(ImageStream, LoggedTraining):
         self.config = config
         self.class_names: list[str] = list(class_names)
         self.model_dir = model_dir
-        self.keras_model = NamedWeightsModel(network.inputs, network.outputs, name=network.name)
+        (image,) = network.inputs
+        self.keras_model = NamedWeightsModel(image, network.outputs, name=network.name)
         self._describe_files()
         if model_dir is not None:
             self.set_log_dir()

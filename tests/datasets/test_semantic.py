@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mrcnn.datasets import Dataset, LabelImageDataset, ShapesDataset, load_label_map, merge
+from mrcnn.datasets import (
+    Dataset,
+    LabelImageDataset,
+    ShapesDataset,
+    load_label_map,
+    merge,
+    open_dataset,
+)
 from mrcnn.datasets.semantic import (
     CAMVID_CLASSES,
     VOID,
@@ -245,6 +252,29 @@ def test_any_dataset_has_label_maps():
     empty.add_image("x", 0, None)
     empty.prepare()
     assert load_label_map(empty, 0).tolist() == [[0] * 3] * 2
+
+
+@pytest.mark.parametrize(
+    "lines, expected",
+    [
+        (["0 0.5 0.5 0.5 0.5"], {0: 12, VOID: 4}),  # a box alone
+        (["0 0 0 1 0 1 1 0 1"], {1: 16}),  # a polygon
+        # A polygon is seen where it lies on a box, on which nothing else is known.
+        (["0 0.5 0.5 0.5 0.5", "1 0 0 0.5 0 0.5 1 0 1"], {0: 6, 2: 8, VOID: 2}),
+    ],
+)
+def test_pixels_of_boxes_without_masks_are_void(tmp_path, lines, expected):
+    write(tmp_path / "images" / "a.png", np.zeros((4, 4)))
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "a.txt").write_text("\n".join(lines))
+    (tmp_path / "classes.txt").write_text("cat\ndog\n")
+    dataset = open_dataset(tmp_path)
+    for one in (dataset, dataset.subset([0])):
+        labels, counts = np.unique(load_label_map(one, 0), return_counts=True)
+        assert dict(zip(labels.tolist(), counts.tolist(), strict=True)) == expected
+        problem = find_label_problem(one)
+        has_class = bool(expected.keys() & {1, 2})
+        assert problem is None if has_class else problem.startswith("dataset has boxes and no mask")
 
 
 def test_weights_of_rare_classes(tmp_path):
