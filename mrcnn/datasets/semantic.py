@@ -11,6 +11,7 @@ import numpy as np
 from mrcnn.datasets import image_files
 from mrcnn.datasets.cvat import VOC_CLASSES
 from mrcnn.datasets.dataset import Dataset
+from mrcnn.datasets.entries import read_text
 from mrcnn.datasets.label_classes import CLASS_FILES, choose_classes, find_class_file
 from mrcnn.datasets.layout import visible_files, visible_folders
 from mrcnn.datasets.reader import DatasetReader, choose_subset
@@ -489,13 +490,25 @@ def _listed_names(root: Path, subset: str | None) -> list[str] | None:
     file = root / _VOC_LISTS / f"{subset}.txt"
     if not file.is_file():
         raise FileNotFoundError(f"{printable(file)} is missing; it must list the images")
-    return file.read_text(encoding="utf-8").split()
+    return [line.strip() for line in read_text(file).splitlines() if line.strip()]
+
+
+def _by_stem(folder: Path) -> dict[str, Path]:
+    """Return the images of a folder by their names without suffix."""
+    found: dict[str, Path] = {}
+    for file in image_files.list_images(folder):
+        other = found.setdefault(file.stem, file)
+        if other is not file:
+            raise ValueError(
+                f"{printable(folder)} has {printable(other.name)} and {printable(file.name)}; it "
+                "must have one file of a name, since images and label images are matched by name"
+            )
+    return found
 
 
 def _pairs(images: Path, labels: Path, names: list[str] | None) -> list[tuple[Path, Path]]:
     """Return the images and their label images, by name."""
-    image_of = {file.stem: file for file in image_files.list_images(images)}
-    label_of = {f.stem: f for f in image_files.list_images(labels)}
+    image_of, label_of = _by_stem(images), _by_stem(labels)
     pairs, used = [], set()
     for name in image_of if names is None else names:
         label = next((name + end for end in _LABEL_ENDINGS if name + end in label_of), None)

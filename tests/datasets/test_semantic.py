@@ -195,6 +195,8 @@ def _without(name):
          "a.png has 1 x 1 pixels; it must have as many as its image, 3 x 2"),
         (lambda root: (root / "labels/a.png").rename(root / "labels/a.jpg"), {}, ValueError,
          "a.jpg may have lost exact values; label images must be PNG"),
+        (lambda root: write(root / "images/a.bmp", [[0]]), {}, ValueError,
+         "images has a.bmp and a.png; it must have one file of a name"),
         (lambda root: (root / "labels").rename(root / "things"), {}, ValueError,
          "no folder of images and folder of label images; they must be called"),
         (lambda root: None, {"subset": "val"}, ValueError, "for the part 'val'"),
@@ -218,6 +220,30 @@ def test_a_missing_folder_or_list(tmp_path):
     _dataset(tmp_path, "JPEGImages/{}.png", "SegmentationClass/{}.png")
     with pytest.raises(FileNotFoundError, match=r"train.txt is missing; it must list the images"):
         LabelImageDataset.from_path(tmp_path, "train", "voc")
+
+
+@pytest.mark.parametrize(
+    "content, expected",
+    [
+        (b"my cat.1\r\n\r\n", ["my cat.1"]),  # a space in a name, Windows's ends of lines
+        (b"\xef\xbb\xbfdog\n", ["dog"]),  # a byte order mark
+        (b"d\xf6g\n", "train.txt: byte 1 is b'\\xf6', which is not UTF-8"),
+        (b"cow\n", "has no file for 'cow'; it must have one"),
+    ],
+)
+def test_lists_of_voc(tmp_path, content, expected):
+    for name in ("my cat.1", "dog"):
+        write(tmp_path / "JPEGImages" / f"{name}.png", [[0]])
+        write(tmp_path / "SegmentationClass" / f"{name}.png", [[0]])
+    (tmp_path / "ImageSets/Segmentation").mkdir(parents=True)
+    (tmp_path / "ImageSets/Segmentation/train.txt").write_bytes(content)
+    if isinstance(expected, list):
+        dataset = LabelImageDataset.from_path(tmp_path, "train")
+        assert [info["id"] for info in dataset.image_info] == expected
+    else:
+        with pytest.raises(ValueError) as raised:
+            LabelImageDataset.from_path(tmp_path, "train")
+        assert expected in str(raised.value)
 
 
 def test_smaller_instances_cover_larger_ones_and_crowds_are_void():

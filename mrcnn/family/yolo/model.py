@@ -28,6 +28,7 @@ from mrcnn.family.yolo.descriptions import find_network
 from mrcnn.family.yolo.images import fit_image, to_image_boxes
 from mrcnn.family.yolo.losses import AnchorLoss, CellLoss
 from mrcnn.family.yolo.networks import build_network, output_layers
+from mrcnn.files.names import printable
 
 if TYPE_CHECKING:
     from mrcnn.checkpoints.held_out import HeldOut
@@ -111,7 +112,7 @@ class Yolo(BoxStream, FamilyModel):
             ValueError: the file is of another network.
         """
         if not os.path.isfile(path):
-            raise FileNotFoundError(f"weights is {path}; it must be an existing file")
+            raise FileNotFoundError(f"weights is {printable(path)}; it must be an existing file")
         if why_not_hdf5(Path(path)) is None:
             is_same = num_classes in (None, self.num_classes)
             checkpoints.load_weights(self.keras_model, path, skip_mismatch=not is_same)
