@@ -246,6 +246,16 @@ _FAMILY_RULES: dict[str, Rule] = {
     "TILE_SIDE": _count(MAX_SIDE),
     "PADDING": _one_of("same", "valid"),
     "MEAN_PIXEL": (lambda v: bool(_numbers(v)), "must be a sequence of numbers"),
+    # Of R-CNN.
+    "REGIONS_PER_BATCH": _count(MAX_BOXES),
+    "REGION_STRATEGY": _one_of("single", "fast", "quality"),
+    "REGION_MAX_SIDE": _count(MAX_SIDE),
+    "MAX_REGIONS": _count(MAX_BOXES),
+    "REGION_CONTEXT": _NOT_NEGATIVE,
+    "NEGATIVE_MAX_IOU": _SHARE,
+    "SVM_PENALTY": _POSITIVE,
+    "REFINED_MIN_IOU": _SHARE,
+    "BOX_RIDGE": _NOT_NEGATIVE,
 }
 
 

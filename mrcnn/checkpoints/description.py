@@ -191,7 +191,7 @@ def describe_weights(name_or_path: str, config_path: Path | None = None) -> Desc
         held_out=found.held_out,
         guess=guess,
         model=model_name(config),
-        refiner=None if known is None else known.refiner,
+        refiner=None if known is None or not config.USE_MASK else known.refiner,
     )
 
 

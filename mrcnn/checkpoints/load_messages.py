@@ -15,6 +15,8 @@ from mrcnn.startup.caller import warn_caller
 
 COCO_CLASSES = 81
 MAX_TABLE_ROWS = 20
+# How names of layers begin that Mask R-CNN alone has, whatever its backbone.
+_OWN_LAYERS = ("rpn_", "fpn_", "mrcnn_")
 # Layer, weight, shape in the file, shape in the model.
 Mismatch = tuple[str, str, Any, Any]
 
@@ -91,11 +93,17 @@ def no_overlap_message(
         return (
             start + f"exclude leaves out all layers shared with the model: {some(sorted(excluded))}"
         )
+    is_mask_rcnn = any(name.startswith(_OWN_LAYERS) for name in layers)
     return start + (
         f"No layer of the file has the name of a layer of the model: the file has "
         f"{len(stored)} layers with weights ({some(list(stored))}), the model {len(layers)} "
-        f"({some(list(layers))}). It belongs to another network; weights for this one have "
-        f"Matterport's layer names, such as mask_rcnn_coco.h5 (the name 'coco' fetches it)"
+        f"({some(list(layers))}). It belongs to another network"
+        + (
+            "; weights for this one have Matterport's layer names, such as mask_rcnn_coco.h5 (the "
+            "name 'coco' fetches it)"
+            if is_mask_rcnn
+            else ""
+        )
     )
 
 

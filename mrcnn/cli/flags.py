@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import typer
@@ -9,11 +10,23 @@ from typer.core import TyperCommand, TyperGroup
 
 
 class Command(TyperCommand):
-    """A command without `<bool>` after its flags."""
+    """A command without `<bool>` after its flags, whose numbers are finite."""
 
     def get_params(self, ctx: Any) -> list[Any]:
         """Return the parameters, flags without a type."""
         return _without_types(super().get_params(ctx))
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command.
+
+        Raises:
+            ValueError: a number is infinite, which the limits of an option may allow.
+        """
+        for parameter in self.params:
+            value = ctx.params.get(parameter.name)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"{parameter.opts[0]} is {value:g}; it must be a finite number")
+        return super().invoke(ctx)
 
 
 class Group(TyperGroup):

@@ -191,7 +191,9 @@ def show_family_model(path: Path, model: Model, layers: bool, as_json: bool) -> 
     }
     is_darknet = why_not_hdf5(path) is not None
     if layers and is_darknet:
-        raise ValueError(f"--layers is given; {path} must name its layers, which Darknet's do not")
+        raise ValueError(
+            f"--layers is given; {printable(path)} must name its layers, which Darknet's do not"
+        )
     found = checkpoints.verify(path) if layers else None
     if as_json:
         if found is not None:

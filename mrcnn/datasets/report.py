@@ -123,6 +123,15 @@ def require_learnable(dataset: Dataset) -> None:
     raise ValueError(_nothing_to_learn(crowds, empty, dataset.num_images))
 
 
+def _label_problem(dataset: Dataset) -> str | None:
+    """Return what is wrong with the label maps of a dataset that has them."""
+    if not getattr(dataset, "maps_every_pixel", False):
+        return None
+    from mrcnn.datasets.semantic import find_label_problem
+
+    return find_label_problem(dataset)
+
+
 def _nothing_to_learn(crowds: int, empty: int, num_images: int) -> str:
     total = crowds + empty
     reasons = [
@@ -147,7 +156,7 @@ def check_dataset(
     undecodable, image_format, size_mismatch (the recorded size is not the image's), mask_failed,
     mask_format, mask_size, mask_count, class_id, inactive_class, empty_mask,
     source_without_classes, no_images, no_classes, nothing_to_learn (all instances are crowds or
-    have no pixel).
+    have no pixel, or label images have no class but the first).
     Warnings: left_out (annotations that the reader does not take), dropped (instances without a
     pixel), small_box (under 2 pixels wide or high), rectangles (most masks fill their boxes),
     orientation (an EXIF tag that is not followed), duplicate_image, duplicate_class,
@@ -227,6 +236,10 @@ def _check_counts(dataset: Dataset, report: DatasetReport, used: Counter[int]) -
         if lost and is_complete:
             message = f"{_nothing_to_learn(0, 0, dataset.num_images)}; {lost[0].message}"
             add(Problem("error", "nothing_to_learn", message))
+            return
+        problem = _label_problem(dataset) if is_complete else None
+        if problem is not None:
+            add(Problem("error", "nothing_to_learn", problem))
             return
         add(Problem("warning", "no_instances", "no image that was checked has an instance"))
     elif report.num_instances and is_complete:

@@ -11,6 +11,7 @@ import numpy as np
 from mrcnn.datasets import image_files
 from mrcnn.datasets.cvat import VOC_CLASSES
 from mrcnn.datasets.dataset import Dataset
+from mrcnn.datasets.entries import read_text
 from mrcnn.datasets.label_classes import CLASS_FILES, choose_classes, find_class_file
 from mrcnn.datasets.layout import visible_files, visible_folders
 from mrcnn.datasets.reader import DatasetReader, choose_subset
@@ -23,6 +24,7 @@ __all__ = [
     "VOID",
     "LabelImageDataset",
     "LabelTable",
+    "find_label_problem",
     "load_label_map",
     "median_frequency_weights",
     "paint_instances",
@@ -333,7 +335,8 @@ def load_label_map(dataset: Dataset, image_id: int) -> np.ndarray:
     """Return the class of every pixel of an image.
 
     Args:
-        dataset: any prepared dataset. Of instances `paint_instances` makes a label map.
+        dataset: any prepared dataset. Of instances `paint_instances` makes a label map; the boxes
+            of those without a mask are void.
         image_id: number of the image.
 
     Returns:
@@ -355,6 +358,10 @@ def load_label_map(dataset: Dataset, image_id: int) -> np.ndarray:
     masks, class_ids = dataset.load_mask(image_id)
     if not len(class_ids):
         return np.zeros(dataset.image_size(image_id), np.uint8)
+    if dataset.image_has_masks(image_id) is not None:
+        weights = dataset.load_label_weights(image_id)
+        if weights is not None:  # which pixels of a box are the object's is not known: void
+            class_ids = np.where(weights[:, 1] > 0, class_ids, -np.abs(class_ids))
     return paint_instances(masks, class_ids)
 
 
@@ -378,6 +385,41 @@ def paint_instances(masks: np.ndarray, class_ids: np.ndarray) -> np.ndarray:
         class_id = int(class_ids[index])
         labels[masks[..., index]] = VOID if class_id < 0 else class_id
     return labels
+
+
+def find_label_problem(dataset: Dataset) -> str | None:
+    """Return why nothing can be learned from the label maps of a dataset; None if something can.
+
+    So it is where objects have boxes alone, and where void takes the place of the classes: in label
+    images of 0 and 255, and a list of class names, 255 is void. Label maps are read until one has a
+    class other than the first; those that cannot be read are passed over.
+
+    Args:
+        dataset: any prepared dataset.
+    """
+    num_void, has_boxes = 0, False
+    for image_id in dataset.image_ids if dataset.num_classes > 1 else ():
+        try:
+            counts = np.bincount(load_label_map(dataset, image_id).ravel(), minlength=VOID + 1)
+        except (OSError, ValueError):
+            continue
+        if counts[1:VOID].any():
+            return None
+        num_void += bool(counts[VOID])
+        has_boxes = has_boxes or dataset.image_has_masks(image_id) is not None
+    if not num_void:
+        return None
+    if has_boxes:
+        return (
+            "dataset has boxes and no masks; it must have a mask of each object, or label images, "
+            "for a semantic network (faster_rcnn and YOLO learn from boxes)"
+        )
+    first, *others = (printable(name) for name in dataset.class_names)
+    return (
+        f"dataset has pixels of {first} and void alone; it must have pixels of {', '.join(others)}:"
+        f" where 255 stands for a class and not for void, {CLASS_FILES[0]} must say so, as in the "
+        f'lines "0 {first}" and "255 {others[0]}"'
+    )
 
 
 def median_frequency_weights(dataset: Dataset) -> np.ndarray:
@@ -448,13 +490,25 @@ def _listed_names(root: Path, subset: str | None) -> list[str] | None:
     file = root / _VOC_LISTS / f"{subset}.txt"
     if not file.is_file():
         raise FileNotFoundError(f"{printable(file)} is missing; it must list the images")
-    return file.read_text(encoding="utf-8").split()
+    return [line.strip() for line in read_text(file).splitlines() if line.strip()]
+
+
+def _by_stem(folder: Path) -> dict[str, Path]:
+    """Return the images of a folder by their names without suffix."""
+    found: dict[str, Path] = {}
+    for file in image_files.list_images(folder):
+        other = found.setdefault(file.stem, file)
+        if other is not file:
+            raise ValueError(
+                f"{printable(folder)} has {printable(other.name)} and {printable(file.name)}; it "
+                "must have one file of a name, since images and label images are matched by name"
+            )
+    return found
 
 
 def _pairs(images: Path, labels: Path, names: list[str] | None) -> list[tuple[Path, Path]]:
     """Return the images and their label images, by name."""
-    image_of = {file.stem: file for file in image_files.list_images(images)}
-    label_of = {f.stem: f for f in image_files.list_images(labels)}
+    image_of, label_of = _by_stem(images), _by_stem(labels)
     pairs, used = [], set()
     for name in image_of if names is None else names:
         label = next((name + end for end in _LABEL_ENDINGS if name + end in label_of), None)

@@ -84,6 +84,8 @@ OUTPUTS = ("num_detections", "boxes", "class_ids", "scores", "masks")
 MASKS = ("image", "box")
 # Values of `precision`.
 PRECISIONS = ("float32", "float16")
+# How lines of OpenVINO's messages begin that name a place in its source.
+_PLACES_IN_SOURCE = ("Exception from ", "Check '")
 _DISTRIBUTIONS = {
     "tensorflow": "tensorflow",
     "onnx": "onnx",
@@ -174,10 +176,16 @@ def open_runner(path: Path, export_format: ExportFormat) -> Any:
     try:
         return module.Runner(path)
     except Exception as error:  # of any library: each has its own exceptions
-        reason = printable(str(error).strip().partition("\n")[0]) or type(error).__name__
         raise ValueError(
-            f"{printable(path)} cannot be read as {export_format.title}: {reason}"
+            f"{printable(path)} cannot be read as {export_format.title}: {_reason_of(error)}"
         ) from error
+
+
+def _reason_of(error: Exception) -> str:
+    """Return the line of a library's message that says what is wrong, not where in its source."""
+    lines = [line for line in map(str.strip, str(error).splitlines()) if line]
+    telling = [line for line in lines if not line.startswith(_PLACES_IN_SOURCE)]
+    return printable((telling or lines or [type(error).__name__])[0])
 
 
 def _files_of(path: Path) -> list[Path]:

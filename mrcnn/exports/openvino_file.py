@@ -10,6 +10,7 @@ import numpy as np
 from mrcnn.engines.openvino_package import import_openvino
 from mrcnn.engines.signal_stack import kept_signal_stack
 from mrcnn.exports.formats import OUTPUTS, RunnerBase
+from mrcnn.files.names import printable
 from mrcnn.startup.threads import requested_threads
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 _DESCRIPTION = ["mrcnn", "description"]
 _MAX_INT32 = 2**31 - 1
+# In which the first element of a file with a graph begins.
+_HEAD_BYTES = 1000
 
 
 def write(graph: ExportGraph, path: Path, description: str, half: bool) -> None:
@@ -93,6 +96,19 @@ def _stable_top_k(values: Any, length: int, rows: int) -> tuple[Any, Any]:
     return largest, ops.floor_mod(keys, number(length)).output(0)
 
 
+def _check_files(path: Path) -> None:
+    """Raise ValueError for a file that is no graph of OpenVINO, or lacks its weights.
+
+    OpenVINO takes it for a file of other libraries then, whose readers write messages of their own.
+    """
+    with open(path, "rb") as file:
+        if b"<net" not in file.read(_HEAD_BYTES):
+            raise ValueError("it must begin with <net>")
+    weights = path.with_suffix(".bin")
+    if not weights.is_file():
+        raise ValueError(f"{printable(weights.name)} is missing; it must lie beside it")
+
+
 class Runner(RunnerBase):
     """Runs an export of this format on the CPU.
 
@@ -104,6 +120,7 @@ class Runner(RunnerBase):
     def __init__(self, path: Path) -> None:
         ov = import_openvino()
         core = ov.Core()
+        _check_files(path)
         model = core.read_model(str(path))
         self.description = None
         if model.has_rt_info(_DESCRIPTION):

@@ -3,14 +3,52 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from mrcnn.detection import streaming
+from mrcnn.detection.molding import as_list
 from mrcnn.geometry.images import as_rgb
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+    from mrcnn.detection.result_dict import DetectionResult
+
+
+def as_images(images: Any, channels: int = 3) -> list[np.ndarray]:
+    """Return images as the networks of the family take them.
+
+    Args:
+        images: any number of images; a single array may come without a list around it.
+        channels: as for `as_rgb`.
+
+    Returns:
+        [height, width, channels] uint8 each.
+
+    Raises:
+        ValueError: an element is no image; the message has its number.
+    """
+    return [_as_image(image, channels, f"images[{i}]") for i, image in enumerate(as_list(images))]
+
+
+def _as_image(image: Any, channels: int, name: str) -> np.ndarray:
+    """Return an image of `channels` channels and 8 bits; `name` is for error messages."""
+    if isinstance(image, str | bytes | os.PathLike) or np.ndim(image) not in (2, 3):
+        got = f"shape {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise ValueError(
+            f"{name} is {got}; it must be an array [height, width] or [height, width, channels]"
+        )
+    try:
+        pixels = as_rgb(image, channels)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+    if not pixels.size:
+        raise ValueError(f"{name} has the shape {pixels.shape}; it must have at least one pixel")
+    return pixels
 
 
 class ImageStream:
@@ -60,7 +98,7 @@ class ImageStream:
             raise ValueError(f"refiner must be None for {self.name}, which has no instance masks")
         results = streaming.stream(
             images,
-            lambda image, name: as_rgb(image, self.config.IMAGE_CHANNEL_COUNT),
+            lambda image, name: _as_image(image, self.config.IMAGE_CHANNEL_COUNT, name),
             self._predict_images,
             lambda image, result: result,
             batch_size=batch_size,
@@ -74,7 +112,7 @@ class ImageStream:
 class BoxStream(ImageStream):
     """A model of the family that detects objects: `detect`, and a least score of its config."""
 
-    def detect(self, images: Sequence[Any]) -> list[dict[str, Any]]:
+    def detect(self, images: Sequence[Any]) -> list[DetectionResult]:
         """Return a result for each image; subclasses define it."""
         raise NotImplementedError
 
@@ -90,4 +128,4 @@ class BoxStream(ImageStream):
         return twin
 
     def _predict_images(self, images: Sequence[Any]) -> list[dict[str, Any]]:
-        return self.detect(images)
+        return list(self.detect(images))

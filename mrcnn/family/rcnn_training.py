@@ -28,11 +28,14 @@ def train_rcnn(plan: Any, output: Path, verbose: int) -> RCNN:
         The detector; `log_dir` is the folder of its files.
 
     Raises:
+        FileNotFoundError: the file of ImageNet's values does not exist.
+        ValueError: it does not fit the network, or there is none to download.
         OSError: ImageNet's values cannot be downloaded, or a file cannot be written.
     """
     from mrcnn.family.rcnn import RCNN
 
     config, start = plan.start.config, plan.start
+    _check_weights(start.weights, config.BACKBONE)
     model: Any = RCNN(config, list(plan.train.class_names))
     if start.weights is not None:
         is_word = start.weights.lower() == "imagenet"
@@ -56,6 +59,27 @@ def train_rcnn(plan: Any, output: Path, verbose: int) -> RCNN:
     if plan.val is not None and plan.options.ap and verbose:
         print(f"AP       {_box_ap_text(model, plan.val)}")
     return model
+
+
+def _check_weights(weights: str | None, backbone: Any) -> None:
+    """Raise ValueError for weights that no R-CNN starts from."""
+    from mrcnn.checkpoints.known import weights_manifest
+    from mrcnn.family.rcnn.networks import OWN_NETWORKS
+
+    word = None if weights is None else weights.lower()
+    rule = (
+        "it must be a file of ImageNet's values for the network, or none for random values; those "
+        "of a network of keras.applications are downloaded (--backbone MobileNetV2 --weights "
+        "imagenet)"
+    )
+    if word == "imagenet" and (callable(backbone) or backbone in OWN_NETWORKS):
+        title = getattr(backbone, "__name__", backbone)
+        raise ValueError(
+            f"weights is imagenet, and for {title} there is no download; {rule}. "
+            "tools/convert_efficientnet_lite0.py --classifier writes a file for efficientnet_lite0"
+        )
+    if word != "imagenet" and word in weights_manifest():
+        raise ValueError(f"weights is {printable(weights)}, which is no classifier; {rule}")
 
 
 def _box_ap_text(model: Any, data: Any) -> str:

@@ -92,7 +92,8 @@ def selective_search(
     Args:
         image: gray, RGB or RGBA.
         strategy: "single", "fast" (8 hierarchies) or "quality" (80 hierarchies).
-        seed: whole number; boxes are ordered by their place in the hierarchy times a random number.
+        seed: whole number of at least 0; boxes are ordered by their place in the hierarchy times a
+            random number.
         min_side: smallest height and width of a box in pixels of the image that is searched.
         max_side: a larger image is reduced to this side in pixels before the search; None for
             never.
@@ -112,7 +113,13 @@ def selective_search(
         raise ValueError(f"engine is {engine!r}; it must be mrcnn or opencv")
     if max_side is not None and max_side < 1:
         raise ValueError(f"max_side is {max_side}; it must be at least 1 or None")
+    if not isinstance(seed, int | np.integer) or seed < 0:
+        raise ValueError(f"seed is {seed!r}; it must be a whole number of at least 0")
+    if not min_side >= 1:
+        raise ValueError(f"min_side is {min_side}; it must be at least 1")
     image = as_rgb(image)
+    if not image.size:
+        raise ValueError(f"image has the shape {image.shape}; it must have at least one pixel")
     image, scales = _reduced(image, max_side)
     if engine == "opencv":
         boxes = _opencv_boxes(image, strategy)

@@ -12,6 +12,7 @@ import keras
 from mrcnn import checkpoints
 from mrcnn.checkpoints.keras_model import NamedWeightsModel
 from mrcnn.config import Config
+from mrcnn.config_rules import find_own_problems
 from mrcnn.family.image_stream import ImageStream
 from mrcnn.loading.augmentation import check_augmentation
 from mrcnn.loading.batch_stream import BatchStream
@@ -99,7 +100,8 @@ class FamilyModel(ImageStream, LoggedTraining):
         self.config = config
         self.class_names: list[str] = list(class_names)
         self.model_dir = model_dir
-        self.keras_model = NamedWeightsModel(network.inputs, network.outputs, name=network.name)
+        (image,) = network.inputs
+        self.keras_model = NamedWeightsModel(image, network.outputs, name=network.name)
         self._describe_files()
         if model_dir is not None:
             self.set_log_dir()
@@ -207,6 +209,18 @@ class FamilyModel(ImageStream, LoggedTraining):
                     f"{self.config.IMAGES_PER_GPU} or IMAGE_MAX_DIM = {self.config.IMAGE_MAX_DIM}."
                 ),
             )
+
+
+def check_settings(config: Config, names: Sequence[str]) -> None:
+    """Raise ValueError for the first of some settings that breaks its rule; see `Config.validate`.
+
+    Args:
+        config: settings; those that it lacks are passed over.
+        names: names of the settings that a model reads.
+    """
+    problems = find_own_problems(config, [name for name in names if hasattr(config, name)])
+    if problems:
+        raise ValueError(problems[0].rstrip("."))
 
 
 def make_sgd(config: Config, learning_rate: Any = None) -> keras.optimizers.Optimizer:

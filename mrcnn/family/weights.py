@@ -96,7 +96,7 @@ def describe(
         if wanted is not None and wanted.name == "faster_rcnn" and entry.name == MODEL:
             entry = wanted
             entry.change(described.config)  # its boxes, without its masks
-            described = replace(described, model=entry.name)
+            described = replace(described, model=entry.name, refiner=None)
     if wanted is not None and wanted.name != entry.name:
         raise ValueError(
             f"model is {wanted.name}; it must be {entry.name} with the weights {printable(path)}, "

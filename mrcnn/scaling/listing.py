@@ -6,6 +6,7 @@ The list of all images is an Arrow table, which takes a fifth of the memory of P
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -205,12 +206,8 @@ class _Lister:
             return
         self.parquet_files.add(name)
         with files.open(info["name"], "rb") as stream:
-            try:
+            with _reading(name):
                 file = pq.ParquetFile(stream)
-            except pa.ArrowException as error:
-                raise ValueError(
-                    f"{printable(name)} is not a Parquet file that can be read: {printable(error)}"
-                ) from error
             if not file.metadata.num_rows:
                 raise FileNotFoundError(
                     f"{printable(name)} has no rows; it must hold at least one image"
@@ -262,8 +259,7 @@ class _Lister:
     def _add_paths_in(self, name: str, file: pq.ParquetFile, column: str) -> None:
         """Add the images whose paths are in a column."""
         base, count = name.rpartition("/")[0], 0
-        for batch in file.iter_batches(_CHUNK, columns=[column], use_threads=False):
-            words = batch.column(0).to_pylist()
+        for words in _values_of(name, file, column):
             empty = [row for row, word in enumerate(words, start=count) if not word]
             if empty:
                 raise ValueError(
@@ -279,6 +275,24 @@ class _Lister:
         rows = pa.nulls(len(names), pa.int64())
         known = rows if sizes is None else pa.array(sizes, pa.int64())
         self._tables.append(pa.Table.from_arrays([sources, rows, known], schema=SCHEMA))
+
+
+@contextlib.contextmanager
+def _reading(name: str) -> Iterator[None]:
+    """Raise ValueError with the name of a Parquet file for what cannot be read in the block."""
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:  # OSError: damaged pages
+        raise ValueError(
+            f"{printable(name)} is not a Parquet file that can be read: {printable(error)}"
+        ) from error
+
+
+def _values_of(name: str, file: pq.ParquetFile, column: str) -> Iterator[list[Any]]:
+    """Yield the values of a column in lists of limited length."""
+    with _reading(name):
+        for batch in file.iter_batches(_CHUNK, columns=[column], use_threads=False):
+            yield batch.column(0).to_pylist()
 
 
 def _name_of(files: Any, path: str) -> str:

@@ -51,6 +51,10 @@ def open_file_system(place: str, name: str) -> tuple[Any, str]:
             f"{name} is {printable(place)}; it must be a path, or an address that fsspec reads "
             f"({printable(error)})"
         ) from error
+    except ImportError as error:
+        raise ImportError(
+            f"{name} is {printable(place)}; such addresses need another package ({error})"
+        ) from error
 
 
 class ResultFolder:

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NoReturn, Protocol
 
-from mrcnn.files.names import printable
+from mrcnn.files.names import counted, printable
 from mrcnn.scaling.plan import Plan
 from mrcnn.scaling.shards import ShardOutcome, detect_shard
 
@@ -30,6 +30,8 @@ _REMARKS = "worker died or was killed|task will be retried"
 _ADVICE = "Failed to apply UDF transform"
 # Threads of a worker where neither their number nor that of the workers is given.
 _THREADS = 2
+# Most workers of one machine: so many for each of its CPU cores, and on a small machine this many.
+_WORKERS_PER_CORE, _MOST_WORKERS = 4, 16
 
 
 class MakesModel(Protocol):
@@ -140,6 +142,21 @@ def share_cores(cores: int, workers: int | None, threads: int | None) -> tuple[i
     return workers or max(1, cores // threads), threads
 
 
+def check_workers(workers: int | None, cores: int) -> None:
+    """Raise ValueError for more workers than one machine can hold: each has a model in memory.
+
+    Args:
+        workers: number of workers; None for as many as the cores allow.
+        cores: number of cores.
+    """
+    most = max(_MOST_WORKERS, _WORKERS_PER_CORE * cores)
+    if workers is not None and workers > most:
+        raise ValueError(
+            f"workers is {workers}; it must be at most {most} on this machine, which has "
+            f"{counted(cores, 'CPU core')}: each takes a core and over 1 GB of memory"
+        )
+
+
 @contextlib.contextmanager
 def connected(address: str | None, workers: int | None, threads: int | None, gpus: float) -> Any:
     """Start Ray, or connect to a cluster, in the block; yield the `Pool`.
@@ -148,7 +165,8 @@ def connected(address: str | None, workers: int | None, threads: int | None, gpu
 
     Raises:
         ConnectionError: there is no cluster at the address.
-        ValueError: the cluster has too few cores or GPUs for the workers.
+        ValueError: the cluster has too few cores or GPUs for the workers, or there are far more
+            workers than this machine has cores.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would report to its makers
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # remarks about its own actors
@@ -164,6 +182,7 @@ def connected(address: str | None, workers: int | None, threads: int | None, gpu
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     with _signals_kept(), _without_stderr():
         if address is None:
+            check_workers(workers, num_cores())
             workers, threads = share_cores(num_cores(), workers, threads)
             ray.init(
                 "local",  # else a cluster of this machine, or of the environment, would be taken

@@ -13,6 +13,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import gc
+import logging
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -35,6 +36,11 @@ def start_backend() -> None:
     import_backend()
 
 
+def _is_not_about_retracing(record: logging.LogRecord) -> bool:
+    """Return False for TensorFlow's advice about functions that are compiled again and again."""
+    return "tf.function retracing" not in str(record.msg)
+
+
 def start_backend_when_needed() -> None:
     """Let the first import of Keras by this package be that of `start_backend`."""
     import_inside(_lean_import)
@@ -45,6 +51,9 @@ def _lean_import() -> Iterator[None]:
     with without_packages(UNUSED_PACKAGES), paused_collection():
         yield
         gc.freeze()
+    # A network that runs in the size of each image is compiled for each; TensorFlow advises how to
+    # write it otherwise.
+    logging.getLogger("tensorflow").addFilter(_is_not_about_retracing)
     atexit.register(gc.freeze)
 
 

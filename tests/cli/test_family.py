@@ -268,11 +268,25 @@ def test_options_that_make_no_sense_for_a_yolo(run, yolo, photos, words, message
         (("--model", "yolov3", "--weights", "imagenet"), "weights is imagenet; it must be"),
         (("--model", "yolov3-tiny", "--image-size", 100), "must be a multiple of 32"),
         (("--model", "mask_rcnn", "--proposals", "x.npz"), "whose RPN makes its own"),
+        (("--model", "rcnn"), "and for efficientnet_lite0 there is no download"),
+        (("--model", "rcnn", "--weights", "small"), "weights is small, which is no classifier"),
+        (("--learning-rate", "inf"), "--learning-rate is inf; it must be a finite number"),
     ],
 )
 def test_options_that_make_no_sense_for_a_training(run, words, message):
     code, _, err = run("train", 4, "--format", "shapes", *words)
     assert code == 2 and message in err and "Traceback" not in err
+
+
+def test_masks_of_two_values_in_which_the_second_would_be_void(run, label_folder):
+    for path in (label_folder / "labels").iterdir():
+        cv2.imwrite(str(path), (cv2.imread(str(path), 0) == 1) * np.uint8(255))
+    code, _, err = run("train", "cells", "--model", "unet", "--epochs", 1)
+    assert code == 2 and "pixels of background and void alone; it must have pixels of cell" in err
+    assert run("check", "cells")[0] == 1
+    (label_folder / "classes.txt").write_text("0 background\n255 cell\n")
+    code, out, _ = run("check", "cells")
+    assert code == 0 and "cell           6       6" in out
 
 
 def test_a_model_without_weights_says_how_to_get_some(run, photos):

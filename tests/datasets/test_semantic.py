@@ -8,11 +8,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mrcnn.datasets import Dataset, LabelImageDataset, ShapesDataset, load_label_map, merge
+from mrcnn.datasets import (
+    Dataset,
+    LabelImageDataset,
+    ShapesDataset,
+    load_label_map,
+    merge,
+    open_dataset,
+)
 from mrcnn.datasets.semantic import (
     CAMVID_CLASSES,
     VOID,
     LabelTable,
+    find_label_problem,
     median_frequency_weights,
     paint_instances,
 )
@@ -187,6 +195,8 @@ def _without(name):
          "a.png has 1 x 1 pixels; it must have as many as its image, 3 x 2"),
         (lambda root: (root / "labels/a.png").rename(root / "labels/a.jpg"), {}, ValueError,
          "a.jpg may have lost exact values; label images must be PNG"),
+        (lambda root: write(root / "images/a.bmp", [[0]]), {}, ValueError,
+         "images has a.bmp and a.png; it must have one file of a name"),
         (lambda root: (root / "labels").rename(root / "things"), {}, ValueError,
          "no folder of images and folder of label images; they must be called"),
         (lambda root: None, {"subset": "val"}, ValueError, "for the part 'val'"),
@@ -210,6 +220,30 @@ def test_a_missing_folder_or_list(tmp_path):
     _dataset(tmp_path, "JPEGImages/{}.png", "SegmentationClass/{}.png")
     with pytest.raises(FileNotFoundError, match=r"train.txt is missing; it must list the images"):
         LabelImageDataset.from_path(tmp_path, "train", "voc")
+
+
+@pytest.mark.parametrize(
+    "content, expected",
+    [
+        (b"my cat.1\r\n\r\n", ["my cat.1"]),  # a space in a name, Windows's ends of lines
+        (b"\xef\xbb\xbfdog\n", ["dog"]),  # a byte order mark
+        (b"d\xf6g\n", "train.txt: byte 1 is b'\\xf6', which is not UTF-8"),
+        (b"cow\n", "has no file for 'cow'; it must have one"),
+    ],
+)
+def test_lists_of_voc(tmp_path, content, expected):
+    for name in ("my cat.1", "dog"):
+        write(tmp_path / "JPEGImages" / f"{name}.png", [[0]])
+        write(tmp_path / "SegmentationClass" / f"{name}.png", [[0]])
+    (tmp_path / "ImageSets/Segmentation").mkdir(parents=True)
+    (tmp_path / "ImageSets/Segmentation/train.txt").write_bytes(content)
+    if isinstance(expected, list):
+        dataset = LabelImageDataset.from_path(tmp_path, "train")
+        assert [info["id"] for info in dataset.image_info] == expected
+    else:
+        with pytest.raises(ValueError) as raised:
+            LabelImageDataset.from_path(tmp_path, "train")
+        assert expected in str(raised.value)
 
 
 def test_smaller_instances_cover_larger_ones_and_crowds_are_void():
@@ -244,6 +278,29 @@ def test_any_dataset_has_label_maps():
     empty.add_image("x", 0, None)
     empty.prepare()
     assert load_label_map(empty, 0).tolist() == [[0] * 3] * 2
+
+
+@pytest.mark.parametrize(
+    "lines, expected",
+    [
+        (["0 0.5 0.5 0.5 0.5"], {0: 12, VOID: 4}),  # a box alone
+        (["0 0 0 1 0 1 1 0 1"], {1: 16}),  # a polygon
+        # A polygon is seen where it lies on a box, on which nothing else is known.
+        (["0 0.5 0.5 0.5 0.5", "1 0 0 0.5 0 0.5 1 0 1"], {0: 6, 2: 8, VOID: 2}),
+    ],
+)
+def test_pixels_of_boxes_without_masks_are_void(tmp_path, lines, expected):
+    write(tmp_path / "images" / "a.png", np.zeros((4, 4)))
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "a.txt").write_text("\n".join(lines))
+    (tmp_path / "classes.txt").write_text("cat\ndog\n")
+    dataset = open_dataset(tmp_path)
+    for one in (dataset, dataset.subset([0])):
+        labels, counts = np.unique(load_label_map(one, 0), return_counts=True)
+        assert dict(zip(labels.tolist(), counts.tolist(), strict=True)) == expected
+        problem = find_label_problem(one)
+        has_class = bool(expected.keys() & {1, 2})
+        assert problem is None if has_class else problem.startswith("dataset has boxes and no mask")
 
 
 def test_weights_of_rare_classes(tmp_path):
@@ -282,3 +339,30 @@ def test_label_images_hold_whole_numbers(tmp_path):
     Image.fromarray(np.array([[0, 1.5]], np.float32)).save(tmp_path / "a.tif")
     with pytest.raises(ValueError, match=r"a.tif holds float32 values; .* whole numbers"):
         LabelTable(["a", "b"]).read(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize(
+    "values, classes, expected",
+    [
+        ([[[0, 255]], [[0, 255]]], "a\nb\n", "a and void alone; it must have pixels of b:"),
+        ([[[255, 255]]], "a\nb\nc\n", "a and void alone; it must have pixels of b, c:"),
+        ([[[0, 255]]], "0 a\n255 b\n", None),  # 255 is a class
+        ([[[0, 255]], [[0, 1]]], "a\nb\n", None),  # void is void
+        ([[[0, 9]], [[0, 1]]], "a\nb\n", None),  # a damaged one beside a good one
+        ([[[0, 0]]], "a\nb\n", None),  # no object, and nothing that could be one
+        ([[[0, 255]]], "a\n", None),  # one class alone
+    ],
+)
+def test_label_images_in_which_void_takes_the_place_of_a_class(tmp_path, values, classes, expected):
+    for number, labels in enumerate(values):
+        write(tmp_path / "images" / f"{number}.png", np.zeros_like(labels))
+        write(tmp_path / "labels" / f"{number}.png", labels)
+    (tmp_path / "classes.txt").write_text(classes)
+    dataset = LabelImageDataset.from_path(str(tmp_path))
+    problem = find_label_problem(dataset)
+    errors = [p.message for p in dataset.check().problems if p.kind == "nothing_to_learn"]
+    if expected is None:
+        assert problem is None and not errors
+    else:
+        assert expected in problem and errors == [problem]
+        assert 'classes.txt must say so, as in the lines "0 a" and "255 b"' in problem

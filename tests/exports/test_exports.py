@@ -141,6 +141,27 @@ def test_a_damaged_file(exported, name, tmp_path):
         open_export(damaged)
 
 
+@pytest.mark.skipif(not is_installed("openvino"), reason="needs openvino")
+@pytest.mark.parametrize(
+    "graph,weights,reason",
+    [
+        (slice(None), None, "m.bin is missing; it must lie beside it"),
+        (slice(None), slice(1000), "Incorrect weights in bin file!"),
+        (slice(2000), slice(None), "Could not determine tag type at offset "),
+        (slice(20), slice(None), "it must begin with <net>"),
+    ],
+)
+def test_damaged_files_of_openvino(exported, tmp_path, graph, weights, reason):
+    path = exported("openvino").path
+    (tmp_path / "m.xml").write_bytes(path.read_bytes()[graph])
+    if weights is not None:
+        (tmp_path / "m.bin").write_bytes(path.with_suffix(".bin").read_bytes()[weights])
+    with pytest.raises(ValueError) as raised:
+        open_export(tmp_path / "m.xml")
+    start = f"{tmp_path / 'm.xml'} cannot be read as OpenVINO: "
+    assert str(raised.value).startswith(start + reason) and "\n" not in str(raised.value)
+
+
 @pytest.mark.parametrize(
     "arguments,message",
     [

@@ -13,6 +13,7 @@ from mrcnn.checkpoints.coco_names import COCO_CLASS_NAMES
 from mrcnn.checkpoints.description import describe_weights
 from mrcnn.checkpoints.save import write_metadata
 from mrcnn.family import MODELS, build, describe, find_model, load, read_names
+from mrcnn.family.image_stream import as_images
 from mrcnn.family.semantic import SemanticConfig
 from mrcnn.family.starting import choose_model
 from mrcnn.family.weights import model_of
@@ -221,7 +222,9 @@ def test_mask_rcnn_stays_the_model_of_files_that_name_none():
     assert choose_model(None, "small").name == choose_model(None, None).name == "mask_rcnn"
     described = describe("small")
     assert described.model == "mask_rcnn"
-    assert describe("small", "faster_rcnn").config.USE_MASK is False
+    faster = describe("small", "faster_rcnn")
+    assert faster.config.USE_MASK is False
+    assert (described.refiner, faster.refiner) == ("general", None)  # it has no masks to refine
     with pytest.raises(ValueError, match="model is unet; it must be mask_rcnn with the weights"):
         describe("small", "unet")
 
@@ -231,3 +234,45 @@ def test_build_refuses_what_does_not_fit():
         build("unet", unet_config(), ["BG", "square"])
     with pytest.raises(ValueError, match="did you mean unet"):
         build("unets")
+
+
+def test_settings_without_masks_leave_out_the_refiner(tmp_path):
+    settings = tmp_path / "boxes.json"
+    settings.write_text('{"USE_MASK": false}')
+    assert describe_weights("small", settings).refiner is None
+
+
+IMAGE = np.zeros((8, 6, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    "images, shapes",
+    [
+        (IMAGE, [(8, 6, 3)]),  # one without a list around it, which has no 8 images
+        (IMAGE[..., 0], [(8, 6, 3)]),
+        ([IMAGE, IMAGE[:1]], [(8, 6, 3), (1, 6, 3)]),
+        (np.stack([IMAGE, IMAGE]), [(8, 6, 3)] * 2),
+        ((image for image in [IMAGE]), [(8, 6, 3)]),
+        ([], []),
+    ],
+)
+def test_images_of_the_family(images, shapes):
+    assert [image.shape for image in as_images(images)] == shapes
+
+
+@pytest.mark.parametrize(
+    "images, message",
+    [
+        ([IMAGE, IMAGE[:0]], r"images\[1\] has the shape \(0, 6, 3\); it must have at least one"),
+        ([IMAGE, "a.jpg"], r"images\[1\] is str; it must be an array \[height, width\]"),
+        ([None], r"images\[0\] is NoneType; it must be an array"),
+        ([IMAGE[None]], r"images\[0\] is shape \(1, 8, 6, 3\); it must be an array"),
+        ([IMAGE[0, 0]], r"images\[0\] is shape \(3,\); it must be an array"),
+        ([np.full((2, 2), np.nan)], r"images\[0\]: image has float64 values from nan"),
+        ([np.zeros((2, 2, 5), np.uint8)], r"images\[0\]: image has 5 channels"),
+        (7, "images is int; it must be a list of arrays"),
+    ],
+)
+def test_what_is_no_image(images, message):
+    with pytest.raises(ValueError, match=message):
+        as_images(images)

@@ -317,6 +317,13 @@ def test_bad_input(grid_regions, tmp_path, monkeypatch):
         RCNN(ColorConfig(), ["BG", "red"])
     with pytest.raises(ValueError, match="path is None; it must be a file with the values of mean"):
         rcnn.load_imagenet()
+    for name, value in (
+        *(("NUM_CLASSES", 1), ("REGIONS_PER_BATCH", 0), ("MAX_REGIONS", 0), ("SVM_PENALTY", 0)),
+        *(("REGION_STRATEGY", "slow"), ("REGION_MAX_SIDE", 0), ("NEGATIVE_MAX_IOU", 2)),
+    ):
+        wrong = type("Wrong", (ColorConfig,), {name: value})()
+        with pytest.raises(ValueError, match=f"{name} is {value!r}; it must "):
+            RCNN(wrong)
     config.BACKBONE = "vgg17"
     with pytest.raises(ValueError, match="BACKBONE is 'vgg17'; it must be one of efficientnet"):
         RCNN(config)
@@ -331,6 +338,8 @@ def test_bad_input(grid_regions, tmp_path, monkeypatch):
     "proposals, message",
     [
         ([], "proposals has 0 entries; it must have one for each of the 1 images"),
+        (7, r"proposals is int; it must be a list of an array \[N, 4\] for each image"),
+        (iter([]), "proposals has 0 entries; it must have one"),
         ([[1, 2, 3, 4]], r"proposals\[0\] has the shape \(4,\); it must be \[N, "),
         ([[[0, 0, np.nan, 5]]], "finite"),
         ([[[0, 0, 9, 9], [30, 30, 41, 40]]], r"proposals\[0\]\[1\] is .*; it must lie within"),

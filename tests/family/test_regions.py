@@ -148,11 +148,19 @@ def test_drawing_of_a_stage():
         ({"strategy": "slow"}, ValueError, "strategy is 'slow'; it must be one of single, fast"),
         ({"max_side": 0}, ValueError, "max_side is 0; it must be at least 1 or None"),
         ({"engine": "torch"}, ValueError, "engine is 'torch'; it must be mrcnn or opencv"),
+        ({"seed": -1}, ValueError, "seed is -1; it must be a whole number of at least 0"),
+        ({"seed": "a"}, ValueError, "seed is 'a'; it must be a whole number"),
+        ({"min_side": 0}, ValueError, "min_side is 0; it must be at least 1"),
+        (
+            {"image": np.zeros((0, 5, 3))},
+            ValueError,
+            r"image has the shape \(0, 5, 3\); it must ha",
+        ),
     ],
 )
 def test_bad_arguments(arguments, error, message):
     with pytest.raises(error, match=message):
-        selective_search(np.zeros((30, 30, 3), np.uint8), **arguments)
+        selective_search(**{"image": np.zeros((30, 30, 3), np.uint8), **arguments})
 
 
 def test_opencv_without_its_contributed_modules(monkeypatch):

@@ -121,6 +121,29 @@ def test_overlapping_tiles_give_what_one_tile_gives():
     np.testing.assert_allclose(results[0], results[1], atol=1e-4)
 
 
+@pytest.mark.parametrize("name", ["unet", "segnet"])
+def test_large_images_are_computed_in_parts_with_the_same_result(name, monkeypatch):
+    model = SemanticModel(name, ThinConfig())
+    image = _image(40, 700)
+    whole = model.segment([image])[0]["probabilities"]
+    monkeypatch.setattr("mrcnn.family.semantic.model._WHOLE_PIXELS", 1000)
+    monkeypatch.setattr("mrcnn.family.semantic.model._PART_SIDE", 128)
+    sizes = []
+    monkeypatch.setattr(model, "_probabilities", _noting(model._probabilities, sizes))
+    results = model.segment([image[:, ::-1], image])
+    assert whole.std() > 1e-3
+    np.testing.assert_allclose(results[1]["probabilities"], whole, atol=1e-5)
+    assert sizes == [(1, 48 if name == "unet" else 64, 640, 3)] * 12
+
+
+def _noting(function, sizes):
+    def call(values):
+        sizes.append(values.shape)
+        return function(values)
+
+    return call
+
+
 @pytest.mark.parametrize(
     "name, loss, padding, class_weights",
     [
@@ -341,6 +364,8 @@ def _config(**settings):
         (lambda: SemanticModel("segnet", _config(PADDING="valid")), "PADDING is 'valid'; it must"),
         (lambda: SemanticModel("unet", _config(IMAGE_CHANNEL_COUNT=1)), "MEAN_PIXEL has 3 values"),
         (lambda: SemanticModel("unet", ThinConfig(), ["a"]), "class_names has 1 entries"),
+        (lambda: SemanticModel("unet", _config(BASE_WIDTH=0)), "BASE_WIDTH is 0; it must be"),
+        (lambda: SemanticModel("unet", _config(IMAGE_MAX_DIM=0)), "IMAGE_MAX_DIM is 0; it must be"),
     ],
 )
 def test_bad_settings(make, message):

@@ -8,7 +8,7 @@ import pytest
 from keras import ops
 
 from mrcnn.family.semantic.bilinear import Bilinear, bilinear_kernel
-from mrcnn.family.semantic.frames import Frame
+from mrcnn.family.semantic.frames import Frame, windows
 from mrcnn.family.semantic.losses import SemanticLoss
 from mrcnn.family.semantic.pooling import MaxPoolWithIndices, MaxUnpool
 
@@ -211,3 +211,17 @@ def test_tiles_cover_the_output_and_begin_where_poolings_begin(side, expected):
         covered[rows, columns] += 1
     assert covered.min() == 1
     assert frame.tiles(4, 4, side) == [(slice(0, 4), slice(0, 4))]
+
+
+@pytest.mark.parametrize(
+    "length, side, context, expected",
+    [
+        (5, 8, 2, [(0, 5, 0, 5)]),
+        (8, 8, 2, [(0, 8, 0, 8)]),
+        (20, 8, 2, [(0, 8, 0, 12), (8, 16, 6, 18), (16, 20, 8, 20)]),
+        (17, 8, 0, [(0, 8, 0, 8), (8, 16, 8, 16), (16, 17, 9, 17)]),
+    ],
+)
+def test_windows_have_one_length_and_hold_their_part(length, side, context, expected):
+    found = windows(length, side, context)
+    assert [(a.start, a.stop, b.start, b.stop) for a, b in found] == expected

@@ -398,6 +398,10 @@ class ThinConfig(YoloConfig):
     DETECTION_MIN_CONFIDENCE = 0.3
 
 
+class UnlimitedConfig(ThinConfig):
+    DETECTION_MAX_INSTANCES = 0
+
+
 @pytest.fixture
 def thin(monkeypatch):
     monkeypatch.setattr("mrcnn.family.yolo.model.find_network", lambda name: THIN)
@@ -463,6 +467,7 @@ def test_weights_of_another_number_of_classes_load_up_to_the_outputs(thin, tmp_p
         (lambda: build_network(NETWORKS["yolov3"], 20, 400), "it must be a multiple of 32"),
         (lambda: build_network(NETWORKS["yolov3"], 0), "num_classes is 0"),
         (lambda: Yolo("yolov3-tiny", ThinConfig(), ["BG", "a"]), "class_names has 2 entries"),
+        (lambda: Yolo("yolov3-tiny", UnlimitedConfig()), "DETECTION_MAX_INSTANCES is 0; it must"),
     ],
 )
 def test_bad_arguments(make, message):

@@ -150,6 +150,11 @@ def write_bad(folder, name):
         pq.write_table(pa.table({"path": ["a.jpg", None]}), path)
     elif name == "number.parquet":
         pq.write_table(pa.table({"image": [1]}), path)
+    elif name == "damaged.parquet":
+        pq.write_table(pa.table({"path": [f"{number}.jpg" for number in range(3000)]}), path)
+        data = bytearray(path.read_bytes())
+        data[100:400] = bytes(range(100)) * 3
+        path.write_bytes(data)
     elif name == "other.parquet":
         pq.write_table(pa.table({"label": [1], "split": ["x"]}), path)
     elif name == "clip.mp4":
@@ -172,6 +177,7 @@ def write_bad(folder, name):
         ("rows.parquet", None, FileNotFoundError, "has no rows; it must hold at least one image"),
         ("null.parquet", None, ValueError, "has no path in row 1 of the column path"),
         ("number.parquet", None, ValueError, "column is image, of type int64 in"),
+        ("damaged.parquet", None, ValueError, "damaged.parquet is not a Parquet file that can be"),
         ("other.parquet", None, ValueError, "which has label, split"),
         ("other.parquet", "jpg", ValueError, "column is jpg; it must be a column of"),
         ("p1.jpg", "jpg", ValueError, "it must not be given where no Parquet file is read"),
@@ -198,3 +204,9 @@ def test_many_names_are_listed_in_parts(folder, monkeypatch):
     assert names(folder / "list.txt")[0] == ALL
     image = cv2.imread(str(folder / "p1.jpg"))
     assert np.abs(image.astype(int) - 20).max() <= 2  # the fixture is what it says
+
+
+def test_an_address_whose_package_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    with pytest.raises(ImportError, match="source is s3://bucket/a; such addresses need another"):
+        list_images(["s3://bucket/a"])

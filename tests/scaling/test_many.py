@@ -11,7 +11,7 @@ import pytest
 
 from mrcnn.scaling import DetectionSummary, detect_many, many, packages, ray_pool
 from mrcnn.scaling.plan import shard_file
-from mrcnn.scaling.ray_pool import share_cores
+from mrcnn.scaling.ray_pool import check_workers, share_cores
 from tests.fake_model import describe
 from tests.scaling.conftest import BROKEN, COUNT
 
@@ -241,6 +241,18 @@ def test_the_folder_of_another_process_and_a_file(folder, weights, here, tmp_pat
 )
 def test_workers_share_the_cores(cores, workers, threads, expected):
     assert share_cores(cores, workers, threads) == expected
+
+
+def test_far_more_workers_than_cores():
+    check_workers(None, 2)
+    check_workers(16, 2)
+    check_workers(256, 64)
+    with pytest.raises(ValueError) as raised:
+        check_workers(17, 2)
+    assert str(raised.value) == (
+        "workers is 17; it must be at most 16 on this machine, which has 2 CPU cores: each takes a "
+        "core and over 1 GB of memory"
+    )
 
 
 def test_a_missing_package_names_the_extra(monkeypatch):

@@ -50,6 +50,9 @@ def test_a_command_imports_keras_without_the_packages_it_never_uses():
         "start_backend()\n"
         "print('keras' in sys.modules, [n for n in UNUSED_PACKAGES if n in sys.modules],"
         " gc.isenabled(), gc.get_freeze_count() > 100_000)\n"
+        "import logging\n"
+        "logging.getLogger('tensorflow').warning('5 calls triggered tf.function retracing')\n"
+        "logging.getLogger('tensorflow').warning('something else')\n"
         "import mrcnn.model, matplotlib\n"
         "print(matplotlib is sys.modules['matplotlib'])\n"
     )
@@ -57,3 +60,4 @@ def test_a_command_imports_keras_without_the_packages_it_never_uses():
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines() == ["True [] True True", "True"]
+    assert "something else" in done.stderr and "retracing" not in done.stderr

@@ -12,7 +12,8 @@ from mrcnn.detection.results import Detections
 from mrcnn.family.rcnn.detector import RegionDetector
 from mrcnn.family.rcnn.imagenet_names import IMAGENET_CLASS_NAMES
 from mrcnn.family.rcnn.networks import NUM_IMAGENET_CLASSES, build_region_network
-from mrcnn.family.rcnn.settings import RCNNConfig
+from mrcnn.family.rcnn.settings import SETTINGS, RCNNConfig
+from mrcnn.family.training import check_settings
 
 __all__ = ["RegionClassifier"]
 
@@ -30,7 +31,7 @@ class RegionClassifier(RegionDetector):
         class_names: names by class id, the background first.
 
     Raises:
-        ValueError: there is no such network, or it has no classifier.
+        ValueError: a setting breaks its rule, or the network has no classifier.
 
     Example:
         detector = RegionClassifier()
@@ -46,6 +47,7 @@ class RegionClassifier(RegionDetector):
             config = RCNNConfig()
             config.NUM_CLASSES = 1 + NUM_IMAGENET_CLASSES
             config.DETECTION_MIN_CONFIDENCE = 0.9
+        check_settings(config, SETTINGS)
         self.config = config
         self._network = build_region_network(config)
         if self._network.probabilities is None:

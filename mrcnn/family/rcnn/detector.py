@@ -9,13 +9,13 @@ from typing import Any
 import keras
 import numpy as np
 
+from mrcnn.detection.result_dict import DetectionResult
 from mrcnn.detection.results import Detections
-from mrcnn.family.image_stream import BoxStream
+from mrcnn.family.image_stream import BoxStream, as_images
 from mrcnn.family.rcnn.networks import RegionNetwork
 from mrcnn.family.rcnn.regions import given_or_proposed, predict_regions, show_progress
 from mrcnn.family.rcnn.settings import RCNNConfig
 from mrcnn.family.suppression import suppress_in_classes
-from mrcnn.geometry.images import as_rgb
 
 
 class RegionDetector(BoxStream):
@@ -23,10 +23,12 @@ class RegionDetector(BoxStream):
 
     Attributes:
         config: an `RCNNConfig`.
+        class_names: names by class id, the background first.
         keras_model: the network on regions, with any number of outputs.
     """
 
     config: RCNNConfig
+    class_names: list[str]
     keras_model: keras.Model
     _network: RegionNetwork
 
@@ -52,7 +54,7 @@ class RegionDetector(BoxStream):
         *,
         suppress: bool = True,
         verbose: int = 0,
-    ) -> list[dict[str, Any]]:
+    ) -> list[DetectionResult]:
         """Find the objects in images.
 
         Args:
@@ -65,21 +67,23 @@ class RegionDetector(BoxStream):
 
         Returns:
             A dict for each image: `rois` [N, (y1, x1, y2, x2)] int32 in pixels, `class_ids` [N]
-            int32 and `scores` [N] float32 in 0..1, best first. There are no masks.
+            int32 and `scores` [N] float32 in 0..1, best first. There are no masks. It has the
+            methods of `DetectionResult`.
 
         Raises:
-            ValueError: the proposals do not fit the images.
+            ValueError: an element of `images` is no image, or the proposals do not fit the images.
         """
-        pixels = [as_rgb(image) for image in images]
+        pixels = as_images(images)
         results = []
-        for index, image in enumerate(show_progress(pixels, verbose, "Detecting")):
-            boxes = given_or_proposed(pixels, proposals, index, self.config)
+        regions = given_or_proposed(pixels, proposals, self.config)
+        for image, boxes in zip(show_progress(pixels, verbose, "Detecting"), regions):
             outputs = predict_regions(
                 self.keras_model, image, boxes, self._network.preprocess, self.config
             )
             found = self._select(boxes, outputs, image.shape[:2])
             result = found[np.argsort(-found.scores, kind="stable")].to_result()
-            results.append(self.suppress(result) if suppress else result)
+            entries = self.suppress(result) if suppress else result
+            results.append(DetectionResult(entries, class_names=self.class_names, image=image))
         return results
 
     def suppress(self, result: dict[str, Any]) -> dict[str, Any]:

@@ -20,8 +20,9 @@ from mrcnn.family.rcnn.examples import ExampleReader, ImageExamples
 from mrcnn.family.rcnn.feature_cache import FeatureCache
 from mrcnn.family.rcnn.networks import build_region_network
 from mrcnn.family.rcnn.regions import show_progress
-from mrcnn.family.rcnn.settings import RCNNConfig
+from mrcnn.family.rcnn.settings import SETTINGS, RCNNConfig
 from mrcnn.family.rcnn.svm import HardNegativeSvm, require_sklearn
+from mrcnn.family.training import check_settings
 from mrcnn.files.cache_dir import cache_dir
 from mrcnn.files.names import printable
 from mrcnn.geometry.boxes import apply_box_deltas
@@ -65,7 +66,7 @@ class RCNN(RegionDetector):
             the box for each class.
 
     Raises:
-        ValueError: there is no such network, or the names are not those of NUM_CLASSES.
+        ValueError: a setting breaks its rule, or the names are not those of NUM_CLASSES.
 
     Example:
         rcnn = RCNN(config, dataset.class_names)
@@ -89,6 +90,7 @@ class RCNN(RegionDetector):
                 f"class_names has {len(self.class_names)} entries; it must have NUM_CLASSES = "
                 f"{config.NUM_CLASSES}, the background included"
             )
+        check_settings(config, SETTINGS)
         num_classes = config.NUM_CLASSES - 1
         self._network = network = build_region_network(config)
         # The machines and the regression are linear: layers, so that one file holds everything.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -21,30 +21,36 @@ def propose(image: np.ndarray, config: RCNNConfig) -> np.ndarray:
 
 
 def given_or_proposed(
-    images: Sequence[np.ndarray],
-    proposals: Sequence[np.ndarray | None] | None,
-    index: int,
-    config: RCNNConfig,
-) -> np.ndarray:
-    """Return the regions of an image: those given, or those of selective search.
+    images: Sequence[np.ndarray], proposals: Any, config: RCNNConfig
+) -> Iterator[np.ndarray]:
+    """Return the regions of each image, one by one: those given, or those of selective search.
 
     Args:
         images: [H, W, 3] uint8 RGB.
         proposals: [N, (y1, x1, y2, x2)] in pixels for each image; None for selective search.
-        index: of the image.
         config: settings of selective search.
 
     Raises:
         ValueError: the proposals do not fit the images.
     """
-    if proposals is not None and len(proposals) != len(images):
+    try:
+        given = [None] * len(images) if proposals is None else list(proposals)
+    except TypeError:
         raise ValueError(
-            f"proposals has {len(proposals)} entries; it must have one for each of the "
+            f"proposals is {type(proposals).__name__}; it must be a list of an array [N, 4] for "
+            "each image"
+        ) from None
+    if len(given) != len(images):
+        raise ValueError(
+            f"proposals has {len(given)} entries; it must have one for each of the "
             f"{len(images)} images"
         )
-    if proposals is None or proposals[index] is None:
-        return propose(images[index], config)
-    return check_proposals(proposals[index], images[index].shape, f"proposals[{index}]")
+    return (
+        propose(image, config)
+        if boxes is None
+        else check_proposals(boxes, image.shape, f"proposals[{index}]")
+        for index, (image, boxes) in enumerate(zip(images, given))
+    )
 
 
 def predict_regions(
@@ -80,9 +86,9 @@ def predict_regions(
 
 
 def show_progress(items: Any, verbose: int, title: str) -> Any:
-    """Return the items with a progress bar around them, if `verbose` is not 0."""
+    """Return the items with a progress bar on a terminal, if `verbose` is not 0."""
     if not verbose:
         return items
     from tqdm import tqdm
 
-    return tqdm(items, desc=title, unit="image", leave=False)
+    return tqdm(items, desc=title, unit="image", disable=None, leave=False)

@@ -74,3 +74,29 @@ class Frame:
             starts = {min(start, length - extent) for start in range(0, length, step)}
             ranges.append([slice(start, start + extent) for start in sorted(starts)])
         return [(rows, columns) for rows in ranges[0] for columns in ranges[1]]
+
+
+def windows(length: int, side: int, context: int) -> list[tuple[slice, slice]]:
+    """Divide an axis into parts, each within a window that has pixels around it as well.
+
+    All windows have one length. Where that and `length` are multiples of what a network needs, so
+    are their starts.
+
+    Args:
+        length: of the axis in pixels.
+        side: of a part.
+        context: pixels of a window on both sides of its part, where the axis has them.
+
+    Returns:
+        (part, window) pairs; the parts cover the axis and do not overlap.
+
+    Example:
+        >>> windows(5, 3, 1)
+        [(slice(0, 3, None), slice(0, 5, None)), (slice(3, 5, None), slice(0, 5, None))]
+    """
+    extent = min(length, side + 2 * context)
+    pairs = []
+    for start in range(0, length, side):
+        first = min(max(start - context, 0), length - extent)
+        pairs.append((slice(start, min(start + side, length)), slice(first, first + extent)))
+    return pairs

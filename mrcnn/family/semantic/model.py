@@ -14,19 +14,26 @@ from keras import ops
 
 from mrcnn import checkpoints
 from mrcnn.config import Config
-from mrcnn.datasets.semantic import MAX_CLASSES, median_frequency_weights
+from mrcnn.datasets.semantic import MAX_CLASSES, find_label_problem, median_frequency_weights
+from mrcnn.family.image_stream import as_images
 from mrcnn.family.semantic.batches import SemanticBatches
 from mrcnn.family.semantic.config import SETTINGS, SemanticConfig
+from mrcnn.family.semantic.frames import windows
 from mrcnn.family.semantic.losses import SemanticLoss
 from mrcnn.family.semantic.networks import find_network
 from mrcnn.family.semantic.vgg16 import load_imagenet_values
-from mrcnn.family.training import FamilyModel, make_sgd
-from mrcnn.geometry.images import as_rgb
+from mrcnn.family.training import FamilyModel, check_settings, make_sgd
 
 if TYPE_CHECKING:
     from mrcnn.checkpoints.held_out import HeldOut
 
 __all__ = ["SemanticConfig", "SemanticModel"]
+
+# Images of more pixels are computed in parts: of a whole photograph of 12 megapixels a U-Net of the
+# usual width needs 15 GB. Each part is computed with the pixels around it on which its result
+# depends (FCN: 250). All are multiples of the side that the networks need.
+_WHOLE_PIXELS = 4_000_000
+_PART_SIDE, _CONTEXT = 1024, 256
 
 
 class SemanticModel(FamilyModel):
@@ -80,6 +87,7 @@ class SemanticModel(FamilyModel):
                 f"MEAN_PIXEL has {self.mean.size} values; it must have IMAGE_CHANNEL_COUNT = "
                 f"{self.channels}"
             )
+        check_settings(config, SETTINGS)
         network = self.network.build(
             num_classes=self.num_classes,
             channels=self.channels,
@@ -136,10 +144,13 @@ class SemanticModel(FamilyModel):
         Returns:
             A dict for each image: `labels` [H, W] uint8, class numbers, and `probabilities`
             [H, W, classes] float32, which add up to 1.
+
+        Raises:
+            ValueError: an element of `images` is no image; the message has its number.
         """
         results: list[dict[str, Any]] = []
         # Neighbors of one size share a batch.
-        pixels = (as_rgb(image, self.channels) for image in images)
+        pixels = as_images(images, self.channels)
         for _, group in itertools.groupby(pixels, key=lambda image: image.shape):
             for batch in _batched(group, self.config.BATCH_SIZE):
                 probabilities = self._predict(np.stack(batch))
@@ -197,8 +208,8 @@ class SemanticModel(FamilyModel):
             Keras's history of the losses.
 
         Raises:
-            ValueError: the dataset's classes are not those of the model, or an argument breaks its
-                rule.
+            ValueError: the dataset's classes are not those of the model, its label maps have no
+                class but the first and void, or an argument breaks its rule.
         """
         config = self.config
         for name, dataset in (("train_dataset", train_dataset), ("val_dataset", val_dataset)):
@@ -207,6 +218,9 @@ class SemanticModel(FamilyModel):
                     f"{name} has {dataset.num_classes} classes; it must have NUM_CLASSES = "
                     f"{self.num_classes}"
                 )
+        problem = find_label_problem(train_dataset)
+        if problem is not None:
+            raise ValueError(f"train_{problem}")
         weights = _class_weights(class_weights, train_dataset)
         make = partial(
             SemanticBatches,
@@ -239,7 +253,9 @@ class SemanticModel(FamilyModel):
         values = (images - self.mean) * np.float32(self.network.scale)
         padded = np.stack([frame.pad(image) for image in values])
         if not frame.margin:
-            return self._probabilities(padded)[:, :height, :width]
+            is_large = padded.shape[1] * padded.shape[2] > _WHOLE_PIXELS
+            run = self._probabilities_by_parts if is_large else self._probabilities
+            return run(padded)[:, :height, :width]
         rows, columns = (side - 2 * frame.margin for side in padded.shape[1:3])
         result = np.empty((len(images), rows, columns, self.num_classes), np.float32)
         side = getattr(self.config, "TILE_SIDE", SemanticConfig.TILE_SIDE)
@@ -248,6 +264,17 @@ class SemanticModel(FamilyModel):
             part = part[:, :, x.start : x.stop + 2 * frame.margin]
             result[:, y, x] = self._probabilities(part)
         return result[:, :height, :width]
+
+    def _probabilities_by_parts(self, values: np.ndarray) -> np.ndarray:
+        """Return the probabilities of large images, computed in windows of one size."""
+        result = np.empty((*values.shape[:3], self.num_classes), np.float32)
+        rows, columns = (windows(side, _PART_SIDE, _CONTEXT) for side in values.shape[1:3])
+        for image, found in zip(values, result):
+            for (y, outer_y), (x, outer_x) in itertools.product(rows, columns):
+                part = self._probabilities(image[None, outer_y, outer_x])[0]
+                inner_y = slice(y.start - outer_y.start, y.stop - outer_y.start)
+                found[y, x] = part[inner_y, x.start - outer_x.start : x.stop - outer_x.start]
+        return result
 
     def _probabilities(self, values: np.ndarray) -> np.ndarray:
         logits = self.keras_model.predict_on_batch(values)

@@ -15,10 +15,11 @@ from mrcnn import checkpoints
 from mrcnn.checkpoints.coco_names import COCO_CLASS_NAMES
 from mrcnn.checkpoints.hdf5 import why_not_hdf5
 from mrcnn.config import Config
+from mrcnn.detection.result_dict import DetectionResult
 from mrcnn.detection.results import Detections
-from mrcnn.family.image_stream import BoxStream
+from mrcnn.family.image_stream import BoxStream, as_images
 from mrcnn.family.suppression import suppress_in_classes
-from mrcnn.family.training import FamilyModel, make_sgd
+from mrcnn.family.training import FamilyModel, check_settings, make_sgd
 from mrcnn.family.yolo import decoding
 from mrcnn.family.yolo.batches import YoloBatches
 from mrcnn.family.yolo.config import SETTINGS, YoloConfig
@@ -27,7 +28,7 @@ from mrcnn.family.yolo.descriptions import find_network
 from mrcnn.family.yolo.images import fit_image, to_image_boxes
 from mrcnn.family.yolo.losses import AnchorLoss, CellLoss
 from mrcnn.family.yolo.networks import build_network, output_layers
-from mrcnn.geometry.images import as_rgb
+from mrcnn.files.names import printable
 
 if TYPE_CHECKING:
     from mrcnn.checkpoints.held_out import HeldOut
@@ -88,6 +89,7 @@ class Yolo(BoxStream, FamilyModel):
                 f"class_names has {len(class_names)} entries; it must have NUM_CLASSES = "
                 f"{config.NUM_CLASSES}, the background included"
             )
+        check_settings(config, SETTINGS)
         network = build_network(self.network, self.num_classes, self.size)
         super().__init__(name, config, class_names, network, model_dir)
         # YOLOv1 stretches images to its input, later versions keep their shape.
@@ -110,7 +112,7 @@ class Yolo(BoxStream, FamilyModel):
             ValueError: the file is of another network.
         """
         if not os.path.isfile(path):
-            raise FileNotFoundError(f"weights is {path}; it must be an existing file")
+            raise FileNotFoundError(f"weights is {printable(path)}; it must be an existing file")
         if why_not_hdf5(Path(path)) is None:
             is_same = num_classes in (None, self.num_classes)
             checkpoints.load_weights(self.keras_model, path, skip_mismatch=not is_same)
@@ -125,7 +127,7 @@ class Yolo(BoxStream, FamilyModel):
                 if [w.shape for w in ours.weights] == [w.shape for w in theirs.weights]:
                     ours.set_weights(theirs.get_weights())
 
-    def detect(self, images: Sequence[Any], verbose: int = 0) -> list[dict[str, Any]]:
+    def detect(self, images: Sequence[Any], verbose: int = 0) -> list[DetectionResult]:
         """Find the objects in images.
 
         Args:
@@ -134,15 +136,22 @@ class Yolo(BoxStream, FamilyModel):
 
         Returns:
             A dict for each image: `rois` [N, (y1, x1, y2, x2)] int32 in pixels, `class_ids` [N]
-            int32 and `scores` [N] float32 in 0..1, best first. There are no masks.
+            int32 and `scores` [N] float32 in 0..1, best first. There are no masks. It has the
+            methods of `DetectionResult`.
+
+        Raises:
+            ValueError: an element of `images` is no image; the message has its number.
         """
-        results = []
-        for start in range(0, len(images), self.config.BATCH_SIZE):
-            pixels = [as_rgb(image) for image in images[start : start + self.config.BATCH_SIZE]]
+        results: list[DetectionResult] = []
+        found = as_images(images)
+        predict = self.keras_model.predict_on_batch
+        if verbose:  # it alone has a bar, and takes several times as long for a single batch
+            predict = partial(self.keras_model.predict, verbose=1)
+        for start in range(0, len(found), self.config.BATCH_SIZE):
+            pixels = found[start : start + self.config.BATCH_SIZE]
             fitted = [fit_image(image, self.size, self._keep_shape) for image in pixels]
-            raw = self.keras_model.predict(
-                np.stack([image for image, _ in fitted]), verbose=verbose
-            )
+            inputs = np.stack([image for image, _ in fitted])
+            raw = predict(inputs)
             boxes, scores = self._decode(raw)
             results += [
                 self._select(to_image_boxes(box, content, self.size, image.shape[:2]), score, image)
@@ -241,7 +250,7 @@ class Yolo(BoxStream, FamilyModel):
             scores = decoding.decode_scores(raw, self.network.version)
         return keras.ops.convert_to_numpy(boxes), keras.ops.convert_to_numpy(scores)
 
-    def _select(self, boxes: np.ndarray, scores: np.ndarray, image: np.ndarray) -> dict[str, Any]:
+    def _select(self, boxes: np.ndarray, scores: np.ndarray, image: np.ndarray) -> DetectionResult:
         """Suppress within each class and return the best detections as a result."""
         config = self.config
         rows, classes = np.nonzero(_candidates(scores, config.DETECTION_MIN_CONFIDENCE))
@@ -254,7 +263,8 @@ class Yolo(BoxStream, FamilyModel):
         corners = np.rint(np.clip(found.boxes, 0, [height, width, height, width]))
         is_visible = (corners[:, 2:] > corners[:, :2]).all(axis=1)
         visible = found[is_visible]
-        return Detections(corners[is_visible], visible.class_ids, visible.scores).to_result()
+        entries = Detections(corners[is_visible], visible.class_ids, visible.scores).to_result()
+        return DetectionResult(entries, class_names=self.class_names, image=image)
 
 
 def _candidates(scores: np.ndarray, threshold: float) -> np.ndarray:
