@@ -13,8 +13,9 @@ run. wait: share of the epoch that the step waited for data. first: the first st
 and compiles. Matterport's: what its package took for the row on two cores with AVX-512.
 
 With --peer-python instead: ResNet-50, all layers, beside torchvision's on the same threads, both in
-float32 and bfloat16. The four processes take turns, step by step, so that other load on the machine
-affects all of them equally: compare the ratios. Data is loaded between the steps.
+float32 and bfloat16 (--precision: in one of them). The processes, two for each precision, take
+turns, step by step, so that other load on the machine affects all of them equally: compare the
+ratios. Data is loaded between the steps. Each process takes about 3 GB.
 """
 
 from __future__ import annotations
@@ -112,8 +113,9 @@ def compare(arguments) -> None:
     report: dict[str, Any] = {"machine": machine(arguments.threads)}
     print(json.dumps(report["machine"]))
     with tempfile.TemporaryDirectory() as folder:
+        precisions = [arguments.precision] if arguments.precision else ["float32", "bfloat16"]
         count, threads, steppers = arguments.warm_steps + arguments.steps, arguments.threads, {}
-        for precision in ("float32", "bfloat16"):
+        for precision in precisions:
             steppers[f"mrcnn {precision}"] = OwnSteps(precision, count, threads)
             log = Path(folder) / f"{precision}.log"
             steppers[f"torchvision {precision}"] = PeerSteps(
@@ -130,11 +132,12 @@ def compare(arguments) -> None:
     report["steps"] = compared_rows(seconds, arguments.warm_steps)
     report["machine"]["load_at_the_end"] = os.getloadavg()[0]
     for row in report["steps"]:
-        print(
-            f"{row['name']:24} {row['seconds']:6.2f} s, least {row['least']:6.2f}; "
-            f"torchvision float32 takes {row['torchvision float32']:.2f} times as long, "
-            f"bfloat16 {row['torchvision bfloat16']:.2f}"
+        peers = ", ".join(
+            f"{name} takes {row[name]:.2f} times as long"
+            for name in row
+            if name.startswith("torchvision")
         )
+        print(f"{row['name']:24} {row['seconds']:6.2f} s, least {row['least']:6.2f}; {peers}")
     print(f"load average at the end {report['machine']['load_at_the_end']:.1f}")
     if arguments.json:
         arguments.json.write_text(json.dumps(report, indent=1) + "\n")
@@ -151,7 +154,7 @@ def compared_rows(seconds, warm_steps) -> list[dict[str, Any]]:
     for name, times in seconds.items():
         measured = np.array(times[warm_steps:])
         row = {"name": name, "seconds": float(np.median(measured)), "least": min(measured)}
-        for peer in ("torchvision float32", "torchvision bfloat16"):
+        for peer in (name for name in seconds if name.startswith("torchvision")):
             row[peer] = float(np.median(np.array(seconds[peer][warm_steps:]) / measured))
         rows.append({**row, "all_steps_seconds": times})
     return rows

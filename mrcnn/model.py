@@ -298,7 +298,9 @@ class MaskRCNN(LazyDetector, LoggedTraining):
             config: `Config`.
         """
         from mrcnn import graphs
+        from mrcnn.detection.compiled_by_jax import keep_compiled
 
+        keep_compiled()
         layer_config = self._layer_config(mode, config)
         with eager_mode():
             if mode != "training":

@@ -50,10 +50,13 @@ def mold(images: Tensor, config: Config) -> Molded:
     columns = _taps(width, scaled_width, side)
     # A row of pixels is one axis, [batch, row, pixel * channels]: ONNX Runtime takes ten times as
     # long where the last axis has only the channels.
-    lines = ops.reshape(ops.cast(images, "float32"), (batch_size, height, width * channels))
-    lowest = ops.min(lines, axis=(1, 2), keepdims=True)
+    lines = ops.reshape(images, (batch_size, height, width * channels))
+    lowest = ops.min(ops.cast(lines, "float32"), axis=(1, 2), keepdims=True)
     lines = _weighted(
-        *(ops.take(lines, place, axis=1) for place in (rows.lower, rows.upper)),
+        *(
+            ops.cast(ops.take(lines, place, axis=1), "float32")
+            for place in (rows.lower, rows.upper)
+        ),
         *(ops.expand_dims(weight, 1) for weight in (rows.lower_weight, rows.upper_weight)),
     )
     pixels = ops.reshape(lines, (batch_size, side, width, channels))

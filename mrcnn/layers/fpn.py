@@ -8,6 +8,7 @@ from typing import Any
 import keras
 from keras import layers
 
+from mrcnn.layers.convolution import Conv2D
 from mrcnn.layers.types import Tensor
 from mrcnn.layers.winograd import WinogradConv2D
 
@@ -49,10 +50,10 @@ def fpn_graph(feature_maps: Sequence[Tensor], size: int) -> list[Tensor]:
         `[P2, P3, P4, P5, P6]` at strides 4 to 64. P6 serves the RPN only.
     """
     c2, c3, c4, c5 = feature_maps
-    merged = {5: layers.Conv2D(size, 1, name="fpn_c5p5")(c5)}
+    merged = {5: Conv2D(size, 1, name="fpn_c5p5")(c5)}
     for level, lateral in ((4, c4), (3, c3), (2, c2)):
         above = DoubleSides(name=f"fpn_p{level + 1}upsampled")(merged[level + 1])
-        lateral = layers.Conv2D(size, 1, name=f"fpn_c{level}p{level}")(lateral)
+        lateral = Conv2D(size, 1, name=f"fpn_c{level}p{level}")(lateral)
         merged[level] = layers.Add(name=f"fpn_p{level}add")([above, lateral])
     pyramid = [
         WinogradConv2D(size, max_blocks=max_blocks, name=f"fpn_p{level}")(merged[level])

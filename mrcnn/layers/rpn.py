@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 from keras import layers
 
+from mrcnn.layers.convolution import Conv2D
 from mrcnn.layers.types import Tensor
 from mrcnn.layers.winograd import WinogradConv2D
 
@@ -28,11 +29,11 @@ def rpn_graph(
     shared = WinogradConv2D(
         channels, strides=anchor_stride, max_blocks=4, activation="relu", name="rpn_conv_shared"
     )(feature_map)
-    logits = layers.Conv2D(2 * anchors_per_location, 1, name="rpn_class_raw")(shared)
+    logits = Conv2D(2 * anchors_per_location, 1, name="rpn_class_raw")(shared)
     logits = layers.Reshape((-1, 2), name="rpn_class_logits_rows")(logits)
     logits = layers.Activation("linear", dtype="float32", name="rpn_class_logits_float32")(logits)
     probs = layers.Activation("softmax", dtype="float32", name="rpn_class_xxx")(logits)
-    deltas = layers.Conv2D(4 * anchors_per_location, 1, name="rpn_bbox_pred")(shared)
+    deltas = Conv2D(4 * anchors_per_location, 1, name="rpn_bbox_pred")(shared)
     deltas = layers.Reshape((-1, 4), name="rpn_bbox_rows")(deltas)
     deltas = layers.Activation("linear", dtype="float32", name="rpn_bbox_float32")(deltas)
     return [logits, probs, deltas]

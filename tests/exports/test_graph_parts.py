@@ -47,6 +47,26 @@ def test_pasting(size):
     assert (found[0, 1].numpy().sum()) == (boxes[1, 2:] - boxes[1, :2]).prod()
 
 
+def test_pasting_across_tiles():
+    """Boxes that begin, end or lie within tiles of 64 pixels, in a batch with empty rows."""
+    size = (150, 210)
+    first = [(0, 0, 150, 210), (63, 64, 65, 128), (64, 63, 128, 65), (10, 130, 40, 140)]
+    second = [(149, 209, 150, 210), (0, 0, 0, 0), (70, 70, 70, 90), (20, 192, 150, 210)]
+    boxes = np.array([first, second], np.int32)
+    masks = np.random.RandomState(3).rand(2, 4, 28, 28).astype(np.float32)
+    found = paste(tf.constant(masks), tf.constant(boxes), size).numpy()
+    assert found.shape == (2, 4, *size)
+    for image in range(2):
+        expected = paste_masks(masks[image], boxes[image], size).transpose(2, 0, 1)
+        assert (found[image] != expected).sum() <= 4
+        assert found[image].any(axis=(1, 2)).tolist() == expected.any(axis=(1, 2)).tolist()
+
+
+def test_pasting_without_objects():
+    found = paste(tf.zeros((1, 1, 28, 28)), tf.zeros((1, 1, 4), tf.int32), (70, 80)).numpy()
+    assert found.shape == (1, 1, 70, 80) and not found.any()
+
+
 @pytest.mark.parametrize("window", [(0, 8, 64, 56), (10, 0, 11, 64), (0, 0, 64, 64)])
 def test_boxes_in_pixels(window):
     random = np.random.RandomState(2)

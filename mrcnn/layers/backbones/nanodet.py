@@ -18,6 +18,7 @@ import keras
 from keras import layers, ops
 
 from mrcnn.layers.backbones.pixels import PixelRange
+from mrcnn.layers.convolution import Conv2D
 from mrcnn.layers.fpn import DoubleSides
 from mrcnn.layers.types import Shape, Tensor
 
@@ -285,7 +286,7 @@ class NanoDet:
     ) -> layers.Layer:
         """Return the convolution of this name."""
         if name not in self._convolutions:
-            self._convolutions[name] = layers.Conv2D(
+            self._convolutions[name] = Conv2D(
                 filters, size, strides, padding, kernel_initializer="he_uniform", name=name
             )
         return self._convolutions[name]
