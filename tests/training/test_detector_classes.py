@@ -5,14 +5,18 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from mrcnn.checkpoints.description import describe_weights
+from mrcnn.checkpoints.weight_file import open_weights
 from mrcnn.config import Config
 from mrcnn.graphs import SharedLayers, training_graph
 from mrcnn.layers.backbones.nanodet import ABSENT, NUM_COCO_CLASSES, NUM_READINGS
 from mrcnn.training import detector_classes
 from mrcnn.training.detector_classes import (
+    EVIDENCE_FACTOR,
     LEVELS,
     OUTPUT_LAYERS,
     Locations,
+    evidence_features,
     look_at_locations,
     start_in_detector,
 )
@@ -40,7 +44,13 @@ def make_model(num_classes):
     rng = np.random.default_rng(0)
     kernel = np.zeros((90, num_classes))
     kernel[7, 1] = 2
-    weights = {"mrcnn_class_logits": [kernel, np.zeros(num_classes)]}
+    average = np.zeros((3, 3, 96, 90))
+    average[:, :, np.arange(90), np.arange(90)] = 1 / 9
+    weights = {
+        "mrcnn_class_logits": [kernel, np.zeros(num_classes)],
+        "mrcnn_class_conv1": [average, np.zeros(90)],
+        "mrcnn_class_conv2": [np.eye(90)[None, None], np.zeros(90)],
+    }
     for name in OUTPUT_LAYERS:
         weights[name] = [rng.normal(size=(1, 1, 4, RAW)), rng.normal(size=RAW)]
     return Layers(weights)
@@ -101,6 +111,25 @@ def test_classes_without_boxes_that_fit_are_not_started(overlaps, started):
     after = [array for name in OUTPUT_LAYERS for array in model.weights[name]]
     same = all(np.array_equal(old, new) for old, new in zip(before, after, strict=True))
     assert same is not bool(started)
+
+
+@pytest.mark.parametrize(("layer", "place"), [("mrcnn_class_conv1", 30), ("mrcnn_class_conv2", 7)])
+def test_features_that_were_trained_to_be_another_are_no_places(layer, place):
+    model = make_model(3)
+    assert start_in_detector(model, FIT, [2], []) == [2]
+    assert model.weights["mrcnn_class_logits"][0][7, 2] == 2
+    model = make_model(3)
+    model.weights[layer][0][..., place, place] = 0
+    assert evidence_features(model) == [one for one in range(80) if one != place]
+    assert start_in_detector(model, FIT, [2], []) == [2]
+    assert model.weights["mrcnn_class_logits"][0][30 if place == 7 else 7, 2] == 2
+
+
+def test_a_head_of_other_features_has_no_place():
+    model = make_model(3)
+    model.weights["mrcnn_class_conv2"][0][:] = 0.1
+    assert evidence_features(model) == []
+    assert start_in_detector(model, FIT, [2], [1]) == []
 
 
 def test_there_are_80_places():
@@ -172,3 +201,15 @@ def test_a_look_at_the_locations_of_images():
     assert set(found.class_ids) <= {0, 1, 2} and 0 <= found.overlaps.min()
     for old, new in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
+
+
+def test_the_small_model_has_all_places():
+    with open_weights(describe_weights("small").path) as file:
+        layers = {
+            name: sorted((w.read() for w in file.layers[name]), key=np.ndim, reverse=True)
+            for name in ("mrcnn_class_conv1", "mrcnn_class_conv2", "mrcnn_class_logits")
+        }
+    assert evidence_features(Layers(layers)) == list(range(NUM_COCO_CLASSES))
+    kernel, bias = layers["mrcnn_class_logits"]
+    # A dog, as the new classes: see `start_in_detector`.
+    assert kernel[16, 17] == EVIDENCE_FACTOR and bias[17] == EVIDENCE_FACTOR * ABSENT
