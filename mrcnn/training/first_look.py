@@ -35,6 +35,8 @@ RATE_OF_HEADS = 0.01
 # mean loss of the examples.
 PENALTY = 0.003
 NEWTON_STEPS = 12
+# A step that is too long is halved, at most this often.
+MAX_HALVINGS = 12
 # Smallest curvature of an example: far from the border a step would be too long.
 LEAST_CURVATURE = 1e-4
 
@@ -133,7 +135,7 @@ def fit_log_odds(
     weights: np.ndarray | None = None,
     penalty: float | None = None,
 ) -> tuple[np.ndarray, float]:
-    """Fit the log-odds of a class as a linear function, by Newton's method.
+    """Fit the log-odds of a class as a linear function, by Newton's method with shortened steps.
 
     Args:
         features: [examples, channels].
@@ -157,12 +159,23 @@ def fit_log_odds(
     rate = share @ targets
     coefficients = np.zeros(x.shape[1])
     coefficients[-1] = np.log(rate / (1 - rate))
+
+    def loss(values: np.ndarray) -> float:
+        odds = x @ values
+        mean_loss = share @ (np.logaddexp(0, odds) - targets * odds)
+        return float(mean_loss + penalties @ values**2 / 2)
+
     for _ in range(NEWTON_STEPS):
         odds = np.clip(x @ coefficients, -30, 30)
         probability = 1 / (1 + np.exp(-odds))
         gradient = x.T @ (share * (probability - targets)) + penalties * coefficients
         curvature = share * np.maximum(probability * (1 - probability), LEAST_CURVATURE)
         hessian = (x * curvature[:, None]).T @ x + np.diag(penalties)
-        coefficients = coefficients - np.linalg.lstsq(hessian, gradient, rcond=None)[0]
+        step, before = np.linalg.lstsq(hessian, gradient, rcond=None)[0], loss(coefficients)
+        for _ in range(MAX_HALVINGS):
+            if loss(coefficients - step) <= before:
+                coefficients = coefficients - step
+                break
+            step = step / 2
     slope = coefficients[:-1] / scale
     return slope, float(coefficients[-1] - slope @ mean)

@@ -57,6 +57,17 @@ def test_weights_and_probabilities_stand_for_repeated_examples():
     np.testing.assert_allclose(gradient, [*(-0.1 * slope * scale), 0], atol=1e-9)
 
 
+def test_steps_that_are_too_long_are_shortened():
+    """Newton's own steps end far away: a few large values, and targets near 0 for all others."""
+    features = np.exp(0.75 * np.random.default_rng(1).normal(size=(300, 1)))
+    targets = 1 / (1 + np.exp(6 - features[:, 0]))
+    slope, offset = fit_log_odds(features, targets, penalty=0.01)
+    mean, scale = features.mean(), features.std()
+    residual = 1 / (1 + np.exp(-(features @ slope + offset))) - targets
+    gradient = ((features[:, 0] - mean) / scale * residual).mean() + 0.01 * slope[0] * scale
+    assert abs(residual.mean()) < 1e-9 and abs(gradient) < 1e-9
+
+
 class OneLayer:
     """A model whose only layer has 2 features and 4 classes, the numbers 0 to 3."""
 
