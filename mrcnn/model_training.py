@@ -448,8 +448,10 @@ def _look_first(model: Any, plan: TrainingPlan, known: Mapping[str, str] | None)
     new = [k for k, name in enumerate(names) if k and known is not None and name not in known]
     if start.resumed or not start.trains_on_proposals or not (new or options.layers is None):
         return []
+    started = _start_in_detector(model, plan, new) if start.repeats_a_detector else []
     look = first_look.look_at(model.keras_model, plan.train, start.config)
-    plan.knows_classes = first_look.start_classes(model.keras_model, look, new) == new
+    rest = [k for k in new if k not in started]
+    plan.knows_classes = first_look.start_classes(model.keras_model, look, rest) == rest
     if options.layers is not None:
         return []
     options.layers, factor = first_look.choose_layers(look)
@@ -460,6 +462,18 @@ def _look_first(model: Any, plan: TrainingPlan, known: Mapping[str, str] | None)
         f"Layers   {options.layers}, learning rate {options.learning_rate:g}: "
         f"{100 * look.found:.0f} % of the objects are proposed already"
     ]
+
+
+def _start_in_detector(model: Any, plan: TrainingPlan, new: Sequence[int]) -> list[int]:
+    """Start new classes in the detector that the backbone is; return those that were started."""
+    from mrcnn.training import detector_classes
+
+    if not new:
+        return []
+    config, graph = plan.start.config, model.keras_model
+    locations = detector_classes.look_at_locations(graph, plan.train, config)
+    known = [k for k in range(1, len(plan.train.class_names)) if k not in new]
+    return detector_classes.start_in_detector(graph, locations, new, known)
 
 
 def make_callbacks(model: Any, plan: TrainingPlan) -> list[Any]:

@@ -35,6 +35,8 @@ RATE_OF_HEADS = 0.01
 # mean loss of the examples.
 PENALTY = 0.003
 NEWTON_STEPS = 12
+# A step that is too long is halved, at most this often.
+MAX_HALVINGS = 12
 # Smallest curvature of an example: far from the border a step would be too long.
 LEAST_CURVATURE = 1e-4
 
@@ -127,31 +129,53 @@ def start_classes(model: keras.Model, look: FirstLook, class_ids: Sequence[int])
     return started
 
 
-def fit_log_odds(features: np.ndarray, is_class: np.ndarray) -> tuple[np.ndarray, float]:
-    """Fit the log-odds of a class as a linear function, by Newton's method.
+def fit_log_odds(
+    features: np.ndarray,
+    targets: np.ndarray,
+    weights: np.ndarray | None = None,
+    penalty: float | None = None,
+) -> tuple[np.ndarray, float]:
+    """Fit the log-odds of a class as a linear function, by Newton's method with shortened steps.
 
     Args:
         features: [examples, channels].
-        is_class: [examples] bool, with both values.
+        targets: [examples] bool, or probabilities 0..1, not all 0 or all 1.
+        weights: [examples] how many each stands for; None for 1.
+        penalty: weight of the squares of the coefficients of features of deviation 1, against the
+            mean loss of the examples; None for `PENALTY`.
 
     Returns:
         [channels] slope and the offset.
     """
+    share = (
+        np.full(len(features), 1 / len(features)) if weights is None else weights / weights.sum()
+    )
     scale = features.std(axis=0)
     scale = np.where(scale > 1e-6, scale, np.inf)  # a constant tells nothing
     mean = features.mean(axis=0)
     x = np.column_stack([(features - mean) / scale, np.ones(len(features))])
-    penalty = np.full(x.shape[1], PENALTY)
-    penalty[-1] = 0
-    share = is_class.mean()
-    weights = np.zeros(x.shape[1])
-    weights[-1] = np.log(share / (1 - share))
+    penalties = np.full(x.shape[1], PENALTY if penalty is None else penalty)
+    penalties[-1] = 0
+    rate = share @ targets
+    coefficients = np.zeros(x.shape[1])
+    coefficients[-1] = np.log(rate / (1 - rate))
+
+    def loss(values: np.ndarray) -> float:
+        odds = x @ values
+        mean_loss = share @ (np.logaddexp(0, odds) - targets * odds)
+        return float(mean_loss + penalties @ values**2 / 2)
+
     for _ in range(NEWTON_STEPS):
-        odds = np.clip(x @ weights, -30, 30)
+        odds = np.clip(x @ coefficients, -30, 30)
         probability = 1 / (1 + np.exp(-odds))
-        gradient = x.T @ (probability - is_class) / len(x) + penalty * weights
-        curvature = np.maximum(probability * (1 - probability), LEAST_CURVATURE)
-        hessian = (x * curvature[:, None]).T @ x / len(x) + np.diag(penalty)
-        weights = weights - np.linalg.lstsq(hessian, gradient, rcond=None)[0]
-    slope = weights[:-1] / scale
-    return slope, float(weights[-1] - slope @ mean)
+        gradient = x.T @ (share * (probability - targets)) + penalties * coefficients
+        curvature = share * np.maximum(probability * (1 - probability), LEAST_CURVATURE)
+        hessian = (x * curvature[:, None]).T @ x + np.diag(penalties)
+        step, before = np.linalg.lstsq(hessian, gradient, rcond=None)[0], loss(coefficients)
+        for _ in range(MAX_HALVINGS):
+            if loss(coefficients - step) <= before:
+                coefficients = coefficients - step
+                break
+            step = step / 2
+    slope = coefficients[:-1] / scale
+    return slope, float(coefficients[-1] - slope @ mean)

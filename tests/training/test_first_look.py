@@ -1,5 +1,6 @@
 """What weights know of a new dataset decides what new classes start from, and what is trained."""
 
+import copy
 import dataclasses
 import math
 from types import SimpleNamespace
@@ -12,7 +13,7 @@ from mrcnn.config import Config
 from mrcnn.geometry.boxes import compute_overlaps
 from mrcnn.graphs import SharedLayers, training_graph
 from mrcnn.model_training import TrainingPlan
-from mrcnn.training import first_look
+from mrcnn.training import detector_classes, first_look
 from mrcnn.training.first_look import FirstLook, choose_layers, fit_log_odds, start_classes
 from mrcnn.training.options import TrainOptions
 from mrcnn.training.starting import StartingPoint
@@ -36,6 +37,35 @@ def test_log_odds_of_groups_that_differ_in_everything_stay_finite():
     odds = features @ slope + offset
     assert (odds[:5] > 2).all() and (odds[5:] < -2).all() and np.abs(odds).max() < 20
     assert slope[0] == pytest.approx(-slope[1])
+
+
+def test_weights_and_probabilities_stand_for_repeated_examples():
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(12, 3))
+    targets = np.array([0, 0.25, 1] * 4)
+    weights = np.array([4.0, 4, 8] * 4)
+    # Each four times, or eight, and of four with 0.25 one is of the class.
+    rows = np.repeat(np.arange(12), weights.astype(int))
+    is_class = np.array(([0] * 4 + [1, 0, 0, 0] + [1] * 8) * 4, bool)
+    slope, offset = fit_log_odds(features, targets, weights, penalty=0.1)
+    scale, mean = features.std(axis=0), features.mean(axis=0)
+    x = np.column_stack([(features - mean) / scale, np.ones(12)])
+    # At the optimum the gradient over the repeated examples is that of the penalty.
+    odds = features[rows] @ slope + offset
+    residual = 1 / (1 + np.exp(-odds)) - is_class
+    gradient = x[rows].T @ residual / len(rows)
+    np.testing.assert_allclose(gradient, [*(-0.1 * slope * scale), 0], atol=1e-9)
+
+
+def test_steps_that_are_too_long_are_shortened():
+    """Newton's own steps end far away: a few large values, and targets near 0 for all others."""
+    features = np.exp(0.75 * np.random.default_rng(1).normal(size=(300, 1)))
+    targets = 1 / (1 + np.exp(6 - features[:, 0]))
+    slope, offset = fit_log_odds(features, targets, penalty=0.01)
+    mean, scale = features.mean(), features.std()
+    residual = 1 / (1 + np.exp(-(features @ slope + offset))) - targets
+    gradient = ((features[:, 0] - mean) / scale * residual).mean() + 0.01 * slope[0] * scale
+    assert abs(residual.mean()) < 1e-9 and abs(gradient) < 1e-9
 
 
 class OneLayer:
@@ -150,8 +180,16 @@ KNOWN = {"cat": "cat"}
         (make_plan(layers="heads", USE_RPN_ROIS=False), KNOWN, "heads", 0.001, None),
     ],
 )
-def test_when_a_look_is_taken(monkeypatch, plan, known, layers, rate, started):
-    asked, looked = plan.options.layers, []
+@pytest.mark.parametrize("in_detector", [[], [2]])
+def test_when_a_look_is_taken(monkeypatch, plan, known, layers, rate, started, in_detector):
+    plan, asked, looked = copy.deepcopy(plan), plan.options.layers, []
+    monkeypatch.setattr(detector_classes, "look_at_locations", lambda *given: "locations")
+
+    def start_in_detector(model, locations, new, known_ids):
+        assert (locations, new, known_ids) == ("locations", [2], [1])
+        return in_detector
+
+    monkeypatch.setattr(detector_classes, "start_in_detector", start_in_detector)
     monkeypatch.setattr(
         first_look, "look_at", lambda *given: FirstLook(np.zeros((0, 2)), np.zeros(0), 0.97)
     )
@@ -164,7 +202,9 @@ def test_when_a_look_is_taken(monkeypatch, plan, known, layers, rate, started):
     found = model_training._look_first(SimpleNamespace(keras_model=None), plan, known)
     assert plan.options.layers == layers
     assert plan.rate == plan.options.learning_rate == pytest.approx(rate)
-    assert looked == ([] if started is None else [started])
+    # The class that starts in the detector needs no other start.
+    rest = [k for k in started or [] if k not in in_detector]
+    assert looked == ([] if started is None else [rest])
     assert plan.knows_classes is (started is not None)
     line = f"Layers   roi_heads, learning rate {rate:g}: 97 % of the objects are proposed already"
     assert found == ([line] if asked is None else [])
