@@ -506,11 +506,11 @@ def make_callbacks(model: Any, plan: TrainingPlan) -> list[Any]:
 def _make_validation(model: Any, plan: TrainingPlan) -> Any:
     """Return the callback that measures what the model finds after each epoch."""
     entry, start = plan.entry, plan.start
-    has_classes = start.class_names == list(plan.train.class_names) or plan.knows_classes
+    has_classes = start.class_names == list(plan.train.class_names) and not plan.rename
     common: dict[str, Any] = {
         "max_images": plan.options.ap_images,
         "verbose": 0,
-        "measure_first": has_classes and not start.resumed and not plan.rename,
+        "measure_first": (has_classes or plan.knows_classes) and not start.resumed,
     }
     if entry.finds == "labels":
         from mrcnn.training.label_validation import ValidationLabels
@@ -654,8 +654,9 @@ def describe_results(log_dir: str) -> str:
     # A damaged note of an earlier training is no reason to fail after this one.
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
         content = read_json(Path(f"{best}.json"))
+        when = f"epoch {content['epoch']}" if content["epoch"] else "before training"
         lines.append(
-            f"Best     {printable(best)}, epoch {content['epoch']}: "
+            f"Best     {printable(best)}, {when}: "
             f"{_MONITOR_LABELS.get(content.get('monitor'), 'AP')} {content['value']:.3f}"
         )
     if curves.is_file():

@@ -102,7 +102,7 @@ def describe_class_match(names: Sequence[str], known: Mapping[str, str]) -> list
         for title, listed in (
             ("known to the weights", same),
             ("known under another name", other),
-            ("new, started from the mean of the others", new),
+            ("new to the weights", new),
         )
         if listed
     ]

@@ -157,6 +157,8 @@ class BestCheckpoint(keras.callbacks.Callback):
 
     The best value is kept beside the weights in `<path>.json`, so a training that continues
     (after a break, or with other layers) does not overwrite better weights with worse ones.
+    Where the start is measured, it counts too (epoch 0): fine-tuning that only makes a model
+    worse leaves the weights it began with.
     A weight file without its JSON file, or with a damaged one, is not taken into account.
     Epochs whose logs lack the metric, or have nan, are passed over.
 
@@ -197,9 +199,16 @@ class BestCheckpoint(keras.callbacks.Callback):
         self._note_path = re.sub(r"\{(\w+)[^}]*\}", r"\1", self.path) + ".json"
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
-        """Read the best value of an earlier training that wrote the same file."""
-        if self.best is not None or not os.path.exists(self._note_path):
-            return
+        """Read the best value of an earlier training, and write the start if it is better."""
+        if self.best is None and os.path.exists(self._note_path):
+            self._read_note()
+        self._write_if_better(0, logs or {})
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Write the weights if the metric has improved."""
+        self._write_if_better(epoch + 1, logs or {})
+
+    def _read_note(self) -> None:
         try:
             with open(self._note_path, encoding="utf-8") as file:
                 note = json.load(file)
@@ -210,30 +219,30 @@ class BestCheckpoint(keras.callbacks.Callback):
             warnings.warn(
                 f"{printable(self._note_path)} is damaged; the best {self.monitor} of the earlier "
                 "training is not known",
-                stacklevel=2,
+                stacklevel=3,
             )
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Write the weights if the metric has improved."""
+    def _write_if_better(self, finished: int, logs: dict[str, float]) -> None:
+        """Write the weights after a number of finished epochs if the metric has improved."""
         self.has_improved = False
-        value = (logs or {}).get(self.monitor)
-        if value is None or math.isnan(float(value)):
-            return
-        value = float(value)
+        value = float(logs.get(self.monitor, math.nan))
+        if math.isnan(value) or (finished == 0 and self.mode == "max" and value <= 0):
+            return  # not measured, or a start that finds nothing
         if self.best is not None and not (
             value > self.best if self.mode == "max" else value < self.best
         ):
             return
-        path = self.path.format(epoch=epoch + 1, **(logs or {}))
+        path = self.path.format(epoch=finished, **logs)
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
         self.model.save_weights(path)
         # After the weights: an interruption here costs one unnecessary write later.
         file_name = os.path.basename(path)
-        note = {"file": file_name, "monitor": self.monitor, "value": value, "epoch": epoch + 1}
+        note = {"file": file_name, "monitor": self.monitor, "value": value, "epoch": finished}
         write_json(self._note_path, note)
         if self.verbose:
+            when = f"Epoch {finished}" if finished else "Before training"
             before = "" if self.best is None else f", before {self.best:.4f}"
-            print(f"\nEpoch {epoch + 1}: best {self.monitor} {value:.4f}{before}: wrote {path}")
+            print(f"\n{when}: best {self.monitor} {value:.4f}{before}: wrote {path}")
         self.best = value
         self.has_improved = True
 

@@ -72,9 +72,11 @@ class Validation(keras.callbacks.Callback):
         return (epoch + 1) % self.every == 0 or is_last
 
     def on_train_begin(self, logs: Logs = None) -> None:
-        """Measure the weights that the training starts from, if wanted."""
+        """Measure the weights that the training starts from, if wanted, and add it to the logs."""
         with devices.alone():
             self.before = self.measure(0)[1] if self.measure_first else {}
+        if logs is not None:
+            logs.update(self.before)
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Measure if it is due."""

@@ -109,7 +109,7 @@ def test_the_lines_about_classes():
     assert describe_class_match(names, known) == [
         "known to the weights: cat",
         "known under another name: Dog (in the weights: dog), pedestrian (in the weights: person)",
-        "new, started from the mean of the others: gnu\\x1b[2J",
+        "new to the weights: gnu\\x1b[2J",
     ]
     many = ["BG", *(f"n{k}" for k in range(80))]
     (line,) = describe_class_match(many, {name: name for name in many[1:]})

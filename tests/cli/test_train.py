@@ -256,7 +256,7 @@ def test_classes_of_the_weights_are_named(run, fake_model, weights):
     ]
     describe(weights.with_suffix(".json"), ["BG", "cat"])
     assert (
-        "Classes  new, started from the mean of the others: square, circle, triangle"
+        "Classes  new to the weights: square, circle, triangle"
         in (run(*SHAPES, "--weights", weights)[1])
     )
 

@@ -144,6 +144,20 @@ def test_only_better_weights_are_written(tmp_path):
     assert note == {"file": "best.h5", "monitor": "val_mask_ap", "value": 0.3, "epoch": 6}
 
 
+@pytest.mark.parametrize(
+    ("start", "values", "best_epoch"),
+    [(0.5, [0.4, 0.3], 0), (0.5, [0.4, 0.6], 2), (0.0, [0.0], 1), (float("nan"), [0.1], 1)],
+)
+def test_the_start_counts_where_it_is_measured(tmp_path, start, values, best_epoch):
+    callback = cb.BestCheckpoint(tmp_path / "best.h5", verbose=0)
+    callback.set_model(Weights())
+    callback.on_train_begin({"val_mask_ap": start})
+    for epoch, value in enumerate(values):
+        callback.on_epoch_end(epoch, {"val_mask_ap": value})
+    assert json.loads((tmp_path / "best.h5.json").read_text())["epoch"] == best_epoch
+    assert callback.has_improved == (best_epoch == len(values))
+
+
 def test_losses_are_minimized(tmp_path):
     for kwargs, count in (({}, 2), ({"mode": "max"}, 1)):
         path = tmp_path / f"{count}.h5"
