@@ -25,13 +25,11 @@ _HEAD_BYTES = 1000
 def write(graph: ExportGraph, path: Path, description: str, half: bool) -> None:
     """Write `path` and the file of the weights; those of `graph` are in float16 where `half` is."""
     del half
-    from mrcnn.engines.conversion import drop_transpose_pairs, read_function
+    from mrcnn.engines.conversion import read_function
 
     ov = import_openvino()
-    # Otherwise OpenVINO 2026.4 loses a bias, see `OpenVINOEngine`.
-    function = graph.function(portable=True, by_winograd=graph.rpn_suits_winograd)
+    function = graph.function(portable=True)
     model = read_function(function.get_concrete_function())
-    drop_transpose_pairs(model)
     _speed_up_top_k(model)
     model.set_rt_info(description, _DESCRIPTION)
     ov.save_model(model, str(path), compress_to_fp16=False)
