@@ -71,9 +71,7 @@ def test_refiner(run, fake_model, weights, tmp_path, monkeypatch):
     code, out, _ = run("evaluate", data, "--weights", weights, "--refine", "general")
     assert code == 0 and "Refiner  general" in out.splitlines()
     assert fake_model.built[0].refiner == "opened general"
-    code, _, err = run(
-        "evaluate", data, "--weights", weights, "--refine", "general", "--no-refine"
-    )
+    code, _, err = run("evaluate", data, "--weights", weights, "--refine", "general", "--no-refine")
     assert code == 2 and "it must not be given together with --no-refine" in err
 
 
