@@ -109,11 +109,23 @@ class OpenVINOEngine(CompiledNetwork):
                 "--calibration FOLDER) for precision 'int8', as these weights have not been "
                 "quantized before"
             )
-        from mrcnn.engines.quantization import quantized
+        from mrcnn.engines.quantization import check_same_objects, quantized
 
+        inputs = [
+            (*(np.ascontiguousarray(x, np.float32) for x in (image, image_meta)), anchors)
+            for image, image_meta, anchors in inputs
+        ]
         models = self._convert_all()
         self._compile(models)
-        models = quantized(models, self._samples(inputs))
+        samples, expected = self._samples(inputs)
+        models = quantized(models, samples)
+        self._compile(models)
+        found = [self._detect(*arguments)[0][0] for arguments in inputs]
+        try:
+            check_same_objects(expected, found)
+        except ValueError:
+            self._requests, self._mapped = {}, []
+            raise
         self._compile_and_store(models, int8_key, {"calibration": digest})
 
     def _compile_entry(self, folder: Path) -> bool:
@@ -153,14 +165,15 @@ class OpenVINOEngine(CompiledNetwork):
         by_winograd = sides is not None and rpn.get_layer("rpn_conv_shared").suits_winograd
         return conversion.convert(self._models[name], sides, self._in_float32 and by_winograd)
 
-    def _samples(self, inputs: list[Inputs]) -> dict[str, list[np.ndarray]]:
-        """Return inputs of each network, from runs on the calibration images."""
+    def _samples(
+        self, inputs: list[Inputs]
+    ) -> tuple[dict[str, list[np.ndarray]], list[np.ndarray]]:
+        """Return inputs of each network, and the detections, from runs on the calibration images."""
         samples: dict[str, list[np.ndarray]] = {
             name: [] for name in NETWORKS if name in self._models
         }
+        found = []
         for image, image_meta, anchors in inputs:
-            image = np.ascontiguousarray(image, np.float32)
-            image_meta = np.ascontiguousarray(image_meta, np.float32)
             samples["trunk"].append(image)
             features: list[np.ndarray] = []
 
@@ -168,13 +181,14 @@ class OpenVINOEngine(CompiledNetwork):
                 features.append(pooled[:, :100].copy())
 
             detections, pyramid = self._detect(image, image_meta, anchors, keep_copy)
+            found.append(detections[0])
             # Proposals are sorted by score; a hundred are a sample of the features.
             samples["classifier"].append(features[0])
             count = max_detections(detections)
             if count and self._has_masks:
                 pooled = self._mask_features(detections[:, :count], image_meta, pyramid)
                 samples["mask"].append(pooled.data.copy())
-        return samples
+        return samples, found
 
     def _key(self) -> str | None:
         """Return a key of everything that the converted pieces depend on; None if it is unknown."""
