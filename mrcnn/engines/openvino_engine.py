@@ -168,7 +168,7 @@ class OpenVINOEngine(CompiledNetwork):
     def _samples(
         self, inputs: list[Inputs]
     ) -> tuple[dict[str, list[np.ndarray]], list[np.ndarray]]:
-        """Return inputs of each network, and the detections, from runs on the calibration images."""
+        """Return inputs of each network, and the detections, of the calibration images."""
         samples: dict[str, list[np.ndarray]] = {
             name: [] for name in NETWORKS if name in self._models
         }
