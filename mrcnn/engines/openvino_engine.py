@@ -112,8 +112,12 @@ class OpenVINOEngine(CompiledNetwork):
         from mrcnn.engines.quantization import check_same_objects, quantized
 
         inputs = [
-            (*(np.ascontiguousarray(x, np.float32) for x in (image, image_meta)), anchors)
-            for image, image_meta, anchors in inputs
+            (
+                np.ascontiguousarray(image, np.float32),
+                np.ascontiguousarray(meta, np.float32),
+                anchors,
+            )
+            for image, meta, anchors in inputs
         ]
         models = self._convert_all()
         self._compile(models)
