@@ -16,9 +16,11 @@ READY := $(VENV)/.ready
 # Further environments, .venv-NAME each.
 OTHERS := oldest newest jax torch docs
 PYTEST_ARGS ?=
-# Processes that share the tests, file by file; each takes up to 2 GB of memory. 0: in one.
+# Processes that share the tests, file by file; 0: in one.
 JOBS ?= 2
 PYTEST = python -m pytest -n $(JOBS) --dist loadfile
+# TensorFlow keeps some memory of every graph that it has trained: in two rounds it is less.
+FIRST_ROUND := tests/docs tests/exports tests/family tests/refinement tests/samples tests/training
 # What depends on the backend. The rest of the package uses NumPy or the model alone.
 BACKEND_TESTS := tests/layers tests/parity tests/test_graphs.py tests/test_model.py \
   tests/test_saved_models.py
@@ -35,7 +37,8 @@ demo: $(READY)
 	$(BIN)/mrcnn demo --output demo_output
 
 test: lint
-	$(BIN)/$(PYTEST) $(PYTEST_ARGS)
+	$(BIN)/$(PYTEST) $(PYTEST_ARGS) $(FIRST_ROUND)
+	$(BIN)/$(PYTEST) $(PYTEST_ARGS) $(FIRST_ROUND:%=--ignore=%)
 
 fast: $(READY)
 	$(BIN)/$(PYTEST) -m "not slow" $(PYTEST_ARGS)

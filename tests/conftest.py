@@ -65,13 +65,18 @@ def pytest_collect_directory(path, parent):
 
 
 # What decides how later tests compute: a variable that stays set has failed tests elsewhere.
+# tf2onnx sets TF_CPP_MIN_LOG_LEVEL, which changes no result.
 WATCHED = ("KERAS_", "MRCNN_", "TF_", "OMP_", "XLA_", "JAX_", "CUDA_", "MPL", "PYTHON")
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
+def _is_watched(name):
+    return name.startswith(WATCHED) and name != "TF_CPP_MIN_LOG_LEVEL"
+
+
 def state_of_process():
     """What a test must not leave changed, by name."""
-    state = {name: os.environ[name] for name in os.environ if name.startswith(WATCHED)}
+    state = {name: os.environ[name] for name in os.environ if _is_watched(name)}
     state["working directory"] = os.getcwd()
     state["garbage collection"] = gc.isenabled()
     state.update({number.name: signal.getsignal(number) for number in SIGNALS})
@@ -84,7 +89,7 @@ def state_of_process():
 
 def restore(before, after):
     """Undo the changes that can be undone."""
-    for name in [name for name in before | after if name.startswith(WATCHED)]:
+    for name in filter(_is_watched, before | after):
         if name in before:
             os.environ[name] = before[name]
         else:

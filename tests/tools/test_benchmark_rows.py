@@ -66,7 +66,12 @@ def test_the_comparison_of_steps(benchmark, monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(module, "OwnSteps", stepper("mrcnn", (9.0, 1.0, 1.5, 2.0)))
     monkeypatch.setattr(module, "PeerSteps", stepper("torchvision", (9.0, 2.0, 3.0, 4.0)))
     arguments = argparse.Namespace(
-        warm_steps=1, steps=3, threads=2, peer_python="python", json=tmp_path / "report.json"
+        warm_steps=1,
+        steps=3,
+        threads=2,
+        precision=None,
+        peer_python="python",
+        json=tmp_path / "report.json",
     )
     module.compare(arguments)
     assert stopped == 2 * [("mrcnn", []), ("torchvision", [])]
