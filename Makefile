@@ -37,8 +37,12 @@ demo: $(READY)
 	$(BIN)/mrcnn demo --output demo_output
 
 test: lint
-	$(BIN)/$(PYTEST) $(PYTEST_ARGS) $(FIRST_ROUND)
-	$(BIN)/$(PYTEST) $(PYTEST_ARGS) $(FIRST_ROUND:%=--ignore=%)
+ifeq ($(PYTEST_ARGS),)
+	$(BIN)/$(PYTEST) $(FIRST_ROUND)
+	$(BIN)/$(PYTEST) $(FIRST_ROUND:%=--ignore=%)
+else
+	$(BIN)/$(PYTEST) $(PYTEST_ARGS)
+endif
 
 fast: $(READY)
 	$(BIN)/$(PYTEST) -m "not slow" $(PYTEST_ARGS)
