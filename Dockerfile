@@ -3,7 +3,7 @@
 #   docker build -t mrcnn .
 #   docker run --read-only --tmpfs /tmp --tmpfs /app/home:uid=10001 -p 8000:8000 mrcnn
 #
-# Options of `mrcnn serve` follow the name of the image: docker run ... mrcnn --refine motorcycle
+# Options of `mrcnn serve` follow the name of the image: docker run ... mrcnn --no-refine
 # `make serve-image` runs these steps without Docker; tools/dockerfile_steps.py says which
 # instructions it knows.
 FROM python:3.12-slim

@@ -405,7 +405,7 @@ class Detector:
             verbose: 1 prints the shapes of images and network inputs.
             mask_probabilities: add `mask_probs` to the results.
             refiner: sharpens every mask: a `mrcnn.refinement.Refiner`, its file, or the name of
-                one that comes with the package (`general`, `motorcycle`). `masks` and `mask_probs`
+                the one that comes with the package (`general`). `masks` and `mask_probs`
                 are the refined ones then; boxes, classes and scores stay. None leaves the masks as
                 they are; "auto" takes `refiner` of the model, which `mrcnn.load("small")` sets.
             rle: return the masks as COCO's run lengths, which takes much less time and memory for
