@@ -30,7 +30,8 @@ _REMARKS = "worker died or was killed|task will be retried"
 _ADVICE = "Failed to apply UDF transform"
 # Threads of a worker where neither their number nor that of the workers is given.
 _THREADS = 2
-# Most workers of one machine: so many for each of its CPU cores, and on a small machine this many.
+# The most workers that one machine may start: the first times its CPU cores, or the second if that
+# is more.
 _WORKERS_PER_CORE, _MOST_WORKERS = 4, 16
 
 

@@ -125,7 +125,7 @@ RATES = {
 }
 
 
-# The refiner learns from objects whose longer side has so many pixels.
+# The refiner learns from objects whose longer side has at least this many pixels.
 LEAST_OBJECT = 20
 # One patch of each object, and its mirror image: fast enough to refine by default.
 REFINER = get_recipe("default").replace(

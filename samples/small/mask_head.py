@@ -242,10 +242,11 @@ def fit(network, config, features, targets, factors, stage, seed):
         config, stage.peak, stage.steps, {}, use_ema=True, ema_momentum=0.998
     )
     network.compile(optimizer=optimizer, loss=mask_loss, jit_compile=False)
-    draw = partial(np.random.default_rng(seed).choice, len(features), stage.batch_size)
+    shares = factors / factors.sum()
+    draw = partial(np.random.default_rng(seed).choice, len(features), stage.batch_size, p=shares)
     losses = []
     for step in range(1, stage.steps + 1):
-        rows = draw(p=factors / factors.sum())
+        rows = draw()
         boxes, masks = (
             features[rows][None].astype(np.float32),
             targets[rows][None] / np.float32(255),
