@@ -1,6 +1,7 @@
 """What the semantic networks learn in the same time, beside the figures of their papers.
 
-    python benchmarks/semantic.py DATA [--minutes 10] [--only unet segnet] [--json FILE]
+    python benchmarks/semantic.py DATA [--minutes 10] [--only unet segnet] [--precision bfloat16]
+        [--json FILE]
 
 DATA holds `camvid` (train, trainannot, test, testannot: SegNet's eleven classes) and `isbi2012`
 (images, labels: 255 cell, 0 membrane). Every network is trained from random values, or with
@@ -106,6 +107,8 @@ def measure(network: str, data: str, options: argparse.Namespace) -> dict[str, A
         IMAGE_MAX_DIM = options.crop
 
     keras.utils.set_random_seed(0)
+    if options.precision == "bfloat16":
+        keras.config.set_dtype_policy("mixed_bfloat16")
     model = SemanticModel(network, Config(), train_set.class_names)
     if options.vgg16 is not None and network != "unet":
         model.load_imagenet(options.vgg16)
@@ -186,6 +189,12 @@ def main() -> None:
     parser.add_argument("--crop", type=int, default=512, help="side of what is trained on")
     parser.add_argument("--batch", type=int, default=4, help="images in a batch")
     parser.add_argument("--images", type=int, help="score this many images; default all")
+    parser.add_argument(
+        "--precision",
+        choices=["float32", "bfloat16"],
+        default="float32",
+        help="of the arithmetic; weights stay in float32",
+    )
     parser.add_argument("--vgg16", type=Path, help="ImageNet values, of keras.applications.VGG16")
     parser.add_argument("--drawings", type=Path, help="folder for an image of each network")
     parser.add_argument("--json", type=Path, help="write all figures to this file")
