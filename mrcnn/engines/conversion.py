@@ -113,7 +113,39 @@ def read_function(function: Any) -> Any:
     graph = create_tf_graph_iterator(function, None, None, None, share_weights=False)
     model = frontend.convert(frontend.load(graph, False))
     apply_moc_transformations(model, cf=False, smart_reshape=True)
+    _flatten_batched_gathers(model)
     return model
+
+
+def _flatten_batched_gathers(model: Any) -> None:
+    """Replace every `Gather` along axis 1 of a batch by one along axis 0, in place.
+
+    Where rows have 8 to 64 bytes, such as boxes, OpenVINO's own computation for a batch writes
+    wrong first elements or ends the process on CPUs with AVX-512 (seen with 2025.4 to 2026.4 and
+    reported as openvinotoolkit/openvino#35422). The indices must be 0 or greater.
+    """
+    import_openvino()
+    from openvino import opset13 as ops
+
+    zero, one = (ops.constant(np.int32(number)) for number in (0, 1))
+    for node in model.get_ordered_ops():
+        if node.get_type_name() != "Gather" or node.get_attributes()["batch_dims"] != 1:
+            continue
+        values, indices, axis = (node.input_value(i) for i in range(3))
+        if axis.get_node().get_type_name() != "Constant" or axis.get_node().get_data() != 1:
+            continue
+        shape = ops.shape_of(values, "i32")
+        batch, length = (ops.gather(shape, number, zero) for number in (zero, one))
+        rank = values.get_partial_shape().rank.get_length()
+        row_shape = ops.gather(shape, ops.constant(np.arange(2, rank, dtype=np.int32)), zero)
+        flat_shape = ops.concat([ops.constant(np.array([-1], np.int32)), row_shape], 0)
+        first_rows = ops.multiply(ops.range(zero, batch, one, "i32"), length)
+        index_rank = indices.get_partial_shape().rank.get_length()
+        new_axes = ops.constant(np.arange(1, index_rank, dtype=np.int32))
+        rows = ops.add(ops.convert(indices, "i32"), ops.unsqueeze(first_rows, new_axes))
+        taken = ops.gather(ops.reshape(values, flat_shape, False), rows, zero)
+        taken.output(0).get_tensor().set_names(node.output(0).get_tensor().get_names())
+        node.output(0).replace(taken.output(0))
 
 
 def drop_transpose_pairs(model: Any) -> None:

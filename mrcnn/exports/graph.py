@@ -39,6 +39,8 @@ class ExportGraph:
         outputs: names of the outputs.
         module: `tf.Module` that holds the weights.
         signature: `tf.TensorSpec` of the images.
+        rpn_suits_winograd: whether the RPN's 3x3 convolution may be computed by Winograd's
+            algorithm, see `mrcnn.layers.winograd`.
     """
 
     def __init__(self, shared: Any, masks: str = "image", half: bool = False) -> None:
@@ -47,6 +49,8 @@ class ExportGraph:
         self._config = shared.config
         self._masks = masks
         self._models = [graphs.detection_graph(shared)]
+        rpn = self._models[0].get_layer("rpn_model")
+        self.rpn_suits_winograd: bool = rpn.get_layer("rpn_conv_shared").suits_winograd
         self.outputs = [name for name in OUTPUTS if name != "masks"]
         if getattr(self._config, "USE_MASK", True):
             self._models.append(graphs.mask_graph(shared))

@@ -25,11 +25,13 @@ _HEAD_BYTES = 1000
 def write(graph: ExportGraph, path: Path, description: str, half: bool) -> None:
     """Write `path` and the file of the weights; those of `graph` are in float16 where `half` is."""
     del half
-    from mrcnn.engines.conversion import read_function
+    from mrcnn.engines.conversion import drop_transpose_pairs, read_function
 
     ov = import_openvino()
-    function = graph.function(portable=True)
+    # Otherwise OpenVINO 2026.4 loses a bias, see `OpenVINOEngine`.
+    function = graph.function(portable=True, by_winograd=graph.rpn_suits_winograd)
     model = read_function(function.get_concrete_function())
+    drop_transpose_pairs(model)
     _speed_up_top_k(model)
     model.set_rt_info(description, _DESCRIPTION)
     ov.save_model(model, str(path), compress_to_fp16=False)
@@ -93,7 +95,9 @@ def _stable_top_k(values: Any, length: int, rows: int) -> tuple[Any, Any]:
     )
     run = ops.multiply(count_up(ops.not_equal(largest, before)), number(length))
     keys = ops.negative(top_k(ops.negative(ops.add(run, order))).output(0))
-    return largest, ops.floor_mod(keys, number(length)).output(0)
+    # The places of the runs are the same after it. FloorMod would compute in float32, which has no
+    # whole numbers of this size.
+    return largest, ops.subtract(keys, run).output(0)
 
 
 def _check_files(path: Path) -> None:
