@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from measures import matrix_rate, tame_weights
+from measures import matrix_rate, separate_scores, tame_weights
 from workers import Clock, peak_memory, serve
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -227,13 +227,6 @@ def network_config(network, size):
         config.IMAGE_MIN_DIM = min(config.IMAGE_MIN_DIM, size)
     config.GPU_COUNT = config.IMAGES_PER_GPU = 1
     return config
-
-
-def separate_scores(model):
-    """Scale random logits down: they are so large that many scores are 1, and then not distinct."""
-    layer = model.get_layer("mrcnn_class_logits")
-    kernel, bias = layer.get_weights()
-    layer.set_weights([kernel * 0.01, bias])
 
 
 def operations(model, size):
