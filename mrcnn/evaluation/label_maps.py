@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from mrcnn.datasets.semantic import VOID, load_label_map
+from mrcnn.datasets.semantic import VOID, load_label_map, require_masks
 from mrcnn.evaluation.report import format_figure, short_name
 from mrcnn.files.names import printable
 
@@ -154,9 +154,13 @@ def evaluate_labels(
 
     Returns:
         A LabelReport.
+
+    Raises:
+        ValueError: the objects of these images have boxes alone.
     """
     counts = np.zeros((dataset.num_classes, dataset.num_classes), np.int64)
     ids = list(dataset.image_ids if image_ids is None else image_ids)
+    require_masks(dataset, ids)
     for start in range(0, len(ids), batch_size):
         batch = ids[start : start + batch_size]
         results = segment([dataset.load_image(image_id) for image_id in batch])

@@ -84,3 +84,26 @@ def test_images_of_a_dataset():
     assert report.counts.sum() == 3 * 64 * 64
     assert report.class_accuracy[0] == 1
     assert report.class_names == ["BG", "square", "circle", "triangle"]
+
+
+class BoxesAlone(ShapesDataset):
+    """Shapes of which the boxes are known in the first images, and the masks in the last one."""
+
+    def image_has_masks(self, image_id):
+        return np.full(len(self.image_class_ids(image_id)), image_id == 2)
+
+
+def test_images_with_boxes_alone_are_not_scored():
+    dataset = BoxesAlone()
+    dataset.load_shapes(3, 64, 64)
+    dataset.prepare()
+    calls = []
+
+    def segment(images):
+        calls.append(len(images))
+        return [{"labels": np.zeros(image.shape[:2], np.uint8)} for image in images]
+
+    with pytest.raises(ValueError, match="dataset has boxes and no masks; it must have a mask of"):
+        evaluate_labels(segment, dataset, image_ids=[0, 1])
+    assert not calls
+    assert evaluate_labels(segment, dataset).pixel_accuracy > 0 and calls == [1, 1, 1]
