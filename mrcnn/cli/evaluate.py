@@ -121,11 +121,13 @@ def evaluate(
     from mrcnn.evaluation.coco import CocoEvaluator, evaluate_coco
     from mrcnn.evaluation.detection_pass import measures_masks
     from mrcnn.family.models import find_model
+    from mrcnn.family.weights import choose_precision
     from mrcnn.files.names import printable
 
     described = describe_model(weights, model, config, names)
     entry = find_model(described.model)
     refuse_options(ctx, entry)
+    choose_precision(described, precision)
     data, choice = open_images(
         dataset, format, subset, split_names(classes), option, described.held_out
     )

@@ -232,6 +232,7 @@ def test_a_video_of_label_maps(run, unet, tmp_path):
         (("--tile", "64"), "--tile is 64; it must not be given"),
         (("--engine", "openvino"), "which runs in Keras alone"),
         (("--names", "x.names"), "x.names: no such file"),
+        (("--precision", "int8"), "precision is int8; it must be one of float32, bfloat16"),
         (("--save", "coco"), "--save with the model unet is 'coco'; it must name some of image, "
          "labels, csv, video"),
         (("--save", "nothing"), "--save is 'nothing'; it must name some of image, coco, csv"),
@@ -265,6 +266,8 @@ def test_options_that_make_no_sense_for_a_yolo(run, yolo, photos, words, message
         (("--model", "unet", "--backbone", "resnet50"), "whose network is fixed by its name"),
         (("--model", "yolov3", "--loss", "dice"), "--loss is dice; it must not be given with"),
         (("--loss", "dice"), "--loss is dice; it must not be given with the model mask_rcnn"),
+        (("--model", "rcnn", "--precision", "bfloat16"), "--precision is bfloat16; it must not be"),
+        (("--model", "unet", "--precision", "int8"), "PRECISION is 'int8'; it must be one of"),
         (("--model", "unet", "--loss", "l1"), "loss is 'l1'; it must be cross_entropy, dice or"),
         (("--model", "unet", "--class-weights", "x"), "class_weights is 'x'; it must be none or"),
         (("--model", "yolov3", "--weights", "imagenet"), "weights is imagenet; it must be"),
@@ -426,6 +429,26 @@ def test_validation_images_with_boxes_alone(run, label_folder, boxes_alone, plan
     assert plans[0].notes == [
         "mean IoU cannot be measured: boxes and no masks in 4 validation images"
     ]
+
+
+def test_precision_of_a_network(run, unet, label_folder, photos, plans, tmp_path, monkeypatch):
+    (label_folder / "classes.txt").write_text("BG\nsquare\ncircle\n")
+    words = ("train", "cells", "--weights", unet, "--precision", "bfloat16")
+    assert run(*words)[0] == 0
+    assert plans[0].start.config.PRECISION == "bfloat16"
+    (tmp_path / "rough.json").write_text('{"PRECISION": "bfloat16"}')
+    found = []
+
+    def load(described):
+        found.append(described.config.PRECISION)
+        raise ValueError("enough")
+
+    monkeypatch.setattr("mrcnn.family.weights.load", load)
+    words = ("detect", photos / "a.jpg", "--weights", unet, "--config", "rough.json")
+    for options in ((), ("--precision", "float32"), ("--precision", "float16")):
+        run(*words, *options)
+        run("evaluate", "cells", "--weights", unet, *options)
+    assert found == ["bfloat16", "float32", "float32", "float32", "float16", "float16"]
 
 
 GOOD = [[0, 0, 9, 9]]

@@ -444,6 +444,27 @@ def test_weights_written_and_read_give_the_same_detections(thin, tmp_path, monke
         np.testing.assert_allclose(ours["scores"], theirs["scores"], rtol=1e-5)
 
 
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_precision_is_of_the_layers_and_not_of_weights_and_outputs(thin, precision):
+    class Rough(ThinConfig):
+        PRECISION = precision
+
+    rough = Yolo("thin", Rough())
+    darknet_networks.set_seeded_values(thin.keras_model, 3)
+    rough.keras_model.set_weights(thin.keras_model.get_weights())
+    assert {w.dtype for w in rough.keras_model.weights} == {"float32"}
+    types = {layer.name: layer.compute_dtype for layer in rough.keras_model.layers}
+    assert types["conv_1"] == types["conv_4_bn"] == precision
+    assert types["conv_5"] == types["conv_6"] == types["rows"] == "float32"  # the outputs
+    image = np.random.default_rng(0).random((1, 64, 64, 3), np.float32)
+    expected, found = (m.keras_model.predict_on_batch(image) for m in (thin, rough))
+    assert found.dtype == np.float32
+    assert 0 < abs(found - expected).max() < 0.05 * expected.std()
+    # The first steps in float16 find how far the loss can be scaled, and change nothing.
+    losses = rough.train(_shapes(4), learning_rate=1e-3, epochs=12, verbose=0).history["loss"]
+    assert losses[-1] < losses[0]
+
+
 def test_weights_of_another_number_of_classes_load_up_to_the_outputs(thin, tmp_path):
     source = build_network(THIN, 7)
     darknet_networks.set_seeded_values(source, 7)
