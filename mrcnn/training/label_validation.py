@@ -68,6 +68,7 @@ class ValidationLabels(Validation):
             self.dataset,
             batch_size=model.config.BATCH_SIZE,
             image_ids=self.image_ids,
+            keep_going=True,
         )
         self._write_sheet(finished)
         self.seconds = self.expected = time.perf_counter() - begun

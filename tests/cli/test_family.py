@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from types import SimpleNamespace
 
 import cv2
@@ -496,3 +497,22 @@ def test_proposals_of_other_images_are_named(run, tmp_path, plans, monkeypatch):
     for name, message in wrong.items():
         code, _, err = run(*words, "--proposals", name)
         assert code == 2 and message in err
+
+
+@pytest.mark.parametrize("broken", ["label", "file", "image"])
+def test_one_broken_validation_image_does_not_end_a_training(
+    run, run_eagerly, label_folder, tmp_path, broken
+):
+    (tmp_path / "thin.json").write_text('{"BASE_WIDTH": 2, "IMAGES_PER_GPU": 2}')
+    shutil.copytree(label_folder, tmp_path / "val")
+    if broken == "label":
+        cv2.imwrite(str(tmp_path / "val" / "labels" / "2.png"), np.full((32, 32), 9, np.uint8))
+    else:
+        folder = "labels" if broken == "file" else "images"
+        (tmp_path / "val" / folder / "2.png").write_bytes(b"no image")
+    words = ("train", "cells", "--model", "unet", "--config", "thin.json", "--val", "val")
+    code, out, err = run(*words, "--epochs", 1, "--steps", 1)
+    assert code == 0 and "mean IoU 0." in out
+    assert err.count("\n") <= 1
+    (log_dir,) = (tmp_path / "logs").iterdir()
+    assert (log_dir / "best.h5").is_file()

@@ -164,6 +164,15 @@ def test_precision_is_of_the_layers_and_not_of_weights_and_logits(name, precisio
     assert again.keras_model.get_layer(convolution).compute_dtype == precision
 
 
+@pytest.mark.parametrize("layer, value", [("logits", np.nan), ("down1_conv1", 1e38)])
+def test_values_that_are_not_finite_are_no_labels(layer, value):
+    model = SemanticModel("unet", ThinConfig())
+    kernel = model.keras_model.get_layer(layer).kernel
+    kernel.assign(np.full(kernel.shape, value, np.float32))
+    with pytest.raises(ValueError, match="the network unet gives values that are not finite; its"):
+        model.segment([_image(20, 20)])
+
+
 @pytest.mark.parametrize("precision, optimizer", [("bfloat16", "SGD"), ("float16", "LossScaleO")])
 def test_training_in_half_precision(precision, optimizer, tmp_path):
     keras.utils.set_random_seed(0)
@@ -461,6 +470,22 @@ def test_batches_have_one_size_and_void_beside_the_images():
 
     framed, labels = _batches(dataset, frame=Frame(16, 92, 4))[0]
     assert framed.shape == (2, 68 + 184, 68 + 184, 3) and labels.shape == (2, 68, 68)
+
+
+def test_a_broken_image_does_not_hinder_the_others(monkeypatch):
+    dataset = _shapes(3)
+    size = dataset.image_size
+
+    def image_size(image_id):
+        if image_id == 1:
+            raise ValueError("not an image")
+        return size(image_id)
+
+    monkeypatch.setattr(dataset, "image_size", image_size)
+    assert _batches(dataset).limits == [64, 64]
+    alone = dataset.subset([1])
+    with pytest.raises(ValueError, match="not an image"):
+        _batches(alone)
 
 
 def test_large_images_are_cut_and_order_and_places_change_with_the_pass():

@@ -148,7 +148,8 @@ class SemanticModel(FamilyModel):
             [H, W, classes] float32, which add up to 1.
 
         Raises:
-            ValueError: an element of `images` is no image; the message has its number.
+            ValueError: an element of `images` is no image; the message has its number. Or the
+                network gives values that are not finite.
         """
         results: list[dict[str, Any]] = []
         # Neighbors of one size share a batch.
@@ -280,7 +281,13 @@ class SemanticModel(FamilyModel):
 
     def _probabilities(self, values: np.ndarray) -> np.ndarray:
         logits = self.keras_model.predict_on_batch(values)
-        return ops.convert_to_numpy(ops.softmax(ops.convert_to_tensor(logits)))
+        probabilities = ops.convert_to_numpy(ops.softmax(ops.convert_to_tensor(logits)))
+        if not np.isfinite(probabilities).all():  # every pixel would be of class 0
+            raise ValueError(
+                f"the network {self.name} gives values that are not finite; its weights must be "
+                f"of a training that did not diverge, and fit PRECISION = {self.config.PRECISION}"
+            )
+        return probabilities
 
 
 def _class_weights(
