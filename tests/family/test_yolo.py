@@ -75,6 +75,31 @@ def test_sizes_are_those_of_the_published_networks(
         assert network.header_bytes + 4 * num_values == num_bytes
 
 
+@pytest.mark.parametrize(
+    "name, size, num_convolutions, num_dense, sides, boxes",
+    [
+        ("yolov1", 448, 24, 2, [7], [2]),
+        ("yolov2", 416, 23, 0, [13], [5]),  # the 18 of Darknet-19 below its classifier and 5
+        ("yolov3", 416, 75, 0, [13, 26, 52], [3, 3, 3]),  # the 52 of Darknet-53 and 23
+        ("yolov3-tiny", 416, 13, 0, [13, 26], [3, 3]),
+    ],
+)
+def test_layers_grids_and_anchors_are_those_of_the_papers(
+    name, size, num_convolutions, num_dense, sides, boxes
+):
+    network = NETWORKS[name]
+    kinds = [words[0] for words, _ in parse_layers(network.layers)]
+    outputs = kinds.count("detect")
+    is_dense = "dense" in kinds
+    found = kinds.count("conv") + 2 * kinds.count("residual") + (0 if is_dense else outputs)
+    assert (network.image_size, found) == (size, num_convolutions)
+    assert kinds.count("dense") + (outputs if is_dense else 0) == num_dense
+    assert [size // stride for stride in network.strides] == sides
+    assert [network.num_boxes] * len(sides) == boxes
+    if network.anchors is not None:
+        assert [len(anchors) for anchors in network.anchors] == boxes
+
+
 def test_yolov3_takes_the_published_number_of_operations():
     with shapes_only():
         model = build_network(NETWORKS["yolov3"], 80)
