@@ -105,10 +105,9 @@ def measure(network: str, data: str, options: argparse.Namespace) -> dict[str, A
         IMAGE_CHANNEL_COUNT = 1 if gray else 3
         MEAN_PIXEL = np.array([127.0] if gray else [123.7, 116.8, 103.9])
         IMAGE_MAX_DIM = options.crop
+        PRECISION = options.precision
 
     keras.utils.set_random_seed(0)
-    if options.precision == "bfloat16":
-        keras.config.set_dtype_policy("mixed_bfloat16")
     model = SemanticModel(network, Config(), train_set.class_names)
     if options.vgg16 is not None and network != "unet":
         model.load_imagenet(options.vgg16)

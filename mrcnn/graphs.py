@@ -13,10 +13,9 @@ training (`TRAIN_ROIS_PER_IMAGE`).
 
 from __future__ import annotations
 
-import contextlib
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -44,26 +43,10 @@ from mrcnn.layers.detections import DetectionLayer, JointScores
 from mrcnn.layers.fpn import fpn_graph
 from mrcnn.layers.heads import ClassifierHead, FirstRois, MaskHead, PadRois
 from mrcnn.layers.losses import LossLayer
+from mrcnn.layers.precision import precision_policy
 from mrcnn.layers.proposals import ProposalLayer
 from mrcnn.layers.rpn import build_rpn_model
 from mrcnn.layers.types import Tensor
-
-_POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
-
-
-@contextlib.contextmanager
-def precision_policy(precision: str) -> Iterator[None]:
-    """Set what the layers built inside the block compute in; their weights stay float32.
-
-    Args:
-        precision: "float32", "bfloat16" or "float16".
-    """
-    previous = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(_POLICIES[precision])
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(previous)
 
 
 class SharedLayers:

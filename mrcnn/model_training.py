@@ -167,6 +167,7 @@ def train(
             batch_size=batch_size,
             accumulate=accumulate,
             precision=precision,
+            proposals=proposals,
         )
         agree_on(plan)
         add_proposals(plan, proposals, None)
@@ -235,6 +236,7 @@ def plan_training(
     batch_size: int | None = None,
     accumulate: int | None = None,
     precision: str | None = None,
+    proposals: str | os.PathLike[str] | None = None,
     resumed: bool = False,
     best: bool = False,
 ) -> TrainingPlan:
@@ -278,6 +280,7 @@ def plan_training(
 
         configure_for_datasets(start.config, train_data, val_data, options.steps)
         notes += learn_masks_where_there_are(start.config, train_data)
+        notes += _check_proposals(start.config, proposals, train_data, val_data)
     else:
         from mrcnn.family.starting import finish_settings
 
@@ -287,6 +290,22 @@ def plan_training(
     return TrainingPlan(
         start, train_data, val_data, held_out, rename, options, rate, is_given, notes
     )
+
+
+def _check_proposals(
+    config: Config, path: str | os.PathLike[str] | None, train: Dataset, val: Dataset | None
+) -> list[str]:
+    """Check the proposals of a network without RPN; return a note on a file that lacks images."""
+    if config.USE_RPN:
+        return []
+    from mrcnn.family.proposals import check_known
+    from mrcnn.files.names import printable
+
+    num_known, count = check_known([train] if val is None else [train, val], path)
+    if path is None or num_known == count or not os.path.exists(path):
+        return []
+    return [f"{printable(os.fspath(path))} has the proposals of {num_known} of {count} images; "
+            "selective search finds the others, and they are added"]  # fmt: skip
 
 
 def _start_mask_rcnn(
@@ -541,25 +560,38 @@ def check_validation(
     Raises:
         ValueError: an option needs AP, and it cannot be measured.
     """
-    from mrcnn.datasets.report import require_learnable
-    from mrcnn.files.names import counted
-
     wanted = [name for name, on in (("--best", best), ("early stopping", options.early_stopping))
               if on]  # fmt: skip
     if wanted and val_data is None:
         raise ValueError(f"{wanted[0]} needs images to validate on; there are none")
     if wanted and not options.ap:
         raise ValueError(f"{wanted[0]} needs AP; it must not be switched off (--no-ap)")
-    if val_data is None or not options.ap or entry.finds == "labels":
+    if val_data is None or not options.ap:
         return []
+    figure = "mean IoU" if entry.finds == "labels" else "AP"
+    reason = _why_unmeasured(val_data, entry)
+    if reason is None:
+        return []
+    if wanted:
+        raise ValueError(f"{wanted[0]} needs {figure}; it cannot be measured: {reason}")
+    if entry.finds == "labels":  # the mean would be that of the background alone
+        options.ap = False
+    return [f"{figure} cannot be measured: {reason}"]
+
+
+def _why_unmeasured(val_data: Dataset, entry: Model) -> str | None:
+    """Return why validation images show nothing to measure on; None where they do."""
+    from mrcnn.datasets.report import require_learnable
+    from mrcnn.datasets.semantic import require_masks
+    from mrcnn.files.names import counted
+
+    images = counted(val_data.num_images, "validation image")
+    is_semantic = entry.finds == "labels"
     try:
-        require_learnable(val_data)
-    except ValueError as error:
-        reason = f"no object in {counted(val_data.num_images, 'validation image')}"
-        if wanted:
-            raise ValueError(f"{wanted[0]} needs AP; it cannot be measured: {reason}") from error
-        return [f"AP cannot be measured: {reason}"]
-    return []
+        (require_masks if is_semantic else require_learnable)(val_data)
+    except ValueError:
+        return f"boxes and no masks in {images}" if is_semantic else f"no object in {images}"
+    return None
 
 
 def change_settings(

@@ -8,6 +8,7 @@ SIGHUP end a command with complete files and exit code 130, 143 and 129.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -89,7 +90,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     os.environ.setdefault("MPLBACKEND", "Agg")
     terminal.accept_any_text()
     try:
-        with signals.raised():
+        plain = contextlib.nullcontext() if debug else terminal.plain_warnings()
+        with signals.raised(), plain:
             app(args=words, prog_name="mrcnn")
     except signals.Stopped as stopped:
         terminal.echo(f"mrcnn: stopped by {stopped.signal_name}", err=True)

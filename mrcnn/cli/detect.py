@@ -162,6 +162,7 @@ def detect(
     from mrcnn.detection.run_options import RunOptions
     from mrcnn.detection.sources import find_sources
     from mrcnn.family.models import find_model
+    from mrcnn.family.weights import choose_precision
 
     started = time.perf_counter()
     say = _messages(as_json, quiet)
@@ -171,6 +172,7 @@ def detect(
     described = describe_model(weights, model, config, names)
     entry = find_model(described.model)
     refuse_options(ctx, entry)
+    choose_precision(described, precision)
     kinds = chosen_kinds(save, csv, draw and not no_pictures, entry)
     options = RunOptions(
         *(output, kinds, None, color_by, segmentation, tolerance, batch_size, tile, None, track),

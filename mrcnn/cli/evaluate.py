@@ -121,11 +121,13 @@ def evaluate(
     from mrcnn.evaluation.coco import CocoEvaluator, evaluate_coco
     from mrcnn.evaluation.detection_pass import measures_masks
     from mrcnn.family.models import find_model
+    from mrcnn.family.weights import choose_precision
     from mrcnn.files.names import printable
 
     described = describe_model(weights, model, config, names)
     entry = find_model(described.model)
     refuse_options(ctx, entry)
+    choose_precision(described, precision)
     data, choice = open_images(
         dataset, format, subset, split_names(classes), option, described.held_out
     )
@@ -220,11 +222,15 @@ def measure_labels(
 
     from mrcnn.cli.detect import show_failures
     from mrcnn.cli.evaluate_labels import evaluate_label_maps, report_content
+    from mrcnn.datasets.semantic import find_label_problem, require_masks
     from mrcnn.files.atomic import write_json
     from mrcnn.files.names import counted, printable
 
+    require_masks(data, choice.measured)
+    problem = find_label_problem(data.subset(choice.measured))
+    notes = [*choice.warnings, *([] if problem is None else [f"the {problem}"])]
     say([f"{name:8} {printable(value)}" for name, value in facts.items()], as_json)
-    say([f"Note     {note}" for note in choice.warnings], as_json)
+    say([f"Note     {note}" for note in notes], as_json)
     lines = ProgressLines()
     with tqdm(total=len(choice.measured), unit="image", disable=None, leave=False) as bar:
 
@@ -248,7 +254,7 @@ def measure_labels(
             *(found.report, found.images, data, found.predict, folder),
             facts={**facts, "Command": shlex.join(["mrcnn", *sys.argv[1:]])},
             settings=described.config.to_dict(),
-            notes=choice.warnings,
+            notes=notes,
             failures=found.failures,
         )
         say([f"\nReport   {printable(path)}"], as_json)

@@ -55,7 +55,7 @@ _FIXED = "whose network is fixed by its name"
 # Options by what the model finds or its family -> reason.
 _BOXES_LACK = {
     **dict.fromkeys(("refine", "segmentation", "tolerance"), _NO_MASKS),
-    **dict.fromkeys(("engine", "precision", "calibration"), _OWN_ENGINE),
+    **dict.fromkeys(("engine", "calibration"), _OWN_ENGINE),
     "tile": "which detects in whole images",
     **dict.fromkeys(("rename",), "which takes over no single classes"),
     **dict.fromkeys(("backbone",), _FIXED),
@@ -88,6 +88,7 @@ _FAMILY: Mapping[str, Mapping[str, str]] = {
     },
     "rcnn": {
         **{name: why for name, why in _BOXES_LACK.items() if name != "backbone"},
+        "precision": _OWN_ENGINE,
         **dict.fromkeys(_OF_EPOCHS, "which is not trained in epochs"),
         "proposals": "which keeps the features of its regions",
         "names": _NO_YOLO,

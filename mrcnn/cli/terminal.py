@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextlib
 import io
 import sys
+import warnings
+from collections.abc import Iterator
+from typing import Any
 
 import typer
 
@@ -35,3 +38,20 @@ def accept_any_text() -> None:
         if isinstance(stream, io.TextIOWrapper):
             with contextlib.suppress(ValueError, OSError):
                 stream.reconfigure(errors="backslashreplace")
+
+
+@contextlib.contextmanager
+def plain_warnings() -> Iterator[None]:
+    """Write warnings for users as one line within the block, without the line of code."""
+    usual = warnings.formatwarning
+
+    def one_line(message: Any, category: type[Warning], *place: Any, **options: Any) -> str:
+        if category is UserWarning:
+            return f"mrcnn: warning: {printable_lines(message)}\n"
+        return usual(message, category, *place, **options)
+
+    warnings.formatwarning = one_line
+    try:
+        yield
+    finally:
+        warnings.formatwarning = usual

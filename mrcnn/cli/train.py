@@ -123,10 +123,13 @@ def train(
             batch_size=batch_size,
             accumulate=accumulate,
             precision=precision,
+            proposals=proposals,
             resumed=checkpoint is not None,
             best=best,
         )
         prepare_folder(output, "--output")
+        if proposals is not None:
+            prepare_folder(proposals.parent, "the folder of --proposals")
         agree_on(plan)
         echo(describe_training(plan))
         find_proposals(plan, proposals)

@@ -24,6 +24,8 @@ from mrcnn.files.names import printable
 __all__ = ["proposal_key", "read_proposals", "write_proposals"]
 
 _ARRAYS = ("names", "counts", "boxes")
+# No image has more on a side; larger values would change as int32.
+_MAX_PIXEL = 2**31 - 1
 
 
 def proposal_key(image_info: Mapping[str, Any]) -> str:
@@ -33,6 +35,12 @@ def proposal_key(image_info: Mapping[str, Any]) -> str:
         image_info: its entry of `Dataset.image_info`.
     """
     return f"{image_info['source']}.{image_info['id']}"
+
+
+def check_path(path: str | os.PathLike[str]) -> None:
+    """Raise ValueError for a path that a file of proposals cannot have."""
+    if not os.fspath(path).endswith(".npz"):
+        raise ValueError(f"proposals is {printable(os.fspath(path))}; it must end in .npz")
 
 
 def write_proposals(path: str | os.PathLike[str], proposals: Mapping[str, Any]) -> None:
@@ -46,8 +54,7 @@ def write_proposals(path: str | os.PathLike[str], proposals: Mapping[str, Any]) 
         ValueError: `path` ends otherwise, or the boxes of an image are no finite numbers `[N, 4]`.
         OSError: the file cannot be written.
     """
-    if not os.fspath(path).endswith(".npz"):
-        raise ValueError(f"path is {printable(os.fspath(path))}; it must end in .npz")
+    check_path(path)
     arrays = [_checked(boxes, f"proposals[{name!r}]") for name, boxes in proposals.items()]
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         np.savez_compressed(
@@ -75,12 +82,14 @@ def read_proposals(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     if not os.path.isfile(path):
         raise FileNotFoundError(f"proposals is {shown}; it must be an existing file")
     try:
+        if not zipfile.is_zipfile(path):
+            raise ValueError("it is no zip archive")
         with np.load(path, allow_pickle=False) as file:
             names, counts, boxes = (file[name] for name in _ARRAYS)
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(
             f"{shown} cannot be read; it must be an .npz file with the arrays "
-            f"{', '.join(_ARRAYS)}: {error}"
+            f"{', '.join(_ARRAYS)}: {printable(error)}"
         ) from error
     if names.dtype.kind != "U" or names.ndim != 1:
         raise ValueError(f"{shown}: names has the type {names.dtype}; it must be a list of text")
@@ -110,4 +119,8 @@ def _checked(boxes: Any, name: str) -> np.ndarray:
         raise ValueError(f"{name} has the shape {array.shape}; it must be [N, (y1, x1, y2, x2)]")
     if array.dtype.kind not in "iuf" or not np.isfinite(array).all():
         raise ValueError(f"{name} has values that are no finite numbers; it must hold pixels")
+    if np.abs(array.astype(float)).max() > _MAX_PIXEL:
+        raise ValueError(
+            f"{name} has values from {array.min()} to {array.max()}; they must be pixels of images"
+        )
     return array.astype(np.float32 if array.dtype.kind == "f" else np.int32)

@@ -28,6 +28,7 @@ __all__ = [
     "load_label_map",
     "median_frequency_weights",
     "paint_instances",
+    "require_masks",
 ]
 
 # The label of pixels that are not scored and not learned from.
@@ -387,6 +388,32 @@ def paint_instances(masks: np.ndarray, class_ids: np.ndarray) -> np.ndarray:
     return labels
 
 
+def require_masks(dataset: Dataset, image_ids: Sequence[int] | None = None) -> None:
+    """Refuse images whose objects have boxes alone: their label maps show only the background.
+
+    The annotations are looked at, not the pixels.
+
+    Args:
+        dataset: any prepared dataset.
+        image_ids: its images that count; None for all.
+
+    Raises:
+        ValueError: there are objects, and none of them has a mask.
+    """
+    ids = dataset.image_ids if image_ids is None else image_ids
+    has_boxes = False
+    for image_id in ids:
+        has_mask = dataset.image_has_masks(image_id)
+        if has_mask is None or has_mask.any():
+            return
+        has_boxes = has_boxes or len(has_mask) > 0
+    if has_boxes:
+        raise ValueError(
+            "dataset has boxes and no masks; it must have a mask of each object, or label images, "
+            "for a semantic network (faster_rcnn and YOLO learn from boxes)"
+        )
+
+
 def find_label_problem(dataset: Dataset) -> str | None:
     """Return why nothing can be learned from the label maps of a dataset; None if something can.
 
@@ -397,7 +424,11 @@ def find_label_problem(dataset: Dataset) -> str | None:
     Args:
         dataset: any prepared dataset.
     """
-    num_void, has_boxes = 0, False
+    try:
+        require_masks(dataset)
+    except ValueError as error:
+        return str(error)
+    num_void = 0
     for image_id in dataset.image_ids if dataset.num_classes > 1 else ():
         try:
             counts = np.bincount(load_label_map(dataset, image_id).ravel(), minlength=VOID + 1)
@@ -406,14 +437,8 @@ def find_label_problem(dataset: Dataset) -> str | None:
         if counts[1:VOID].any():
             return None
         num_void += bool(counts[VOID])
-        has_boxes = has_boxes or dataset.image_has_masks(image_id) is not None
     if not num_void:
         return None
-    if has_boxes:
-        return (
-            "dataset has boxes and no masks; it must have a mask of each object, or label images, "
-            "for a semantic network (faster_rcnn and YOLO learn from boxes)"
-        )
     first, *others = (printable(name) for name in dataset.class_names)
     return (
         f"dataset has pixels of {first} and void alone; it must have pixels of {', '.join(others)}:"

@@ -374,8 +374,11 @@ def _numbers(name: str, values: Any, columns: int) -> np.ndarray:
     rule = f"[N, {columns}]" if columns else "[N]"
     if array.ndim != (2 if columns else 1) or (columns and array.shape[1] != columns):
         raise ValueError(f"{name} has shape {array.shape}; it must be {rule}")
-    if array.dtype.kind not in "iuf" or not np.isfinite(array).all():
-        raise ValueError(f"{name} is {array.tolist()}; it must hold finite numbers")
+    is_number = array.dtype.kind in "iuf"
+    if not is_number or not np.isfinite(array).all():
+        # There may be thousands of rows.
+        row = int(np.argwhere(~np.isfinite(array))[0, 0]) if is_number else 0
+        raise ValueError(f"{name}[{row}] is {array[row].tolist()!r}; it must hold finite numbers")
     return array
 
 

@@ -25,7 +25,7 @@ from typing import Any
 import keras
 
 from mrcnn.engines.base import Tensor
-from mrcnn.graphs import precision_policy
+from mrcnn.layers.precision import precision_policy
 from mrcnn.layers.roi_align import PyramidTable, TableROIAlign
 
 

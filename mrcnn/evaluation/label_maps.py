@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from mrcnn.datasets.semantic import VOID, load_label_map
+from mrcnn.datasets.semantic import VOID, load_label_map, require_masks
 from mrcnn.evaluation.report import format_figure, short_name
 from mrcnn.files.names import printable
 
@@ -142,6 +142,7 @@ def evaluate_labels(
     batch_size: int = 1,
     image_ids: Sequence[int] | None = None,
     progress: Callable[[int, int], None] | None = None,
+    keep_going: bool = False,
 ) -> LabelReport:
     """Segment all images of a dataset and compare with its label maps.
 
@@ -151,17 +152,29 @@ def evaluate_labels(
         batch_size: images given to `segment` at once.
         image_ids: images to segment; None for all.
         progress: called with the number of images done and of all images after each batch.
+        keep_going: leave images out that cannot be read, instead of raising their error.
 
     Returns:
         A LabelReport.
+
+    Raises:
+        ValueError: the objects of these images have boxes alone, or no image can be read.
     """
     counts = np.zeros((dataset.num_classes, dataset.num_classes), np.int64)
     ids = list(dataset.image_ids if image_ids is None else image_ids)
+    require_masks(dataset, ids)
+    num_read = 0
     for start in range(0, len(ids), batch_size):
-        batch = ids[start : start + batch_size]
-        results = segment([dataset.load_image(image_id) for image_id in batch])
-        for image_id, result in zip(batch, results, strict=True):
-            true = load_label_map(dataset, image_id)
+        pairs = []
+        for image_id in ids[start : start + batch_size]:
+            try:
+                pairs.append((dataset.load_image(image_id), load_label_map(dataset, image_id)))
+            except Exception:  # whatever a dataset of the user's own raises
+                if not keep_going or (image_id == ids[-1] and not num_read + len(pairs)):
+                    raise
+        num_read += len(pairs)
+        results = segment([image for image, _ in pairs]) if pairs else []
+        for (_, true), result in zip(pairs, results, strict=True):
             counts += count_pixels(result["labels"], true, dataset.num_classes)
         if progress is not None:
             progress(min(start + batch_size, len(ids)), len(ids))

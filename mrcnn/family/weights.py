@@ -25,7 +25,7 @@ from mrcnn.checkpoints.description import (
 from mrcnn.checkpoints.hdf5 import why_not_hdf5
 from mrcnn.checkpoints.known import resolve_weights
 from mrcnn.config import Config, model_name
-from mrcnn.config_rules import find_own_problems
+from mrcnn.config_rules import PRECISIONS, find_own_problems
 from mrcnn.family.models import Model, build, find_model
 from mrcnn.family.yolo.descriptions import find_by_values
 from mrcnn.files.names import counted, printable
@@ -33,6 +33,7 @@ from mrcnn.files.names import counted, printable
 __all__ = [
     "FamilyWeights",
     "check_config",
+    "choose_precision",
     "describe",
     "load",
     "model_of",
@@ -160,6 +161,24 @@ def load(weights: str | DescribedWeights, **options: Any) -> Any:
     model.load_weights(described.path)
     model.epoch, model.held_out = described.epoch or 0, described.held_out
     return model
+
+
+def choose_precision(described: DescribedWeights, precision: str | None) -> None:
+    """Set what the network of a model of the family computes in; None leaves it to the weights.
+
+    Raises:
+        ValueError: it computes in no such numbers.
+    """
+    entry = find_model(described.model)
+    if precision is None or entry.family == MODEL:
+        return
+    allowed = PRECISIONS if "PRECISION" in entry.load_settings() else PRECISIONS[:1]
+    if precision not in allowed:
+        raise ValueError(
+            f"precision is {printable(precision)}; it must be one of {', '.join(allowed)} with the "
+            f"model {entry.name}"
+        )
+    described.config.PRECISION = precision
 
 
 def with_proposals(model: Any) -> Any:

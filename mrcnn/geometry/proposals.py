@@ -23,8 +23,8 @@ def check_proposals(boxes: Any, image_shape: Sequence[int], name: str) -> np.nda
         `[N, 4]` float32.
 
     Raises:
-        ValueError: they are no numbers `[N, 4]`, or a box is not finite, has no area, or does not
-            lie within the image.
+        ValueError: they are no numbers `[N, 4]`, a box is not finite, has no area, or does not lie
+            within the image, or all are shares of its sides.
     """
     try:
         array = np.asarray(boxes)
@@ -41,6 +41,9 @@ def check_proposals(boxes: Any, image_shape: Sequence[int], name: str) -> np.nda
     _raise_for(array, ~is_finite, name, "it must hold finite numbers")
     has_area = (array[:, 2:] > array[:, :2]).all(axis=1)
     _raise_for(array, ~has_area, name, "it must have y1 < y2 and x1 < x2")
+    is_share = array.max() <= 1 and (array % 1 > 0).any()
+    text = "it must hold pixels, not shares of height and width"
+    _raise_for(array, [is_share], name, text)
     is_inside = (array[:, :2] >= 0).all(axis=1) & (array[:, 2:] <= (height, width)).all(axis=1)
     text = f"it must lie within the image of {height} x {width} pixels (height x width)"
     _raise_for(array, ~is_inside, name, text)

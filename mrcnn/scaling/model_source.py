@@ -57,7 +57,7 @@ class ModelSource:
         """
         from mrcnn.exports.formats import format_of
         from mrcnn.family.models import find_model
-        from mrcnn.family.weights import describe
+        from mrcnn.family.weights import choose_precision, describe
 
         if format_of(self.weights):
             raise ValueError(
@@ -83,6 +83,7 @@ class ModelSource:
                 f"engine is {self.engine}; it must be auto with the model {entry.name}, which runs "
                 "in Keras alone"
             )
+        choose_precision(described, self.precision)
         if self.min_confidence is not None:
             described.config.DETECTION_MIN_CONFIDENCE = self.min_confidence
         return replace(described, refiner=self._refiner_of(described, entry.finds == "masks"))

@@ -139,6 +139,7 @@ class ValidationAP(Validation):
             self.dataset,
             evaluator=self._evaluator,
             progress=self.verbose > 1,
+            keep_going=True,
         )
         self._write_sheet(finished)
         # Free its run lengths while the next epoch trains.

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mrcnn.datasets.semantic import load_label_map
+from mrcnn.datasets.semantic import load_label_map, require_masks
 from mrcnn.drawing.label_maps import labels_side_by_side
 from mrcnn.evaluation.label_maps import LabelReport, evaluate_labels
 from mrcnn.geometry.spacing import evenly_spaced
@@ -31,6 +31,9 @@ class ValidationLabels(Validation):
 
     Attributes:
         report: the last `LabelReport`, or None.
+
+    Raises:
+        ValueError: the objects of these images have boxes alone.
     """
 
     monitor = "val_mean_iou"
@@ -52,6 +55,7 @@ class ValidationLabels(Validation):
         if max_images is not None and max_images < len(ids):
             ids = ids[evenly_spaced(len(ids) - 1, max_images)]
         self.image_ids = ids.tolist()
+        require_masks(dataset, self.image_ids)
         self.sheet_images = min(sheet_images, len(self.image_ids))
         self.report: LabelReport | None = None
 
@@ -64,6 +68,7 @@ class ValidationLabels(Validation):
             self.dataset,
             batch_size=model.config.BATCH_SIZE,
             image_ids=self.image_ids,
+            keep_going=True,
         )
         self._write_sheet(finished)
         self.seconds = self.expected = time.perf_counter() - begun

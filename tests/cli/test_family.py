@@ -2,11 +2,14 @@
 
 import csv
 import json
+import shutil
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 
+from mrcnn.datasets import read_proposals, write_proposals
 from mrcnn.detection.video import VideoWriter
 from mrcnn.family import build
 from mrcnn.family.semantic import SemanticConfig
@@ -230,6 +233,7 @@ def test_a_video_of_label_maps(run, unet, tmp_path):
         (("--tile", "64"), "--tile is 64; it must not be given"),
         (("--engine", "openvino"), "which runs in Keras alone"),
         (("--names", "x.names"), "x.names: no such file"),
+        (("--precision", "int8"), "precision is int8; it must be one of float32, bfloat16"),
         (("--save", "coco"), "--save with the model unet is 'coco'; it must name some of image, "
          "labels, csv, video"),
         (("--save", "nothing"), "--save is 'nothing'; it must name some of image, coco, csv"),
@@ -263,6 +267,8 @@ def test_options_that_make_no_sense_for_a_yolo(run, yolo, photos, words, message
         (("--model", "unet", "--backbone", "resnet50"), "whose network is fixed by its name"),
         (("--model", "yolov3", "--loss", "dice"), "--loss is dice; it must not be given with"),
         (("--loss", "dice"), "--loss is dice; it must not be given with the model mask_rcnn"),
+        (("--model", "rcnn", "--precision", "bfloat16"), "--precision is bfloat16; it must not be"),
+        (("--model", "unet", "--precision", "int8"), "PRECISION is 'int8'; it must be one of"),
         (("--model", "unet", "--loss", "l1"), "loss is 'l1'; it must be cross_entropy, dice or"),
         (("--model", "unet", "--class-weights", "x"), "class_weights is 'x'; it must be none or"),
         (("--model", "yolov3", "--weights", "imagenet"), "weights is imagenet; it must be"),
@@ -367,3 +373,146 @@ def test_failed_frames_are_called_frames(run, unet, tmp_path, monkeypatch):
     monkeypatch.setattr(LabelResults, "fields", fail)
     code, _, err = run("detect", "clip.mp4", "broken.mp4", "--weights", unet, "--output", "out")
     assert code == 1 and err.startswith("3 of 3 (2 frames, 1 video) failed:\n")
+
+
+@pytest.fixture
+def boxes_alone(tmp_path):
+    """Four images with a YOLO box each: class names and no masks."""
+    folder = tmp_path / "boxes"
+    for name in ("images", "labels"):
+        (folder / name).mkdir(parents=True)
+    for number in range(4):
+        cv2.imwrite(str(folder / "images" / f"{number}.png"), np.full((32, 48, 3), 90, np.uint8))
+        (folder / "labels" / f"{number}.txt").write_text("0 0.5 0.5 0.4 0.4\n1 0.2 0.2 0.1 0.1\n")
+    (folder / "classes.txt").write_text("square\ncircle\n")
+    return folder
+
+
+def test_a_semantic_network_is_not_measured_on_boxes(run, unet, boxes_alone, monkeypatch):
+    monkeypatch.setattr("mrcnn.family.weights.load", lambda *a: pytest.fail("the model is built"))
+    code, out, err = run("evaluate", "boxes", "--weights", unet)
+    assert (code, out) == (2, "") and err.count("\n") == 1
+    assert "dataset has boxes and no masks; it must have a mask of each object, or label im" in err
+
+
+def test_a_note_where_the_measured_images_show_void_alone(run, unet, label_folder):
+    (label_folder / "classes.txt").write_text("BG\nsquare\ncircle\n")
+    for path in (label_folder / "labels").iterdir():
+        cv2.imwrite(str(path), (cv2.imread(str(path), 0) == 1) * np.uint8(255))
+    code, out, err = run("evaluate", "cells", "--weights", unet, "--limit", 2)
+    assert (code, err) == (0, "")
+    assert "Note     the dataset has pixels of BG and void alone; it must have pixels of" in out
+
+
+@pytest.fixture
+def plans(tmp_path, monkeypatch):
+    """The trainings that would have begun."""
+    begun = []
+
+    def note(plan, output, verbose):
+        begun.append(plan)
+        return SimpleNamespace(log_dir=str(tmp_path))
+
+    monkeypatch.setattr("mrcnn.model_training.run_training", note)
+    return begun
+
+
+def test_validation_images_with_boxes_alone(run, label_folder, boxes_alone, plans):
+    (label_folder / "classes.txt").write_text("BG\nsquare\ncircle\n")
+    words = ("train", "cells", "--model", "unet", "--val", "boxes")
+    code, _, err = run(*words, "--early-stopping")
+    assert code == 2 and not plans
+    assert (
+        "early stopping needs mean IoU; it cannot be measured: boxes and no masks in 4 val" in err
+    )
+    assert run(*words)[0] == 0
+    assert plans[0].options.ap is False
+    assert plans[0].notes == [
+        "mean IoU cannot be measured: boxes and no masks in 4 validation images"
+    ]
+
+
+def test_precision_of_a_network(run, unet, label_folder, photos, plans, tmp_path, monkeypatch):
+    (label_folder / "classes.txt").write_text("BG\nsquare\ncircle\n")
+    words = ("train", "cells", "--weights", unet, "--precision", "bfloat16")
+    assert run(*words)[0] == 0
+    assert plans[0].start.config.PRECISION == "bfloat16"
+    (tmp_path / "rough.json").write_text('{"PRECISION": "bfloat16"}')
+    found = []
+
+    def load(described):
+        found.append(described.config.PRECISION)
+        raise ValueError("enough")
+
+    monkeypatch.setattr("mrcnn.family.weights.load", load)
+    words = ("detect", photos / "a.jpg", "--weights", unet, "--config", "rough.json")
+    for options in ((), ("--precision", "float32"), ("--precision", "float16")):
+        run(*words, *options)
+        run("evaluate", "cells", "--weights", unet, *options)
+    assert found == ["bfloat16", "float32", "float32", "float32", "float16", "float16"]
+
+
+GOOD = [[0, 0, 9, 9]]
+
+
+@pytest.mark.parametrize(
+    "boxes, message",
+    [
+        ([[0, 0, 129, 9]], "is [0, 0, 129, 9]; it must lie within the image of 128 x 128 pixels"),
+        ([[900, 0, 999, 9]], "it must lie within the image of 128 x 128 pixels"),
+        ([[9, 0, 5, 9]], "is [9, 0, 5, 9]; it must have y1 < y2 and x1 < x2"),
+        ([[0, 0, 0.5, 0.5]], "it must hold pixels, not shares of height and width"),
+        ([[-1, 0, 5, 9]], "is [-1, 0, 5, 9]; it must lie within the image"),
+    ],
+)
+@pytest.mark.parametrize("number", [0, 4])  # of five images, one is validated on
+def test_wrong_proposals_stop_before_a_model_is_built(
+    run, tmp_path, plans, monkeypatch, boxes, message, number
+):
+    monkeypatch.setattr("mrcnn.family.proposals.propose", lambda *a: pytest.fail("searched"))
+    found = {f"shapes.{i}": boxes if i == number else GOOD for i in range(5)}
+    write_proposals(tmp_path / "p.npz", found)
+    before = (tmp_path / "p.npz").read_bytes()
+    words = ("train", 5, "--format", "shapes", "--model", "fast_rcnn", "--weights", "none")
+    code, out, err = run(*words, "--proposals", "p.npz")
+    assert (code, out) == (2, "") and err.count("\n") == 1
+    assert f"p.npz: proposals['shapes.{number}'][0] is " in err and message in err
+    assert not plans and (tmp_path / "p.npz").read_bytes() == before
+
+
+def test_proposals_of_other_images_are_named(run, tmp_path, plans, monkeypatch):
+    monkeypatch.setattr("mrcnn.family.proposals.propose", lambda *a: np.array(GOOD, np.int32))
+    write_proposals(tmp_path / "p.npz", {"coco.1": GOOD, "shapes.2": GOOD})
+    words = ("train", 5, "--format", "shapes", "--model", "fast_rcnn", "--weights", "none")
+    assert run(*words, "--proposals", "p.npz")[0] == 0
+    assert plans[0].notes == [
+        "p.npz has the proposals of 1 of 5 images; selective search finds the others, and they are "
+        "added"
+    ]
+    assert len(read_proposals(tmp_path / "p.npz")) == 6
+    wrong = {
+        "p.txt": "proposals is p.txt; it must end in .npz",
+        "p.npz/q.npz": "the folder of --proposals is p.npz, which is a file",
+    }
+    for name, message in wrong.items():
+        code, _, err = run(*words, "--proposals", name)
+        assert code == 2 and message in err
+
+
+@pytest.mark.parametrize("broken", ["label", "file", "image"])
+def test_one_broken_validation_image_does_not_end_a_training(
+    run, run_eagerly, label_folder, tmp_path, broken
+):
+    (tmp_path / "thin.json").write_text('{"BASE_WIDTH": 2, "IMAGES_PER_GPU": 2}')
+    shutil.copytree(label_folder, tmp_path / "val")
+    if broken == "label":
+        cv2.imwrite(str(tmp_path / "val" / "labels" / "2.png"), np.full((32, 32), 9, np.uint8))
+    else:
+        folder = "labels" if broken == "file" else "images"
+        (tmp_path / "val" / folder / "2.png").write_bytes(b"no image")
+    words = ("train", "cells", "--model", "unet", "--config", "thin.json", "--val", "val")
+    code, out, err = run(*words, "--epochs", 1, "--steps", 1)
+    assert code == 0 and "mean IoU 0." in out
+    assert err.count("\n") <= 1
+    (log_dir,) = (tmp_path / "logs").iterdir()
+    assert (log_dir / "best.h5").is_file()

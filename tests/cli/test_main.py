@@ -3,8 +3,11 @@
 import os
 import subprocess
 import sys
+import warnings
 
 import pytest
+
+from mrcnn.cli import terminal
 
 HEAVY = ("tensorflow", "keras", "numpy", "scipy", "matplotlib", "skimage", "cv2", "pycocotools")
 
@@ -53,6 +56,15 @@ def test_an_error_is_one_line_and_exit_code_2(run):
     code, out, err = run("check", "/no/such/folder")
     assert (code, out) == (2, "")
     assert err == "mrcnn: error: path is '/no/such/folder': no such file or folder\n"
+
+
+def test_a_warning_is_one_line_without_a_place_in_the_code():
+    usual, place = warnings.formatwarning, ("typer/main.py", 1445)
+    with terminal.plain_warnings():
+        found = warnings.formatwarning("a\x1b: low", UserWarning, *place)
+        assert found == "mrcnn: warning: a\\x1b: low\n"
+        assert "main.py:1445: RuntimeWarn" in warnings.formatwarning("b", RuntimeWarning, *place)
+    assert warnings.formatwarning is usual
 
 
 def test_debug_shows_the_traceback_wherever_it_stands():

@@ -16,6 +16,7 @@ from mrcnn.datasets import (
 from mrcnn.datasets.dataset import Dataset
 from mrcnn.evaluation.detection_pass import measures_masks
 from mrcnn.family import find_proposals
+from mrcnn.family.proposals import check_known
 from mrcnn.loading.batches import TrainingBatches
 from tests.tiny import Squares, tiny_config
 
@@ -46,7 +47,7 @@ def test_whole_pixels_stay_whole(tmp_path):
 @pytest.mark.parametrize(
     ("path", "proposals", "message"),
     [
-        ("p.npy", {}, r"path is .*p\.npy; it must end in \.npz"),
+        ("p.npy", {}, r"proposals is .*p\.npy; it must end in \.npz"),
         ("p.npz", {"a": [1, 2, 3, 4]}, r"proposals\['a'\] has the shape \(4,\); it must be"),
         ("p.npz", {"a": [[0, 0, np.nan, 9]]}, r"proposals\['a'\] has values that are no finite"),
         ("p.npz", {"a": [["b"] * 4]}, r"proposals\['a'\] has values that are no finite"),
@@ -67,7 +68,8 @@ def arrays(**changed):
     [
         (b"", "cannot be read; it must be an .npz file with the arrays names, counts, boxes"),
         (b"no zip file", "cannot be read; it must be an .npz file"),
-        (b"PK\x03\x04 cut off", "cannot be read; it must be an .npz file"),
+        (b"PK\x03\x04 cut off", "boxes: it is no zip archive$"),
+        (b"\x93NUMPY\x01\x00", "boxes: it is no zip archive$"),
         ({"names": ["a"]}, "cannot be read; it must be an .npz file with the arrays"),
         (arrays(names=[1]), "names has the type int64; it must be a list of text"),
         (arrays(names=[object()]), "cannot be read; it must be an .npz file"),
@@ -77,6 +79,11 @@ def arrays(**changed):
         (arrays(counts=[3]), "boxes has 1 rows; it must have 3, the sum of counts"),
         (arrays(boxes=[[1, 2, 3]]), r"boxes has the shape \(1, 3\); it must be"),
         (arrays(boxes=[[np.inf] * 4]), "boxes has values that are no finite numbers"),
+        (arrays(boxes=[[0j] * 4]), "boxes has values that are no finite numbers"),
+        (arrays(boxes=[[True] * 4]), "boxes has values that are no finite numbers"),
+        # As int32, these would be the box [0, 0, 1, 1].
+        (arrays(boxes=[[0, 2**40, 1, 2**40 + 1]]), "boxes has values from 0 to 1099511627777; th"),
+        (arrays(boxes=[[0, 0, 1, 3e38]]), "boxes has values from 0.0 to 3e.38; they must be pix"),
         (arrays(names=["a", "a"], counts=[1, 0]), "names holds an image twice"),
     ],
 )
@@ -141,6 +148,38 @@ def test_selective_search_over_a_dataset(tmp_path, monkeypatch):
     assert len(again["squares.picture2"]) == 5 and len(read_proposals(path)) == 3
     with pytest.raises(ValueError, match="max_boxes is 0; it must be a whole number of at least 1"):
         find_proposals(dataset, max_boxes=0)
+
+
+OUTSIDE = r"\[0, 0, 65, 9\]; it must lie within the image of 64 x 64 pixels"
+
+
+def test_known_boxes_are_checked_before_any_is_searched(tmp_path, monkeypatch):
+    path = tmp_path / "p.npz"
+    good = np.array([[0, 0, 64, 9]])
+    train, val = Squares(), Squares(((),) * 3)
+    assert check_known([train, val]) == check_known([train, val], path) == (0, 5)
+    write_proposals(path, {"squares.picture1": good, "other.7": good + 99})
+    assert check_known([train, val], path) == (2, 5)
+    write_proposals(path, {"squares.picture2": [[0, 0, 65, 9]]})
+    assert check_known([train], path) == (0, 2)
+    place = r"^.*p\.npz: proposals\['squares\.picture2'\]\[0\] is "
+    for call in (lambda: check_known([train, val], path), lambda: find_proposals(val, path)):
+        monkeypatch.setattr("mrcnn.family.proposals.propose", lambda *a: pytest.fail("searched"))
+        with pytest.raises(ValueError, match=place + OUTSIDE):
+            call()
+    train.proposals = {"squares.picture0": good * 0.5, "squares.picture1": [[0, 0, 65, 9]]}
+    with pytest.raises(ValueError, match=r"^proposals\['squares.picture1'\]\[0\] is " + OUTSIDE):
+        check_known([train], path)
+    for call in (check_known, lambda datasets, path: find_proposals(datasets[0], path)):
+        with pytest.raises(ValueError, match=r"proposals is p\.txt; it must end in \.npz"):
+            call([val], "p.txt")
+
+
+def test_images_that_cannot_be_read_are_left_to_the_training(monkeypatch):
+    dataset = Squares()
+    dataset.proposals = {f"squares.picture{i}": [[0, 0, 9, 9]] for i in range(2)}
+    monkeypatch.setattr(dataset, "image_size", lambda i: (_ for _ in ()).throw(OSError("gone")))
+    assert check_known([dataset]) == (0, 2)
 
 
 def test_every_instance_of_a_dataset_of_ones_own_has_a_mask():

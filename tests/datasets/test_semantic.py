@@ -23,6 +23,7 @@ from mrcnn.datasets.semantic import (
     find_label_problem,
     median_frequency_weights,
     paint_instances,
+    require_masks,
 )
 from mrcnn.datasets.voc_colors import color_map
 
@@ -299,8 +300,15 @@ def test_pixels_of_boxes_without_masks_are_void(tmp_path, lines, expected):
         labels, counts = np.unique(load_label_map(one, 0), return_counts=True)
         assert dict(zip(labels.tolist(), counts.tolist(), strict=True)) == expected
         problem = find_label_problem(one)
-        has_class = bool(expected.keys() & {1, 2})
-        assert problem is None if has_class else problem.startswith("dataset has boxes and no mask")
+        if expected.keys() & {1, 2}:
+            assert problem is None
+            require_masks(one)
+            continue
+        assert problem.startswith("dataset has boxes and no masks; it must have a mask of each")
+        with pytest.raises(ValueError) as raised:
+            require_masks(one, [0])
+        assert str(raised.value) == problem
+        require_masks(one, [])
 
 
 def test_weights_of_rare_classes(tmp_path):

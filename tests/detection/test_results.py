@@ -236,8 +236,8 @@ def test_a_single_detection_is_no_selection():
     "changes, message",
     [
         ({"rois": np.zeros((2, 5))}, r"boxes has shape \(2, 5\); it must be \[N, 4\]"),
-        ({"rois": [[0, 0, np.inf, 1]] * 2}, "boxes is .*; it must hold finite numbers"),
-        ({"scores": ["a", "b"]}, "scores is .*; it must hold finite numbers"),
+        ({"rois": [[0, 0, 1, 1], [0, 0, np.inf, 1]]}, r"boxes\[1\] is \[0.0, 0.0, inf, 1.0\]; it"),
+        ({"scores": ["a", "b"]}, r"scores\[0\] is 'a'; it must hold finite numbers"),
         ({"class_ids": [1.5, 1]}, "class_ids is .*; it must hold whole numbers from 1"),
         ({"class_ids": [0, 1]}, "class_ids is .*; it must hold whole numbers from 1"),
         ({"class_ids": [[1], [2]]}, r"class_ids has shape \(2, 1\); it must be \[N\]"),

@@ -128,7 +128,7 @@ def test_chosen_pictures_and_replacing():
             {"class_ids": [0]},
             "result of image 0: class_ids is .0.; it must hold whole numbers from 1",
         ),
-        (0, {"scores": [np.nan]}, "scores is .nan.; it must hold finite numbers"),
+        (0, {"scores": [np.nan]}, r"scores\[0\] is nan; it must hold finite numbers"),
         (
             0,
             {"scores": [0.5, 0.4]},

@@ -84,3 +84,54 @@ def test_images_of_a_dataset():
     assert report.counts.sum() == 3 * 64 * 64
     assert report.class_accuracy[0] == 1
     assert report.class_names == ["BG", "square", "circle", "triangle"]
+
+
+class BoxesAlone(ShapesDataset):
+    """Shapes of which the boxes are known in the first images, and the masks in the last one."""
+
+    def image_has_masks(self, image_id):
+        return np.full(len(self.image_class_ids(image_id)), image_id == 2)
+
+
+def test_images_with_boxes_alone_are_not_scored():
+    dataset = BoxesAlone()
+    dataset.load_shapes(3, 64, 64)
+    dataset.prepare()
+    calls = []
+
+    def segment(images):
+        calls.append(len(images))
+        return [{"labels": np.zeros(image.shape[:2], np.uint8)} for image in images]
+
+    with pytest.raises(ValueError, match="dataset has boxes and no masks; it must have a mask of"):
+        evaluate_labels(segment, dataset, image_ids=[0, 1])
+    assert not calls
+    assert evaluate_labels(segment, dataset).pixel_accuracy > 0 and calls == [1, 1, 1]
+
+
+def test_images_that_cannot_be_read():
+    dataset = ShapesDataset()
+    dataset.load_shapes(3, 64, 64)
+    dataset.prepare()
+    whole = dataset.load_image
+    broken = set()
+
+    def load_image(image_id):
+        if image_id in broken:
+            raise OSError(f"image {image_id} is gone")
+        return whole(image_id)
+
+    dataset.load_image = load_image
+
+    def segment(images):
+        return [{"labels": np.zeros(image.shape[:2], np.uint8)} for image in images]
+
+    broken.add(1)
+    with pytest.raises(OSError, match="image 1 is gone"):
+        evaluate_labels(segment, dataset)
+    for batch_size in (1, 3):
+        found = evaluate_labels(segment, dataset, batch_size=batch_size, keep_going=True)
+        assert found.counts.sum() == 2 * 64 * 64
+    broken |= {0, 2}
+    with pytest.raises(OSError, match="image 2 is gone"):
+        evaluate_labels(segment, dataset, keep_going=True)

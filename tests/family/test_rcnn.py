@@ -14,6 +14,7 @@ from mrcnn.checkpoints.weight_file import read_metadata
 from mrcnn.datasets import Dataset
 from mrcnn.detection.results import Detections
 from mrcnn.evaluation.coco import evaluate_coco
+from mrcnn.family.models import find_model
 from mrcnn.family.rcnn import (
     IMAGENET_CLASS_NAMES,
     RCNN,
@@ -34,6 +35,15 @@ MEAN = (123.7, 116.8, 103.9)
 
 def noise(height, width, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def test_settings_are_those_of_the_paper():
+    config = RCNNConfig()
+    assert (config.REGION_CONTEXT, config.MAX_REGIONS, config.REGION_STRATEGY) == (16, 2000, "fast")
+    assert (config.NEGATIVE_MAX_IOU, config.REFINED_MIN_IOU, config.BOX_RIDGE) == (0.3, 0.6, 1000)
+    assert config.DETECTION_NMS_THRESHOLD == 0.3
+    # From scratch, as tutorials show it, regions count from 90 %.
+    assert find_model("region_classifier").make_config().DETECTION_MIN_CONFIDENCE == 0.9
 
 
 def test_there_are_exactly_16_pixels_of_context_at_the_size_of_the_network():

@@ -13,6 +13,7 @@ from keras import ops
 from mrcnn.datasets.semantic import VOID, load_label_map
 from mrcnn.datasets.shapes import ShapesDataset
 from mrcnn.evaluation import evaluate_labels
+from mrcnn.family import load
 from mrcnn.family.semantic import NETWORKS, SemanticConfig, SemanticModel
 from mrcnn.family.semantic.batches import SemanticBatches, augment
 from mrcnn.family.semantic.frames import Frame
@@ -134,6 +135,53 @@ def test_large_images_are_computed_in_parts_with_the_same_result(name, monkeypat
     assert whole.std() > 1e-3
     np.testing.assert_allclose(results[1]["probabilities"], whole, atol=1e-5)
     assert sizes == [(1, 48 if name == "unet" else 64, 640, 3)] * 12
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+@pytest.mark.parametrize("name", ["fcn8s", "segnet", "unet"])
+def test_precision_is_of_the_layers_and_not_of_weights_and_logits(name, precision, tmp_path):
+    keras.utils.set_random_seed(0)
+    exact, rough = (SemanticModel(name, _config(PRECISION=kind)) for kind in ("float32", precision))
+    for layer in exact.keras_model.layers:
+        if layer.name.startswith("score_"):  # they start at zero
+            layer.kernel.assign(np.random.default_rng(0).normal(0, 0.3, layer.kernel.shape))
+    rough.keras_model.set_weights(exact.keras_model.get_weights())
+    assert {w.dtype for w in rough.keras_model.weights} == {"float32"}
+    convolution = {"unet": "down1_conv1"}.get(name, "block1_conv1")
+    assert rough.keras_model.get_layer(convolution).compute_dtype == precision
+    assert exact.keras_model.get_layer(convolution).compute_dtype == "float32"
+    logits = rough.keras_model.predict_on_batch(np.ones((1, 32, 32, 3), np.float32))
+    assert logits.dtype == np.float32
+
+    image = _image(32, 48)
+    expected, found = (m.segment([image])[0]["probabilities"] for m in (exact, rough))
+    np.testing.assert_allclose(found.sum(axis=-1), 1, rtol=1e-5)
+    assert 0 < abs(found - expected).mean() < 0.2 * expected.std()
+
+    rough.save_weights(tmp_path / "a.h5")
+    again = load(str(tmp_path / "a.h5"))
+    assert again.config.PRECISION == precision
+    assert again.keras_model.get_layer(convolution).compute_dtype == precision
+
+
+@pytest.mark.parametrize("layer, value", [("logits", np.nan), ("down1_conv1", 1e38)])
+def test_values_that_are_not_finite_are_no_labels(layer, value):
+    model = SemanticModel("unet", ThinConfig())
+    kernel = model.keras_model.get_layer(layer).kernel
+    kernel.assign(np.full(kernel.shape, value, np.float32))
+    with pytest.raises(ValueError, match="the network unet gives values that are not finite; its"):
+        model.segment([_image(20, 20)])
+
+
+@pytest.mark.parametrize("precision, optimizer", [("bfloat16", "SGD"), ("float16", "LossScaleO")])
+def test_training_in_half_precision(precision, optimizer, tmp_path):
+    keras.utils.set_random_seed(0)
+    model = SemanticModel("unet", _config(PRECISION=precision), model_dir=tmp_path)
+    dataset = _shapes(4, 48)
+    losses = [model.train(dataset, epochs=k, verbose=0).history["loss"][0] for k in (1, 2)]
+    assert losses[1] < losses[0]
+    assert type(model.keras_model.optimizer).__name__.startswith(optimizer)
+    assert {w.dtype for w in model.keras_model.weights} == {"float32"}
 
 
 def _noting(function, sizes):
@@ -364,6 +412,7 @@ def _config(**settings):
         (lambda: SemanticModel("segnet", _config(PADDING="valid")), "PADDING is 'valid'; it must"),
         (lambda: SemanticModel("unet", _config(IMAGE_CHANNEL_COUNT=1)), "MEAN_PIXEL has 3 values"),
         (lambda: SemanticModel("unet", ThinConfig(), ["a"]), "class_names has 1 entries"),
+        (lambda: SemanticModel("unet", _config(PRECISION="int8")), "PRECISION is 'int8'; it must"),
         (lambda: SemanticModel("unet", _config(BASE_WIDTH=0)), "BASE_WIDTH is 0; it must be"),
         (lambda: SemanticModel("unet", _config(IMAGE_MAX_DIM=0)), "IMAGE_MAX_DIM is 0; it must be"),
     ],
@@ -421,6 +470,22 @@ def test_batches_have_one_size_and_void_beside_the_images():
 
     framed, labels = _batches(dataset, frame=Frame(16, 92, 4))[0]
     assert framed.shape == (2, 68 + 184, 68 + 184, 3) and labels.shape == (2, 68, 68)
+
+
+def test_a_broken_image_does_not_hinder_the_others(monkeypatch):
+    dataset = _shapes(3)
+    size = dataset.image_size
+
+    def image_size(image_id):
+        if image_id == 1:
+            raise ValueError("not an image")
+        return size(image_id)
+
+    monkeypatch.setattr(dataset, "image_size", image_size)
+    assert _batches(dataset).limits == [64, 64]
+    alone = dataset.subset([1])
+    with pytest.raises(ValueError, match="not an image"):
+        _batches(alone)
 
 
 def test_large_images_are_cut_and_order_and_places_change_with_the_pass():

@@ -75,6 +75,31 @@ def test_sizes_are_those_of_the_published_networks(
         assert network.header_bytes + 4 * num_values == num_bytes
 
 
+@pytest.mark.parametrize(
+    "name, size, num_convolutions, num_dense, sides, boxes",
+    [
+        ("yolov1", 448, 24, 2, [7], [2]),
+        ("yolov2", 416, 23, 0, [13], [5]),  # the 18 of Darknet-19 below its classifier and 5
+        ("yolov3", 416, 75, 0, [13, 26, 52], [3, 3, 3]),  # the 52 of Darknet-53 and 23
+        ("yolov3-tiny", 416, 13, 0, [13, 26], [3, 3]),
+    ],
+)
+def test_layers_grids_and_anchors_are_those_of_the_papers(
+    name, size, num_convolutions, num_dense, sides, boxes
+):
+    network = NETWORKS[name]
+    kinds = [words[0] for words, _ in parse_layers(network.layers)]
+    outputs = kinds.count("detect")
+    is_dense = "dense" in kinds
+    found = kinds.count("conv") + 2 * kinds.count("residual") + (0 if is_dense else outputs)
+    assert (network.image_size, found) == (size, num_convolutions)
+    assert kinds.count("dense") + (outputs if is_dense else 0) == num_dense
+    assert [size // stride for stride in network.strides] == sides
+    assert [network.num_boxes] * len(sides) == boxes
+    if network.anchors is not None:
+        assert [len(anchors) for anchors in network.anchors] == boxes
+
+
 def test_yolov3_takes_the_published_number_of_operations():
     with shapes_only():
         model = build_network(NETWORKS["yolov3"], 80)
@@ -442,6 +467,27 @@ def test_weights_written_and_read_give_the_same_detections(thin, tmp_path, monke
     for ours, theirs in zip(other.detect(images), expected, strict=True):
         np.testing.assert_array_equal(ours["rois"], theirs["rois"])
         np.testing.assert_allclose(ours["scores"], theirs["scores"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_precision_is_of_the_layers_and_not_of_weights_and_outputs(thin, precision):
+    class Rough(ThinConfig):
+        PRECISION = precision
+
+    rough = Yolo("thin", Rough())
+    darknet_networks.set_seeded_values(thin.keras_model, 3)
+    rough.keras_model.set_weights(thin.keras_model.get_weights())
+    assert {w.dtype for w in rough.keras_model.weights} == {"float32"}
+    types = {layer.name: layer.compute_dtype for layer in rough.keras_model.layers}
+    assert types["conv_1"] == types["conv_4_bn"] == precision
+    assert types["conv_5"] == types["conv_6"] == types["rows"] == "float32"  # the outputs
+    image = np.random.default_rng(0).random((1, 64, 64, 3), np.float32)
+    expected, found = (m.keras_model.predict_on_batch(image) for m in (thin, rough))
+    assert found.dtype == np.float32
+    assert 0 < abs(found - expected).max() < 0.05 * expected.std()
+    # The first steps in float16 find how far the loss can be scaled, and change nothing.
+    losses = rough.train(_shapes(4), learning_rate=1e-3, epochs=12, verbose=0).history["loss"]
+    assert losses[-1] < losses[0]
 
 
 def test_weights_of_another_number_of_classes_load_up_to_the_outputs(thin, tmp_path):

@@ -56,6 +56,7 @@ def test_none_at_all(boxes):
         ([[0, 0, 9, 9], [-1, 0, 9, 9]], r"p\[1\] is \[-1, 0, 9, 9\]; it must lie within"),
         ([[0, 60, 9, 64.5]], "it must lie within the image of 48 x 64"),
         ([[100, 100, 110, 110]], "it must lie within the image of 48 x 64"),
+        ([[0, 0.5, 1, 1], [0, 0, 0.5, 1]], r"p\[0\] is .*; it must hold pixels, not shares of he"),
     ],
 )
 def test_refused(boxes, message):

@@ -71,3 +71,11 @@ def test_the_best_weights_are_those_of_the_best_mean_iou(shapes, tmp_path):
     assert callbacks[0] is validation
     assert [one.monitor for one in callbacks[1:]] == ["val_mean_iou"] * 2
     assert callbacks[1].mode == "max"
+
+
+def test_boxes_alone_are_refused_before_the_training(shapes, tmp_path, monkeypatch):
+    model = Oracle(shapes, tmp_path)
+    monkeypatch.setattr(shapes, "image_has_masks", lambda image_id: np.array([image_id == 1]))
+    with pytest.raises(ValueError, match="dataset has boxes and no masks"):
+        ValidationLabels(model, shapes, max_images=3)
+    assert ValidationLabels(model, shapes).image_ids == [0, 1, 2, 3, 4]

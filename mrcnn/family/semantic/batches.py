@@ -46,7 +46,7 @@ class SemanticBatches(ImageBatches):
         self.frame = frame
         self.mean = np.asarray(mean, np.float32)
         self.scale = scale
-        sizes = np.array([dataset.image_size(i) for i in dataset.image_ids])
+        sizes = np.array(_known_sizes(dataset))
         self.limits = [int(min(side, max_side)) for side in sizes.max(axis=0)]
 
     @property
@@ -80,6 +80,19 @@ class SemanticBatches(ImageBatches):
         framed = np.full(self.size, VOID, np.int32)
         framed[: labels.shape[0], : labels.shape[1]] = labels
         return self.frame.pad((image - self.mean) * np.float32(self.scale), self.size), framed
+
+
+def _known_sizes(dataset: Any) -> list[tuple[int, int]]:
+    """Return the sizes of the images; those that cannot be read are skipped in the training."""
+    sizes, failure = [], None
+    for image_id in dataset.image_ids:
+        try:
+            sizes.append(dataset.image_size(image_id))
+        except (OSError, ValueError) as error:
+            failure = failure or error
+    if failure is not None and not sizes:
+        raise failure
+    return sizes
 
 
 def augment(

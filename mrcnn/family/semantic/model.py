@@ -23,6 +23,7 @@ from mrcnn.family.semantic.losses import SemanticLoss
 from mrcnn.family.semantic.networks import find_network
 from mrcnn.family.semantic.vgg16 import load_imagenet_values
 from mrcnn.family.training import FamilyModel, check_settings, make_sgd
+from mrcnn.layers.precision import precision_policy
 
 if TYPE_CHECKING:
     from mrcnn.checkpoints.held_out import HeldOut
@@ -42,8 +43,8 @@ class SemanticModel(FamilyModel):
     Args:
         name: "fcn32s", "fcn16s", "fcn8s", "segnet" or "unet".
         config: a `SemanticConfig`; None takes the defaults. NUM_CLASSES, IMAGE_CHANNEL_COUNT,
-            MEAN_PIXEL, IMAGE_MAX_DIM, BASE_WIDTH, PADDING, TILE_SIDE, BATCH_SIZE and the settings
-            of the optimizer are read.
+            MEAN_PIXEL, IMAGE_MAX_DIM, BASE_WIDTH, PADDING, TILE_SIDE, BATCH_SIZE, PRECISION and
+            the settings of the optimizer are read.
         class_names: names by class number; None takes the numbers.
         model_dir: folder that receives a log folder for each training, with what `MaskRCNN.train`
             writes; None for no files.
@@ -88,12 +89,13 @@ class SemanticModel(FamilyModel):
                 f"{self.channels}"
             )
         check_settings(config, SETTINGS)
-        network = self.network.build(
-            num_classes=self.num_classes,
-            channels=self.channels,
-            width=getattr(config, "BASE_WIDTH", SemanticConfig.BASE_WIDTH),
-        )
-        super().__init__(name, config, names, network, model_dir)
+        with precision_policy(config.PRECISION):
+            network = self.network.build(
+                num_classes=self.num_classes,
+                channels=self.channels,
+                width=getattr(config, "BASE_WIDTH", SemanticConfig.BASE_WIDTH),
+            )
+            super().__init__(name, config, names, network, model_dir)
 
     def load_weights(
         self,
@@ -146,7 +148,8 @@ class SemanticModel(FamilyModel):
             [H, W, classes] float32, which add up to 1.
 
         Raises:
-            ValueError: an element of `images` is no image; the message has its number.
+            ValueError: an element of `images` is no image; the message has its number. Or the
+                network gives values that are not finite.
         """
         results: list[dict[str, Any]] = []
         # Neighbors of one size share a batch.
@@ -278,7 +281,13 @@ class SemanticModel(FamilyModel):
 
     def _probabilities(self, values: np.ndarray) -> np.ndarray:
         logits = self.keras_model.predict_on_batch(values)
-        return ops.convert_to_numpy(ops.softmax(ops.convert_to_tensor(logits)))
+        probabilities = ops.convert_to_numpy(ops.softmax(ops.convert_to_tensor(logits)))
+        if not np.isfinite(probabilities).all():  # every pixel would be of class 0
+            raise ValueError(
+                f"the network {self.name} gives values that are not finite; its weights must be "
+                f"of a training that did not diverge, and fit PRECISION = {self.config.PRECISION}"
+            )
+        return probabilities
 
 
 def _class_weights(

@@ -29,6 +29,7 @@ from mrcnn.family.yolo.images import fit_image, to_image_boxes
 from mrcnn.family.yolo.losses import AnchorLoss, CellLoss
 from mrcnn.family.yolo.networks import build_network, output_layers
 from mrcnn.files.names import printable
+from mrcnn.layers.precision import precision_policy
 
 if TYPE_CHECKING:
     from mrcnn.checkpoints.held_out import HeldOut
@@ -47,7 +48,8 @@ class Yolo(BoxStream, FamilyModel):
     Args:
         name: "yolov1", "yolov2", "yolov3" or "yolov3-tiny".
         config: a `YoloConfig`; None takes the published settings. NUM_CLASSES (the background
-            included), IMAGE_MAX_DIM, the DETECTION settings and those of the optimizer are read.
+            included), IMAGE_MAX_DIM, PRECISION, the DETECTION settings and those of the optimizer
+            are read.
         class_names: names by class id, the background first; None takes COCO's for 80 classes.
         model_dir: folder that receives a log folder for each training, with what `MaskRCNN.train`
             writes; None for no files.
@@ -90,8 +92,9 @@ class Yolo(BoxStream, FamilyModel):
                 f"{config.NUM_CLASSES}, the background included"
             )
         check_settings(config, SETTINGS)
-        network = build_network(self.network, self.num_classes, self.size)
-        super().__init__(name, config, class_names, network, model_dir)
+        with precision_policy(config.PRECISION):
+            network = build_network(self.network, self.num_classes, self.size)
+            super().__init__(name, config, class_names, network, model_dir)
         # YOLOv1 stretches images to its input, later versions keep their shape.
         self._keep_shape = self.network.version > 1
         self._grids = (

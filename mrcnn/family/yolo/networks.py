@@ -105,7 +105,9 @@ def build_network(
     builder = _Builder(network, num_classes)
     image = keras.Input((size, size, 3), name="image")
     outputs = builder.apply(image)
-    raw = outputs[0] if network.version == 1 else GridRows(5 + num_classes, name="rows")(outputs)
+    raw = outputs[0]
+    if network.version > 1:
+        raw = GridRows(5 + num_classes, dtype="float32", name="rows")(outputs)
     return keras.Model(image, raw, name=network.name.replace("-", "_"))
 
 
@@ -189,11 +191,11 @@ class _Builder:
         return layers.Dropout(float(rate))(x)
 
     def _detect(self, x: Tensor) -> Tensor:
-        """Apply the output layer of one grid; linear, with a bias."""
+        """Apply the output layer of one grid; linear, with a bias, and always in float32."""
         network = self.network
         if network.version == 1:
             cells = (network.image_size // network.strides[0]) ** 2
             units = cells * (self.num_classes + 5 * network.num_boxes)
-            return layers.Dense(units, name=self._next_name("dense"))(x)
+            return layers.Dense(units, dtype="float32", name=self._next_name("dense"))(x)
         filters = network.num_boxes * (5 + self.num_classes)
-        return layers.Conv2D(filters, 1, name=self._next_name("conv"))(x)
+        return layers.Conv2D(filters, 1, dtype="float32", name=self._next_name("conv"))(x)
