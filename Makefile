@@ -79,6 +79,7 @@ $(READY): pyproject.toml setup.py tools/requirements.py
 	$(PYTHON) -m venv $(VENV) || \
 	  { echo "no venv module: install your system's python3-venv package"; exit 1; }
 	$(BIN)/python tools/requirements.py $(EXTRAS) > $(VENV)/requirements.txt
+	@echo "Installing packages (about 3 GB on the disk): this takes several minutes"
 	$(BIN)/pip install --quiet -r $(VENV)/requirements.txt
 	$(BIN)/pip install --quiet --no-deps imgaug -e .
 	@touch $(READY)
@@ -96,6 +97,7 @@ $(OTHERS:%=.venv-%/.ready): .venv-%/.ready: pyproject.toml setup.py tools/requir
 	rm -rf .venv-$*
 	$(SETUP_PYTHON) -m venv .venv-$*
 	.venv-$*/bin/python tools/requirements.py $(WANTED) > .venv-$*/requirements.txt
+	@echo "Installing packages (up to 4 GB on the disk): this takes several minutes"
 	.venv-$*/bin/pip install --quiet -r .venv-$*/requirements.txt
 	.venv-$*/bin/pip install --quiet --no-deps imgaug -e .
 	@touch $@

@@ -178,6 +178,8 @@ def main() -> None:
     container = Container(root, make_environment(root, arguments.shared))
     for instruction, rest in read_steps((ROOT / "Dockerfile").read_text(encoding="utf-8")):
         begun = time.monotonic()
+        if instruction in ("RUN", "ENTRYPOINT"):  # the steps that take minutes
+            print(f"begins    {instruction} {rest[:70]}", flush=True)
         if instruction == "ENTRYPOINT":
             serve(container, json.loads(rest))
         elif instruction != "FROM":

@@ -81,6 +81,7 @@ def export(
     if min_confidence is not None:
         described.config.DETECTION_MIN_CONFIDENCE = min_confidence
     echo(printable(f"Weights  {described}"))
+    echo(printable(f"Writing  {path}, and comparing it with mrcnn detect: a minute or more"))
     model = load_model(described, "keras", None, None)
     from mrcnn.exports import export
 

@@ -49,9 +49,10 @@ def main() -> None:
         drawn[inside] = drawn[inside] // 2 + np.array(COLORS[i % len(COLORS)], np.uint8) // 2
     if arguments.output:
         result = Image.fromarray(drawn)
+        width = max(2, round(max(photo.size) / 400))
         for i, (y1, x1, y2, x2) in enumerate(boxes.tolist()):
             color = COLORS[i % len(COLORS)]
-            ImageDraw.Draw(result).rectangle((x1, y1, x2 - 1, y2 - 1), outline=color, width=2)
+            ImageDraw.Draw(result).rectangle((x1, y1, x2 - 1, y2 - 1), outline=color, width=width)
         result.save(arguments.output)
 
 

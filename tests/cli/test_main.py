@@ -102,3 +102,16 @@ def test_no_flag_looks_as_if_it_took_a_value(run, words, monkeypatch):
     assert code == 0 and "--help" in out and "<bool>" not in out and "BOOLEAN" not in out
     if words and words[0] in ("info", "download", "demo"):
         assert "Example: mrcnn" in out
+
+
+def test_an_export_says_that_it_takes_long_before_it_begins(run, monkeypatch, tmp_path):
+    def stop(*_):
+        raise ValueError("the slow part")
+
+    monkeypatch.setattr("mrcnn.cli.options.load_model", stop)
+    monkeypatch.setattr("mrcnn.exports.formats.ExportFormat.check_packages", lambda self: None)
+    path = tmp_path / "street.onnx"
+    code, out, err = run("export", "small", "--output", path)
+    assert code == 2 and "the slow part" in err
+    line = f"Writing  {path}, and comparing it with mrcnn detect: a minute or more"
+    assert out.splitlines()[-1] == line

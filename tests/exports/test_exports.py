@@ -274,6 +274,8 @@ def test_the_small_model_from_the_command_line(name, detected, tmp_path, capsys)
     printed = capsys.readouterr().out
     assert end.value.code in (0, None), printed
     assert "detections, boxes within" in printed and "ms for an image with" in printed
+    # What takes long is said before it begins.
+    assert printed.index(f"Writing  {path}, and comparing it") < printed.index("Export   ")
     expected, found = detected("small"), detected(str(path))
     assert [one["category_name"] for one in found] == [one["category_name"] for one in expected]
     for one, other in zip(expected, found, strict=True):

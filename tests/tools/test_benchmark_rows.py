@@ -127,3 +127,27 @@ def test_datasets_of_many_images(benchmark, monkeypatch, tmp_path):
     assert (dataset.num_images, dataset.num_classes) == (5, 3)
     masks, class_ids = dataset.load_mask(4)
     assert masks.shape == (60, 80, 2) and sorted(class_ids) == [1, 2]
+
+
+def test_refused_uploads_are_counted_with_their_sentences(benchmark, monkeypatch, capsys):
+    serve = benchmark("serve")
+    numbers = iter(range(40))
+
+    def upload(address, data):
+        refused = next(numbers) >= 32
+        return (429, 0.5, "too many") if refused else (200, 2.0, "{}")
+
+    monkeypatch.setattr(serve, "upload", upload)
+    serve.measure_together("http://here/", b"", 40)
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("40 at once       statuses {200: 32, 429: 8}, all in ")
+    assert first.endswith("those with 200: median 2.00 s, longest 2.00 s")
+    assert second == "    8 times 429: too many"
+
+
+def test_the_photograph_of_the_service_has_a_common_size(benchmark):
+    import cv2
+    import numpy as np
+
+    data = np.frombuffer(benchmark("serve").photograph(), np.uint8)
+    assert cv2.imdecode(data, cv2.IMREAD_COLOR).shape == (480, 640, 3)

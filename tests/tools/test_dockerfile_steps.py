@@ -57,3 +57,6 @@ def test_the_steps_run(tmp_path):
     )
     assert done.returncode == 0, done.stdout
     assert '"model":"small","width":64,"height":64' in done.stdout
+    # Each step that takes long is named before it begins, and again with its time.
+    for begin in ("RUN python source", "RUN pip install", "ENTRYPOINT"):
+        assert re.search(rf"begins +{begin}.*^ *\d+\.\d s +{begin}", done.stdout, re.S | re.M)
