@@ -188,18 +188,18 @@ def measure_refusals(address: str) -> None:
 
 def measure_memory(address: str, data: bytes, count: int) -> None:
     """Print the server's memory after each tenth of many uploads."""
-    sizes, statuses = [], Counter[int]()
+    sizes, statuses, part = [], Counter[int](), max(1, count // 10)
     begun = time.perf_counter()
     for _ in range(10):
         with ThreadPoolExecutor(CLIENTS) as pool:
-            statuses.update(pool.map(lambda _: upload(address, data)[0], range(count // 10)))
+            statuses.update(pool.map(lambda _: upload(address, data)[0], range(part)))
         with urllib.request.urlopen(f"{address}metrics") as answer:
             text = answer.read().decode()
         sizes.append(float(re.search(r"^process_resident_memory_bytes (\S+)", text, re.M)[1]))
     rate = sum(statuses.values()) / (time.perf_counter() - begun)
     print(
         f"memory           {', '.join(f'{size / 2**20:.0f}' for size in sizes)} MB after each "
-        f"{count // 10} requests; statuses {dict(statuses)}, {rate:.1f} a second"
+        f"{part} requests; statuses {dict(statuses)}, {rate:.1f} a second"
     )
 
 

@@ -120,9 +120,10 @@ def read_function(function: Any) -> Any:
 def _flatten_batched_gathers(model: Any) -> None:
     """Replace every `Gather` along axis 1 of a batch by one along axis 0, in place.
 
-    Where rows have 8 to 64 bytes, such as boxes, OpenVINO's own computation for a batch writes
-    wrong first elements or ends the process on CPUs with AVX-512 (seen with 2025.4 to 2026.4 and
-    reported as openvinotoolkit/openvino#35422). The indices must be 0 or greater.
+    Where shapes are known and rows have 8 to 64 bytes, such as boxes, OpenVINO's own computation
+    for a batch writes wrong elements or ends the process on CPUs with AVX-512 (seen with 2025.4.1,
+    2026.2.1 and 2026.4.1; openvinotoolkit/openvino#35422 describes a fault like it). The indices
+    must be 0 or greater.
     """
     import_openvino()
     from openvino import opset13 as ops

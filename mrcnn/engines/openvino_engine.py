@@ -21,6 +21,7 @@ from mrcnn.engines.base import NETWORKS, Inputs, max_detections
 from mrcnn.engines.compiled_network import CompiledNetwork
 from mrcnn.engines.openvino_package import import_openvino
 from mrcnn.engines.weights_watch import WeightsWatch
+from mrcnn.layers.rpn import rpn_suits_winograd
 
 _TRUNK_FOR_ANY_SIZE = "trunk for any size"
 
@@ -165,8 +166,7 @@ class OpenVINOEngine(CompiledNetwork):
             return conversion.convert(self._models[name], None, self._in_float32)
         # With OpenVINO 2026.4 a map computed by Winograd's algorithm that goes into the table loses
         # its bias on the way into a direct convolution, which a narrow or strided RPN has.
-        rpn = self._models["trunk"].get_layer("rpn_model")
-        by_winograd = sides is not None and rpn.get_layer("rpn_conv_shared").suits_winograd
+        by_winograd = sides is not None and rpn_suits_winograd(self._models["trunk"])
         return conversion.convert(self._models[name], sides, self._in_float32 and by_winograd)
 
     def _samples(

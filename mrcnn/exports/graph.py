@@ -19,6 +19,7 @@ from mrcnn.exports.molding_graph import mold
 from mrcnn.exports.pasting_graph import image_boxes, paste
 from mrcnn.layers.nms import gather_rows
 from mrcnn.layers.portable_nms import portable_nms
+from mrcnn.layers.rpn import rpn_suits_winograd
 from mrcnn.layers.types import Tensor
 from mrcnn.layers.winograd import KERNEL_BASIS, winograd
 
@@ -49,8 +50,7 @@ class ExportGraph:
         self._config = shared.config
         self._masks = masks
         self._models = [graphs.detection_graph(shared)]
-        rpn = self._models[0].get_layer("rpn_model")
-        self.rpn_suits_winograd: bool = rpn.get_layer("rpn_conv_shared").suits_winograd
+        self.rpn_suits_winograd = rpn_suits_winograd(self._models[0])
         self.outputs = [name for name in OUTPUTS if name != "masks"]
         if getattr(self._config, "USE_MASK", True):
             self._models.append(graphs.mask_graph(shared))

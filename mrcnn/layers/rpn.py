@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 from keras import layers
 
 from mrcnn.layers.convolution import Conv2D
 from mrcnn.layers.types import Tensor
 from mrcnn.layers.winograd import WinogradConv2D
+
+
+def rpn_suits_winograd(network: Any) -> bool:
+    """Return whether Winograd's algorithm suits the 3x3 convolution of a network's RPN.
+
+    Args:
+        network: Keras model with the layer "rpn_model".
+    """
+    rpn = network.get_layer("rpn_model")
+    suits: bool = rpn.get_layer("rpn_conv_shared").suits_winograd
+    return suits
 
 
 def rpn_graph(

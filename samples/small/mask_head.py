@@ -22,8 +22,8 @@ from keras import ops
 from mrcnn.engines.keras_engine import compile_inference
 from mrcnn.files.atomic import atomic_path
 from mrcnn.geometry.boxes import compute_overlaps, extract_bboxes
-from mrcnn.graphs import precision_policy
 from mrcnn.layers.heads import MaskHead
+from mrcnn.layers.precision import precision_policy
 from samples.small.training import make_optimizer
 
 # The layers that the mask head pools from.

@@ -69,16 +69,22 @@ def test_labels_that_do_not_fit(found, true, message):
         count_pixels(found, true, 3)
 
 
-def test_images_of_a_dataset():
-    dataset = ShapesDataset()
-    dataset.load_shapes(3, 64, 64)
-    dataset.prepare()
+def all_background():
+    """Return a function that finds background alone, after the list of its batches' sizes."""
     sizes = []
 
     def segment(images):
         sizes.append(len(images))
         return [{"labels": np.zeros(image.shape[:2], np.uint8)} for image in images]
 
+    return sizes, segment
+
+
+def test_images_of_a_dataset():
+    dataset = ShapesDataset()
+    dataset.load_shapes(3, 64, 64)
+    dataset.prepare()
+    sizes, segment = all_background()
     report = evaluate_labels(segment, dataset, batch_size=2)
     assert sizes == [2, 1]
     assert report.counts.sum() == 3 * 64 * 64
@@ -97,12 +103,7 @@ def test_images_with_boxes_alone_are_not_scored():
     dataset = BoxesAlone()
     dataset.load_shapes(3, 64, 64)
     dataset.prepare()
-    calls = []
-
-    def segment(images):
-        calls.append(len(images))
-        return [{"labels": np.zeros(image.shape[:2], np.uint8)} for image in images]
-
+    calls, segment = all_background()
     with pytest.raises(ValueError, match="dataset has boxes and no masks; it must have a mask of"):
         evaluate_labels(segment, dataset, image_ids=[0, 1])
     assert not calls
@@ -122,10 +123,7 @@ def test_images_that_cannot_be_read():
         return whole(image_id)
 
     dataset.load_image = load_image
-
-    def segment(images):
-        return [{"labels": np.zeros(image.shape[:2], np.uint8)} for image in images]
-
+    _, segment = all_background()
     broken.add(1)
     with pytest.raises(OSError, match="image 1 is gone"):
         evaluate_labels(segment, dataset)
