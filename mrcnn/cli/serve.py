@@ -154,8 +154,9 @@ def serve(
         os.environ[_VARIABLE] = json.dumps({"options": options, "limits": asdict(limits)})
         echo(f"Starting {workers} processes")
         app = f"{__name__}:worker_app"
-    from mrcnn.service.server import run_server
+    from mrcnn.service.server import ANY_HOST, run_server
 
+    where = " to all that reach this machine" if host in ANY_HOST else ""
     try:
         run_server(
             app,
@@ -163,7 +164,7 @@ def serve(
             port,
             workers=workers,
             grace_seconds=timeout,
-            on_ready=lambda address: echo(f"Serving  {address}  (Ctrl-C stops)"),
+            on_ready=lambda address: echo(f"Serving  {address}{where}  (Ctrl-C stops)"),
         )
     except signals.Stopped:  # after the requests under way, as it should be
         pass

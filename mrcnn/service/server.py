@@ -23,6 +23,8 @@ from mrcnn.service.metrics import FOLDER_VARIABLE
 HEAD_SECONDS = 20.0
 # A worker that does not answer the supervisor for this time is replaced.
 _WORKER_SECONDS = 60
+# Hosts that stand for all network interfaces -> the one by which this machine reaches itself.
+ANY_HOST = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
 # With this exit code a worker is not started again.
 STARTUP_FAILURE = 3
 _SLOW_HEAD = (
@@ -88,7 +90,8 @@ def run_server(
         port: port from 0 to 65535; 0 takes a free one.
         workers: number of processes. Each calls the function and holds a model of its own.
         grace_seconds: time that requests under way have after the signal.
-        on_ready: called with the address of the page when the first worker answers.
+        on_ready: called with the address of the page on this machine when the first worker
+            answers.
 
     Raises:
         ValueError: the port is in use or may not be taken, or there is no such host.
@@ -103,7 +106,7 @@ def run_server(
         if _answers(host, port, stopped):
             is_ready.set()
             if on_ready is not None:
-                on_ready(f"http://{_in_address(host)}:{port}/")
+                on_ready(_address(host, port))
 
     threading.Thread(target=announce, daemon=True).start()
     try:
@@ -156,14 +159,15 @@ def _free_port(host: str, port: int) -> int:
         return int(probe.getsockname()[1])
 
 
-def _in_address(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
+def _address(host: str, port: int) -> str:
+    """Return the address of the page; on this machine, where the host means all interfaces."""
+    host = ANY_HOST.get(host, host)
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
 def _answers(host: str, port: int, stopped: threading.Event) -> bool:
     """Wait until the server answers; return False if it has stopped before."""
-    anywhere = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
-    address = f"http://{_in_address(anywhere.get(host, host))}:{port}/healthz"
+    address = f"{_address(host, port)}healthz"
     # Not through a proxy of the environment.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     while not stopped.wait(0.1):

@@ -92,9 +92,16 @@ def test_a_client_that_goes_away_is_counted(start_server):
     assert post(server)[0] == 200
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_requests_under_way_are_answered_before_the_end(start_server, number):
-    server = start_server(FAKE_SECONDS="1")
+@pytest.mark.parametrize(
+    "number, host, where",
+    [
+        (signal.SIGTERM, "127.0.0.1", ""),
+        # The address is one that a browser on this machine can open.
+        (signal.SIGINT, "0.0.0.0", " to all that reach this machine"),
+    ],
+)
+def test_requests_under_way_are_answered_before_the_end(start_server, number, host, where):
+    server = start_server("--host", host, FAKE_SECONDS="1")
     answers = []
     thread = threading.Thread(target=lambda: answers.append(post(server)))
     thread.start()
@@ -106,7 +113,8 @@ def test_requests_under_way_are_answered_before_the_end(start_server, number):
     thread.join()
     assert [status for status, _ in answers] == [200]
     assert (code, err) == (0, "")
-    assert out.startswith("Weights  ") and "\nServing  http://127.0.0.1:" in out
+    assert out.startswith("Weights  ")
+    assert f"\nServing  http://127.0.0.1:{server.port}/{where}  (Ctrl-C stops)\n" in out
 
 
 def test_several_workers_add_up_their_figures(start_server):
