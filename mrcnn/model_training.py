@@ -351,6 +351,8 @@ def add_proposals(
 ) -> None:
     """Find the proposals of a network without RPN by selective search, or read them from a file.
 
+    Images that have proposals already keep them.
+
     Args:
         plan: the plan, whose datasets get them.
         path: an `.npz` file that keeps them, or None.
@@ -358,11 +360,18 @@ def add_proposals(
     """
     if plan.start.config.USE_RPN or plan.entry.family != MODEL:
         return
+    from mrcnn.datasets.proposals import proposal_key
     from mrcnn.family.proposals import find_proposals
 
     for data in (plan.train, plan.val):
-        if data is not None and any(data.load_proposals(i) is None for i in data.image_ids):
-            data.proposals = find_proposals(data, path, progress=progress)
+        if data is None:
+            continue
+        own = {i: data.load_proposals(i) for i in data.image_ids}
+        missing = [i for i, boxes in own.items() if boxes is None]
+        if missing:
+            found = find_proposals(data.subset(missing), path, progress=progress)
+            kept = {proposal_key(data.image_info[i]): own[i] for i in own if own[i] is not None}
+            data.proposals = {**kept, **found}
 
 
 def run_training(plan: TrainingPlan, output: Path, verbose: int = 1) -> Any:

@@ -9,11 +9,12 @@ import cv2
 import numpy as np
 import pytest
 
-from mrcnn.datasets import read_proposals, write_proposals
+from mrcnn.datasets import open_dataset, read_proposals, write_proposals
 from mrcnn.detection.video import VideoWriter
 from mrcnn.family import build
 from mrcnn.family.semantic import SemanticConfig
 from mrcnn.family.yolo import YoloConfig
+from mrcnn.model_training import MODEL, add_proposals
 from tests.family.test_models import darknet_file
 
 NAMES = ["BG", "square", "circle"]
@@ -478,6 +479,23 @@ def test_wrong_proposals_stop_before_a_model_is_built(
     assert (code, out) == (2, "") and err.count("\n") == 1
     assert f"p.npz: proposals['shapes.{number}'][0] is " in err and message in err
     assert not plans and (tmp_path / "p.npz").read_bytes() == before
+
+
+def test_images_keep_the_proposals_that_they_have(monkeypatch):
+    monkeypatch.setattr("mrcnn.family.proposals.propose", lambda *a: np.array(GOOD, np.int32))
+    dataset = open_dataset("3", format="shapes")
+    own = [[1, 2, 30, 40]]
+    dataset.proposals = {"shapes.1": own}
+    config = SimpleNamespace(USE_RPN=False)
+    plan = SimpleNamespace(
+        start=SimpleNamespace(config=config),
+        entry=SimpleNamespace(family=MODEL),
+        train=dataset,
+        val=None,
+    )
+    add_proposals(plan, None, None)
+    found = [np.asarray(dataset.load_proposals(i)).tolist() for i in dataset.image_ids]
+    assert found == [GOOD, own, GOOD]
 
 
 def test_proposals_of_other_images_are_named(run, tmp_path, plans, monkeypatch):
