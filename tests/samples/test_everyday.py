@@ -10,6 +10,7 @@ import pytest
 
 from mrcnn.checkpoints import load_weights, save_weights
 from mrcnn.geometry.boxes import compute_overlaps
+from mrcnn.geometry.rle import encode_rle
 from mrcnn.graphs import SharedLayers, training_graph
 from mrcnn.layers.backbones.nanodet import nanodet_raw_graph
 from mrcnn.model import MaskRCNN
@@ -54,7 +55,9 @@ def test_boxes_to_learn_from(found, persons, scores):
     assert [box["score"] for box in kept] == pytest.approx(scores)
 
 
-def test_pseudo_labels(tmp_path):
+@pytest.fixture
+def everyday_photo(tmp_path):
+    """A folder of one photograph with three detected boxes and one true mask of a person."""
     (tmp_path / "images").mkdir()
     cv2.imwrite(str(tmp_path / "images" / "5.jpg"), np.full((60, 80, 3), 90, np.uint8))
     content = {
@@ -75,12 +78,37 @@ def test_pseudo_labels(tmp_path):
     }
     for name, value in content.items():
         (tmp_path / f"{name}.json").write_text(json.dumps(value))
+    return tmp_path
+
+
+def test_pseudo_labels(everyday_photo):
     dataset = everyday_data.PseudoLabels()
-    dataset.load_everyday(tmp_path)
+    dataset.load_everyday(everyday_photo)
     dataset.prepare()
     assert dataset.class_names == ["BG", "person", "car"]
     assert dataset.load_mask(0)[1].tolist() == [1, 2, -2]  # the last one scores below 0.35
     np.testing.assert_allclose(dataset.load_label_weights(0), [[1, 1], [0.8, 0], [0.48, 0]])
+    assert everyday.only_with_masks(dataset).num_images == 1
+
+
+@pytest.mark.parametrize("predicted, weights", [(0.8, [0.8, 1]), (0.79, [0.8, 0])])
+def test_masks_of_pseudo_labels(everyday_photo, predicted, weights):
+    mask = np.zeros((60, 80), bool)
+    mask[12:28, 44:56] = True
+    drawn = {
+        "image_id": 5,
+        **detection([40, 10, 20, 20], 0.8, 3),
+        "segmentation": encode_rle(mask),
+        "predicted_iou": predicted,
+    }
+    path = everyday_photo / "box_masks.json"
+    path.write_text(json.dumps({"annotations": [drawn]}))
+    dataset = everyday_data.PseudoLabels()
+    dataset.load_everyday(everyday_photo, path)
+    dataset.prepare()
+    np.testing.assert_allclose(dataset.load_label_weights(0)[1], weights)
+    found = dataset.load_mask(0)[0][..., 1]
+    assert (found == mask).all() == (predicted >= 0.8)
 
 
 def test_the_images_to_measure_on():
@@ -113,9 +141,11 @@ def test_settings_and_stages():
     config = everyday.EverydayConfig()
     config.validate()
     assert config.NUM_CLASSES == 82
-    options = {"stage": None, "steps": None, "learning_rate": None}
+    options = {"stage": None, "steps": None, "learning_rate": None, "box_masks": None}
     stages = everyday.chosen_stages(types.SimpleNamespace(**options))
     assert [stage.name for stage in stages] == ["masks", "boxes", "large"]
+    stages = everyday.chosen_stages(types.SimpleNamespace(**{**options, "box_masks": "b.json"}))
+    assert [stage.name for stage in stages] == ["masks", "boxes", "large", "drawn"]
     options.update(stage="masks", steps=7, learning_rate=0.5)
     (stage,) = everyday.chosen_stages(types.SimpleNamespace(**options))
     assert (stage.name, stage.steps, stage.peak, stage.mask_weight) == ("masks", 7, 0.5, 2.0)
