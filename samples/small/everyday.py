@@ -88,7 +88,6 @@ class Stage:
         peak: largest learning rate.
         side: of the images in pixels.
         mask_weight: factor of the mask loss.
-        box_masks: whether the masks of `box_masks.py` are learned from.
     """
 
     name: str
@@ -97,7 +96,6 @@ class Stage:
     peak: float
     side: int
     mask_weight: float = 2.0
-    box_masks: bool = False
 
 
 def from_column(first):
@@ -116,7 +114,6 @@ STAGES = (
     Stage("masks", r"(fpn_.*)|(mrcnn_mask.*)|(mrcnn_class.*)", 4500, 1e-3, side=384),
     Stage("boxes", r"(fpn_.*)|(mrcnn_.*)", 1200, 3e-4, side=512),
     Stage("large", r"(fpn_.*)|(mrcnn_.*)", 1500, 5e-4, side=512, mask_weight=4.0),
-    Stage("drawn", r"(fpn_.*)|(mrcnn_.*)", 3000, 5e-4, side=512, mask_weight=4.0, box_masks=True),
 )
 # The last stage, see `mask_head.py`.
 MASK_HEAD = "mask_head"
@@ -215,18 +212,11 @@ def augment(image, mask, rng):
     return image, mask
 
 
-def parts_of(args, box_masks=True):
-    """Return the parts to train on, see `training_parts`, with masks drawn in boxes or without."""
-    drawn = args.box_masks if box_masks else None
-    parts = training_parts(args.data, args.fold, args.folds, args.leave_out, drawn)
-    parts["pseudo"] = only_with_masks(parts["pseudo"])
-    return parts
-
-
-def training_dataset(args, box_masks):
-    """Return what is trained on in a stage, prepared."""
-    parts = parts_of(args, box_masks)
+def training_dataset(args):
+    """Return what is trained on, prepared."""
+    parts = training_parts(args.data, args.fold, args.folds, args.leave_out)
     pseudo, masked, single = parts["pseudo"], parts["masked"], parts["single"]
+    pseudo = only_with_masks(pseudo)
     pieces = [pseudo, *[masked] * MASKED_TIMES, *[single] * SINGLE_TIMES]
     if args.scenes:
         donors = join([pseudo, masked, single])
@@ -234,13 +224,13 @@ def training_dataset(args, box_masks):
     return join(pieces)
 
 
-def only_with_masks(pseudo):
-    """Return the images with pseudo labels that have a mask as well."""
+def only_with_masks(pseudo, step=1):
+    """Return every `step`-th image with pseudo labels that has a mask as well."""
     has_mask = [
         any("segmentation" in annotation for annotation in info["annotations"])
         for info in pseudo.image_info
     ]
-    return pseudo.subset(np.flatnonzero(has_mask))
+    return pseudo.subset(np.flatnonzero(has_mask)[::step])
 
 
 def train(args, config):
@@ -260,6 +250,8 @@ def train_stages(args, config, weights):
     """
     from mrcnn.model import MaskRCNN
 
+    dataset = training_dataset(args)
+    print(f"{dataset.num_images} images, {dataset.num_classes - 1} classes", flush=True)
     for stage in chosen_stages(args):
         finished = os.path.join(args.output, stage.name + ".h5")
         if not os.path.exists(finished):
@@ -268,8 +260,6 @@ def train_stages(args, config, weights):
             keras.utils.set_random_seed(args.seed)
             config.IMAGE_MIN_DIM = config.IMAGE_MAX_DIM = stage.side
             config.LOSS_WEIGHTS = {**Config.LOSS_WEIGHTS, "mrcnn_mask_loss": stage.mask_weight}
-            dataset = training_dataset(args, stage.box_masks)
-            print(f"{dataset.num_images} images, {dataset.num_classes - 1} classes", flush=True)
             model = MaskRCNN("training", config, os.path.join(args.output, stage.name))
             run_stage(model, dataset, stage, weights, args.backbone, args.seed)
             with atomic_path(finished) as temporary:
@@ -294,7 +284,8 @@ def train_masks(args, config, weights):
     config.DETECTION_MIN_CONFIDENCE = 0.05
     model = MaskRCNN("inference", config, args.output, precision="float32")
     model.load_weights(weights, by_name=True)
-    parts = parts_of(args)
+    parts = training_parts(args.data, args.fold, args.folds, args.leave_out)
+    parts["pseudo"] = only_with_masks(parts["pseudo"])
     stage, changed = MaskHeadStage(), {"steps": args.steps, "peak": args.learning_rate}
     stage = replace(stage, **{name: value for name, value in changed.items() if value})
     started, cpu = time.time(), cpu_seconds()
@@ -330,8 +321,6 @@ def keep_well_known(kernel, bias):
 def chosen_stages(args):
     """Return the stages of the command line."""
     stages = [stage for stage in STAGES if args.stage in (None, stage.name)]
-    if not args.box_masks:
-        stages = [stage for stage in stages if not stage.box_masks]
     if args.steps:
         stages = [replace(stage, steps=args.steps) for stage in stages]
     if args.learning_rate:
@@ -528,10 +517,8 @@ def train_refiner(args, config):
     config.DETECTION_MIN_CONFIDENCE = 0.2
     model = MaskRCNN("inference", config, ".")
     model.load_weights(args.weights, by_name=True)
-    parts = parts_of(args)
-    parts["pseudo"] = parts["pseudo"].subset(
-        np.arange(parts["pseudo"].num_images)[:: args.person_step]
-    )
+    parts = training_parts(args.data, args.fold, args.folds, args.leave_out, args.box_masks)
+    parts["pseudo"] = only_with_masks(parts["pseudo"], args.person_step)
     pairs = []
     for name, times in (("masked", 2), ("single", 1), ("pseudo", 1)):
         found = cropped_pairs(parts[name], model)
@@ -587,7 +574,6 @@ def parse_arguments():
     parser.add_argument("--weights", help="weight file to start from, to measure or to export")
     parser.add_argument("--output", help="folder of the training or the figures; file of export")
     stages = [*(stage.name for stage in STAGES), MASK_HEAD]
-    parser.add_argument("--box-masks", help="masks of the pseudo labels, a file of box_masks.py")
     parser.add_argument("--stage", choices=stages, help="run only this stage")
     parser.add_argument("--steps", type=int, help="number of steps of a stage")
     parser.add_argument("--learning-rate", type=float, help="peak of the learning rate")
@@ -598,12 +584,15 @@ def parse_arguments():
     )
     parser.add_argument("--encoder", help="for refiner: SqueezeNet's weights")
     parser.add_argument("--start", help="for refiner: a refiner to continue from")
+    parser.add_argument(
+        "--box-masks", help="for refiner: masks of the pseudo labels, a file of box_masks.py"
+    )
     parser.add_argument("--epochs", type=int, default=12, help="for refiner: number of epochs")
     parser.add_argument(
         "--person-step",
         type=int,
         default=2,
-        help="for refiner: use one of this many images of persons",
+        help="for refiner: use one of this many images with pseudo labels",
     )
     parser.add_argument("--refine", help="for evaluate: a refiner")
     parser.add_argument("--fold", type=int, default=0)

@@ -141,11 +141,9 @@ def test_settings_and_stages():
     config = everyday.EverydayConfig()
     config.validate()
     assert config.NUM_CLASSES == 82
-    options = {"stage": None, "steps": None, "learning_rate": None, "box_masks": None}
+    options = {"stage": None, "steps": None, "learning_rate": None}
     stages = everyday.chosen_stages(types.SimpleNamespace(**options))
     assert [stage.name for stage in stages] == ["masks", "boxes", "large"]
-    stages = everyday.chosen_stages(types.SimpleNamespace(**{**options, "box_masks": "b.json"}))
-    assert [stage.name for stage in stages] == ["masks", "boxes", "large", "drawn"]
     options.update(stage="masks", steps=7, learning_rate=0.5)
     (stage,) = everyday.chosen_stages(types.SimpleNamespace(**options))
     assert (stage.name, stage.steps, stage.peak, stage.mask_weight) == ("masks", 7, 0.5, 2.0)
