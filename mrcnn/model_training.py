@@ -102,7 +102,8 @@ def train(
         batch_size: images per step.
         steps: steps per epoch; None for as many as it takes to see each image once.
         augment: `none`, `flips`, `light`, `strong`, or a Python file that defines `augmentation`.
-        seed: makes the training repeatable, see `MaskRCNN.train`.
+        seed: makes the training repeatable, see `MaskRCNN.train`, and with it the weights that no
+            file gives: it is set as the seed of Keras, NumPy and Python.
         learning_rate: None for that of the settings, a tenth of it for adam and adamw.
         schedule: `constant`, `step` or `cosine`.
         warmup: number of epochs in which the learning rate rises.
@@ -393,10 +394,10 @@ def run_training(plan: TrainingPlan, output: Path, verbose: int = 1) -> Any:
         from mrcnn.family.rcnn_training import train_rcnn
 
         return train_rcnn(plan, output, verbose)
-    if hosts.count() > 1:
+    if options.seed is not None or hosts.count() > 1:
         import keras
 
-        # Weights that no file gives must be the same everywhere.
+        # For the weights that no file gives, which must be the same on every host.
         keras.utils.set_random_seed(options.seed or 0)
     model, lines = build_model(plan, output)
     if verbose:

@@ -90,3 +90,11 @@ def test_arguments_that_are_refused(fake_model, weights, options, message):  # n
         mrcnn.train(shapes(), **{"weights": weights, "verbose": 0, **options})
     assert message in str(error.value)
     assert fake_model.built == []
+
+
+@pytest.mark.parametrize("seed, expected", [(None, []), (0, [0]), (5, [5])])
+def test_the_seed_is_for_random_weights_too(fake_model, weights, monkeypatch, seed, expected):  # noqa: F811
+    seeds = []
+    monkeypatch.setattr("keras.utils.set_random_seed", seeds.append)
+    mrcnn.train(shapes(), weights, verbose=0, seed=seed)
+    assert seeds == expected
