@@ -390,15 +390,15 @@ def run_training(plan: TrainingPlan, output: Path, verbose: int = 1) -> Any:
     from mrcnn.training import hosts
 
     options = plan.options
-    if plan.entry.family == "rcnn":
-        from mrcnn.family.rcnn_training import train_rcnn
-
-        return train_rcnn(plan, output, verbose)
     if options.seed is not None or hosts.count() > 1:
         import keras
 
         # For the weights that no file gives, which must be the same on every host.
         keras.utils.set_random_seed(options.seed or 0)
+    if plan.entry.family == "rcnn":
+        from mrcnn.family.rcnn_training import train_rcnn
+
+        return train_rcnn(plan, output, verbose)
     model, lines = build_model(plan, output)
     if verbose:
         print("\n".join(lines))

@@ -28,7 +28,7 @@ import tqdm
 ROOT_DIR = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 sys.path.append(ROOT_DIR)  # To find a local version of the library
 
-from mrcnn.files.atomic import write_json
+from mrcnn.files.atomic import write_json, write_text
 from mrcnn.geometry.boxes import extract_bboxes
 from mrcnn.geometry.rle import encode_rle
 from samples.small.everyday_data import box_corners, choose_boxes, read_json, split_masked
@@ -60,7 +60,7 @@ class BoxMasks:
         options.intra_op_num_threads = threads
         cpu = ["CPUExecutionProvider"]
         self._decoder = onnxruntime.InferenceSession(os.path.join(folder, DECODER), options, cpu)
-        self._shape = None
+        self._shape = self._features = None
         with tempfile.TemporaryDirectory() as temporary:
             # OpenVINO, which computes in bfloat16, does not read ONNX Runtime's own format.
             path = os.path.join(temporary, "encoder.onnx")
@@ -119,7 +119,10 @@ def draw_everyday(args, network):
     done = {}
     if os.path.exists(lines):
         with open(lines, encoding="utf-8") as file:
-            done = dict(json.loads(line) for line in file if line.endswith("\n"))
+            whole = [line for line in file if line.endswith("\n")]
+        done = dict(map(json.loads, whole))
+        # A line that a killed run has cut would run into the next one.
+        write_text(lines, "".join(whole))
     with open(lines, "a", encoding="utf-8") as file:
         for image in tqdm.tqdm(content["images"], disable=None):
             if image["id"] in done:

@@ -67,3 +67,15 @@ def test_an_interrupted_run_continues(args):
     assert len(network.read_images) == 1
     with open(args.output) as file:
         assert [one["image_id"] for one in json.load(file)["annotations"]] == [3, 5]
+
+
+def test_a_line_that_was_cut_is_dropped(args):
+    with open(args.output + ".part", "w") as file:
+        file.write('[3, [{"image_id"')
+    with pytest.raises(KeyboardInterrupt):
+        box_masks.draw_everyday(args, FilledBoxes(fail_at=1))
+    network = FilledBoxes()
+    box_masks.draw_everyday(args, network)
+    assert len(network.read_images) == 1
+    with open(args.output) as file:
+        assert [one["image_id"] for one in json.load(file)["annotations"]] == [3, 5]
