@@ -9,9 +9,9 @@ Subclass `Config` and override what differs:
 
 Names, defaults and derived values are those of Matterport's package; `PRECISION`,
 `RPN_CHANNELS`, `MASK_CHANNELS`, `CANONICAL_BOX_SIZE`, `MASK_ROIS_PER_IMAGE`, `PARTIAL_LABELS`,
-`CLASS_AGNOSTIC_MASK`, `JOINT_SCORES`, `ACCUMULATE_STEPS`, `USE_RPN`, `USE_MASK`, `ROI_POOLING` and
-`ROI_LEVEL` are ours. With the last four the same graph is Fast R-CNN or Faster R-CNN, see
-`MODEL_SETTINGS`.
+`CLASS_AGNOSTIC_MASK`, `JOINT_SCORES`, `MASK_SCORES`, `ACCUMULATE_STEPS`, `USE_RPN`, `USE_MASK`,
+`ROI_POOLING` and `ROI_LEVEL` are ours. With the last four the same graph is Fast R-CNN or Faster
+R-CNN, see `MODEL_SETTINGS`.
 """
 
 from __future__ import annotations
@@ -200,6 +200,10 @@ class Config:
     # Ours: the score of a detection is the geometric mean of its class's probability and of the
     # RPN's probability of an object, which says how well the proposal fits.
     JOINT_SCORES = False
+    # Ours: the score of a detection is multiplied by the mean probability of the cells of its mask
+    # that are at least one half, which says how sure the mask is (Wang et al. 2020, SOLO). Those
+    # that fall below DETECTION_MIN_CONFIDENCE are dropped. Without USE_MASK it changes nothing.
+    MASK_SCORES = False
     # Largest number of ground truth instances of an image; others are left out at random.
     MAX_GT_INSTANCES = 100
     # Standard deviation of the box deltas (dy, dx, log dh, log dw): RPN and box head.

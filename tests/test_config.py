@@ -37,6 +37,7 @@ def test_values_equal_matterports():
         "PARTIAL_LABELS",
         "CLASS_AGNOSTIC_MASK",
         "JOINT_SCORES",
+        "MASK_SCORES",
         "ACCUMULATE_STEPS",
         "USE_RPN",
         "USE_MASK",
@@ -263,6 +264,7 @@ WRONG = [
     ("PARTIAL_LABELS", "yes", "True or False"),
     ("CLASS_AGNOSTIC_MASK", None, "True or False"),
     ("JOINT_SCORES", "yes", "True or False"),
+    ("MASK_SCORES", 1.5, "True or False"),
     ("MASK_ROIS_PER_IMAGE", 0, "at least 1 and at most 1000000, or be None"),
     ("ACCUMULATE_STEPS", 0, "whole number of at least 1"),
     ("LOSS_WEIGHTS", {"rpn_class_loss": -1}, "numbers of at least 0"),
@@ -322,6 +324,12 @@ def test_joint_scores_need_those_of_the_rpn():
     config.JOINT_SCORES, config.USE_RPN = True, False
     with pytest.raises(ValueError, match="JOINT_SCORES is True; it must be False where USE_RPN"):
         config.validate()
+
+
+def test_the_scores_of_masks_are_left_out_without_masks():
+    config = ThreeClasses()
+    config.MASK_SCORES, config.USE_MASK = True, False
+    config.validate()
 
 
 def test_strides_are_free_with_a_backbone_function():

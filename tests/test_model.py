@@ -20,6 +20,7 @@ from mrcnn import utils
 from mrcnn.checkpoints.description import describe_weights
 from mrcnn.config import Config
 from mrcnn.detection import DetectionResult, molding
+from mrcnn.detection.detector import _with_mask_scores
 from mrcnn.geometry.images import compose_image_meta
 from mrcnn.geometry.rle import decode_rle
 from mrcnn.model import MaskRCNN, log
@@ -462,6 +463,35 @@ def test_min_confidence_leaves_out_the_detections_below(model, rle):
         expected = whole[whole["scores"] >= threshold]
         for key in whole:
             np.testing.assert_array_equal(result[key], expected[key])
+
+
+def test_scores_of_masks(model, monkeypatch):
+    """They change scores and order, drop what falls below the threshold, and nothing else."""
+    (plain,) = model.detect([picture()], mask_probabilities=True)
+    monkeypatch.setattr(model.config, "MASK_SCORES", True)
+    (scored,) = model.detect([picture()], mask_probabilities=True)
+    assert len(plain["rois"]) >= len(scored["rois"]) >= 2
+    assert (np.diff(scored["scores"]) <= 0).all()
+    assert scored["scores"].min() >= model.config.DETECTION_MIN_CONFIDENCE
+    for i, box in enumerate(scored["rois"]):
+        (row,) = np.flatnonzero(
+            (plain["rois"] == box).all(axis=1) & (plain["class_ids"] == scored["class_ids"][i])
+        )
+        factor = scored["scores"][i] / plain["scores"][row]
+        assert 0.5 <= factor < 1
+        np.testing.assert_array_equal(scored["masks"][..., i], plain["masks"][..., row])
+        inside = plain["mask_probs"][..., row][plain["masks"][..., row]]
+        np.testing.assert_allclose(factor, inside.mean(), atol=0.05)  # of pixels, not of cells
+
+
+def test_rows_with_the_scores_of_their_masks():
+    detections = np.zeros((4, 6), np.float32)
+    detections[:3, 4], detections[:3, 5] = [1, 2, 3], [0.9, 0.8, 0.5]
+    masks = np.array([[[0.5, 0.1]], [[1.0, 0.0]], [[0.6, 0.6]]], np.float32)
+    rows, kept = _with_mask_scores(detections, masks, 0.4)
+    np.testing.assert_allclose(rows[:, 4:], [[2, 0.8], [1, 0.45]], atol=1e-6)
+    np.testing.assert_array_equal(kept, masks[[1, 0]])
+    np.testing.assert_allclose(detections[:3, 5], [0.9, 0.8, 0.5])
 
 
 def test_verbose_prints_shapes(model, capsys):

@@ -59,6 +59,7 @@ NETWORK = (
     "USE_MASK",
     "CLASS_AGNOSTIC_MASK",
     "JOINT_SCORES",
+    "MASK_SCORES",
 )
 # Further settings of a network that was trained at a size of its own: images and anchors.
 INPUT = (

@@ -27,6 +27,7 @@ from mrcnn.geometry.anchors import normalized_anchors
 from mrcnn.geometry.boxes import norm_boxes
 from mrcnn.geometry.image_meta import ORIGINAL_IMAGE_SHAPE, WINDOW
 from mrcnn.geometry.images import as_rgb, molded_floats
+from mrcnn.geometry.masks import mask_scores
 from mrcnn.geometry.proposals import check_proposals, move_proposals
 from mrcnn.geometry.rle import encode_rle
 from mrcnn.refinement.results import open_refiner, refine_result
@@ -90,6 +91,20 @@ def _confident(
         return detections[rows], None
     rows = rows[: len(masks)]
     return detections[: len(masks)][rows], masks[rows]
+
+
+def _with_mask_scores(
+    detections: np.ndarray, masks: np.ndarray, min_confidence: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return an image's detections [rows, 6] and masks [N, h, w] as `MASK_SCORES` has them.
+
+    The rows are those with a mask, best first, without those that fall below `min_confidence`.
+    """
+    detections = detections[: len(masks)].copy()
+    detections[:, 5] *= mask_scores(masks)
+    order = np.argsort(-detections[:, 5], kind="stable")
+    order = order[detections[order, 5] >= min_confidence]
+    return detections[order], masks[order]
 
 
 def _refined(
@@ -306,6 +321,9 @@ class Detector:
                     detections, masks = self.engine.run(molded, metas[batch], boxes)
                     for row, i in enumerate(batch):
                         outputs[i] = detections[row], None if masks is None else masks[row]
+        if self.config.MASK_SCORES and self.config.USE_MASK:
+            least = float(self.config.DETECTION_MIN_CONFIDENCE or 0)
+            outputs = [_with_mask_scores(rows, masks, least) for rows, masks in outputs]
         return outputs
 
     def _proposals_of(

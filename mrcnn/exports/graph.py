@@ -117,6 +117,9 @@ class ExportGraph:
         }
         if "masks" in self.outputs:
             masks = self._models[1]([detections, molded.image_meta, *pyramid], training=False)
+            if self._config.MASK_SCORES:
+                outputs, masks = self._with_mask_scores(outputs, masks)
+                boxes = outputs["boxes"]
             if self._masks == "image":
                 masks = paste(masks, boxes, (height, width))
             else:
@@ -126,6 +129,20 @@ class ExportGraph:
         import tensorflow as tf
 
         return {name: tf.identity(outputs[name], name=name) for name in self.outputs}
+
+    def _with_mask_scores(
+        self, outputs: dict[str, Tensor], masks: Tensor
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Return the outputs and the masks `[batch, N, h, w]` as `MASK_SCORES` has them."""
+        scores = outputs["scores"] * _mask_scores(masks)
+        least = float(self._config.DETECTION_MIN_CONFIDENCE or 0)
+        kept = ops.logical_and(outputs["class_ids"] > 0, scores >= least)
+        rows, num_detections = _first_rows(ops.where(kept, scores, -1.0))
+        outputs = {**outputs, "scores": scores}
+        changed = {
+            name: gather_rows(outputs[name], rows) for name in ("boxes", "class_ids", "scores")
+        }
+        return {"num_detections": num_detections, **changed}, gather_rows(masks, rows)
 
 
 def _unknown_zero(images: Tensor) -> Tensor:
@@ -149,4 +166,23 @@ def _rows_with_pixels(detections: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor
     keys = ops.top_k(keys, count)[0]
     rows = ops.where(keys > 0, count - keys, -1)
     num_detections = ops.sum(ops.cast(present, "int32"), axis=1)
+    return rows[:, : ops.maximum(ops.max(num_detections), 1)], num_detections
+
+
+def _mask_scores(masks: Tensor) -> Tensor:
+    """Return `mrcnn.geometry.masks.mask_scores` of masks `[batch, N, h, w]`: `[batch, N]`."""
+    inside = ops.cast(masks >= 0.5, "float32")
+    count = ops.maximum(ops.sum(inside, axis=(2, 3)), 1.0)
+    return ops.sum(inside * masks, axis=(2, 3)) / count
+
+
+def _first_rows(scores: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the rows of scores `[batch, N]` of at least 0, best first and -1 at the end.
+
+    Also returns their number `[batch]`.
+    """
+    count = ops.shape(scores)[1]
+    ranked, rows = ops.top_k(scores, count)
+    rows = ops.where(ranked >= 0.0, ops.cast(rows, "int32"), -1)
+    num_detections = ops.sum(ops.cast(scores >= 0.0, "int32"), axis=1)
     return rows[:, : ops.maximum(ops.max(num_detections), 1)], num_detections

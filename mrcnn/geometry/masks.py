@@ -138,6 +138,20 @@ def _blend_columns(values: np.ndarray, taps: Taps) -> np.ndarray:
     return blended
 
 
+def mask_scores(mask_probs: np.ndarray) -> np.ndarray:
+    """Return how sure predicted masks are (Wang et al. 2020, SOLO, https://arxiv.org/abs/1912.04488).
+
+    Args:
+        mask_probs: [N, mask height, mask width] probabilities.
+
+    Returns:
+        [N] float32, the mean of the probabilities of at least one half; 0 where there is none.
+    """
+    inside = mask_probs >= 0.5
+    count = np.maximum(inside.sum(axis=(1, 2)), 1)
+    return (np.where(inside, mask_probs, 0).sum(axis=(1, 2)) / count).astype(np.float32)
+
+
 def unmold_mask(mask: np.ndarray, bbox: Sequence[int], image_shape: Sequence[int]) -> np.ndarray:
     """Put one predicted mask into the frame of the image.
 

@@ -8,6 +8,7 @@ from mrcnn.geometry.boxes import compute_overlaps_masks, extract_bboxes
 from mrcnn.geometry.images import resize, resize_image
 from mrcnn.geometry.masks import (
     expand_mask,
+    mask_scores,
     mask_to_polygons,
     minimize_mask,
     paste_masks,
@@ -208,3 +209,13 @@ def test_polygons_of_run_lengths_are_those_of_the_mask(tolerance):
 def test_polygons_want_one_mask():
     with pytest.raises(ValueError, match=r"\(3, 3, 1\)"):
         mask_to_polygons(np.ones((3, 3, 1)))
+
+
+def test_mask_scores_are_the_means_of_what_is_inside():
+    probabilities = np.array(
+        [[[0.5, 0.9], [0.1, 0.4]], [[1, 1], [1, 1]], [[0.4, 0], [0.1, 0.49]]], np.float32
+    )
+    scores = mask_scores(probabilities)
+    np.testing.assert_allclose(scores, [0.7, 1, 0], atol=1e-7)
+    assert scores.dtype == np.float32
+    assert mask_scores(np.zeros((0, 28, 28), np.float32)).shape == (0,)
