@@ -148,6 +148,7 @@ def serve(
     echo(printable(f"Weights  {described}"))
     app: FastAPI | str
     if workers == 1:
+        echo("Starting the network")
         app = make_app(options, limits, described)
     else:
         del described  # an exported model takes memory, and each process loads its own
