@@ -68,7 +68,7 @@ BACKGROUND_LOGIT = -4.0
 LOGIT_SCALE = 2.0
 # Added to the logits of the classes that the detector does not know. They were trained beside few
 # objects of other classes, and took cups for balloons.
-NEW_CLASS_LOGIT = -3.0
+NEW_CLASS_LOGIT = -4.0
 # Classes whose boxes are refined: person, motorcycle, balloon. Refined boxes of all classes, which
 # are learned from few true boxes, gave a box AP of 0.220, none 0.229.
 BOX_CLASSES = (1, 4, 81)
@@ -88,6 +88,7 @@ class Stage:
         peak: largest learning rate.
         side: of the images in pixels.
         mask_weight: factor of the mask loss.
+        box_masks: whether the masks of `box_masks.py` are learned from.
     """
 
     name: str
@@ -96,6 +97,7 @@ class Stage:
     peak: float
     side: int
     mask_weight: float = 2.0
+    box_masks: bool = False
 
 
 def from_column(first):
@@ -114,6 +116,7 @@ STAGES = (
     Stage("masks", r"(fpn_.*)|(mrcnn_mask.*)|(mrcnn_class.*)", 4500, 1e-3, side=384),
     Stage("boxes", r"(fpn_.*)|(mrcnn_.*)", 1200, 3e-4, side=512),
     Stage("large", r"(fpn_.*)|(mrcnn_.*)", 1500, 5e-4, side=512, mask_weight=4.0),
+    Stage("drawn", r"(fpn_.*)|(mrcnn_.*)", 3000, 5e-4, side=512, mask_weight=4.0, box_masks=True),
 )
 # The last stage, see `mask_head.py`.
 MASK_HEAD = "mask_head"
@@ -173,7 +176,8 @@ class EverydayConfig(Config):
     PARTIAL_LABELS = True
     CLASS_AGNOSTIC_MASK = True
     JOINT_SCORES = True
-    DETECTION_MIN_CONFIDENCE = 0.45
+    MASK_SCORES = True
+    DETECTION_MIN_CONFIDENCE = 0.4
     DETECTION_NMS_THRESHOLD = 0.5
     STEPS_PER_EPOCH = STEPS_PER_EPOCH
     VALIDATION_STEPS = 0
@@ -212,11 +216,24 @@ def augment(image, mask, rng):
     return image, mask
 
 
-def training_dataset(args):
-    """Return what is trained on, prepared."""
-    parts = training_parts(args.data, args.fold, args.folds, args.leave_out)
+def parts_of(args, box_masks=True, step=1):
+    """Return the parts to train on, see `training_parts`.
+
+    Args:
+        args: of the command line.
+        box_masks: whether to read the masks of `args.box_masks`.
+        step: use every `step`-th image with pseudo labels.
+    """
+    drawn = args.box_masks if box_masks else None
+    parts = training_parts(args.data, args.fold, args.folds, args.leave_out, drawn)
+    parts["pseudo"] = only_with_masks(parts["pseudo"], step)
+    return parts
+
+
+def training_dataset(args, box_masks):
+    """Return what is trained on in a stage, prepared."""
+    parts = parts_of(args, box_masks)
     pseudo, masked, single = parts["pseudo"], parts["masked"], parts["single"]
-    pseudo = only_with_masks(pseudo)
     pieces = [pseudo, *[masked] * MASKED_TIMES, *[single] * SINGLE_TIMES]
     if args.scenes:
         donors = join([pseudo, masked, single])
@@ -250,8 +267,6 @@ def train_stages(args, config, weights):
     """
     from mrcnn.model import MaskRCNN
 
-    dataset = training_dataset(args)
-    print(f"{dataset.num_images} images, {dataset.num_classes - 1} classes", flush=True)
     for stage in chosen_stages(args):
         finished = os.path.join(args.output, stage.name + ".h5")
         if not os.path.exists(finished):
@@ -260,6 +275,8 @@ def train_stages(args, config, weights):
             keras.utils.set_random_seed(args.seed)
             config.IMAGE_MIN_DIM = config.IMAGE_MAX_DIM = stage.side
             config.LOSS_WEIGHTS = {**Config.LOSS_WEIGHTS, "mrcnn_mask_loss": stage.mask_weight}
+            dataset = training_dataset(args, stage.box_masks)
+            print(f"{dataset.num_images} images, {dataset.num_classes - 1} classes", flush=True)
             model = MaskRCNN("training", config, os.path.join(args.output, stage.name))
             run_stage(model, dataset, stage, weights, args.backbone, args.seed)
             with atomic_path(finished) as temporary:
@@ -284,8 +301,7 @@ def train_masks(args, config, weights):
     config.DETECTION_MIN_CONFIDENCE = 0.05
     model = MaskRCNN("inference", config, args.output, precision="float32")
     model.load_weights(weights, by_name=True)
-    parts = training_parts(args.data, args.fold, args.folds, args.leave_out)
-    parts["pseudo"] = only_with_masks(parts["pseudo"])
+    parts = parts_of(args)
     stage, changed = MaskHeadStage(), {"steps": args.steps, "peak": args.learning_rate}
     stage = replace(stage, **{name: value for name, value in changed.items() if value})
     started, cpu = time.time(), cpu_seconds()
@@ -321,6 +337,8 @@ def keep_well_known(kernel, bias):
 def chosen_stages(args):
     """Return the stages of the command line."""
     stages = [stage for stage in STAGES if args.stage in (None, stage.name)]
+    if not args.box_masks:
+        stages = [stage for stage in stages if not stage.box_masks]
     if args.steps:
         stages = [replace(stage, steps=args.steps) for stage in stages]
     if args.learning_rate:
@@ -517,8 +535,7 @@ def train_refiner(args, config):
     config.DETECTION_MIN_CONFIDENCE = 0.2
     model = MaskRCNN("inference", config, ".")
     model.load_weights(args.weights, by_name=True)
-    parts = training_parts(args.data, args.fold, args.folds, args.leave_out, args.box_masks)
-    parts["pseudo"] = only_with_masks(parts["pseudo"], args.person_step)
+    parts = parts_of(args, step=args.person_step)
     pairs = []
     for name, times in (("masked", 2), ("single", 1), ("pseudo", 1)):
         found = cropped_pairs(parts[name], model)
@@ -574,6 +591,7 @@ def parse_arguments():
     parser.add_argument("--weights", help="weight file to start from, to measure or to export")
     parser.add_argument("--output", help="folder of the training or the figures; file of export")
     stages = [*(stage.name for stage in STAGES), MASK_HEAD]
+    parser.add_argument("--box-masks", help="masks of the pseudo labels, a file of box_masks.py")
     parser.add_argument("--stage", choices=stages, help="run only this stage")
     parser.add_argument("--steps", type=int, help="number of steps of a stage")
     parser.add_argument("--learning-rate", type=float, help="peak of the learning rate")
@@ -584,9 +602,6 @@ def parse_arguments():
     )
     parser.add_argument("--encoder", help="for refiner: SqueezeNet's weights")
     parser.add_argument("--start", help="for refiner: a refiner to continue from")
-    parser.add_argument(
-        "--box-masks", help="for refiner: masks of the pseudo labels, a file of box_masks.py"
-    )
     parser.add_argument("--epochs", type=int, default=12, help="for refiner: number of epochs")
     parser.add_argument(
         "--person-step",

@@ -141,9 +141,11 @@ def test_settings_and_stages():
     config = everyday.EverydayConfig()
     config.validate()
     assert config.NUM_CLASSES == 82
-    options = {"stage": None, "steps": None, "learning_rate": None}
+    options = {"stage": None, "steps": None, "learning_rate": None, "box_masks": None}
     stages = everyday.chosen_stages(types.SimpleNamespace(**options))
     assert [stage.name for stage in stages] == ["masks", "boxes", "large"]
+    stages = everyday.chosen_stages(types.SimpleNamespace(**{**options, "box_masks": "b.json"}))
+    assert [stage.name for stage in stages] == ["masks", "boxes", "large", "drawn"]
     options.update(stage="masks", steps=7, learning_rate=0.5)
     (stage,) = everyday.chosen_stages(types.SimpleNamespace(**options))
     assert (stage.name, stage.steps, stage.peak, stage.mask_weight) == ("masks", 7, 0.5, 2.0)
@@ -178,6 +180,7 @@ def test_the_model_starts_from_the_detections_of_its_backbone(tmp_path, shared_d
     save_weights(convert.build(values), weights)
     config = everyday.EverydayConfig()
     config.ENGINE, config.DETECTION_MIN_CONFIDENCE = "keras", 0.4
+    config.MASK_SCORES = False  # of a mask head with random weights
     config.IMAGE_MIN_DIM = config.IMAGE_MAX_DIM = 384
     model = MaskRCNN("inference", config, str(tmp_path))
     model.load_weights(weights, by_name=True)
