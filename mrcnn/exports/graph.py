@@ -161,12 +161,8 @@ def _rows_with_pixels(detections: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor
     """Return the rows `[batch, N]` of detections with a pixel, -1 at the end, and their number."""
     has_pixels = ops.logical_and(boxes[..., 2] > boxes[..., 0], boxes[..., 3] > boxes[..., 1])
     present = ops.logical_and(detections[..., 4] > 0.0, has_pixels)
-    count = detections.shape[1]
-    keys = ops.cast(present, "int32") * np.arange(count, 0, -1, dtype=np.int32)
-    keys = ops.top_k(keys, count)[0]
-    rows = ops.where(keys > 0, count - keys, -1)
-    num_detections = ops.sum(ops.cast(present, "int32"), axis=1)
-    return rows[:, : ops.maximum(ops.max(num_detections), 1)], num_detections
+    in_order = np.arange(detections.shape[1], 0, -1, dtype=np.float32)
+    return _first_rows(ops.where(present, in_order, -1.0))
 
 
 def _mask_scores(masks: Tensor) -> Tensor:
