@@ -30,6 +30,7 @@ SLOW = {
     "guides/backbone.md",
     "guides/boxes-only.md",
     "guides/channels.md",
+    "guides/deploy.md",
     "guides/family.md",
     "guides/few-photographs.md",
     "guides/large-images.md",
@@ -40,6 +41,8 @@ SLOW = {
     "guides/speed.md",
     "five-minutes.md",
 }
+# Packages of an extra without which the commands of a page do not run.
+PACKAGES = {"guides/deploy.md": ("onnx", "tf2onnx", "onnxruntime")}
 PYTHON = [block for block in BLOCKS if block.language == "python"]
 COMMANDS = [(b, words) for b in BLOCKS if b.language == "bash" for words in b.commands]
 LANGUAGES = {"python", "bash", "json", "text"}
@@ -54,6 +57,8 @@ NOT_RUN = {"download", "serve", "region_classifier"}
     "page", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else []) for name in RUN]
 )
 def test_blocks_of_a_page_run(page, tmp_path, monkeypatch, capsys):
+    for package in PACKAGES.get(page, ()):
+        pytest.importorskip(package)
     fresh_folder(tmp_path, monkeypatch)
     shorten_trainings(monkeypatch)
     blocks, names = blocks_of(page), {}
