@@ -122,7 +122,7 @@ def refuse_options(ctx: typer.Context, model: Model) -> None:
             continue
         option = "--" + name.replace("_", "-")
         value = values[name]
-        shown = "given" if value is True or isinstance(value, list) else value
+        shown = "given" if value is True or isinstance(value, list | tuple) else value
         raise ValueError(
             f"{option} is {shown}; it must not be given with the model {model.name}, {reason}"
         )

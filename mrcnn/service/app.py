@@ -145,7 +145,8 @@ class _Detection:
             ClientDisconnect: the client has gone.
         """
         has_refiner = self._model.refiner is not None
-        if not has_refiner and options.refine and "refine" in options.model_fields_set:
+        # Not `model_fields_set`, in which older releases of FastAPI have the default values too.
+        if not has_refiner and options.refine and "refine" in request.query_params:
             raise Refusal(
                 422, "refine is true; it must be false, since the server has no refiner (--refine)"
             )

@@ -319,7 +319,7 @@ def test_the_command_without_failures_is_quiet(folder, weights, here, run, tmp_p
     ("words", "message"),
     [
         (["gone"], "source is gone: no such file or folder"),
-        (["PHOTOS", "--workers", "0"], "should be greater than or equal to 1"),
+        (["PHOTOS", "--workers", "0"], "Invalid value for '--workers'"),
         (["PHOTOS", "--column", "image"], "column is image; it must not be given"),
         (["PHOTOS", "--config", "gone.json"], "settings file not found: gone.json"),
         (["nonsense://x"], "source is nonsense://x; it must be a path, or an address"),
