@@ -112,7 +112,7 @@ def test_the_weights_are_the_mean_of_those_before_and_after(model, tmp_path, mon
     stage = mask_head.MaskHeadStage(passes=1)
     mask_head.train_mask_head(model, {"masked": Discs(1)}, unchanged, str(tmp_path), stage)
     for old, new in zip(before, layer.get_weights()):
-        np.testing.assert_allclose(new, old + 2 * mask_head.TRAINED_SHARE, rtol=1e-5)
+        np.testing.assert_allclose(new, old + 1.5, rtol=1e-5)
 
 
 def _now(model, path):
