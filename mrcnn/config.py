@@ -371,7 +371,13 @@ class Config:
 
 # The settings that make the models of the family of this one graph, by the model's name.
 MODEL_SETTINGS: dict[str, dict[str, Any]] = {
-    "fast_rcnn": {"USE_RPN": False, "USE_MASK": False, "ROI_POOLING": "max", "ROI_LEVEL": 4},
+    "fast_rcnn": {
+        "USE_RPN": False,
+        "USE_MASK": False,
+        "JOINT_SCORES": False,
+        "ROI_POOLING": "max",
+        "ROI_LEVEL": 4,
+    },
     "faster_rcnn": {"USE_RPN": True, "USE_MASK": False},
     "mask_rcnn": {"USE_RPN": True, "USE_MASK": True},
 }

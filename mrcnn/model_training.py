@@ -79,7 +79,8 @@ def train(
             images.
         weights: `small`, `coco`, `imagenet`, `none` (random values), or the path of a weight file.
             Of other classes than those of the dataset, known ones are continued. None takes `small`
-            for Mask R-CNN, `imagenet` for FCN and SegNet, else `none`.
+            for Mask R-CNN and Faster R-CNN, `coco` for Fast R-CNN, `imagenet` for R-CNN, FCN and
+            SegNet, else `none`.
         model: a name of `mrcnn.family.MODELS`; None takes that of the weights, else `mask_rcnn`.
             What is said below of heads and masks concerns Mask R-CNN.
         epochs: number of epochs.
@@ -96,7 +97,8 @@ def train(
         classes: names of the classes to load, as for `mrcnn.open_dataset`.
         reader_options: further arguments of `mrcnn.open_dataset`.
         config: JSON file with settings that override those of the weights.
-        backbone: name of the backbone, for `none` and `imagenet`.
+        backbone: name of the backbone, for weights `none` and `imagenet`; the latter is the default
+            then.
         rename: class of the dataset -> class of the weights that it continues.
         image_size: side of the input in pixels, a multiple of 64.
         batch_size: images per step.
@@ -139,12 +141,12 @@ def train(
         ['BG', 'square', 'circle', 'triangle']
     """
     given = locals()
-    from mrcnn.family.starting import choose_model
+    from mrcnn.family.starting import choose_model, default_weights
     from mrcnn.training.hosts import is_first, joined
 
     entry = choose_model(model, None if weights is None else os.fspath(weights))
     if weights is None:
-        weights = "small" if entry.name == MODEL else entry.weights
+        weights = default_weights(entry, backbone)
     if isinstance(dataset, int):
         dataset = str(dataset)
     options = TrainOptions.choose(

@@ -76,7 +76,7 @@ def train(
     from mrcnn.cli.data import open_data, split_names
     from mrcnn.cli.output_folder import prepare_folder
     from mrcnn.cli.terminal import echo
-    from mrcnn.family.starting import choose_model
+    from mrcnn.family.starting import choose_model, default_weights
     from mrcnn.model_training import (
         agree_on,
         describe_results,
@@ -107,7 +107,7 @@ def train(
             echo(f"Continuing from {weights}")
         plan = plan_training(
             dataset,
-            weights or entry.weights,
+            weights or default_weights(entry, backbone),
             options,
             model=entry.name,
             val=options.val,

@@ -32,8 +32,9 @@ Weights = Annotated[
     str | None,
     _option(
         MODEL,
-        "Start from: small, coco, imagenet, none, or a weight file. By default coco (mask_rcnn, "
-        "faster_rcnn, fast_rcnn), imagenet (rcnn, FCN, SegNet) or none (U-Net, YOLO).",
+        "Start from: small, coco, imagenet, none, or a weight file. By default small (mask_rcnn, "
+        "faster_rcnn), coco (fast_rcnn), imagenet (with --backbone; rcnn, FCN, SegNet) or none "
+        "(U-Net, YOLO).",
     ),
 ]
 Rename = Annotated[

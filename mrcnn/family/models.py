@@ -76,9 +76,11 @@ class Model:
             setattr(config, name, value)
 
 
-def _mask_rcnn(name: str, title: str, finds: Literal["masks", "boxes"]) -> Model:
+def _mask_rcnn(
+    name: str, title: str, finds: Literal["masks", "boxes"], weights: str = "small"
+) -> Model:
     home, config = "mrcnn.model:MaskRCNN", "mrcnn.config:Config"
-    return Model(name, title, DEFAULT, finds, home, config, "coco", MODEL_SETTINGS[name])
+    return Model(name, title, DEFAULT, finds, home, config, weights, MODEL_SETTINGS[name])
 
 
 def _semantic(name: str, title: str, weights: str) -> Model:
@@ -106,7 +108,8 @@ MODELS = {
             {"NUM_CLASSES": 1001, "DETECTION_MIN_CONFIDENCE": 0.9},
             is_trained=False,
         ),
-        _mask_rcnn("fast_rcnn", "Fast R-CNN", "boxes"),
+        # Its one level has not the features that the class head of the small model reads.
+        _mask_rcnn("fast_rcnn", "Fast R-CNN", "boxes", "coco"),
         _mask_rcnn("faster_rcnn", "Faster R-CNN", "boxes"),
         _mask_rcnn(DEFAULT, "Mask R-CNN", "masks"),
         _semantic("fcn32s", "FCN-32s", "imagenet"),

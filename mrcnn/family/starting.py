@@ -44,6 +44,16 @@ def choose_model(model: str | None, weights: str | None) -> Model:
     return find_model(model_of(str(weights)))
 
 
+def default_weights(entry: Model, backbone: str | None) -> str:
+    """Return what a training starts from where nothing is said.
+
+    Args:
+        entry: the model to train.
+        backbone: the backbone that is named, which the usual weights may not have, or None.
+    """
+    return entry.weights if backbone is None or entry.weights == "none" else "imagenet"
+
+
 def find_start(
     entry: Model,
     weights: str,

@@ -73,7 +73,8 @@ def find_starting_point(
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file holds neither a Mask R-CNN nor a known backbone, or not `backbone`.
+        ValueError: the file holds neither a Mask R-CNN nor a known backbone, or not `backbone`;
+            or nothing can be downloaded for `backbone`.
     """
     from mrcnn.checkpoints.description import (
         IncompleteWeightsError,
@@ -90,8 +91,10 @@ def find_starting_point(
         return StartingPoint(
             Config.from_dict({"BACKBONE": backbone or "resnet50", **settings}), None
         )
-    if weights.lower() == "imagenet" and backbone is not None and backbone in APPLICATIONS:
-        weights = imagenet_weights(backbone)
+    if weights.lower() == "imagenet" and backbone is not None:
+        _require_imagenet_values(backbone)
+        if backbone in APPLICATIONS:
+            weights = imagenet_weights(backbone)
     try:
         described = describe_weights(weights, config_path)
     except IncompleteWeightsError as error:
@@ -109,6 +112,20 @@ def find_starting_point(
             f"{weights}, or not be given"
         )
     return start
+
+
+def _require_imagenet_values(backbone: str) -> None:
+    """Check, before anything is downloaded, that there are values of this backbone to download."""
+    from mrcnn.config import Config
+    from mrcnn.config_rules import APPLICATIONS, BACKBONES
+
+    if backbone not in (*BACKBONES, *APPLICATIONS):
+        Config.from_dict({"BACKBONE": backbone, "NUM_CLASSES": 2}).validate()  # names the nearest
+    if backbone not in ("resnet50", *APPLICATIONS):
+        raise ValueError(
+            f"weights is imagenet; it must be none or a weight file with the backbone {backbone}: "
+            "ImageNet's values are downloaded for resnet50 and the networks of keras.applications"
+        )
 
 
 def recorded_split(weights: str) -> HeldOut | None:

@@ -15,7 +15,7 @@ from mrcnn.checkpoints.save import write_metadata
 from mrcnn.family import MODELS, build, describe, find_model, load, read_names
 from mrcnn.family.image_stream import as_images
 from mrcnn.family.semantic import SemanticConfig
-from mrcnn.family.starting import choose_model
+from mrcnn.family.starting import choose_model, default_weights
 from mrcnn.family.weights import model_of
 from mrcnn.family.yolo import NETWORKS, YoloConfig
 from mrcnn.family.yolo.darknet_weights import save_darknet_weights
@@ -220,6 +220,25 @@ def test_settings_from_a_file_count(tmp_path):
 def test_mask_rcnn_stays_the_model_of_files_that_name_none():
     assert model_of("weights/mask_rcnn_small.h5") == "mask_rcnn"
     assert choose_model(None, "small").name == choose_model(None, None).name == "mask_rcnn"
+
+
+@pytest.mark.parametrize(
+    ("model", "backbone", "weights"),
+    [
+        ("mask_rcnn", None, "small"),
+        ("faster_rcnn", None, "small"),
+        ("fast_rcnn", None, "coco"),
+        ("rcnn", None, "imagenet"),
+        ("unet", None, "none"),
+        ("yolov3", None, "none"),
+        ("mask_rcnn", "resnet50", "imagenet"),
+        ("faster_rcnn", "mobilenet_v2", "imagenet"),
+        ("rcnn", "MobileNetV2", "imagenet"),
+        ("yolov3", "resnet50", "none"),
+    ],
+)
+def test_what_a_training_starts_from(model, backbone, weights):
+    assert default_weights(find_model(model), backbone) == weights
     described = describe("small")
     assert described.model == "mask_rcnn"
     faster = describe("small", "faster_rcnn")

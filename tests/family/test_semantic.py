@@ -124,6 +124,8 @@ def test_overlapping_tiles_give_what_one_tile_gives():
 
 @pytest.mark.parametrize("name", ["unet", "segnet"])
 def test_large_images_are_computed_in_parts_with_the_same_result(name, monkeypatch):
+    # With other weights, two cells of a window may be so near that rounding chooses the maximum.
+    keras.utils.set_random_seed(0)
     model = SemanticModel(name, ThinConfig())
     image = _image(40, 700)
     whole = model.segment([image])[0]["probabilities"]

@@ -39,6 +39,20 @@ def test_imagenet_weights_of_a_backbone(downloads, tmp_path):
     assert (start.config.BACKBONE, start.class_names) == ("mobilenet_v2", None)
 
 
+@pytest.mark.parametrize(
+    ("backbone", "message"),
+    [
+        ("squeezenet", "weights is imagenet; it must be none or a weight file with the backbone s"),
+        ("resnet101", "for resnet50 and the networks of keras.applications"),
+        ("resnet5", "BACKBONE is 'resnet5'; it must be one of 'resnet50'"),
+    ],
+)
+def test_nothing_is_downloaded_for_a_backbone_without_values(backbone, message, monkeypatch):
+    monkeypatch.setattr(known, "get_imagenet_weights", lambda: pytest.fail("downloaded"))
+    with pytest.raises(ValueError, match=message):
+        find_starting_point("imagenet", backbone=backbone)
+
+
 @pytest.mark.parametrize("backbone", ["resnet50", "resnet101", "nanodet", lambda image: None])
 def test_other_backbones_take_those_of_resnet50(downloads, backbone):
     assert imagenet_weights(backbone) == "resnet50.h5"
