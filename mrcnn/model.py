@@ -299,10 +299,11 @@ class MaskRCNN(LazyDetector, LoggedTraining):
         """
         from mrcnn import graphs
         from mrcnn.detection.compiled_by_jax import keep_compiled
+        from mrcnn.startup.building import compiled_quickly
 
         keep_compiled()
         layer_config = self._layer_config(mode, config)
-        with eager_mode():
+        with eager_mode(), compiled_quickly():
             if mode != "training":
                 self._shared = graphs.SharedLayers(layer_config)
                 self._built_model = graphs.inference_graph(self._shared)

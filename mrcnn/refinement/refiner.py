@@ -295,11 +295,13 @@ def _read_networks(file: h5py.File, path: Path, recipe: Recipe) -> list[Any]:
 def build_from_recipe(recipe: Recipe) -> Any:
     """Build one untrained network of a recipe."""
     from mrcnn.startup.backend import import_backend
+    from mrcnn.startup.building import compiled_quickly
 
     import_backend()
     from mrcnn.refinement.unet import build_network
 
-    return build_network(recipe.architecture, recipe.patch_size, recipe.filters, recipe.dropout)
+    with compiled_quickly():
+        return build_network(recipe.architecture, recipe.patch_size, recipe.filters, recipe.dropout)
 
 
 def view_stack(view: patch_geometry.View, image: np.ndarray, probability: np.ndarray) -> np.ndarray:
