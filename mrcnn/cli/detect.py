@@ -348,14 +348,13 @@ def identity_of(
     described: DescribedWeights, refine: str | None, precision: str | None
 ) -> dict[str, Any]:
     """Return what the results depend on besides the options of the run, as JSON holds it."""
-    from mrcnn.detection.files import DIGEST_LENGTH, changed_settings
+    from mrcnn.detection.files import changed_settings, content_digest, refiner_identity
     from mrcnn.exports.formats import weights_file
-    from mrcnn.files.fetch import file_digest
 
     return {
-        "weights": file_digest(weights_file(described.path), "sha256")[:DIGEST_LENGTH],
+        "weights": content_digest(weights_file(described.path)),
         "settings": changed_settings(described.config),
-        "refine": refine,
+        **refiner_identity(refine),
         "precision": precision,
         **({} if described.model == DEFAULT_MODEL else {"model": described.model}),
     }

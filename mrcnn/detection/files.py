@@ -73,7 +73,7 @@ def detect_files(
     identity = {
         "weights": weights_digest(model),
         "settings": changed_settings(model.config),
-        "refine": None if settings.refiner is None else str(settings.refiner),
+        **refiner_identity(settings.refiner),
     }
     if settings.refiner is not None:
         settings = replace(settings, refiner=open_refiner(settings.refiner))
@@ -133,16 +133,49 @@ def changed_settings(config: Any) -> dict[str, Any]:
     }
 
 
+def refiner_identity(refiner: Any) -> dict[str, str | None]:
+    """Return which refiner a run has, as JSON holds it.
+
+    Args:
+        refiner: a `Refiner`, its name, the path of its file, or None.
+
+    Returns:
+        "refine", what a user calls it, and "refiner", a digest of its weights; the latter is
+        missing without a refiner, and for an object that has no networks.
+    """
+    if refiner is None:
+        return {"refine": None}
+    if isinstance(refiner, str | os.PathLike):
+        from mrcnn.checkpoints.known import resolve_weights
+
+        path = resolve_weights(refiner, kind="refiner")
+        return {"refine": os.fspath(refiner), "refiner": content_digest(path)}
+    networks = getattr(refiner, "networks", None)
+    digest = {} if networks is None else {"refiner": _digest_of_networks(networks)}
+    return {"refine": type(refiner).__name__, **digest}
+
+
+def content_digest(path: str | os.PathLike[str]) -> str:
+    """Return a digest of the content of a file."""
+    from mrcnn.files.fetch import file_digest
+
+    return file_digest(path, "sha256")[:DIGEST_LENGTH]
+
+
 def weights_digest(model: Any) -> str | None:
     """Return a digest of the values of a model's weights; None where it has no Keras model."""
+    network = getattr(model, "keras_model", None)
+    return _digest_of_networks([network]) if hasattr(network, "weights") else None
+
+
+def _digest_of_networks(networks: Iterable[Any]) -> str:
+    """Return a digest of the values of the weights of Keras models."""
     import hashlib
 
-    variables = getattr(getattr(model, "keras_model", None), "weights", None)
-    if variables is None:
-        return None
     from keras import ops
 
     digest = hashlib.sha256()
-    for variable in variables:
-        digest.update(np.ascontiguousarray(ops.convert_to_numpy(variable.value)).data)
+    for network in networks:
+        for variable in network.weights:
+            digest.update(np.ascontiguousarray(ops.convert_to_numpy(variable.value)).data)
     return digest.hexdigest()[:DIGEST_LENGTH]

@@ -214,6 +214,11 @@ class Detections:
             ids.append(category if class_ids is None else class_ids[category])
             if masks:
                 outline = entry["segmentation"]
+                if size is None and not isinstance(outline, Mapping):
+                    raise ValueError(
+                        f"size is None; it must be (height, width): the outline of entry {i} is of "
+                        "polygons"
+                    )
                 height, width = size or outline["size"]
                 rles.append(segmentation_to_rle(outline, height, width))
             has_box = "bbox" in entry

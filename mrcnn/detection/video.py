@@ -112,7 +112,7 @@ class VideoReader:
 
 
 class VideoWriter:
-    """Write frames to an H.264 video file.
+    """Write frames to a video file: H.264 with PyAV (the extra `video`), otherwise MPEG-4 Part 2.
 
     The file appears under its name when the writer is closed. Closing by `with` keeps the frames
     that were written before an exception, such as a KeyboardInterrupt, as a shorter video; call

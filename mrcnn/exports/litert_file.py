@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,6 +48,7 @@ class Runner(RunnerBase):
 
         threads = requested_threads() or os.cpu_count() or 1
         self._interpreter = Interpreter(str(path), num_threads=threads)
+        self._lock = threading.Lock()
         self._function = self._interpreter.get_signature_runner(_SIGNATURE)
         self.description = None
         if zipfile.is_zipfile(path):
@@ -57,4 +59,5 @@ class Runner(RunnerBase):
 
     def run(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Return the outputs for images `[batch, height, width, channels]` uint8."""
-        return dict(self._function(**{INPUT: images}))
+        with self._lock:  # an interpreter computes one call at a time
+            return dict(self._function(**{INPUT: images}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -137,6 +138,7 @@ class Runner(RunnerBase):
             settings["INFERENCE_NUM_THREADS"] = threads
         self._compiled = core.compile_model(model, "CPU", settings)
         self._request = self._compiled.create_infer_request()
+        self._lock = threading.Lock()
         self._outputs = {
             name: output
             for output in self._compiled.outputs
@@ -146,8 +148,9 @@ class Runner(RunnerBase):
 
     def run(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Return the outputs for images `[batch, height, width, channels]` uint8."""
-        self._request.infer([images])
-        return {
-            name: self._request.get_tensor(output).data.copy()
-            for name, output in self._outputs.items()
-        }
+        with self._lock:  # the request holds the outputs of one call at a time
+            self._request.infer([images])
+            return {
+                name: self._request.get_tensor(output).data.copy()
+                for name, output in self._outputs.items()
+            }

@@ -25,9 +25,9 @@ class BatchStream(keras.utils.PyDataset):
 
     All passes over the dataset make one long stream of images, each pass in an order of
     its own; batch `i` of epoch `e` takes the next `batch_size` images at
-    `(e * steps + i) * batch_size`. An epoch of any number of steps thus sees every image
-    equally often. What a batch holds follows from `seed` and its place in the stream alone: not
-    from the thread, nor from what was loaded before.
+    `(e * steps + i) * batch_size`. A whole training thus sees every image equally often,
+    whatever the number of steps of an epoch. What a batch holds follows from `seed` and its place
+    in the stream alone: not from the thread, nor from what was loaded before.
 
     Subclasses define `make_example` and `make_batch`. Call `fit` with `shuffle=False`: the order
     of the batches is decided here.

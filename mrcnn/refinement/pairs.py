@@ -10,6 +10,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from mrcnn.geometry.images import as_rgb
+
 
 @dataclass(frozen=True)
 class MaskPair:
@@ -134,7 +136,7 @@ def pairs_from_dataset(
     # A model of another class may lack the argument.
     unrefined = {} if getattr(model, "refiner", None) is None else {"refiner": None}
     for image_id in dataset.image_ids if image_ids is None else image_ids:
-        image = np.asarray(dataset.load_image(image_id))[..., :3].astype(np.uint8)
+        image = as_rgb(np.asarray(dataset.load_image(image_id)))
         masks, class_ids = dataset.load_mask(image_id)
         masks = np.asarray(masks, bool)
         weights = dataset.load_label_weights(image_id)

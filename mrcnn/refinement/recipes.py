@@ -121,7 +121,7 @@ class Recipe:
         epochs: passes over the training images.
         batch_size: number of patches per training step.
         learning_rate: of Adam, at its highest.
-        schedule: "constant" or "cosine" (a short warm-up, then down to zero).
+        schedule: "constant" or "cosine" (a short warm-up, then down to 1 %).
         weight_decay: decoupled weight decay; 0 is plain Adam.
         ema: momentum of the averaged weights that are kept, 0 keeps the last ones.
         patches_per_picture: patches drawn from an image (study: once; with augmentation: each

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mrcnn.scaling.plan import Plan, ShardCount
     from mrcnn.scaling.shards import ShardOutcome
 
-# A shard whose files do not fit its images is made again at most this many times.
+# A shard whose files do not fit its images is made again; it is made this many times at most.
 _PASSES = 3
 # Temporary files of this age belong to no worker that is still writing one.
 _STALE_SECONDS = 600

@@ -189,17 +189,13 @@ def _digest(described: DescribedWeights) -> str:
 def _refiner_digest(refiner: str) -> str:
     """Return a digest of the content of a refiner."""
     from mrcnn.checkpoints.known import resolve_weights
+    from mrcnn.detection.files import content_digest
 
-    return _file_digest(resolve_weights(refiner, kind="refiner"))
+    return content_digest(resolve_weights(refiner, kind="refiner"))
 
 
 def weights_digest(described: DescribedWeights) -> str:
     """Return a digest of the content of a weight file."""
-    return _file_digest(described.path)
+    from mrcnn.detection.files import content_digest
 
-
-def _file_digest(path: str | os.PathLike[str]) -> str:
-    from mrcnn.detection.files import DIGEST_LENGTH
-    from mrcnn.files.fetch import file_digest
-
-    return file_digest(path, "sha256")[:DIGEST_LENGTH]
+    return content_digest(described.path)

@@ -141,18 +141,26 @@ def first_node(nodes: str) -> str:
     """Return the first host of a node list of SLURM.
 
     Example:
-        >>> first_node("gpu[007-012,020],cpu3")
-        'gpu007'
+        >>> first_node("gpu[007-012,020],cpu3"), first_node("rack[1-2]node[3,5]")
+        ('gpu007', 'rack1node3')
     """
-    first = re.match(r"([^\[,]*)(?:\[(\d+)[^\]]*\])?([^,]*)", nodes)
-    return nodes if first is None else first[1] + (first[2] or "") + first[3]
+    first = re.match(r"(?:[^\[,]|\[[^\]]*\])*", nodes)
+    return nodes if first is None else re.sub(r"\[(\d+)[^\]]*\]", r"\1", first[0])
 
 
 def _local_rank(environment: Mapping[str, str], names: tuple[str, str, str]) -> int | None:
     """Return the number of this process on its host if there are several, otherwise None."""
     rank_name, count_name = _LOCAL.get(names, ("", ""))
-    # SLURM writes 2(x4),1 for four hosts of two processes and one of one.
-    several = re.match(r"\d+", environment.get(count_name, ""))
-    if several is None or int(several[0]) < 2 or not environment.get(rank_name, ""):
+    counts = _expanded(environment.get(count_name, ""))
+    node = environment.get("SLURM_NODEID", "") if names == _SLURM else ""
+    if node.isdecimal() and int(node) < len(counts):
+        counts = [counts[int(node)]]
+    if max(counts, default=1) < 2 or not environment.get(rank_name, ""):
         return None
     return _whole(environment, rank_name, 0)
+
+
+def _expanded(counts: str) -> list[int]:
+    """Return the number of processes of each host: SLURM writes 2(x3),1 for 2, 2, 2 and 1."""
+    found = re.findall(r"(\d+)(?:\(x(\d+)\))?", counts)
+    return [int(count) for count, times in found for _ in range(int(times or 1))]

@@ -232,7 +232,7 @@ def configure_for_datasets(
     """Set the settings that follow from the datasets, and validate all.
 
     Args:
-        config: the settings; `NUM_CLASSES`, `GPU_COUNT` (1), `STEPS_PER_EPOCH` and
+        config: the settings; `NUM_CLASSES`, `STEPS_PER_EPOCH` and
             `VALIDATION_STEPS` are set.
         train: prepared dataset to train on.
         val: prepared dataset to validate on, or None.
@@ -248,7 +248,6 @@ def configure_for_datasets(
     if val is not None:
         require_same_classes(train, val)
     config.NUM_CLASSES = train.num_classes
-    config.GPU_COUNT = 1
     config.validate()
     config.STEPS_PER_EPOCH = steps or math.ceil(train.num_images / config.BATCH_SIZE)
     if val is not None:

@@ -11,6 +11,7 @@ import pytest
 
 from mrcnn.config import Config
 from mrcnn.detection import detect_files
+from mrcnn.detection.files import refiner_identity
 from mrcnn.detection.results import Detections
 from mrcnn.detection.video import VideoReader, VideoWriter
 from tests.fake_model import NAMES, FakeMaskRCNN, photos  # noqa: F401
@@ -221,6 +222,35 @@ def test_other_weights_of_a_keras_model_are_refused(model, photos, tmp_path):
     model.keras_model.weights[0].assign([[1.0], [2.0]])
     with pytest.raises(ValueError, match=r"weights was '.*' and is '"):
         detect_files(model, photos / "a.jpg", tmp_path / "out", **options)
+
+
+def test_another_refiner_is_refused_by_its_content(model, photos, tmp_path, monkeypatch):
+    monkeypatch.setattr("mrcnn.refinement.results.open_refiner", lambda refiner: refiner)
+    refiner = tmp_path / "refiner.h5"
+    refiner.write_bytes(b"first")
+    options = {"skip_existing": True, "refiner": str(refiner)}
+    list(detect_files(model, photos / "a.jpg", tmp_path / "out", refiner=str(refiner)))
+    assert list(detect_files(model, photos / "a.jpg", tmp_path / "out", **options)) == []
+    refiner.write_bytes(b"second")
+    with pytest.raises(ValueError, match=r"refiner was '\w{16}' and is '\w{16}'"):
+        detect_files(model, photos / "a.jpg", tmp_path / "out", **options)
+
+
+def test_a_refiner_is_known_by_its_weights():
+    keras = pytest.importorskip("keras")
+
+    class Toy:
+        def __init__(self):
+            self.networks = [keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])]
+
+    first, second = Toy(), Toy()
+    second.networks[0].set_weights(first.networks[0].get_weights())
+    assert refiner_identity(first) == refiner_identity(second)
+    assert refiner_identity(first)["refine"] == "Toy"
+    second.networks[0].weights[0].assign([[1.0], [2.0]])
+    assert refiner_identity(first) != refiner_identity(second)
+    assert refiner_identity(None) == {"refine": None}
+    assert refiner_identity(object()) == {"refine": "object"}
 
 
 @pytest.mark.parametrize(

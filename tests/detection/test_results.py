@@ -269,6 +269,15 @@ def test_bad_coco_entries(changes, message):
         Detections.from_coco(entries, None, classes)
 
 
+def test_polygons_need_the_size_of_the_image():
+    entry = {"category_id": 1, "score": 1, "segmentation": [[0, 0, 4, 0, 4, 4]]}
+    with pytest.raises(
+        ValueError, match=r"size is None; it must be \(height, width\): the outline"
+    ):
+        Detections.from_coco([entry])
+    assert len(Detections.from_coco([entry], (8, 10))) == 1
+
+
 def test_boxes_come_from_masks_where_there_are_none():
     entries = results.to_coco(two_instances(), 1)
     for entry in entries:

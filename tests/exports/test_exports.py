@@ -3,6 +3,7 @@
 import importlib.util
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import keras
@@ -40,6 +41,17 @@ def test_an_export_finds_what_detect_finds(model, exported, name):
     results = [*reopened.detect_stream(images(2), rle=True)]
     for one, other in zip(results, model.detect(images(2), rle=True), strict=True):
         assert one["class_ids"].tolist() == other["class_ids"].tolist()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_threads_get_their_own_outputs(exported, name):
+    runner = open_export(exported(name).path).engine
+    inputs = [image[None] for image in images(2)]
+    expected = [runner.run(one)["scores"].tolist() for one in inputs]
+    assert expected[0] != expected[1]
+    with ThreadPoolExecutor(2) as pool:
+        found = [*pool.map(lambda i: runner.run(inputs[i % 2])["scores"].tolist(), range(40))]
+    assert found == expected * 20
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -297,6 +297,21 @@ def test_pairs_from_a_dataset_and_a_model():
     assert len(pairs) == 1 and pairs[0].probability.sum() == pytest.approx(0.8 * 40 * 25)
 
 
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.full((50, 50), 51, np.uint8),
+        np.full((50, 50), 51 * 257, np.uint16),
+        np.full((50, 50, 4), 0.2, np.float32),
+    ],
+)
+def test_pairs_of_any_kind_of_image(image, monkeypatch):
+    monkeypatch.setattr(ToyDataset, "load_image", lambda self, image_id: image)
+    (pair,) = pairs_from_dataset(ToyDataset(), image_ids=[1], min_size=10)
+    assert pair.image.shape == (50, 50, 3) and pair.image.dtype == np.uint8
+    assert (pair.image == 51).all()
+
+
 def test_a_filled_box_is_no_true_mask():
     dataset = ToyDataset()
     dataset.label_weights = np.array([[1, 0], [1, 1]], np.float32)

@@ -37,6 +37,12 @@ SLURM = {
         ({**SLURM, "MASTER_PORT": "700"}, None, Place(0, 3, "gpu07", 700)),
         ({**SLURM, "SLURM_STEP_TASKS_PER_NODE": "2(x1),1", "SLURM_LOCALID": "0"}, None,
          Place(0, 3, "gpu07", 60002, 0)),
+        ({**SLURM, "SLURM_STEP_TASKS_PER_NODE": "1,2", "SLURM_LOCALID": "1"}, None,
+         Place(0, 3, "gpu07", 60002, 1)),
+        ({**SLURM, "SLURM_STEP_TASKS_PER_NODE": "1,2", "SLURM_LOCALID": "0", "SLURM_NODEID": "0"},
+         None, Place(0, 3, "gpu07", 60002)),
+        ({**SLURM, "SLURM_STEP_TASKS_PER_NODE": "1(x2),3", "SLURM_LOCALID": "0",
+          "SLURM_NODEID": "2"}, None, Place(0, 3, "gpu07", 60002, 0)),
         # In a batch script, without srun.
         ({"SLURM_NTASKS": "3", "SLURM_PROCID": "0", "SLURM_JOB_NODELIST": "a,b"}, None, None),
         ({"RANK": "5"}, None, None),
@@ -72,7 +78,14 @@ def test_wrong_variables(environment, wanted, message):
 
 @pytest.mark.parametrize(
     "nodes, first",
-    [("a", "a"), ("a,b", "a"), ("n[1-3]", "n1"), ("n[007,9]", "n007"), ("r1n[2-3]x,b", "r1n2x")],
+    [
+        ("a", "a"),
+        ("a,b", "a"),
+        ("n[1-3]", "n1"),
+        ("n[007,9]", "n007"),
+        ("r1n[2-3]x,b", "r1n2x"),
+        ("rack[1-2]node[3,5],b[1-2]", "rack1node3"),
+    ],
 )
 def test_first_node(nodes, first):
     assert first_node(nodes) == first

@@ -7,6 +7,7 @@ from mrcnn.checkpoints import known, save_weights
 from mrcnn.config import Config
 from mrcnn.layers.backbones import applications
 from mrcnn.training.starting import (
+    configure_for_datasets,
     find_starting_point,
     imagenet_weights,
     learn_masks_where_there_are,
@@ -78,6 +79,14 @@ def test_keras_cannot_download(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="cannot fetch the ImageNet weights of mobilenet_v2: URL"):
         imagenet_weights("mobilenet_v2")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("gpu_count", [1, 2])
+def test_the_number_of_devices_is_that_of_the_settings(gpu_count):
+    config = Config()
+    config.GPU_COUNT, config.IMAGES_PER_GPU = gpu_count, 2
+    configure_for_datasets(config, Squares((((8, 8, 24, 1),),) * 8))
+    assert (config.BATCH_SIZE, config.STEPS_PER_EPOCH) == (2 * gpu_count, 4 // gpu_count)
 
 
 class Boxes(Squares):
