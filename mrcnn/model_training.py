@@ -142,9 +142,15 @@ def train(
     """
     given = locals()
     from mrcnn.family.starting import choose_model, default_weights
+    from mrcnn.files.names import shown
     from mrcnn.training.hosts import is_first, joined
 
     entry = choose_model(model, None if weights is None else os.fspath(weights))
+    if rename is not None and not isinstance(rename, Mapping):
+        raise ValueError(
+            f"rename is {shown(rename)}; it must be a dict of classes of the weights by those of "
+            "the dataset"
+        )
     if weights is None:
         weights = default_weights(entry, backbone)
     if isinstance(dataset, int):
@@ -258,6 +264,11 @@ def plan_training(
 
     entry = find_model(model)
     options.check()
+    if backbone is not None and entry.family not in (MODEL, "rcnn"):
+        raise ValueError(
+            f"backbone is {backbone}; it must not be given with the model {entry.name}, which has "
+            "no other"
+        )
     train_data, val_data, held_out = open_parts(
         *(dataset, format, val, options.val_fraction, classes, reader_options),
         earlier=recorded_split(weights),
@@ -272,7 +283,7 @@ def plan_training(
             options.layers = options.layers or "heads"
     else:
         start = _start_family(entry, weights, train_data, val_data, settings)
-        if backbone is not None:  # of an R-CNN; the others have none to choose
+        if backbone is not None:
             start.config.BACKBONE = backbone
         if entry.family == "yolo":
             options.layers = options.layers or "all"

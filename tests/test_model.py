@@ -454,6 +454,25 @@ def test_refined_run_lengths_are_made_in_groups(model, monkeypatch):
     assert len(empty) == 0 and empty["rles"] == [] and empty["rois"].shape == (0, 4)
 
 
+@pytest.mark.parametrize("value", ["0.5", None, 50, -1, float("nan"), True])
+def test_min_confidence_is_a_share(model, value):
+    with pytest.raises(ValueError, match=r"min_confidence is .*; it must be a number from 0 to 1"):
+        model.detect([np.zeros((64, 64, 3), np.uint8)], min_confidence=value)
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (np.zeros((4, 4, 3), np.uint8), r"images is one array \(4, 4, 3\); it must be an iterable"),
+        ("photo.jpg", "images is 'photo.jpg'; it must be an iterable of arrays, paths"),
+        (None, "images is None; it must be an iterable"),
+    ],
+)
+def test_a_stream_is_of_several_images(model, images, message):
+    with pytest.raises(ValueError, match=message):
+        next(iter(model.detect_stream(images)))
+
+
 @pytest.mark.parametrize("rle", [False, True])
 def test_min_confidence_leaves_out_the_detections_below(model, rle):
     (whole,) = model.detect([picture()], rle=rle)

@@ -43,8 +43,8 @@ def check(
     weights: Annotated[
         str | None,
         typer.Option(
-            help="Compare the objects with anchors and image size of these weights; with the "
-            "default settings if not given."
+            help="Compare the objects with anchors and image size of these weights: small (the "
+            "default, as of mrcnn train), coco, or a weight file."
         ),
     ] = None,
     config: Annotated[
@@ -96,7 +96,7 @@ def check(
     if format is None:
         format, place = find_dataset(dataset)
     parse_options(format, option or [])  # an error here is one of all parts
-    settings = anchor_settings(weights, config, image_size)
+    settings, are_fixed = anchor_settings(weights, config, image_size)
     if images is not None:
         prepare_folder(images, "--images")
     available = subsets_of(str(place), format)
@@ -104,7 +104,8 @@ def check(
         subset = choose_subset(Path(place), subset, available)
     parts: list[str | None] = [subset] if subset else [*parts_in_order(available)] or [None]
     run = CheckRun(
-        dataset, place, format, split_names(classes), option, max_images, decode, settings
+        *(dataset, place, format, split_names(classes), option, max_images, decode, settings),
+        are_fixed,
     )
     # What readers leave out is among the findings.
     with log_level("mrcnn.datasets", logging.ERROR):
@@ -133,6 +134,7 @@ class CheckRun:
         max_images: images to check of each part; None checks all.
         decode: whether every image is decoded.
         settings: what the objects are compared with.
+        are_fixed: whether the anchors of the settings must stay.
 
     Attributes:
         findings: the content of the JSON file: part -> summary, problems, anchors.
@@ -149,12 +151,14 @@ class CheckRun:
         max_images: int | None,
         decode: bool,
         settings: Config,
+        are_fixed: bool,
     ) -> None:
         self.findings: dict[str, Any] = {}
         self.failed = False
         self._name, self._place, self._format = name, place, format
         self._classes, self._options = classes, options
         self._max_images, self._decode, self._settings = max_images, decode, settings
+        self._are_fixed = are_fixed
         # Part -> digests of its images, and what tells whether another part is the same.
         self._digests: dict[str, dict[str, str]] = {}
         self._contents: dict[str, set[Any]] = {}
@@ -244,7 +248,8 @@ class CheckRun:
         if getattr(data, "maps_every_pixel", False):  # not for networks with anchors
             report.problems = [p for p in report.problems if p.kind not in _OF_INSTANCES]
         else:
-            fit = measure_anchors(self._settings, report.boxes, report.box_image_sizes)
+            sizes = report.box_image_sizes
+            fit = measure_anchors(self._settings, report.boxes, sizes, self._are_fixed)
         report.problems += find_copies(report.digests)
         report.problems += fit.problems() if fit else []
         self._digests[key] = report.digests
@@ -278,29 +283,34 @@ class CheckRun:
         return lines
 
 
-def anchor_settings(weights: str | None, path: Path | None, image_size: int | None) -> Config:
-    """Return the settings with which `mrcnn train` begins for these options.
+def anchor_settings(
+    weights: str | None, path: Path | None, image_size: int | None
+) -> tuple[Config, bool]:
+    """Return the settings with which `mrcnn train` begins, and whether their anchors must stay.
 
     Args:
-        weights: weights to start from; None for the default settings.
+        weights: weights to start from; None for those of `mrcnn train`.
         path: JSON file with settings, or None.
         image_size: side of the network's input in pixels, or None.
     """
     from mrcnn.checkpoints.known import weights_manifest
+    from mrcnn.family.models import DEFAULT, find_model
     from mrcnn.training.starting import find_starting_point
 
-    known = None if weights is None else weights_manifest().get(weights.lower())
+    weights = find_model(DEFAULT).weights if weights is None else weights
+    known = weights_manifest().get(weights.lower())
     # Published weights have the default settings, and are not worth a download here.
-    if weights is None or (known is not None and known.kind == "model" and known.url is not None):
+    if known is not None and known.kind == "model" and known.url is not None:
         weights = "none"
-    settings = find_starting_point(weights, config_path=path).config
+    start = find_starting_point(weights, config_path=path)
+    settings = start.config
     if image_size is not None:
         if image_size % 64:
             raise ValueError(f"--image-size is {image_size}; it must be a multiple of 64")
         settings.IMAGE_MIN_DIM = settings.IMAGE_MAX_DIM = image_size
     settings.NUM_CLASSES = max(settings.NUM_CLASSES, 2)  # set when the dataset is known
     settings.validate()
-    return settings
+    return settings, start.repeats_a_detector
 
 
 def draw_annotations(data: Dataset, report: DatasetReport, folder: Path, limit: int | None) -> None:

@@ -107,7 +107,7 @@ def train(
             echo(f"Continuing from {weights}")
         plan = plan_training(
             dataset,
-            weights or default_weights(entry, backbone),
+            default_weights(entry, backbone) if weights is None else weights,
             options,
             model=entry.name,
             val=options.val,

@@ -43,6 +43,7 @@ class AnchorFit:
         min_stride: that stride.
         proposed_scales: scales that fit clearly better; None where the given ones are good.
         num_below_proposed: `num_below` with these; None without them.
+        are_fixed: whether the anchors belong to the weights and must not be changed.
     """
 
     num_objects: int
@@ -54,6 +55,7 @@ class AnchorFit:
     min_stride: int
     proposed_scales: list[int] | None = None
     num_below_proposed: int | None = None
+    are_fixed: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
@@ -61,6 +63,12 @@ class AnchorFit:
 
     def __str__(self) -> str:
         height, width = self.image_shape
+        if self.are_fixed:
+            return (
+                f"Anchors {_listed(self.scales)} at {width}x{height}: those of the detector in the "
+                "weights, which must stay. It finds boxes of any shape; the line Layers of a "
+                "training says how many of the objects it proposes"
+            )
         verdict = "not good, see the warnings" if self.problems() else "good"
         fitting = _share(self.num_objects - self.num_below, self.num_objects)
         return (
@@ -73,7 +81,7 @@ class AnchorFit:
         """Return what to change: kinds anchor_scales and below_stride, both warnings."""
         found = []
         limit = _TOO_MANY if self.proposed_scales is None else _MANY
-        if self.num_below > limit * self.num_objects:
+        if self.num_below > limit * self.num_objects and not self.are_fixed:
             message = (
                 f"{_share(self.num_below, self.num_objects)} have an IoU of {MIN_OVERLAP} with no "
                 "anchor"
@@ -95,13 +103,17 @@ class AnchorFit:
         return found
 
 
-def measure_anchors(config: Config, boxes: np.ndarray, sizes: np.ndarray) -> AnchorFit | None:
+def measure_anchors(
+    config: Config, boxes: np.ndarray, sizes: np.ndarray, are_fixed: bool = False
+) -> AnchorFit | None:
     """Compare the anchors of a configuration with the objects of a dataset.
 
     Args:
         config: settings of anchors, strides and image size.
         boxes: [N, (y1, x1, y2, x2)] of the objects, in pixels of their images.
         sizes: [N, (height, width)] of their images in pixels.
+        are_fixed: whether the anchors belong to the weights, as where the RPN repeats a detector:
+            no other scales are proposed then.
 
     Returns:
         The comparison; None without objects.
@@ -121,7 +133,10 @@ def measure_anchors(config: Config, boxes: np.ndarray, sizes: np.ndarray) -> Anc
         num_below=num_below,
         num_below_stride=int((sides.min(axis=1) < stride).sum()),
         min_stride=stride,
+        are_fixed=are_fixed,
     )
+    if are_fixed:
+        return fit
     scales, below = _best_scales(config, groups)
     # A change costs the anchors that the weights were trained with.
     if below * 2 <= num_below and num_below > _MANY * len(boxes):

@@ -13,6 +13,7 @@ import copy
 import functools
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from mrcnn.detection.eager import eager_mode
 from mrcnn.detection.given_model import GivenModelEngine
 from mrcnn.detection.result_dict import DetectionResult
 from mrcnn.engines.selection import check_choice, is_automatic, make_engine
+from mrcnn.files.names import shown
 from mrcnn.geometry.anchors import normalized_anchors
 from mrcnn.geometry.boxes import norm_boxes
 from mrcnn.geometry.image_meta import ORIGINAL_IMAGE_SHAPE, WINDOW
@@ -80,6 +82,13 @@ def _warning_if_molded(
                 molding.warn_if_molded([image])
                 warned = True
             yield image, result
+
+
+def _check_share(name: str, value: Any) -> None:
+    """Raise ValueError for a value that is no number from 0 to 1."""
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    if not (is_number and 0 <= value <= 1):
+        raise ValueError(f"{name} is {shown(value)}; it must be a number from 0 to 1")
 
 
 def _confident(
@@ -449,6 +458,7 @@ class Detector:
             FileNotFoundError: the refiner does not exist.
         """
         images = molding.as_list(images)
+        _check_share("min_confidence", min_confidence)
         refiner = self._own_or(refiner)
         self._check_mask_options(mask_probabilities, refiner)
         given = self._check_given_proposals(proposals, len(images))
@@ -526,6 +536,14 @@ class Detector:
                 `errors="raise"`, an image that cannot be processed; the message begins with its
                 path or number.
         """
+        if isinstance(images, np.ndarray) and images.ndim < 4:
+            raise ValueError(
+                f"images is one array {images.shape}; it must be an iterable of images: [image]"
+            )
+        if isinstance(images, str | bytes | os.PathLike) or not isinstance(images, Iterable):
+            raise ValueError(
+                f"images is {shown(images)}; it must be an iterable of arrays, paths or callables"
+            )
         for name, value in (("batch_size", batch_size), ("ahead", ahead)):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name} is {value!r}; it must be a whole number of at least 1")

@@ -30,9 +30,10 @@ class ExportedModel(Detector):
 
     def __init__(self, described: DescribedExport) -> None:
         super().__init__("inference", described.config, engine="keras")
-        if described.config.DETECTION_MIN_CONFIDENCE < described.min_confidence:
+        wanted = described.config.DETECTION_MIN_CONFIDENCE or 0
+        if wanted < described.min_confidence:
             raise ValueError(
-                f"DETECTION_MIN_CONFIDENCE is {described.config.DETECTION_MIN_CONFIDENCE:g}; it "
+                f"DETECTION_MIN_CONFIDENCE is {wanted:g}; it "
                 f"must be at least {described.min_confidence:g}, below which this exported model "
                 "leaves out detections (mrcnn export --min-confidence makes another)"
             )
@@ -88,7 +89,7 @@ class ExportedModel(Detector):
         boxes, scores = outputs["boxes"][row, :count], outputs["scores"][row, :count]
         columns = (norm_boxes(boxes, size), outputs["class_ids"][row, :count], scores)
         detections = np.column_stack(columns)
-        kept = scores >= self.config.DETECTION_MIN_CONFIDENCE
+        kept = scores >= (self.config.DETECTION_MIN_CONFIDENCE or 0)
         if "masks" not in outputs:
             return detections[kept], None
         masks: Any = outputs["masks"][row, :count]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping
+import math
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,29 @@ if TYPE_CHECKING:
 
 # In the log folder: the options of the training.
 OPTIONS_FILE = "training.json"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _whole(least: int) -> tuple[Callable[[Any], bool], str]:
+    """Return the rule of a whole number: a function that tests a value, and its text."""
+    text = f"a whole number of at least {least}"
+    return lambda value: _is_number(value) and value == int(value) and value >= least, text
+
+
+# Rules of the options that are numbers.
+_NUMBERS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "epochs": _whole(1),
+    "steps": _whole(1),
+    "ap_images": _whole(1),
+    "seed": (lambda v: _whole(0)[0](v) and v < 2**32, "a whole number from 0 to 2**32 - 1"),
+    "val_fraction": (lambda v: _is_number(v) and 0 <= v <= 0.9, "a number from 0 to 0.9"),
+    "learning_rate": (lambda v: _is_number(v) and v > 0, "a number above 0"),
+    "warmup": (lambda v: _is_number(v) and v >= 0, "a number of epochs of at least 0"),
+}
+_OPTIONAL = ("steps", "seed", "learning_rate")
 
 
 @dataclass
@@ -46,8 +71,13 @@ class TrainOptions:
         return cls(**{name: given[name] for name in names})
 
     def check(self) -> None:
-        """Raise ValueError for a word that is none of those that an option allows."""
+        """Raise ValueError for a value that an option does not allow."""
         from mrcnn.loading import find_augmentation
+
+        for name, (allows, rule) in _NUMBERS.items():
+            value = getattr(self, name)
+            if not (value is None and name in _OPTIONAL) and not allows(value):
+                raise ValueError(f"{name} is {shown(value)}; it must be {rule}")
 
         for name, words in (
             ("schedule", ("constant", "step", "cosine")),
@@ -69,6 +99,10 @@ class TrainOptions:
             )
         if self.warmup > self.epochs:
             raise ValueError(f"warmup is {self.warmup:g}; it must be at most epochs, {self.epochs}")
+        if not isinstance(self.augment, str):
+            raise ValueError(
+                f"augment is {shown(self.augment)}; it must be a word or the path of a Python file"
+            )
         find_augmentation(self.augment)
 
     @property
@@ -147,6 +181,7 @@ class TrainOptions:
 
         if self.learning_rate is None:
             self.learning_rate = default_learning_rate(self.optimizer, config)
+        self.learning_rate = float(self.learning_rate)  # Keras refuses whole numbers
         if self.schedule == "constant" and not self.warmup:
             return self.learning_rate
         return NamedSchedule(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Real
 from typing import Any
 
 import keras
@@ -111,10 +112,17 @@ def make_optimizer(
         momentum: of "sgd"; None takes `LEARNING_MOMENTUM`.
 
     Raises:
-        ValueError: the name is unknown.
+        ValueError: the name is unknown, or the learning rate is below 0 or not finite.
     """
     if name not in OPTIMIZERS:
         raise ValueError(f"optimizer is {name!r}; it must be {', '.join(OPTIMIZERS)}")
+    if isinstance(learning_rate, Real):
+        learning_rate = float(learning_rate)  # Keras refuses whole numbers
+        if not 0 <= learning_rate < math.inf:
+            raise ValueError(
+                f"learning_rate is {learning_rate:g}; it must be a number of at least 0, or a "
+                "schedule"
+            )
     common: dict[str, Any] = {
         "global_clipnorm": config.GRADIENT_CLIP_NORM,
         # Keras accepts 2 and more; the average is clipped.

@@ -6,6 +6,7 @@ the classes are then taken over class by class (see `mrcnn.checkpoints.class_row
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from mrcnn.datasets import Dataset
 
 MAX_VALIDATION_STEPS = 50
+# What to say of weights with a backbone, by its name.
+_KNOWN_FILES = {"nanodet_pan": " (or small)", "resnet101": " (or coco)"}
 
 
 @dataclass
@@ -84,6 +87,7 @@ def find_starting_point(
     )
     from mrcnn.config import Config
     from mrcnn.config_rules import APPLICATIONS
+    from mrcnn.files.names import printable, shown
 
     settings = read_description(config_path)["config"] if config_path else {}
     check_names_of_settings(settings, config_path or "")
@@ -106,6 +110,15 @@ def find_starting_point(
         start = StartingPoint(Config.from_dict({"BACKBONE": found, **settings}), error.info.path)
     else:
         start = StartingPoint(described.config, str(described.path), described.class_names, resumed)
+        found = described.config.BACKBONE
+        if "BACKBONE" in settings:
+            with contextlib.suppress(ValueError):  # the weights alone do not say
+                found = describe_weights(weights).config.BACKBONE
+    if settings.get("BACKBONE", found) != found:
+        raise ValueError(
+            f"BACKBONE in {printable(str(config_path))} is {shown(settings['BACKBONE'])}; it must "
+            f"be {found}, that of the weights {printable(weights)}, or not be given"
+        )
     if backbone not in (None, start.config.BACKBONE):
         raise ValueError(
             f"backbone is {backbone}; it must be {start.config.BACKBONE}, that of the weights "
@@ -123,8 +136,9 @@ def _require_imagenet_values(backbone: str) -> None:
         Config.from_dict({"BACKBONE": backbone, "NUM_CLASSES": 2}).validate()  # names the nearest
     if backbone not in ("resnet50", *APPLICATIONS):
         raise ValueError(
-            f"weights is imagenet; it must be none or a weight file with the backbone {backbone}: "
-            "ImageNet's values are downloaded for resnet50 and the networks of keras.applications"
+            f"weights is imagenet, the default with a backbone; with {backbone} it must be none or "
+            f"a weight file{_KNOWN_FILES.get(backbone, '')}: ImageNet's values are downloaded for "
+            "resnet50 and the networks of keras.applications"
         )
 
 

@@ -49,8 +49,9 @@ def test_what_is_printed_without_findings(run, folder):
         "cat            4       4",
         "",
         "4 of 4 images checked, 4 instances: no problem",
-        "Anchors 32, 64, 128, 256, 512 at 1024x1024: good. These boxes, from which detection "
-        "starts, fit 4 of 4 objects (100%) by an IoU of 0.5 or more; median 0.71",
+        "Anchors 20, 40, 80, 160, 160 at 512x512: those of the detector in the weights, which must "
+        "stay. It finds boxes of any shape; the line Layers of a training says how many of the "
+        "objects it proposes",
         "",
     ]
 
@@ -167,11 +168,15 @@ def test_what_readers_log_is_not_printed_beside_the_finding(run, folder, caplog)
 
 
 ANCHORS = [
-    ([], "at 1024x1024: good"),
-    (["--image-size", 128], "Anchors 32, 64, 128, 256, 512 at 128x128"),
+    ([], "Anchors 20, 40, 80, 160, 160 at 512x512: those of the detector in the weights, which"),
+    (["--image-size", 128], "Anchors 20, 40, 80, 160, 160 at 128x128"),
     (["--config", "settings.json"], "Anchors 8, 16, 32, 64, 128 at 256x256"),
     (["--config", "settings.json", "--image-size", 64], "Anchors 8, 16, 32, 64, 128 at 64x64"),
-    (["--weights", "coco"], "Anchors 32, 64, 128, 256, 512 at 1024x1024"),
+    (
+        ["--weights", "coco"],
+        "Anchors 32, 64, 128, 256, 512 at 1024x1024: good. These boxes, from which detection "
+        "starts, fit 4 of 4 objects (100%) by an IoU of 0.5 or more; median 0.71",
+    ),
     (["--weights", "small"], "Anchors 20, 40, 80, 160, 160 at 512x512"),
 ]
 
@@ -191,12 +196,13 @@ def test_anchors_of_a_configuration(run, folder, tmp_path, monkeypatch, options,
 
 
 def test_better_scales_are_proposed(run, folder, tmp_path):
-    code, out, _ = run("check", folder, "--image-size", 64, "--json", tmp_path / "found.json")
+    options = ("--weights", "coco", "--image-size", 64, "--json", tmp_path / "found.json")
+    code, out, _ = run("check", folder, *options)
     assert code == 0
     assert "with no anchor" not in out  # 32 x 24 pixels fit an anchor of 32
     for name in "abcd":
         write_labelme(folder / f"{name}.json", points=((5, 5), (12, 5), (12, 12), (5, 12)))
-    code, out, _ = run("check", folder, "--image-size", 64, "--json", tmp_path / "found.json")
+    code, out, _ = run("check", folder, *options)
     assert code == 0
     assert "warning: 4 of 4 objects (100%) have an IoU of 0.5 with no anchor; RPN_ANCHOR" in out
     anchors = json.loads((tmp_path / "found.json").read_text())["all"]["anchors"]
@@ -204,6 +210,18 @@ def test_better_scales_are_proposed(run, folder, tmp_path):
     assert anchors["num_below_proposed"] == 0
     assert isinstance(anchors["median_overlap"], float)
     assert all(isinstance(scale, int) for scale in anchors["proposed_scales"])
+
+
+def test_scales_of_a_detector_stay(run, folder, tmp_path):
+    for name in "abcd":
+        write_labelme(folder / f"{name}.json", points=((5, 5), (8, 5), (8, 60), (5, 60)))
+    found = tmp_path / "found.json"
+    _, out, _ = run("check", folder, "--json", found, "--weights", "coco", "--image-size", 64)
+    assert "have an IoU of 0.5 with no anchor" in out
+    code, out, _ = run("check", folder, "--json", found)
+    assert code == 0 and "no anchor" not in out and "RPN_ANCHOR_SCALES" not in out
+    anchors = json.loads(found.read_text())["all"]["anchors"]
+    assert anchors["are_fixed"] and anchors["proposed_scales"] is None
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,7 @@ def test_objects_that_fit():
         "min_stride": 4,
         "proposed_scales": None,
         "num_below_proposed": None,
+        "are_fixed": False,
     }
     assert fit.problems() == []
     assert str(fit) == (

@@ -1,5 +1,7 @@
 """Where a training starts from: backbones of keras.applications, and labels without masks."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -43,7 +45,8 @@ def test_imagenet_weights_of_a_backbone(downloads, tmp_path):
 @pytest.mark.parametrize(
     ("backbone", "message"),
     [
-        ("squeezenet", "weights is imagenet; it must be none or a weight file with the backbone s"),
+        ("squeezenet", "weights is imagenet, the default with a backbone; with squeezenet it must"),
+        ("nanodet_pan", r"it must be none or a weight file \(or small\): ImageNet's"),
         ("resnet101", "for resnet50 and the networks of keras.applications"),
         ("resnet5", "BACKBONE is 'resnet5'; it must be one of 'resnet50'"),
     ],
@@ -79,6 +82,16 @@ def test_keras_cannot_download(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="cannot fetch the ImageNet weights of mobilenet_v2: URL"):
         imagenet_weights("mobilenet_v2")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_backbone_in_the_settings_must_be_that_of_the_weights(tmp_path):
+    path = tmp_path / "settings.json"
+    path.write_text(json.dumps({"BACKBONE": "nanodet_pan"}))
+    assert find_starting_point("small", config_path=path).config.BACKBONE == "nanodet_pan"
+    path.write_text(json.dumps({"BACKBONE": "squeezenet"}))
+    with pytest.raises(ValueError, match="is 'squeezenet'; it must be nanodet_pan, that of the w"):
+        find_starting_point("small", config_path=path)
+    assert find_starting_point("none", config_path=path).config.BACKBONE == "squeezenet"
 
 
 @pytest.mark.parametrize("gpu_count", [1, 2])
