@@ -145,6 +145,9 @@ def train(
     from mrcnn.files.names import shown
     from mrcnn.training.hosts import is_first, joined
 
+    for key, value in (("weights", weights), ("config", config)):
+        if value is not None and not is_path(value):
+            raise ValueError(f"{key} is {shown(value)}; it must be the path of a file")
     entry = choose_model(model, None if weights is None else os.fspath(weights))
     if rename is not None and not isinstance(rename, Mapping):
         raise ValueError(
@@ -153,8 +156,7 @@ def train(
         )
     if weights is None:
         weights = default_weights(entry, backbone)
-    if isinstance(dataset, int):
-        dataset = str(dataset)
+    dataset, val = (str(data) if isinstance(data, int) else data for data in (dataset, val))
     options = TrainOptions.choose(
         {**given, "keep": str(keep), "val": os.fspath(val) if is_path(val) else None}
     )

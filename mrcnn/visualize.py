@@ -232,7 +232,15 @@ def _captions(
     class_ids: np.ndarray, class_names: Sequence[str], scores: np.ndarray | None
 ) -> list[str]:
     """Return the name of each instance, and its score where there are scores."""
-    names = [str(class_names[k]) for k in class_ids]
+    names = []
+    for k in class_ids:
+        try:
+            names.append(str(class_names[k]))
+        except (IndexError, KeyError):
+            raise ValueError(
+                f"class_ids holds {k}; it must be an index of class_names, which has "
+                f"{len(class_names)} names"
+            ) from None
     if scores is None:
         return names
     return [f"{name} {score:.3f}" for name, score in zip(names, scores)]

@@ -164,6 +164,12 @@ def test_display_instances_says_so_when_there_is_nothing(capsys):
     assert len(ax.images) == 1
 
 
+def test_display_instances_names_a_class_id_without_a_name():
+    message = r"class_ids holds 3; it must be an index of class_names, which has 3 names"
+    with pytest.raises(ValueError, match=message):
+        visualize.display_instances(**{**scene(), "class_ids": np.array([1, 3])})
+
+
 def test_display_instances_refuses_counts_that_differ():
     given = scene()
     given["class_ids"] = np.array([1])

@@ -197,11 +197,9 @@ def file_digest(path: str | os.PathLike[str] | None) -> str | None:
     """Return a short digest of the content of a file, or None for None."""
     if path is None:
         return None
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()[:12]
+    from mrcnn.files import fetch
+
+    return fetch.file_digest(path, "sha256")[:12]
 
 
 def dataset_digest(dataset: Any) -> str | None:

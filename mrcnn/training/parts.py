@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from mrcnn.files.names import shown
+
 if TYPE_CHECKING:
     from mrcnn.checkpoints import HeldOut
     from mrcnn.datasets import Dataset
@@ -46,6 +48,9 @@ def open_parts(
     from mrcnn.training.starting import hold_out
 
     open_part = open_part or parts.open_part
+    _check_data("dataset", dataset)
+    if val is not None:
+        _check_data("val", val)
     if not is_path(dataset):
         data, train_part, val_part = dataset, None, None
     else:
@@ -83,6 +88,13 @@ def open_parts(
         earlier=earlier,
         resumed=resumed,
     )
+
+
+def _check_data(name: str, data: Any) -> None:
+    if not is_path(data) and not hasattr(data, "class_names"):
+        raise ValueError(
+            f"{name} is {shown(data)}; it must be a path, or a Dataset after its prepare()"
+        )
 
 
 def is_path(dataset: Any) -> bool:

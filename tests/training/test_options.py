@@ -6,6 +6,7 @@ import pytest
 
 import mrcnn
 from mrcnn.config import Config
+from mrcnn.datasets import Dataset
 from mrcnn.model_training import plan_training
 from mrcnn.training.options import TrainOptions
 from mrcnn.training.schedules import make_optimizer
@@ -80,6 +81,25 @@ def test_a_whole_number_is_a_rate(rate):
 def test_names_are_given_as_a_dict():
     with pytest.raises(ValueError, match=r"rename is \['square=person'\]; it must be a dict"):
         mrcnn.train("6", format="shapes", rename=["square=person"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"dataset": None}, "dataset is None; it must be a path, or a Dataset after"),
+        ({"dataset": [1]}, r"dataset is \[1\]; it must be a path"),
+        (
+            {"dataset": Dataset()},
+            "dataset is .*; it must be a path, or a Dataset after its prepare",
+        ),
+        ({"val": 2.5}, "val is 2.5; it must be a path"),
+        ({"weights": 3}, "weights is 3; it must be the path of a file"),
+        ({"config": {"NAME": "a"}}, r"config is .*; it must be the path of a file"),
+    ],
+)
+def test_arguments_of_the_wrong_type(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        mrcnn.train(**{"dataset": "6", "format": "shapes", **arguments})
 
 
 def test_a_backbone_of_a_model_that_has_none():
