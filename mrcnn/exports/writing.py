@@ -173,7 +173,9 @@ def _check(
     exported.config.IMAGES_PER_GPU = 2
     images = [photograph, np.ascontiguousarray(photograph[:, ::-1])]
     expected, found = model.detect(images, refiner=None), exported.detect(images)
-    agreement = compare(expected, found, precision, described.min_confidence)
+    agreement = compare(
+        expected, found, precision, described.min_confidence, model.config.MASK_SCORES
+    )
     return ExportReport(
         written,
         export_format,

@@ -117,6 +117,19 @@ def test_an_image_without_detections(model, tmp_path):
         open_export(path, min_confidence=0.5)
 
 
+@pytest.mark.parametrize(
+    ("difference", "mask_scores", "is_allowed"),
+    [(0.0005, False, True), (0.004, False, False), (0.004, True, True), (0.02, True, False)],
+)
+def test_a_cell_of_the_mask_may_move_a_score_that_counts_it(difference, mask_scores, is_allowed):
+    def results(score):
+        box, class_ids = np.array([[2, 2, 9, 9]]), np.array([1])
+        return [{"rois": box, "class_ids": class_ids, "scores": np.array([score])}]
+
+    args = (results(0.7), results(0.7 + difference), "float32", 0.4)
+    assert (agreement.compare(*args, mask_scores).problem is None) == is_allowed
+
+
 def test_an_export_that_disagrees_leaves_no_file(model, tmp_path, monkeypatch):
     wrong = agreement.Agreement(3, 9, 0.0, 1.0, "a box differs by 9 pixels; it must be at most 1")
     monkeypatch.setattr(writing, "compare", lambda *arguments: wrong)
