@@ -58,7 +58,7 @@ def test_check_downloads_no_weights(run, via_folder, monkeypatch, name):
     monkeypatch.setattr("mrcnn.checkpoints.known._download", None)
     code, out, err = run("check", via_folder, "--weights", name)
     assert (code, err) == (0, "")
-    assert out == run("check", via_folder)[1]
+    assert out == run("check", via_folder, "--weights", "none")[1]
 
 
 def test_check_refuses_an_unknown_part(run, via_folder):
