@@ -79,7 +79,8 @@ def application_mark(name: str) -> str:
 Rule = tuple[Callable[[Any], bool], str]
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Return whether a value is a finite real number, and no bool."""
     if not isinstance(value, Real) or isinstance(value, bool):
         return False
     try:
@@ -97,7 +98,7 @@ def _numbers(value: Any) -> list[Any] | None:
     if not isinstance(value, list | tuple | np.ndarray) or getattr(value, "ndim", 1) != 1:
         return None
     items = list(value)
-    return items if all(_is_number(item) for item in items) else None
+    return items if all(is_number(item) for item in items) else None
 
 
 def _is_name(value: Any) -> bool:
@@ -118,12 +119,12 @@ def _count(maximum: int, minimum: int = 1) -> Rule:
 
 
 def _in_order(low: float, high: float) -> Rule:
-    return lambda v: _is_number(v) and low <= v <= high, f"must lie between {low} and {high}"
+    return lambda v: is_number(v) and low <= v <= high, f"must lie between {low} and {high}"
 
 
 _SHARE = _in_order(0, 1)
-_POSITIVE: Rule = (lambda v: _is_number(v) and v > 0, "must be a number above 0")
-_NOT_NEGATIVE: Rule = (lambda v: _is_number(v) and v >= 0, "must be a number of at least 0")
+_POSITIVE: Rule = (lambda v: is_number(v) and v > 0, "must be a number above 0")
+_NOT_NEGATIVE: Rule = (lambda v: is_number(v) and v >= 0, "must be a number of at least 0")
 _FOUR: Rule = (
     lambda v: len(_numbers(v) or ()) == 4 and min(_numbers(v) or [0]) > 0,
     "must be four numbers above 0: (dy, dx, log dh, log dw)",
@@ -147,7 +148,7 @@ def _is_switch(value: Any) -> bool:
 
 
 _SWITCH: Rule = (
-    lambda v: _is_switch(v) or (_is_number(v) and v in (0, 1)),
+    lambda v: _is_switch(v) or (is_number(v) and v in (0, 1)),
     "must be True or False",
 )
 
@@ -207,7 +208,7 @@ _RULES: dict[str, Rule] = {
     ),
     "TRAIN_ROIS_PER_IMAGE": _count(MAX_BOXES),
     "ROI_POSITIVE_RATIO": (
-        lambda v: _is_number(v) and 0 < v <= 1,
+        lambda v: is_number(v) and 0 < v <= 1,
         "must lie above 0 and be at most 1",
     ),
     "MASK_ROIS_PER_IMAGE": _or_none(_count(MAX_BOXES)),
@@ -221,12 +222,12 @@ _RULES: dict[str, Rule] = {
     "DETECTION_NMS_THRESHOLD": _SHARE,
     "LEARNING_RATE": _NOT_NEGATIVE,
     "LEARNING_MOMENTUM": (
-        lambda v: _is_number(v) and 0 <= v < 1,
+        lambda v: is_number(v) and 0 <= v < 1,
         "must be at least 0 and below 1",
     ),
     "WEIGHT_DECAY": _NOT_NEGATIVE,
     "LOSS_WEIGHTS": (
-        lambda v: isinstance(v, Mapping) and all(_is_number(w) and w >= 0 for w in v.values()),
+        lambda v: isinstance(v, Mapping) and all(is_number(w) and w >= 0 for w in v.values()),
         "must map names of losses to numbers of at least 0",
     ),
     "TRAIN_BN": (
@@ -406,7 +407,7 @@ def _image_shape(config: Config) -> list[str]:
 
 
 def _is_side(value: Any) -> bool:
-    return _is_number(value) and 0 <= value <= MAX_SIDE
+    return is_number(value) and 0 <= value <= MAX_SIDE
 
 
 def _divides(side: Any) -> bool:
@@ -416,7 +417,7 @@ def _divides(side: Any) -> bool:
 def _mean_pixel(config: Config) -> list[str]:
     mean = config.MEAN_PIXEL
     values = _numbers(mean.reshape(1) if getattr(mean, "shape", None) == () else mean)
-    values = [mean] if _is_number(mean) else values
+    values = [mean] if is_number(mean) else values
     if values is not None and len(values) in (1, config.IMAGE_CHANNEL_COUNT):
         return []
     text = (

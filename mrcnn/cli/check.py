@@ -103,10 +103,8 @@ def check(
     if subset and available:
         subset = choose_subset(Path(place), subset, available)
     parts: list[str | None] = [subset] if subset else [*parts_in_order(available)] or [None]
-    run = CheckRun(
-        *(dataset, place, format, split_names(classes), option, max_images, decode, settings),
-        are_fixed,
-    )
+    names = split_names(classes)
+    run = CheckRun(dataset, place, format, names, option, max_images, decode, settings, are_fixed)
     # What readers leave out is among the findings.
     with log_level("mrcnn.datasets", logging.ERROR):
         for part in parts:

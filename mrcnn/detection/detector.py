@@ -13,11 +13,11 @@ import copy
 import functools
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mrcnn.config_rules import is_number
 from mrcnn.detection import molding, streaming, tiling
 from mrcnn.detection.calibration import calibration_images
 from mrcnn.detection.eager import eager_mode
@@ -86,8 +86,7 @@ def _warning_if_molded(
 
 def _check_share(name: str, value: Any) -> None:
     """Raise ValueError for a value that is no number from 0 to 1."""
-    is_number = isinstance(value, Real) and not isinstance(value, bool)
-    if not (is_number and 0 <= value <= 1):
+    if not (is_number(value) and 0 <= value <= 1):
         raise ValueError(f"{name} is {shown(value)}; it must be a number from 0 to 1")
 
 

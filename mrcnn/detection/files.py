@@ -150,9 +150,13 @@ def refiner_identity(refiner: Any) -> dict[str, str | None]:
 
         path = resolve_weights(refiner, kind="refiner")
         return {"refine": os.fspath(refiner), "refiner": content_digest(path)}
+    name = type(refiner).__name__
+    # To ask a refiner for its networks would replace the compiled ones by those of Keras.
+    if source := getattr(refiner, "source", None):
+        return {"refine": name, "refiner": content_digest(source)}
     networks = getattr(refiner, "networks", None)
     digest = {} if networks is None else {"refiner": _digest_of_networks(networks)}
-    return {"refine": type(refiner).__name__, **digest}
+    return {"refine": name, **digest}
 
 
 def content_digest(path: str | os.PathLike[str]) -> str:

@@ -82,6 +82,11 @@ class Refiner:
         self._file = self._compiled = None
         return self._keras_networks or []
 
+    @property
+    def source(self) -> Path | None:
+        """The file that the networks come from; None where they may differ from it."""
+        return None if self._file is None else self._path
+
     @classmethod
     def load(cls, path: str | Path) -> Refiner:
         """Read a refiner from the one file that `save` writes.

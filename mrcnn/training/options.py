@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mrcnn.config_rules import is_number
 from mrcnn.files.names import printable, shown
 
 if TYPE_CHECKING:
@@ -19,14 +18,10 @@ if TYPE_CHECKING:
 OPTIONS_FILE = "training.json"
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
-
-
 def _whole(least: int) -> tuple[Callable[[Any], bool], str]:
     """Return the rule of a whole number: a function that tests a value, and its text."""
     text = f"a whole number of at least {least}"
-    return lambda value: _is_number(value) and value == int(value) and value >= least, text
+    return lambda value: is_number(value) and value == int(value) and value >= least, text
 
 
 # Rules of the options that are numbers.
@@ -35,9 +30,9 @@ _NUMBERS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "steps": _whole(1),
     "ap_images": _whole(1),
     "seed": (lambda v: _whole(0)[0](v) and v < 2**32, "a whole number from 0 to 2**32 - 1"),
-    "val_fraction": (lambda v: _is_number(v) and 0 <= v <= 0.9, "a number from 0 to 0.9"),
-    "learning_rate": (lambda v: _is_number(v) and v > 0, "a number above 0"),
-    "warmup": (lambda v: _is_number(v) and v >= 0, "a number of epochs of at least 0"),
+    "val_fraction": (lambda v: is_number(v) and 0 <= v <= 0.9, "a number from 0 to 0.9"),
+    "learning_rate": (lambda v: is_number(v) and v > 0, "a number above 0"),
+    "warmup": (lambda v: is_number(v) and v >= 0, "a number of epochs of at least 0"),
 }
 _OPTIONAL = ("steps", "seed", "learning_rate")
 
@@ -181,7 +176,7 @@ class TrainOptions:
 
         if self.learning_rate is None:
             self.learning_rate = default_learning_rate(self.optimizer, config)
-        self.learning_rate = float(self.learning_rate)  # Keras refuses whole numbers
+        self.learning_rate = float(self.learning_rate)  # NumPy's are not saved
         if self.schedule == "constant" and not self.warmup:
             return self.learning_rate
         return NamedSchedule(

@@ -11,7 +11,7 @@ import pytest
 
 from mrcnn.config import Config
 from mrcnn.detection import detect_files
-from mrcnn.detection.files import refiner_identity
+from mrcnn.detection.files import content_digest, refiner_identity
 from mrcnn.detection.results import Detections
 from mrcnn.detection.video import VideoReader, VideoWriter
 from tests.fake_model import NAMES, FakeMaskRCNN, photos  # noqa: F401
@@ -234,6 +234,20 @@ def test_another_refiner_is_refused_by_its_content(model, photos, tmp_path, monk
     refiner.write_bytes(b"second")
     with pytest.raises(ValueError, match=r"refiner was '\w{16}' and is '\w{16}'"):
         detect_files(model, photos / "a.jpg", tmp_path / "out", **options)
+
+
+def test_a_refiner_of_a_file_is_known_by_the_file(tmp_path):
+    path = tmp_path / "refiner.h5"
+    path.write_bytes(b"weights")
+
+    class Loaded:
+        source = path
+
+        @property
+        def networks(self):
+            raise AssertionError("the compiled networks are lost")
+
+    assert refiner_identity(Loaded()) == {"refine": "Loaded", "refiner": content_digest(path)}
 
 
 def test_a_refiner_is_known_by_its_weights():

@@ -45,6 +45,7 @@ def test_values_that_are_allowed(changes):
         ("epochs", 1.5, "a whole number of at least 1"),
         ("epochs", "3", "a whole number of at least 1"),
         ("epochs", True, "a whole number of at least 1"),
+        ("epochs", float("inf"), "a whole number of at least 1"),
         ("epochs", None, "a whole number of at least 1"),
         ("steps", 0, "a whole number of at least 1"),
         ("steps", 1.5, "a whole number of at least 1"),
