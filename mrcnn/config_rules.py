@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import math
 from collections.abc import Callable, Collection, Mapping
-from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mrcnn.files.names import printable, shown
+from mrcnn.value_types import is_integer, is_number
 
 if TYPE_CHECKING:
     from mrcnn.config import Config
@@ -79,18 +78,8 @@ def application_mark(name: str) -> str:
 Rule = tuple[Callable[[Any], bool], str]
 
 
-def is_number(value: Any) -> bool:
-    """Return whether a value is a finite real number, and no bool."""
-    if not isinstance(value, Real) or isinstance(value, bool):
-        return False
-    try:
-        return math.isfinite(value)
-    except OverflowError:  # a whole number beyond the largest float
-        return False
-
-
 def _is_count(value: Any) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1
+    return is_integer(value) and int(value) >= 1
 
 
 def _numbers(value: Any) -> list[Any] | None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
-from numbers import Integral, Real
 from typing import Any
 
 from mrcnn.files.names import shown
+from mrcnn.value_types import has_type, is_number
 
 
 @dataclass(frozen=True)
@@ -228,6 +228,7 @@ _LIMITS = {
     "batch_size": 4096,
 }
 MAX_ITEMS = 64
+MAX_NUMBER = 10**15
 
 
 def _checked_fields(owner: type, settings: Any, name: str) -> dict[str, Any]:
@@ -242,24 +243,20 @@ def _checked_fields(owner: type, settings: Any, name: str) -> dict[str, Any]:
             f"some of {', '.join(known)}."
         )
     for key, value in settings.items():
-        if not _has_type(value, known[key]) or not _is_bounded(value, _LIMITS.get(key)):
+        if not _fits(value, known[key]) or not _is_bounded(value, _LIMITS.get(key)):
             limit = f" of at most {_LIMITS[key]}" if key in _LIMITS else ""
             raise ValueError(f"{key} is {shown(value)}; it must be a {known[key]}{limit}.")
     return dict(settings)
 
 
-def _has_type(value: Any, annotation: str) -> bool:
+def _fits(value: Any, annotation: str) -> bool:
     """Return whether a value, perhaps from JSON, is of a field's type."""
+    if has_type(value, annotation):
+        return True
     for kind in annotation.split(" | "):
-        if kind == "None" and value is None:
-            return True
-        if kind in ("bool", "str") and isinstance(value, bool if kind == "bool" else str):
-            return True
-        if kind in ("int", "float") and _is_number(value, whole=kind == "int"):
-            return True
         if kind.startswith("tuple[") and isinstance(value, list | tuple) and len(value) < MAX_ITEMS:
             item = kind[len("tuple[") : -len(", ...]")]
-            if all(_has_type(one, item) for one in value):
+            if all(_fits(one, item) for one in value):
                 return True
         # The settings of a part are checked one by one.
         if kind in ("Scale", "Snap", "Augmentation"):
@@ -268,15 +265,10 @@ def _has_type(value: Any, annotation: str) -> bool:
     return False
 
 
-def _is_number(value: Any, whole: bool = False) -> bool:
-    kinds = (Integral,) if whole else (Real,)
-    is_number = isinstance(value, kinds) and not isinstance(value, bool)
-    return is_number and -(10**15) < value < 10**15
-
-
 def _is_bounded(value: Any, limit: int | None) -> bool:
-    items = value if isinstance(value, list | tuple) else [value]
-    return limit is None or all(not _is_number(item) or item <= limit for item in items)
+    """Return whether the numbers of a setting are at most its limit, and none is absurd."""
+    numbers = value if isinstance(value, list | tuple) else [value]
+    return all(-MAX_NUMBER < one <= (limit or MAX_NUMBER) for one in numbers if is_number(one))
 
 
 # The settings of github.com/AlternatingSum/Image-segmentation: 64-pixel patches at the

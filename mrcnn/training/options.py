@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mrcnn.config_rules import is_number
 from mrcnn.files.names import printable, shown
+from mrcnn.value_types import has_type, is_number
 
 if TYPE_CHECKING:
     from mrcnn.config import Config
@@ -132,7 +132,7 @@ class TrainOptions:
                     f"--augment is not given; it must be given again: the training to resume had "
                     f"{printable(value)}"
                 )
-            if not _has_type(value, str(field.type)):
+            if not has_type(value, str(field.type)):
                 raise ValueError(
                     f"{field.name} in {printable(path)} is {shown(value)}; it must be {field.type}"
                 )
@@ -193,13 +193,3 @@ def has_kept_last(folder: Path) -> bool:
 
     path = folder / OPTIONS_FILE
     return path.is_file() and read_json_object(path, "file of options").get("keep", "all") != "all"
-
-
-def _has_type(value: Any, type_name: str) -> bool:
-    """Return whether a value of a JSON file has a type such as "int" or "float | None"."""
-    if value is None:
-        return "None" in type_name
-    if isinstance(value, bool):
-        return type_name == "bool"
-    kinds: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float)}
-    return isinstance(value, kinds.get(type_name.partition(" ")[0], ()))
