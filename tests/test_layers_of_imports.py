@@ -14,7 +14,8 @@ ALLOWED = {
     "startup": "",
     "files": "startup",
     "geometry": "startup",
-    "config_rules": "files",
+    "value_types": "",
+    "config_rules": "files value_types",
     "config": "config_rules files geometry startup",
     "checkpoints": "config config_rules files startup",
     "layers": "checkpoints config_rules geometry startup",
@@ -24,7 +25,7 @@ ALLOWED = {
     "detection.results": "files geometry",
     "evaluation": "datasets detection.results drawing files geometry startup",
     "loading": "config files geometry startup",
-    "refinement": "checkpoints engines files geometry startup",
+    "refinement": "checkpoints engines files geometry startup value_types",
     "drawing": "files geometry startup",
     "detection": (
         "checkpoints config config_rules datasets detection.results drawing engines files geometry "
@@ -35,7 +36,7 @@ ALLOWED = {
     ),
     "training": (
         "checkpoints config config_rules datasets drawing evaluation files geometry graphs layers "
-        "loading startup"
+        "loading startup value_types"
     ),
     "utils": "evaluation geometry startup",
     "visualize": "drawing evaluation geometry",
@@ -59,7 +60,15 @@ ALLOWED = {
     "__init__": "loading startup",
     "__main__": "cli",
 }
-WITHOUT_KERAS = ("config", "config_rules", "datasets", "evaluation", "files", "geometry")
+WITHOUT_KERAS = (
+    "config",
+    "config_rules",
+    "datasets",
+    "evaluation",
+    "files",
+    "geometry",
+    "value_types",
+)
 DEEP_LEARNING = {"keras", "tensorflow", "torch", "jax", "openvino"}
 
 
