@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from mrcnn.datasets.image_files import IMAGE_EXTENSIONS
 from mrcnn.files.names import printable
-from mrcnn.scaling.places import open_file_system, scheme_of
+from mrcnn.scaling.places import canonical_address, open_file_system, scheme_of
 
 # `source` is the path or address of an image, as the bytes of its name; or that of a Parquet file
 # with images, whose number in the file is `row`. `size` is that of the file in bytes, null where a
@@ -191,7 +191,7 @@ class _Lister:
             open_file_system(word, "source")
             self._readable.add(scheme)
         if scheme is not None:
-            return word
+            return canonical_address(word)
         path = os.path.expanduser(word)
         if os.path.isabs(path):
             return path

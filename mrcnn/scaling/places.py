@@ -20,12 +20,24 @@ from mrcnn.files.names import printable
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://")
 # Object stores show an object when it is complete; elsewhere a rename does the same.
 _OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oci", "oss", "obs", "r2"}
+# Schemes of the same store, and the one in which fsspec writes the addresses that it lists.
+_ALIASES = {"s3a": "s3", "gcs": "gs", "az": "abfs", "abfss": "abfs"}
 
 
 def scheme_of(place: str) -> str | None:
     """Return "s3" of "s3://bucket/photos"; None for a path."""
     found = _SCHEME.match(place)
     return found[1].lower() if found else None
+
+
+def canonical_address(place: str) -> str:
+    """Return an address with the scheme of fsspec's listings: "s3://b/x" of "s3a://b/x".
+
+    A path, or an address with another scheme, stays as it is.
+    """
+    scheme = scheme_of(place)
+    alias = _ALIASES.get(scheme or "")
+    return place if scheme is None or alias is None else alias + place[len(scheme) :]
 
 
 def open_file_system(place: str, name: str) -> tuple[Any, str]:
@@ -72,7 +84,7 @@ class ResultFolder:
         text = os.fspath(place)
         self.is_local = scheme_of(text) is None
         self._files, self._path = open_file_system(text, "output")
-        self.place = self._path if self.is_local else text.rstrip("/")
+        self.place = self._path if self.is_local else canonical_address(text.rstrip("/"))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return ResultFolder, (self.place,)

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mrcnn.scaling.listing import list_images
+from mrcnn.scaling.places import canonical_address
 
 
 def names(words, **options):
@@ -127,6 +128,47 @@ def test_other_file_systems(folder):
         assert table["source"].to_pylist() == [b"memory:///bucket/photos/b.jpg"]
     finally:
         memory.rm("/bucket", recursive=True)
+
+
+class Bucket(fsspec.get_filesystem_class("memory")):
+    """A store in memory whose addresses have two schemes, as those of s3fs."""
+
+    protocol = ("s3", "s3a")
+    store, pseudo_dirs = {}, [""]
+
+    @classmethod
+    def _strip_protocol(cls, path):
+        return "/" + str(path).partition("://")[2].strip("/") if "://" in str(path) else path
+
+    def unstrip_protocol(self, name):
+        return f"s3://{name.lstrip('/')}"
+
+
+def test_two_schemes_of_one_store_name_an_image_once(folder, monkeypatch):
+    for scheme in Bucket.protocol:
+        monkeypatch.setitem(sys.modules["fsspec.registry"]._registry, scheme, Bucket)
+    files = Bucket(skip_instance_cache=True)
+    files.pipe_file("/photos/a.jpg", b"x")
+    listed = list_images(["s3://photos"])[0]["source"].to_pylist()
+    (folder / "list.txt").write_text("s3a://photos/a.jpg\n" + os.fsdecode(listed[0]))
+    found = list_images(["s3a://photos", str(folder / "list.txt")])[0]
+    assert found["source"].to_pylist() == listed
+
+
+@pytest.mark.parametrize(
+    ("place", "expected"),
+    [
+        ("s3a://b/x", "s3://b/x"),
+        ("GCS://b/x", "gs://b/x"),
+        ("az://b/x", "abfs://b/x"),
+        ("abfss://b/x", "abfs://b/x"),
+        ("s3://b/s3a://x", "s3://b/s3a://x"),
+        ("http://host/x", "http://host/x"),
+        ("a/b", "a/b"),
+    ],
+)
+def test_canonical_address(place, expected):
+    assert canonical_address(place) == expected
 
 
 def write_bad(folder, name):
