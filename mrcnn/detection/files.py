@@ -8,14 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mrcnn.detection.run_options import RunOptions
 from mrcnn.detection.runs import DetectionRun, ImageOutcome
 from mrcnn.detection.sources import find_sources
+from mrcnn.engines.weights_watch import DIGEST_LENGTH, values_digest
 
-# Hexadecimal digits of a SHA-256 that tell weights apart.
-DIGEST_LENGTH = 16
 # Settings of the machine and of training.
 _WITHOUT_INFLUENCE = {"GPU_COUNT", "IMAGES_PER_GPU", "BATCH_SIZE", "NAME"}
 
@@ -155,7 +152,7 @@ def refiner_identity(refiner: Any) -> dict[str, str | None]:
     if source := getattr(refiner, "source", None):
         return {"refine": name, "refiner": content_digest(source)}
     networks = getattr(refiner, "networks", None)
-    digest = {} if networks is None else {"refiner": _digest_of_networks(networks)}
+    digest = {} if networks is None else {"refiner": values_digest(networks)}
     return {"refine": name, **digest}
 
 
@@ -168,18 +165,7 @@ def content_digest(path: str | os.PathLike[str]) -> str:
 
 def weights_digest(model: Any) -> str | None:
     """Return a digest of the values of a model's weights; None where it has no Keras model."""
+    if (known := getattr(model, "values_digest", None)) is not None:
+        return str(known)
     network = getattr(model, "keras_model", None)
-    return _digest_of_networks([network]) if hasattr(network, "weights") else None
-
-
-def _digest_of_networks(networks: Iterable[Any]) -> str:
-    """Return a digest of the values of the weights of Keras models."""
-    import hashlib
-
-    from keras import ops
-
-    digest = hashlib.sha256()
-    for network in networks:
-        for variable in network.weights:
-            digest.update(np.ascontiguousarray(ops.convert_to_numpy(variable.value)).data)
-    return digest.hexdigest()[:DIGEST_LENGTH]
+    return values_digest([network]) if hasattr(network, "weights") else None

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from mrcnn.detection.detector import Detector
 from mrcnn.engines.selection import announce, lowered_precision
+from mrcnn.engines.weights_watch import WeightsWatch, values_digest
 
 if TYPE_CHECKING:
     import keras
 
     from mrcnn.config import Config
     from mrcnn.engines.stored_network import StoredNetwork
-    from mrcnn.engines.weights_watch import WeightsWatch
     from mrcnn.graphs import SharedLayers
 
 
@@ -54,6 +54,12 @@ class LazyDetector(Detector):
     @_shared.setter
     def _shared(self, shared: SharedLayers) -> None:
         self._shared_layers = shared
+
+    @property
+    def values_digest(self) -> str:
+        """Digest of the values of all weights; does not build the Keras model for it."""
+        stored = None if self._stored is None else self._stored.values_digest
+        return values_digest([self.keras_model]) if stored is None else stored
 
     @property
     def engine(self) -> Any:
@@ -104,8 +110,6 @@ class LazyDetector(Detector):
         except Exception:  # as above
             return
         if stored is not None:
-            from mrcnn.engines.weights_watch import WeightsWatch
-
             watch = WeightsWatch(self.keras_model.variables)
             watch.changed()
             self._origin = stored, watch
@@ -117,7 +121,7 @@ class LazyDetector(Detector):
         (stored, watch), self._origin = self._origin, None
         network_key = getattr(engine, "network_key", None)
         if network_key is not None and not watch.changed():
-            stored.remember(network_key)
+            stored.remember(network_key, values_digest([self.keras_model]))
 
     def _stored_engine(self, stored: StoredNetwork) -> Any:
         """Return the engine of the network in the cache; None if it is not there any more."""

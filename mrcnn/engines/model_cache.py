@@ -39,6 +39,7 @@ _SOURCES = (
     "geometry/*.py",
     "layers/*.py",
     "startup/*.py",
+    "value_types.py",
 )
 
 

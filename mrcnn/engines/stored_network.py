@@ -45,6 +45,8 @@ class StoredNetwork:
         config: as given.
         precision: as given.
         folder: where the network is; None before `find` has found it.
+        values_digest: digest of the weights in the Keras model, by `weights_watch.values_digest`;
+            None before `find` has found the network.
     """
 
     def __init__(self, weights: str | os.PathLike[str], config: Any, precision: str) -> None:
@@ -52,6 +54,7 @@ class StoredNetwork:
         self.config = config
         self.precision = precision
         self.folder: Path | None = None
+        self.values_digest: str | None = None
         self._digest = file_digest(weights, "sha256")
         # Of everything that the network in the file and its conversion depend on.
         in_float32 = computes_in_float32(precision)
@@ -68,13 +71,21 @@ class StoredNetwork:
         entry = model_cache.find_entry(self._key)
         network_key = None if entry is None else entry[1].get("network")
         network = model_cache.find_entry(network_key) if isinstance(network_key, str) else None
-        if network is not None:
-            self.folder = network[0]
-        return network is not None
+        if entry is None or network is None:
+            return False
+        self.folder = network[0]
+        self.values_digest = entry[1].get("values")
+        return True
 
-    def remember(self, network_key: str) -> None:
-        """Let later starts find the network that is stored under a key of its weights."""
-        model_cache.store(self._key, lambda folder: None, {"network": network_key})
+    def remember(self, network_key: str, values_digest: str) -> None:
+        """Let later starts find the network that is stored under a key of its weights.
+
+        Args:
+            network_key: the key.
+            values_digest: the digest of the Keras model's weights.
+        """
+        note = {"network": network_key, "values": values_digest}
+        model_cache.store(self._key, lambda folder: None, note)
 
     def check_file(self) -> None:
         """Raise ValueError if the weight file is another one by now."""

@@ -1,12 +1,27 @@
-"""Detection of changed weights."""
+"""Detection of changed weights, and a digest of them."""
 
 from __future__ import annotations
 
+import hashlib
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+
+# Hexadecimal digits of a SHA-256 that tell weights apart.
+DIGEST_LENGTH = 16
+
+
+def values_digest(networks: Iterable[Any]) -> str:
+    """Return a digest of the values of the weights of Keras models, on any backend."""
+    from keras import ops
+
+    digest = hashlib.sha256()
+    for network in networks:
+        for variable in network.weights:
+            digest.update(np.ascontiguousarray(ops.convert_to_numpy(variable.value)).data)
+    return digest.hexdigest()[:DIGEST_LENGTH]
 
 
 class WeightsWatch:

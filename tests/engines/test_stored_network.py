@@ -13,6 +13,7 @@ if importlib.util.find_spec("openvino") is None:
 if keras.backend.backend() != "tensorflow":
     pytest.skip("OpenVINO reads Keras on TensorFlow", allow_module_level=True)
 
+from mrcnn.detection.files import weights_digest
 from mrcnn.engines import conversion, model_cache, stored_network
 from mrcnn.engines.openvino_engine import OpenVINOEngine
 from mrcnn.engines.stored_network import StoredEngine, StoredNetwork
@@ -86,6 +87,16 @@ def test_results_are_the_same_to_the_last_bit_and_keras_is_not_built(weights, mo
     assert str(model.engine).startswith("OpenVINO 20") and str(model.engine).endswith("float32")
     molded, metas, _ = model.mold_inputs(images())
     assert_equal(model.detect_molded(molded, metas, mask_probabilities=True)[1:2], expected[1:2])
+
+
+def test_the_digest_of_the_weights_needs_no_keras_model(weights, monkeypatch):
+    model, expected = start(weights), weights_digest(built(weights))
+    monkeypatch.setattr(MaskRCNN, "build", lambda *args, **options: pytest.fail("built"))
+    assert weights_digest(model) == expected
+    monkeypatch.undo()
+    logits = model.keras_model.get_layer("mrcnn_class_logits")
+    logits.set_weights([2 * values for values in logits.get_weights()])
+    assert weights_digest(model) != expected
 
 
 def test_the_keras_model_is_there_when_it_is_asked_for(weights):
