@@ -235,7 +235,7 @@ def _captions(
     names = []
     for k in class_ids:
         try:
-            names.append(str(class_names[k]))
+            names.append(str(class_names[int(k)]))
         except (IndexError, KeyError):
             raise ValueError(
                 f"class_ids holds {k}; it must be an index of class_names, which has "
@@ -356,6 +356,9 @@ def draw_rois(
     canvas = as_canvas(image)
     rois, class_ids = np.asarray(rois), np.asarray(class_ids)
     chosen = np.random.permutation(len(rois))[:limit]
+    names = [
+        _captions(class_ids[[i]], class_names, None)[0] if class_ids[i] > 0 else "" for i in chosen
+    ]
     ax = axes_of_size((12, 12))
     title = f"Showing {limit} random ROIs out of {len(rois)}" if len(rois) > limit else ""
     frame(ax, canvas.shape, margin=20, title=title)
@@ -370,7 +373,6 @@ def draw_rois(
         full = unmold_mask(mask[i], rois[i][:4].astype(np.int32), canvas.shape)
         apply_mask(canvas, full, color)
     show_image(ax, canvas)
-    names = [class_names[class_ids[i]] if class_ids[i] > 0 else "" for i in chosen]
     write(ax, [refined_rois[i][:4] for i in chosen], names, colors)
     positives = int(np.sum(class_ids > 0))
     print("Positive ROIs: ", positives)
@@ -423,7 +425,7 @@ def display_top_masks(
         of_class = mask[:, :, class_ids == k]
         # One gray level per instance.
         images.append((of_class * np.arange(1, of_class.shape[-1] + 1)).sum(axis=-1))
-        titles.append(class_names[k])
+        titles += _captions(np.array([k]), class_names, None)
     while len(images) <= limit:
         images.append(np.zeros(image.shape[:2], dtype=np.int64))
         titles.append("-")
@@ -468,12 +470,18 @@ def plot_overlaps(
 
     gt_class_ids = np.asarray(gt_class_ids)[np.asarray(gt_class_ids) != 0]
     pred_class_ids = np.asarray(pred_class_ids)[np.asarray(pred_class_ids) != 0]
+    names = [
+        f"{name} ({score:.2f})"
+        for name, score in zip(
+            _captions(pred_class_ids, class_names, None), pred_scores, strict=False
+        )
+    ]
+    true_names = _captions(gt_class_ids, class_names, None)
     _, ax = plt.subplots(1, figsize=(12, 10))
     ax.imshow(overlaps, interpolation="nearest", cmap="Blues")
-    names = [f"{class_names[int(k)]} ({pred_scores[i]:.2f})" for i, k in enumerate(pred_class_ids)]
     ax.set_yticks(np.arange(len(names)), names)
     ticks = np.arange(len(gt_class_ids))
-    ax.set_xticks(ticks, [class_names[int(k)] for k in gt_class_ids], rotation=90)
+    ax.set_xticks(ticks, true_names, rotation=90)
     middle = np.max(overlaps) / 2 if np.size(overlaps) else 0.5
     for i, pred_id in enumerate(pred_class_ids):
         for j, gt_id in enumerate(gt_class_ids):

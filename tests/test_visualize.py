@@ -164,6 +164,29 @@ def test_display_instances_says_so_when_there_is_nothing(capsys):
     assert len(ax.images) == 1
 
 
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda image, names: visualize.display_top_masks(
+            image, np.ones((8, 8, 1), bool), np.array([3]), names
+        ),
+        lambda image, names: visualize.draw_rois(
+            image,
+            np.array([[1, 1, 5, 5]]),
+            np.array([[1, 1, 5, 5]]),
+            np.ones((1, 4, 4)),
+            [3],
+            names,
+        ),
+        lambda image, names: visualize.plot_overlaps([1], [3], [0.5], np.ones((1, 1)), names),
+        lambda image, names: visualize.plot_overlaps([3], [1], [0.5], np.ones((1, 1)), names),
+    ],
+)
+def test_a_class_id_without_a_name(draw):
+    with pytest.raises(ValueError, match=r"class_ids holds 3; it must be an index of class_names"):
+        draw(np.zeros((8, 8, 3), np.uint8), ["BG", "a", "b"])
+
+
 def test_display_instances_names_a_class_id_without_a_name():
     message = r"class_ids holds 3; it must be an index of class_names, which has 3 names"
     with pytest.raises(ValueError, match=message):
