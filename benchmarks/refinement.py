@@ -43,7 +43,7 @@ def print_table(results: dict[str, dict]) -> None:
     print("|---|---:|---:|---:|---:|---:|---:|---:|")
     for name, row in results.items():
         print(
-            f"| {name} | {row['pictures']} | {row['before']:.4f} | {row['after']:.4f} "
+            f"| {name} | {row['images']} | {row['before']:.4f} | {row['after']:.4f} "
             f"| {row['median_before']:.4f} | {row['median_after']:.4f} "
             f"| {row['improved']} | {row['worsened']} |"
         )
@@ -95,7 +95,7 @@ def run_cross(arguments: argparse.Namespace) -> None:
         )
         results[name] = {**summarize(rows), "seconds": round(time.time() - began)}
         details[name] = rows
-        write_json(arguments.json, {"summary": results, "pictures": details})
+        write_json(arguments.json, {"summary": results, "images": details})
     print_table(results)
 
 
@@ -170,7 +170,7 @@ def run_apply(arguments: argparse.Namespace) -> None:
     first = [row for row in rows if (data / "first_masks" / f"{row['name']}_.jpg").is_file()]
     if first and len(first) < len(rows):
         results["with a first mask"] = summarize(first)
-    content = {"refiner": arguments.refiner, "summary": results, "pictures": rows}
+    content = {"refiner": arguments.refiner, "summary": results, "images": rows}
     write_json(arguments.json or out / "refinement.json", content)
     print_table(results)
 

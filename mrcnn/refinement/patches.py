@@ -228,7 +228,7 @@ class View:
         if scale.object_size is None:
             # The whole image: the study looks for boundaries on all of its border.
             region = (0.0, 0.0, float(height), float(width))
-        elif scale.centres == "object":
+        elif scale.centers == "object":
             cy, cx = (y1 + y2) / 2, (x1 + x2) / 2
             region = (cy - reach, cx - reach, cy + reach, cx + reach)
         else:
@@ -285,7 +285,7 @@ def patch_centers(
     Returns:
         `[n, 2]` int `(y, x)` in view pixels.
     """
-    if scale.centres == "object":
+    if scale.centers == "object":
         return np.array([view.box_center], np.int32)
     outside = True if pad_is_boundary else None
     points = boundary_pixels(probability >= threshold, outside=outside)

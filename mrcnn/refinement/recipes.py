@@ -17,7 +17,7 @@ class Scale:
     Attributes:
         object_size: the longest side of the object's box after resampling, in patch pixels;
             None keeps the image's own resolution.
-        centres: "object": one patch on the middle of the box (context: the whole object).
+        centers: "object": one patch on the middle of the box (context: the whole object).
             "boundary": patches along the boundary of the mask.
         stride: spacing of the patch centers along the boundary, in patch pixels; 1 takes every
             boundary pixel.
@@ -26,18 +26,18 @@ class Scale:
     """
 
     object_size: int | None = None
-    centres: str = "boundary"
+    centers: str = "boundary"
     stride: int = 1
     max_patches: int | None = None
     share: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.centres not in ("object", "boundary"):
-            raise ValueError(f"centres is {self.centres!r}; it must be 'object' or 'boundary'.")
+        if self.centers not in ("object", "boundary"):
+            raise ValueError(f"centers is {self.centers!r}; it must be 'object' or 'boundary'.")
         if self.object_size is not None and self.object_size < 8:
             raise ValueError(f"object_size is {self.object_size}; it must be at least 8 pixels.")
-        if self.centres == "object" and self.object_size is None:
-            raise ValueError("object_size is None; it must be a number where centres is 'object'.")
+        if self.centers == "object" and self.object_size is None:
+            raise ValueError("object_size is None; it must be a number where centers is 'object'.")
         if self.stride < 1:
             raise ValueError(f"stride is {self.stride}; it must be at least 1 pixel.")
         if self.max_patches is not None and self.max_patches < 1:
@@ -54,7 +54,7 @@ class Augmentation:
         zoom: log of the magnification either way (0.3: from 1/1.35 to 1.35 times).
         aspect: log of the width-to-height change either way.
         shift: share of the patch size either way.
-        colour: strength of the random brightness, contrast and color-mixing.
+        color: strength of the random brightness, contrast and color-mixing.
         perturb: strength of the random changes of a given probability mask.
         degrade: share of the patches whose probability is made from the true mask (coarse,
             shifted, blobs added and taken away) although a real one exists.
@@ -65,7 +65,7 @@ class Augmentation:
     zoom: float = 0.25
     aspect: float = 0.15
     shift: float = 0.08
-    colour: float = 0.2
+    color: float = 0.2
     perturb: float = 0.5
     degrade: float = 0.3
 
@@ -124,7 +124,7 @@ class Recipe:
         schedule: "constant" or "cosine" (a short warm-up, then down to 1 %).
         weight_decay: decoupled weight decay; 0 is plain Adam.
         ema: momentum of the averaged weights that are kept, 0 keeps the last ones.
-        patches_per_picture: patches drawn from an image (study: once; with augmentation: each
+        patches_per_image: patches drawn from an image (study: once; with augmentation: each
             epoch).
         fill_patches: images with fewer boundary pixels get all-zero patches for the rest.
         augmentation: random changes, None for none.
@@ -136,7 +136,7 @@ class Recipe:
     filters: tuple[int, ...] = (128, 96, 64, 32)
     dropout: float = 0.2
     networks: int = 1
-    scales: tuple[Scale, ...] = (Scale(object_size=112, centres="object"),)
+    scales: tuple[Scale, ...] = (Scale(object_size=112, centers="object"),)
     cascade: bool = False
     pad_value: tuple[float, ...] = (123 / 255, 117 / 255, 104 / 255, 0.0)
     pad_is_boundary: bool = False
@@ -152,7 +152,7 @@ class Recipe:
     schedule: str = "cosine"
     weight_decay: float = 0.0
     ema: float = 0.0
-    patches_per_picture: int = 1
+    patches_per_image: int = 1
     fill_patches: bool = False
     augmentation: Augmentation | None = field(default_factory=Augmentation)
 
@@ -172,7 +172,7 @@ class Recipe:
             raise ValueError(
                 f"pad_value is {self.pad_value}; it must be 4 numbers (R, G, B, mask)."
             )
-        for setting in ("patch_size", "epochs", "batch_size", "patches_per_picture", "networks"):
+        for setting in ("patch_size", "epochs", "batch_size", "patches_per_image", "networks"):
             if getattr(self, setting) < 1:
                 raise ValueError(f"{setting} is {getattr(self, setting)}; it must be at least 1.")
         for setting in ("decay", "patch_weight", "learning_rate"):
@@ -227,6 +227,12 @@ _LIMITS = {
     "scales": 64,
     "batch_size": 4096,
 }
+# Former names of settings, in files of refiners.
+_FORMER_NAMES = {
+    "centres": "centers",
+    "colour": "color",
+    "patches_per_picture": "patches_per_image",
+}
 MAX_ITEMS = 64
 MAX_NUMBER = 10**15
 
@@ -236,6 +242,9 @@ def _checked_fields(owner: type, settings: Any, name: str) -> dict[str, Any]:
     if not isinstance(settings, Mapping):
         raise ValueError(f"{name} is {shown(settings)}; it must be an object with settings.")
     known = {one.name: str(one.type) for one in fields(owner)}
+    for former, now in _FORMER_NAMES.items():
+        if former in settings and now in known and now not in settings:
+            settings = {now if key == former else key: value for key, value in settings.items()}
     unknown = [str(key) for key in settings if key not in known]
     if unknown:
         raise ValueError(
@@ -279,7 +288,7 @@ STUDY = Recipe(
     patch_size=64,
     filters=(16, 32, 64, 128, 256),
     dropout=0.3,
-    scales=(Scale(object_size=None, centres="boundary", stride=1),),
+    scales=(Scale(object_size=None, centers="boundary", stride=1),),
     pad_value=(1.0, 1.0, 1.0, 1.0),
     pad_is_boundary=True,
     decay=16.0,
@@ -291,7 +300,7 @@ STUDY = Recipe(
     batch_size=32,
     learning_rate=1e-3,
     schedule="constant",
-    patches_per_picture=50,
+    patches_per_image=50,
     fill_patches=True,
     augmentation=None,
 )
@@ -306,9 +315,9 @@ DEFAULT = Recipe(
     patch_size=96,
     filters=(128, 96, 64, 32),
     scales=(
-        Scale(object_size=76, centres="object", share=0.0),
-        Scale(object_size=84, centres="object", share=1.0),
-        Scale(object_size=92, centres="object", share=0.0),
+        Scale(object_size=76, centers="object", share=0.0),
+        Scale(object_size=84, centers="object", share=1.0),
+        Scale(object_size=92, centers="object", share=0.0),
     ),
     decay=1000.0,
     original_weight=0.97,
@@ -318,7 +327,7 @@ DEFAULT = Recipe(
     learning_rate=6e-4,
     ema=0.97,
     augmentation=Augmentation(
-        rotation=8.0, zoom=0.2, aspect=0.15, shift=0.05, colour=0.2, perturb=0.4, degrade=0.15
+        rotation=8.0, zoom=0.2, aspect=0.15, shift=0.05, color=0.2, perturb=0.4, degrade=0.15
     ),
 )
 
@@ -326,8 +335,8 @@ DEFAULT = Recipe(
 BOUNDARY = DEFAULT.replace(
     name="boundary",
     scales=(
-        Scale(object_size=84, centres="object", share=0.75),
-        Scale(object_size=150, centres="boundary", stride=32, max_patches=16, share=0.25),
+        Scale(object_size=84, centers="object", share=0.75),
+        Scale(object_size=150, centers="boundary", stride=32, max_patches=16, share=0.25),
     ),
     decay=48.0,
     original_weight=0.55,

@@ -32,7 +32,7 @@ def build_patch_set(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Cut a fixed set of training patches along the boundaries, without augmentation.
 
-    From each image and scale at most `recipe.patches_per_picture` random centers; with
+    From each image and scale at most `recipe.patches_per_image` random centers; with
     `recipe.fill_patches` all-zero patches make up for missing ones, as in the study.
 
     Args:
@@ -53,7 +53,7 @@ def build_patch_set(
             cut = np.zeros((0, size, size, 5), np.float32)
             if box is not None:
                 cut = _random_patches(pair, probability, box, scale, recipe, rng)
-            missing = recipe.patches_per_picture - len(cut)
+            missing = recipe.patches_per_image - len(cut)
             if recipe.fill_patches and missing > 0:
                 cut = np.concatenate([cut, np.zeros((missing, size, size, 5), np.float32)])
             inputs.append(cut[..., :4])
@@ -81,8 +81,8 @@ def _random_patches(
     centers = patch_geometry.patch_centers(
         view, stack[..., 3], scale, pad_is_boundary=recipe.pad_is_boundary
     )
-    if len(centers) > recipe.patches_per_picture:
-        centers = rng.permutation(centers)[: recipe.patches_per_picture]
+    if len(centers) > recipe.patches_per_image:
+        centers = rng.permutation(centers)[: recipe.patches_per_image]
     # The study pads the true mask like the probability.
     pad_value = (*recipe.pad_value, recipe.pad_value[3])
     return patch_geometry.extract_patches(stack, centers, recipe.patch_size, pad_value)
@@ -117,7 +117,7 @@ class PatchSampler:
         number = rng.choice(len(self.shares), p=self.shares)
         image, planes, center, edges, has_probability = self.views[index][number]
         scale = self.scales[number]
-        if scale.centres == "boundary" and len(edges):
+        if scale.centers == "boundary" and len(edges):
             center = edges[rng.integers(len(edges))]
         matrix = degrade.random_affine(rng, center, recipe.patch_size, settings)
         pad_color = [value * 255 for value in recipe.pad_value[:3]]
@@ -127,7 +127,7 @@ class PatchSampler:
             degrade.warp(planes, matrix, recipe.patch_size, pad_planes) / np.float32(255), -1, 0
         )
         if settings is not None:
-            color = degrade.jitter_colors(rng, color, inside, settings.colour)
+            color = degrade.jitter_colors(rng, color, inside, settings.color)
             if not has_probability or rng.random() < settings.degrade:
                 given = degrade.coarse_probability(rng, mask) * inside
             else:
@@ -178,7 +178,7 @@ def _batches(sampler: PatchSampler, recipe: Recipe, seed: int) -> Any:
         epoch = 0
 
         def __len__(self) -> int:
-            total = len(sampler) * recipe.patches_per_picture
+            total = len(sampler) * recipe.patches_per_image
             return max(1, round(total / recipe.batch_size))
 
         def __getitem__(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
@@ -277,7 +277,7 @@ def train_refiner(
 
             load_squeezenet_weights(network, encoder_weights)
         networks.append(_fit(network, pairs, recipe, network_seed, verbose))
-    notes = {"seed": seed, "pictures": len(pairs), "seconds": round(time.time() - began)}
+    notes = {"seed": seed, "images": len(pairs), "seconds": round(time.time() - began)}
     return Refiner(recipe, networks, notes)
 
 
@@ -352,13 +352,13 @@ def summarize(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return means and medians over rows of `evaluate_refiner`.
 
     Returns:
-        `pictures` (number of rows), `before` and `after` (mean IoU), `median_before`,
+        `images` (number of rows), `before` and `after` (mean IoU), `median_before`,
         `median_after`, `improved`, `worsened` (numbers of images whose IoU rose or fell).
     """
     before = np.array([row["before"] for row in rows])
     after = np.array([row["after"] for row in rows])
     return {
-        "pictures": len(rows),
+        "images": len(rows),
         "before": float(before.mean()),
         "after": float(after.mean()),
         "median_before": float(np.median(before)),

@@ -134,12 +134,12 @@ LEAST_OBJECT = 20
 REFINER = get_recipe("default").replace(
     name="general",
     patch_size=128,
-    scales=(Scale(object_size=112, centres="object"),),
+    scales=(Scale(object_size=112, centers="object"),),
     original_weight=0.5,
     patch_weight=1.0,
     snap=None,
     learning_rate=1e-3,
-    patches_per_picture=1,
+    patches_per_image=1,
 )
 
 

@@ -13,7 +13,7 @@ POLYGONS = [
     ("triangle", [3, 5, 1], [0, 2, 2], "...#...\n..###..\n.#####."),
     ("point down", [1, 5, 3], [0, 0, 2], ".#####.\n..###..\n...#..."),
     ("bow tie", [0, 4, 0, 4], [0, 0, 4, 4], "#####\n.###.\n..#..\n.###.\n#####"),
-    ("between centres", [0.2, 2.8, 2.8, 0.2], [0.2, 0.2, 1.5, 1.5], "....\n.##.\n...."),
+    ("between centers", [0.2, 2.8, 2.8, 0.2], [0.2, 0.2, 1.5, 1.5], "....\n.##.\n...."),
     ("smaller than a pixel", [1.2, 1.8, 1.5], [1.2, 1.2, 1.8], "....\n....\n...."),
     ("cut at every edge", [-3, 9, 9, -3], [-3, -3, 9, 9], "###\n###\n###"),
     ("cut on the right", [1, 9, 9, 1], [1, 1, 1, 2], "...\n.##\n.#."),
@@ -30,7 +30,7 @@ def test_polygon(name, xs, ys, picture):
     np.testing.assert_array_equal(polygon_mask(xs, ys, *expected.shape), expected)
 
 
-def test_polygon_with_centres_at_half():
+def test_polygon_with_centers_at_half():
     # The square 1..3 covers exactly the pixels 1 and 2 where pixel 0 covers 0..1.
     mask = polygon_mask([1, 3, 3, 1], [1, 1, 3, 3], 4, 4, pixel_center=0.5)
     np.testing.assert_array_equal(mask, box(4, 4, 1, 1, 3, 3))

@@ -240,8 +240,8 @@ def test_picture_of_a_confusion_matrix(evaluator, tmp_path):
     assert [label.get_text() for label in ax.get_yticklabels()] == ["background", "cat", "dog"]
     counts = {text.get_position(): text.get_text() for text in ax.texts}
     assert counts == {(1, 0): "2", (1, 1): "2", (2, 1): "1", (2, 2): "1"}
-    colours = ax.images[0].get_array()
-    np.testing.assert_allclose(colours, [[0, 2 / 4, 0], [0, 2 / 3, 1 / 3], [0, 0, 1]])
+    colors = ax.images[0].get_array()
+    np.testing.assert_allclose(colors, [[0, 2 / 4, 0], [0, 2 / 3, 1 / 3], [0, 0, 1]])
     names = ["background", *map(str, range(1, 41))]
     big = ConfusionMatrix(np.eye(41, dtype=np.int64), list(range(41)), names, 0.5, 0.5)
     assert len(plot_confusion_matrix(big).texts) == 0

@@ -26,7 +26,7 @@ TINY = Recipe(
     architecture="unet",
     patch_size=8,
     filters=(2, 2),
-    scales=(Scale(object_size=8, centres="object"),),
+    scales=(Scale(object_size=8, centers="object"),),
 )
 
 

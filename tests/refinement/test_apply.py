@@ -63,10 +63,10 @@ def test_masks_and_figures_are_written(benchmark, folder, monkeypatch, capsys):
         np.testing.assert_array_equal(grey, np.where(expected, 191, 64))
     content = json.loads((out / "refinement.json").read_text())
     summary = content["summary"]["all"]
-    assert (summary["pictures"], summary["before"], summary["after"]) == (2, 0.5, 1.0)
+    assert (summary["images"], summary["before"], summary["after"]) == (2, 0.5, 1.0)
     assert (summary["improved"], summary["worsened"]) == (2, 0)
-    assert content["summary"]["with a first mask"]["pictures"] == 1
-    assert [row["name"] for row in content["pictures"]] == ["a", "b"]
+    assert content["summary"]["with a first mask"]["images"] == 1
+    assert [row["name"] for row in content["images"]] == ["a", "b"]
     assert "3 masks refined, 2 of them with a true mask" in capsys.readouterr().out
 
 

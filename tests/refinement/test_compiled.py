@@ -21,7 +21,7 @@ RECIPE = Recipe(
     patch_size=32,
     filters=(4, 4),
     networks=2,
-    scales=(Scale(object_size=28, centres="object"),),
+    scales=(Scale(object_size=28, centers="object"),),
 )
 
 

@@ -7,9 +7,7 @@ from mrcnn.refinement import degrade
 from mrcnn.refinement.pairs import mask_iou
 from mrcnn.refinement.recipes import Augmentation
 
-OFF = Augmentation(
-    flip=False, rotation=0, zoom=0, aspect=0, shift=0, colour=0, perturb=0, degrade=0
-)
+OFF = Augmentation(flip=False, rotation=0, zoom=0, aspect=0, shift=0, color=0, perturb=0, degrade=0)
 
 
 @pytest.fixture

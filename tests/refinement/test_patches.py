@@ -83,8 +83,8 @@ def test_merging_is_the_weighted_average_with_the_original():
     weights = np.array([[1.0, 0.5], [0.5, 0.25]], np.float32)
     predictions = np.stack([np.full((2, 2), 1.0), np.full((2, 2), 0.0)])
     # Centers (1, 1) and (1, 2): patches on columns 0-1 and 1-2 of rows 0-1.
-    centres = np.array([[1, 1], [1, 2]])
-    total, weight = patches.sum_patches(predictions, centres, weights, (2, 4))
+    centers = np.array([[1, 1], [1, 2]])
+    total, weight = patches.sum_patches(predictions, centers, weights, (2, 4))
     assert total.tolist() == [[1.0, 0.5, 0.0, 0.0], [0.5, 0.25, 0.0, 0.0]]
     assert weight.tolist() == [[1.0, 1.5, 0.5, 0.0], [0.5, 0.75, 0.25, 0.0]]
     original = np.full((2, 4), 0.4, np.float32)
@@ -144,12 +144,12 @@ def test_view_round_trip(object_size):
 
 
 def test_a_big_object_has_a_bounded_number_of_patches():
-    scale = Scale(object_size=256, centres="boundary", stride=16, max_patches=24)
+    scale = Scale(object_size=256, centers="boundary", stride=16, max_patches=24)
     rows, columns = np.mgrid[0:1024, 0:1024]
     disc = (np.hypot(rows - 512, columns - 512) < 480).astype(np.float32)
     view = patches.View.around(patches.object_box(disc), disc.shape, scale, 64)
-    centres = patches.patch_centers(view, view.crop(disc), scale)
-    assert 12 <= len(centres) <= 24
-    radius = np.hypot(*(centres - view.box_center).T)
+    centers = patches.patch_centers(view, view.crop(disc), scale)
+    assert 12 <= len(centers) <= 24
+    radius = np.hypot(*(centers - view.box_center).T)
     # 480 pixels at 256 / 959 view pixels per image pixel.
     np.testing.assert_allclose(radius, 128, atol=2)

@@ -10,8 +10,8 @@ TINY = Recipe(
     patch_size=32,
     filters=(8, 8, 8, 8),
     scales=(
-        Scale(object_size=28, centres="object"),
-        Scale(object_size=48, centres="boundary", stride=8, max_patches=12),
+        Scale(object_size=28, centers="object"),
+        Scale(object_size=48, centers="boundary", stride=8, max_patches=12),
     ),
 )
 
@@ -111,7 +111,7 @@ def test_study_merging_weights():
         name="study merge",
         patch_size=16,
         filters=(8, 8, 8, 8),
-        scales=(Scale(object_size=None, centres="boundary", stride=1),),
+        scales=(Scale(object_size=None, centers="boundary", stride=1),),
         decay=16.0,
         original_weight=1.0,
         patch_weight=1 / 20,
@@ -146,14 +146,14 @@ def test_shapes_that_do_not_belong_together(image, masks, boxes, message):
 def test_file_round_trip(tmp_path):
     keras = pytest.importorskip("keras")
     keras.utils.set_random_seed(0)
-    refiner = Refiner(TINY, notes={"pictures": 3})
+    refiner = Refiner(TINY, notes={"images": 3})
     change = refiner.networks[0].get_layer("logit_change")
     kernel = np.random.default_rng(0).normal(size=change.get_weights()[0].shape)
     change.set_weights([kernel, np.array([0.25])])
     refiner.save(tmp_path / "refiner.h5")
     assert [path.name for path in tmp_path.iterdir()] == ["refiner.h5"]
     loaded = Refiner.load(tmp_path / "refiner.h5")
-    assert loaded.recipe == TINY and loaded.notes == {"pictures": 3}
+    assert loaded.recipe == TINY and loaded.notes == {"images": 3}
     image, masks, _ = scene()
     before, after = refiner.refine(image, masks), loaded.refine(image, masks)
     assert np.abs(before - masks).max() > 0.05

@@ -9,7 +9,7 @@ from mrcnn.refinement import Recipe, Refiner, Scale, open_refiner, refine_result
 
 # An object whose longer side is 28 pixels is seen at its own resolution: nothing is resampled.
 SAME_SIZE = Recipe(
-    patch_size=32, filters=(8, 8, 8, 8), scales=(Scale(object_size=28, centres="object"),)
+    patch_size=32, filters=(8, 8, 8, 8), scales=(Scale(object_size=28, centers="object"),)
 )
 
 
@@ -86,7 +86,7 @@ def test_all_scales_and_objects_share_a_batch():
         shapes.append(patches.shape)
         return patches[..., 3]
 
-    scales = (Scale(object_size=20, centres="object"), Scale(object_size=28, centres="object"))
+    scales = (Scale(object_size=20, centers="object"), Scale(object_size=28, centers="object"))
     refiner = Refiner(SAME_SIZE.replace(scales=scales), [Network(answer)])
     refine_result(np.zeros((50, 60, 3), np.uint8), detections(), refiner)
     # Two objects at two scales, and their mirror images.

@@ -28,12 +28,12 @@ TINY = Recipe(
     patch_size=32,
     filters=(8, 8, 8, 8),
     dropout=0.0,
-    scales=(Scale(object_size=24, centres="object"),),
+    scales=(Scale(object_size=24, centers="object"),),
     epochs=30,
     batch_size=8,
-    patches_per_picture=4,
+    patches_per_image=4,
     learning_rate=3e-3,
-    augmentation=Augmentation(rotation=0, zoom=0.05, aspect=0, shift=0.02, colour=0.05),
+    augmentation=Augmentation(rotation=0, zoom=0.05, aspect=0, shift=0.02, color=0.05),
 )
 
 # Without an encoder: compiles in a fraction of the time.
@@ -146,7 +146,7 @@ def test_training_repairs_moved_discs():
     rows = cross_validate(toy_pairs(8), TINY, folds=2)
     summary = summarize(rows)
     assert summary["after"] > summary["before"] + 0.1
-    assert summary["pictures"] == 8 and summary["improved"] >= 6
+    assert summary["images"] == 8 and summary["improved"] >= 6
 
 
 def test_training_continues_from_a_refiner():
@@ -159,13 +159,13 @@ def test_training_continues_from_a_refiner():
     again = train_refiner(toy_pairs(2), recipe, start=start)
     kernel, _ = again.networks[0].get_layer("probability").get_weights()
     np.testing.assert_allclose(kernel, 0.5, atol=1e-4)
-    assert again.notes["pictures"] == 2
+    assert again.notes["images"] == 2
 
 
 def test_study_recipe_trains():
     pytest.importorskip("keras")
     recipe = get_recipe("study").replace(
-        patch_size=16, filters=(4, 4), epochs=1, patches_per_picture=4, batch_size=4
+        patch_size=16, filters=(4, 4), epochs=1, patches_per_image=4, batch_size=4
     )
     pairs = toy_pairs(2)
     refined = train_refiner(pairs, recipe).refine(pairs[0].image, pairs[0].probability[..., None])
@@ -193,7 +193,7 @@ def test_summary_counts():
         {"name": "c", "before": 0.1, "after": 0.1},
     ]
     summary = summarize(rows)
-    assert (summary["improved"], summary["worsened"], summary["pictures"]) == (1, 1, 3)
+    assert (summary["improved"], summary["worsened"], summary["images"]) == (1, 1, 3)
     assert summary["before"] == pytest.approx(0.4) and summary["median_after"] == 0.5
 
 
