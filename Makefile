@@ -1,5 +1,6 @@
 # make demo         detect objects on photographs of the installed libraries with the weights that ship
-# make test         lint, then every test, the slow ones too
+# make test         lint, then the tests, the slow ones too; without those of `long`
+# make test-all     every test
 # make docs         the site of the documentation in site/, and every warning is an error
 # make test-oldest  the fast tests with the lower bound of every requirement on the oldest Python
 # make test-newest  the fast tests with the newest release of everything on the newest Python
@@ -31,17 +32,18 @@ EXTRAS ?= aug dev fast docs export family
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test fast docs serve-image test-oldest test-newest test-jax test-torch lint format setup clean
+.PHONY: demo test test-all fast docs serve-image test-oldest test-newest test-jax test-torch lint format setup clean
 
 demo: $(READY)
 	$(BIN)/mrcnn demo --output demo_output
 
-test: lint
+test: CHOICE := -m "not long"
+test test-all: lint
 ifeq ($(PYTEST_ARGS),)
-	$(BIN)/$(PYTEST) $(FIRST_ROUND)
-	$(BIN)/$(PYTEST) $(FIRST_ROUND:%=--ignore=%)
+	$(BIN)/$(PYTEST) $(CHOICE) $(FIRST_ROUND)
+	$(BIN)/$(PYTEST) $(CHOICE) $(FIRST_ROUND:%=--ignore=%)
 else
-	$(BIN)/$(PYTEST) $(PYTEST_ARGS)
+	$(BIN)/$(PYTEST) $(CHOICE) $(PYTEST_ARGS)
 endif
 
 fast: $(READY)

@@ -64,6 +64,13 @@ def pytest_collect_directory(path, parent):
     return folder
 
 
+def pytest_collection_modifyitems(items):
+    """Count the long tests among the slow ones."""
+    for item in items:
+        if item.get_closest_marker("long"):
+            item.add_marker("slow")
+
+
 # What decides how later tests compute: a variable that stays set has failed tests elsewhere.
 # tf2onnx sets TF_CPP_MIN_LOG_LEVEL, which changes no result.
 WATCHED = ("KERAS_", "MRCNN_", "TF_", "OMP_", "XLA_", "JAX_", "CUDA_", "MPL", "PYTHON")

@@ -17,7 +17,7 @@ from mrcnn.model import MaskRCNN
 from mrcnn.parallel_model import ParallelModel
 from tests.checkpoints import keras2_reader
 from tests.tiny import Squares, randomize, tiny_config
-from tests.training.runs import train
+from tests.training.runs import step_eagerly, train
 
 
 class PetsConfig(Config):
@@ -32,6 +32,11 @@ class PetsConfig(Config):
     MEAN_PIXEL = np.array([90.0, 100.0, 110.0])
     RPN_ANCHOR_SCALES = (8, 16, 24, 32, 48)
     TOP_DOWN_PYRAMID_SIZE = 16
+    RPN_CHANNELS = 16
+    MASK_CHANNELS = 16
+    TRAIN_ROIS_PER_IMAGE = 12
+    POST_NMS_ROIS_TRAINING = 24
+    POST_NMS_ROIS_INFERENCE = 24
     FPN_CLASSIF_FC_LAYERS_SIZE = 16
     DETECTION_MIN_CONFIDENCE = 0.05
     DETECTION_NMS_THRESHOLD = 0.4
@@ -49,12 +54,14 @@ def trained(tmp_path_factory):
     keras.utils.set_random_seed(0)
     model = MaskRCNN("training", PetsConfig(), str(tmp_path_factory.mktemp("logs")))
     randomize(model.keras_model)
-    train(
-        *(model, 1, "mrcnn_class_logits"),
-        val_data=Squares(),
-        custom_callbacks=["best"],
-        held_out=RECORD,
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        step_eagerly(patch)
+        train(
+            *(model, 1, "mrcnn_class_logits"),
+            val_data=Squares(),
+            custom_callbacks=["best"],
+            held_out=RECORD,
+        )
     return model
 
 

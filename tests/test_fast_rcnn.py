@@ -366,7 +366,7 @@ def test_evaluation_of_boxes_alone(models, fast):
 # Training
 
 
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("name", ["fast_rcnn", pytest.param("faster_rcnn", marks=pytest.mark.long)])
 def test_a_training_with_ap(name, tmp_path, capsys):
     config = config_of(name, STEPS_PER_EPOCH=1)
     model = MaskRCNN("training", config, tmp_path)
@@ -420,7 +420,10 @@ def by_heart(name, steps, tmp_path, **settings):
 @pytest.mark.parametrize(
     ("name", "steps", "settings"),
     # 16 x 16 cells, so that RoIPool moves boxes by at most two pixels.
-    [("fast_rcnn", 200, {"ROI_LEVEL": 2}), ("faster_rcnn", 250, {})],
+    [
+        ("fast_rcnn", 200, {"ROI_LEVEL": 2}),
+        pytest.param("faster_rcnn", 250, {}, marks=pytest.mark.long),
+    ],
 )
 def test_two_images_are_learned_by_heart(name, steps, settings, tmp_path):
     result = by_heart(name, steps, tmp_path, **settings)

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture(scope="module", autouse=True)
 def eager():
-    """Without the minute it takes to trace graphs; the slow test below runs them traced."""
+    """Without the minute it takes to trace graphs; the long test below runs them traced."""
     tf = pytest.importorskip("tensorflow")
     before = tf.config.functions_run_eagerly()
     tf.config.run_functions_eagerly(True)
@@ -734,7 +734,7 @@ def test_imgaug_may_be_imported_after_mrcnn():
     assert light == "[]" and name.startswith("Unnamed")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_training_script_from_the_shell(workspace, tmp_path):
     (tmp_path / "data").symlink_to(workspace / "data")
     script = tmp_path / "custom.py"

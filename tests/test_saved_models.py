@@ -34,9 +34,9 @@ SETTINGS = {
     "resnet50": {"BACKBONE": "resnet50"},
     "resnet101": {"BACKBONE": "resnet101"},
 }
-SLOW = {"resnet50", "resnet101"}
+MARKS = {"resnet50": [pytest.mark.slow], "resnet101": [pytest.mark.long]}
 CASES = [
-    pytest.param(name, mode, marks=[pytest.mark.slow] if name in SLOW else [])
+    pytest.param(name, mode, marks=MARKS.get(name, []))
     for name in SETTINGS
     for mode in ("inference", "training")
 ]

@@ -95,7 +95,7 @@ def write_files(folder):
 
 
 # Options that make a training one step of a small image; the last of an option counts.
-SHORT = ["--epochs", "1", "--steps", "1", "--ap-images", "2"]
+SHORT = ["--epochs", "1", "--steps", "1", "--ap-images", "1"]
 
 
 def run_command(words):
@@ -113,17 +113,26 @@ def run_command(words):
             words[stored] = "none" if words[stored] == "imagenet" else "small"
         words += [*SHORT, "--image-size", str(SIDE)]
         words += [] if "--model" in words else ["--layers", "heads"]
+    if words[0] == "evaluate":
+        words += ["--limit", "4"]
     with pytest.raises(SystemExit) as end:
         main(words)
     return end.value.code or 0
 
 
 def shorten_trainings(monkeypatch):
-    """Make every training one step long, which is quicker without compilation."""
+    """Make every training one step long, of few regions.
+
+    So few steps and images are quicker without compilation.
+    """
+    import copy
+
     import keras
+    import tensorflow as tf
 
     import mrcnn
     from mrcnn import refinement
+    from mrcnn.engines import keras_engine
     from mrcnn.family.semantic import SemanticModel
     from mrcnn.family.yolo import Yolo
     from mrcnn.refinement.recipes import get_recipe
@@ -145,6 +154,21 @@ def shorten_trainings(monkeypatch):
             self, *arguments, **{**options, "run_eagerly": True, "jit_compile": False}
         ),
     )
+    monkeypatch.setattr(
+        keras_engine,
+        "compile_inference",
+        lambda model: lambda inputs: model(list(map(tf.convert_to_tensor, inputs)), training=False),
+    )
+    layer_config = mrcnn.MaskRCNN._layer_config
+
+    def few_regions(self, mode, config):
+        config = layer_config(self, mode, config)
+        if mode == "training":
+            config = copy.copy(config)
+            config.TRAIN_ROIS_PER_IMAGE = 8
+        return config
+
+    monkeypatch.setattr(mrcnn.MaskRCNN, "_layer_config", few_regions)
     long_train, long_refiner = mrcnn.train, refinement.train_refiner
 
     def short_refiner(pairs, recipe="default", **options):
@@ -154,7 +178,7 @@ def shorten_trainings(monkeypatch):
         return long_refiner(pairs[:2], recipe, **options)
 
     monkeypatch.setattr(
-        mrcnn, "train", shortened(long_train, epochs=1, steps=1, image_size=SIDE, ap_images=2)
+        mrcnn, "train", shortened(long_train, epochs=1, steps=1, image_size=SIDE, ap_images=1)
     )
     monkeypatch.setattr(refinement, "train_refiner", short_refiner)
     for family in (Yolo, SemanticModel, mrcnn.MaskRCNN):

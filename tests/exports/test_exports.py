@@ -139,6 +139,7 @@ def test_an_export_that_disagrees_leaves_no_file(model, tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["keep.txt"]
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not is_installed("onnx"), reason="needs onnx, tf2onnx and onnxruntime")
 def test_wide_convolutions_by_winograd_with_small_kernels_in_the_file(tmp_path):
     config = tiny_config(TOP_DOWN_PYRAMID_SIZE=128, RPN_CHANNELS=128)
@@ -288,7 +289,7 @@ def detected(tmp_path_factory):
     return get
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", NAMES)
 def test_the_small_model_from_the_command_line(name, detected, tmp_path, capsys):
     from mrcnn.cli import main

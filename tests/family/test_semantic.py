@@ -199,7 +199,7 @@ def _noting(function, sizes):
     [
         ("segnet", "cross_entropy", "same", None),
         ("unet", "cross_entropy+dice", "same", [1, 1, 2, 1]),
-        ("unet", "cross_entropy", "valid", None),
+        pytest.param("unet", "cross_entropy", "valid", None, marks=pytest.mark.long),
         ("fcn8s", "cross_entropy", "same", "median"),
     ],
 )
@@ -228,7 +228,7 @@ def test_training_lowers_the_loss(name, loss, padding, class_weights):
         assert model.keras_model.get_layer("upscore2").get_weights()[0][..., 0, 1].any()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_small_unet_learns_a_few_images_by_heart():
     keras.utils.set_random_seed(0)
 

@@ -79,6 +79,7 @@ def test_boxes_of_large_objects_and_what_the_model_finds_there():
     assert len(mask_head.choose_boxes(masks, found[:0], 1.0, np.random.default_rng(0))) == 2
 
 
+@pytest.mark.long
 def test_only_the_mask_head_is_trained_on_features_that_are_kept(model, tmp_path, capsys):
     stage = mask_head.MaskHeadStage(passes=2, steps=4, batch_size=3)
     parts = {"masked": Discs(), "single": Discs(1)}

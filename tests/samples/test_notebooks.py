@@ -18,6 +18,7 @@ IMAGES = {
     "nucleus/inspect_nucleus.ipynb": 5,
     "motorcycle/refine.ipynb": 4,
 }
+LONG = {"family/from_rcnn_to_mask_rcnn.ipynb"}
 # Trainings are shortened, so that a notebook takes seconds: text -> what is executed instead.
 SHORTER = {
     "shapes/train_shapes.ipynb": {
@@ -34,7 +35,13 @@ SHORTER = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", PATHS, ids=NAMES)
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, id=name, marks=pytest.mark.long if name in LONG else ())
+        for path, name in zip(PATHS, NAMES, strict=True)
+    ],
+)
 def test_runs_from_top_to_bottom(path, monkeypatch):
     name = path.relative_to(ROOT / "samples").as_posix()
     book = run_notebook(path, monkeypatch=monkeypatch, replaced=SHORTER.get(name, {}))

@@ -40,7 +40,7 @@ def test_an_unknown_instruction():
         tool.read_steps("FROM x\nADD a b\n")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(os.name == "nt", reason="the steps are shell commands")
 def test_the_steps_run(tmp_path):
     pytest.importorskip("fastapi", reason="the extra serve is not installed")

@@ -5,19 +5,14 @@ import pytest
 
 from mrcnn.model import MaskRCNN
 from mrcnn.training import history
-from mrcnn.training.training_model import TrainingModel
 from tests.tiny import tiny_config
+from tests.training.runs import step_eagerly
 
 
 @pytest.fixture
 def eager(monkeypatch):
     """Run steps without tracing them, and draw no curves: a few steps are quicker so."""
-    compile_model = TrainingModel.compile
-    monkeypatch.setattr(
-        TrainingModel,
-        "compile",
-        lambda self, **options: compile_model(self, **{**options, "run_eagerly": True}),
-    )
+    step_eagerly(monkeypatch)
     # Half a second for the first curves of a process, more than a step takes.
     monkeypatch.setattr(history, "draw_curves", lambda rows, path: None)
 

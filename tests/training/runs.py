@@ -2,10 +2,25 @@
 
 import numpy as np
 
+from mrcnn.training.training_model import TrainingModel
 from tests.tiny import Squares
 
 # The one layer that most tests train.
 HEADS = "mrcnn_class_logits"
+
+
+def step_eagerly(patch):
+    """Run the steps of trainings without tracing them: a few are quicker so.
+
+    Args:
+        patch: a `pytest.MonkeyPatch`.
+    """
+    compile_model = TrainingModel.compile
+    patch.setattr(
+        TrainingModel,
+        "compile",
+        lambda self, **options: compile_model(self, **{**options, "run_eagerly": True}),
+    )
 
 
 def train(model, epochs=1, layers=HEADS, train_data=None, val_data=None, **options):

@@ -56,7 +56,7 @@ def test_what_a_mirrored_training_does_not_take(setting):
         trainer._check_mirrored(tiny_config(GPU_COUNT=2, **setting))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(BACKEND == "torch", reason="Keras on torch trains on one device")
 def test_two_devices_train_as_one(tmp_path):
     command = [sys.executable, "-m", "tests.training.two_devices", str(tmp_path)]

@@ -19,6 +19,7 @@ from tests.tiny import Squares, tiny_config
 from tests.training.runs import HEADS, train, velocities
 
 pytestmark = pytest.mark.usefixtures("eager")
+LONG = pytest.mark.long
 
 
 @pytest.mark.slow
@@ -40,7 +41,7 @@ def test_stages_do_not_multiply_the_loss(build):
     assert model.epoch == 3
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [pytest.param(0, marks=LONG), 2])
 def test_batches_come_in_the_order_of_the_seed(build, monkeypatch, workers):
     seen = {"train_step": [], "test_step": []}
 
@@ -156,7 +157,15 @@ def test_resuming_equals_never_stopping(build):
         np.testing.assert_array_equal(a.numpy(), b.numpy())
 
 
-@pytest.mark.parametrize("keep, epochs", [(None, [1, 2, 3]), (1, [3]), (2, [2, 3]), (9, [1, 2, 3])])
+@pytest.mark.parametrize(
+    "keep, epochs",
+    [
+        (None, [1, 2, 3]),
+        (1, [3]),
+        pytest.param(2, [2, 3], marks=LONG),
+        pytest.param(9, [1, 2, 3], marks=LONG),
+    ],
+)
 def test_weight_files_that_are_kept(build, keep, epochs):
     model = build()
     train(model, epochs=3, keep=keep, val_data=Squares(), custom_callbacks=["best"])
@@ -192,13 +201,13 @@ def adamw():
 @pytest.mark.parametrize(
     "settings, learning_rate, optimizer",
     [
-        ({"ACCUMULATE_STEPS": 2}, lambda: 0.05, lambda: None),
+        pytest.param({"ACCUMULATE_STEPS": 2}, lambda: 0.05, lambda: None, marks=LONG),
         ({"PRECISION": "float16"}, lambda: 0.05, lambda: None),
-        ({}, schedule, lambda: None),
-        ({}, warm_cosine, lambda: None),
+        pytest.param({}, schedule, lambda: None, marks=LONG),
+        pytest.param({}, warm_cosine, lambda: None, marks=LONG),
         ({"ACCUMULATE_STEPS": 2}, warm_cosine, lambda: None),
         ({}, warm_cosine, adamw),
-        ({}, lambda: 0.05, lambda: keras.optimizers.Adam(0.01)),
+        pytest.param({}, lambda: 0.05, lambda: keras.optimizers.Adam(0.01), marks=LONG),
     ],
 )
 def test_resuming_with_other_optimizers(build, settings, learning_rate, optimizer):
