@@ -16,7 +16,7 @@ import numpy as np
 
 from mrcnn.datasets.dataset import Dataset
 from mrcnn.datasets.views import DatasetView, shown_classes
-from mrcnn.geometry.boxes import extract_bboxes
+from mrcnn.geometry.boxes import mask_box
 
 # Square root of a pasted object's area, as a share of the scene's longer side.
 SMALLEST, LARGEST = 0.08, 0.6
@@ -196,10 +196,10 @@ def _cut_out(
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """Return the pixels of an object's box and its mask in it; None where it has no pixel."""
     mask = dataset.load_mask(image_id)[0][..., instance].astype(bool)
-    image = dataset.load_image(image_id)
-    if not mask.any() or image.shape[2] != channels:
+    image, box = dataset.load_image(image_id), mask_box(mask)
+    if box is None or image.shape[2] != channels:
         return None
-    y1, x1, y2, x2 = extract_bboxes(mask[..., None])[0]
+    y1, x1, y2, x2 = box
     return image[y1:y2, x1:x2], mask[y1:y2, x1:x2]
 
 

@@ -32,12 +32,7 @@ def write(graph: ExportGraph, path: Path, description: str, half: bool) -> None:
 
     # ONNX Runtime computes a convolution as the direct sum.
     function = graph.function(portable=True, by_winograd=True)
-    with log_level("tf2onnx", logging.ERROR):
-        try:
-            with _without_copies():
-                proto = _convert(function, graph.signature)
-        except Exception:  # an optimization failed: with the copies, it is undone
-            proto = _convert(function, graph.signature)
+    proto = convert(function, graph.signature)
     _clean(proto)
     if half:
         _store_in_half(proto)
@@ -46,10 +41,17 @@ def write(graph: ExportGraph, path: Path, description: str, half: bool) -> None:
     onnx.save(proto, str(path))
 
 
-def _convert(function: Any, signature: Any) -> Any:
-    import tf2onnx
+def convert(function: Any, signature: Any) -> Any:
+    """Return the ONNX model of a TensorFlow function of one argument."""
+    with log_level("tf2onnx", logging.ERROR):
+        import tf2onnx
 
-    return tf2onnx.convert.from_function(function, input_signature=[signature], opset=OPSET)[0]
+        options = {"input_signature": [signature], "opset": OPSET}
+        try:
+            with _without_copies():
+                return tf2onnx.convert.from_function(function, **options)[0]
+        except Exception:  # an optimization failed: with the copies, it is undone
+            return tf2onnx.convert.from_function(function, **options)[0]
 
 
 @contextlib.contextmanager

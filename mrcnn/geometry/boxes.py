@@ -46,6 +46,21 @@ def extract_bboxes(mask: np.ndarray) -> np.ndarray:
     return boxes
 
 
+def mask_box(mask: np.ndarray) -> tuple[int, int, int, int] | None:
+    """Find the smallest box around one mask.
+
+    Args:
+        mask: [height, width] bool.
+
+    Returns:
+        (y1, x1, y2, x2) in pixels; None where the mask is empty.
+    """
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        return None
+    return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
+
+
 def occupied(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Find the rows [height, N] and columns [width, N] of a bool mask that hold any pixel.
 

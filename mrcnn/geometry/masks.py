@@ -12,7 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from mrcnn.geometry.boxes import extract_bboxes
+from mrcnn.geometry.boxes import extract_bboxes, mask_box
 from mrcnn.geometry.images import resize
 from mrcnn.geometry.interpolation import Taps, linear_taps, nearest_indices
 from mrcnn.geometry.rle import decode_part, encode_part, rle_box
@@ -307,10 +307,11 @@ def mask_to_polygons(mask: np.ndarray, tolerance: float = 0.0) -> list[list[floa
         raise ValueError(f"mask has shape {np.shape(mask)}; it must be [height, width]")
     # OpenCV's outlines run through the centers of border pixels. In an image twice as large
     # these show which edge of the original pixel is meant.
-    y1, x1, y2, x2 = extract_bboxes(np.asarray(mask)[..., None])[0].tolist()
-    part = np.asarray(mask[y1:y2, x1:x2] != 0).view(np.uint8)
-    if part.size == 0:
+    box = mask_box(np.asarray(mask) != 0)
+    if box is None:
         return []
+    y1, x1, y2, x2 = box
+    part = np.asarray(mask[y1:y2, x1:x2] != 0).view(np.uint8)
     enlarged = part.repeat(2, axis=0).repeat(2, axis=1)
     outlines, _ = cv2.findContours(enlarged, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     polygons = []

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from mrcnn.geometry.boxes import mask_box
 from mrcnn.refinement.recipes import Augmentation
 
 
@@ -128,13 +129,14 @@ def coarse_probability(rng: np.random.Generator, mask: np.ndarray) -> np.ndarray
 def box_window(rng: np.random.Generator, mask: np.ndarray) -> np.ndarray:
     """Return `[S, S]`, 1 inside a jittered box of the mask, 0 outside."""
     window = np.zeros_like(mask)
-    rows, columns = np.flatnonzero((mask > 0.5).any(1)), np.flatnonzero((mask > 0.5).any(0))
-    if not len(rows):
+    box = mask_box(mask > 0.5)
+    if box is None:
         return window + 1.0
-    height, width = rows[-1] - rows[0] + 1, columns[-1] - columns[0] + 1
+    y1, x1, y2, x2 = box
+    height, width = y2 - y1, x2 - x1
     jitter = rng.normal(0.03, 0.06, 4) * (height, width, height, width)
-    top, left = max(0, round(rows[0] - jitter[0])), max(0, round(columns[0] - jitter[1]))
-    bottom, right = round(rows[-1] + 1 + jitter[2]), round(columns[-1] + 1 + jitter[3])
+    top, left = max(0, round(y1 - jitter[0])), max(0, round(x1 - jitter[1]))
+    bottom, right = round(y2 + jitter[2]), round(x2 + jitter[3])
     window[top : max(bottom, top + 4), left : max(right, left + 4)] = 1.0
     return window
 

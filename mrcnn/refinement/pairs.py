@@ -10,6 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from mrcnn.geometry.boxes import mask_box
 from mrcnn.geometry.images import as_rgb
 
 
@@ -175,14 +176,15 @@ def crop_pair(pair: MaskPair, margin: float = 0.0, max_side: int = 200) -> MaskP
         ValueError: the true mask is empty.
     """
     mask = np.zeros((0, 0), bool) if pair.mask is None else pair.mask
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    if not len(rows):
+    box = mask_box(mask)
+    if box is None:
         raise ValueError(f"{pair.name}: mask is empty; it must hold an object.")
-    longest = _longest_side(mask)
+    y1, x1, y2, x2 = box
+    longest = max(y2 - y1, x2 - x1)
     reach = int(longest * margin)
     window = (
-        slice(max(0, rows[0] - reach), rows[-1] + 1 + reach),
-        slice(max(0, columns[0] - reach), columns[-1] + 1 + reach),
+        slice(max(0, y1 - reach), y2 + reach),
+        slice(max(0, x1 - reach), x2 + reach),
     )
     parts = [pair.image[window], mask[window].astype(np.float32)]
     if pair.probability is not None:
@@ -211,5 +213,5 @@ def _match(
 
 def _longest_side(mask: np.ndarray) -> int:
     """Return the longer side of a mask's box in pixels, 0 where it is empty."""
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    return int(max(np.ptp(rows), np.ptp(columns))) + 1 if len(rows) else 0
+    y1, x1, y2, x2 = mask_box(mask) or (0, 0, 0, 0)
+    return max(y2 - y1, x2 - x1)

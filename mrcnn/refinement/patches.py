@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from mrcnn.geometry.boxes import mask_box
 from mrcnn.refinement.recipes import Scale
 
 # Probabilities under this are background noise (JPEG artifacts, tails of the resampling).
@@ -179,11 +180,7 @@ def object_box(probability: np.ndarray) -> tuple[int, int, int, int] | None:
     The box holds every pixel of at least `SUPPORT_THRESHOLD`, which is about the box in which
     Mask R-CNN predicted the mask.
     """
-    support = probability >= SUPPORT_THRESHOLD
-    rows, columns = np.flatnonzero(support.any(1)), np.flatnonzero(support.any(0))
-    if not len(rows):
-        return None
-    return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
+    return mask_box(probability >= SUPPORT_THRESHOLD)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Each format with a tiny model: written, checked, opened, and run on batches of images."""
 
 import importlib.util
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -137,6 +138,26 @@ def test_an_export_that_disagrees_leaves_no_file(model, tmp_path, monkeypatch):
     with pytest.raises(ExportError, match="a box differs by 9 pixels"):
         export(model, tmp_path / "model", "saved_model", image=images(1)[0])
     assert [path.name for path in tmp_path.iterdir()] == ["keep.txt"]
+
+
+@pytest.mark.skipif(not is_installed("onnx"), reason="needs onnx, tf2onnx and onnxruntime")
+def test_a_conversion_that_fails_without_copies_is_repeated_with_them(monkeypatch):
+    import tf2onnx
+    from onnx import helper
+
+    from mrcnn.exports import onnx_file
+
+    seen = []
+
+    def from_function(function, input_signature, opset):
+        seen.append(os.environ.get("TF2ONNX_CATCH_ERRORS"))
+        if len(seen) == 1:
+            raise ValueError("an optimizer failed")
+        return helper.make_model(helper.make_graph([], "g", [], [])), None
+
+    monkeypatch.setattr(tf2onnx.convert, "from_function", from_function)
+    assert onnx_file.convert(None, None).graph.name == "g"
+    assert seen == ["FALSE", None] and "TF2ONNX_CATCH_ERRORS" not in os.environ
 
 
 @pytest.mark.long

@@ -48,6 +48,22 @@ def test_extract_bboxes_of_nothing(shape):
     assert b.extract_bboxes(np.zeros(shape, bool)).tolist() == [[0, 0, 0, 0]] * shape[2]
 
 
+@pytest.mark.parametrize(
+    ("pixels", "expected"),
+    [
+        ([(2, 3)], (2, 3, 3, 4)),
+        ([(0, 6), (4, 1)], (0, 1, 5, 7)),
+        ([], None),
+    ],
+)
+def test_mask_box(pixels, expected):
+    mask = np.zeros((5, 7), bool)
+    for y, x in pixels:
+        mask[y, x] = True
+    assert b.mask_box(mask) == expected
+    assert b.extract_bboxes(mask[..., None])[0].tolist() == list(expected or (0, 0, 0, 0))
+
+
 def test_extract_bboxes_wants_three_axes():
     with pytest.raises(ValueError, match=r"\(4, 4\).*\[height, width, instances\]"):
         b.extract_bboxes(np.ones((4, 4)))
