@@ -348,8 +348,9 @@ def identity_of(
     described: DescribedWeights, refine: str | None, precision: str | None
 ) -> dict[str, Any]:
     """Return what the results depend on besides the options of the run, as JSON holds it."""
-    from mrcnn.detection.files import changed_settings, content_digest, refiner_identity
+    from mrcnn.detection.files import changed_settings, refiner_identity
     from mrcnn.exports.formats import weights_file
+    from mrcnn.files.fetch import content_digest
 
     return {
         "weights": content_digest(weights_file(described.path)),

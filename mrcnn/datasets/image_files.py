@@ -324,17 +324,11 @@ def _local_path(path: str | os.PathLike) -> str | os.PathLike:
     """Return the path itself, or of an address the file it is downloaded to, once in a process."""
     if not (isinstance(path, str) and _URL.match(path)):
         return path
-    import hashlib
-
-    from mrcnn.files.cache_dir import cache_dir
-    from mrcnn.files.fetch import fetch
+    from mrcnn.files.fetch import fetch_to_cache
 
     with _fetch_lock:
         if path not in _fetched:
-            name = hashlib.sha256(path.encode("utf-8", "surrogateescape")).hexdigest()[:32]
-            target = cache_dir() / "images" / name
-            fetch(path, target, retries=2)
-            _fetched[path] = target
+            _fetched[path] = fetch_to_cache(path, "images")
         return _fetched[path]
 
 

@@ -11,7 +11,8 @@ from typing import Any
 from mrcnn.detection.run_options import RunOptions
 from mrcnn.detection.runs import DetectionRun, ImageOutcome
 from mrcnn.detection.sources import find_sources
-from mrcnn.engines.weights_watch import DIGEST_LENGTH, values_digest
+from mrcnn.engines.weights_watch import values_digest
+from mrcnn.files.fetch import content_digest
 
 # Settings of the machine and of training.
 _WITHOUT_INFLUENCE = {"GPU_COUNT", "IMAGES_PER_GPU", "BATCH_SIZE", "NAME"}
@@ -154,13 +155,6 @@ def refiner_identity(refiner: Any) -> dict[str, str | None]:
     networks = getattr(refiner, "networks", None)
     digest = {} if networks is None else {"refiner": values_digest(networks)}
     return {"refine": name, **digest}
-
-
-def content_digest(path: str | os.PathLike[str]) -> str:
-    """Return a digest of the content of a file."""
-    from mrcnn.files.fetch import file_digest
-
-    return file_digest(path, "sha256")[:DIGEST_LENGTH]
 
 
 def weights_digest(model: Any) -> str | None:

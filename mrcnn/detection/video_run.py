@@ -83,11 +83,6 @@ def _place_to_read(source: Source) -> str | int:
         return int(source.path)
     if source.is_local:
         return source.path
-    import hashlib
+    from mrcnn.files.fetch import fetch_to_cache
 
-    from mrcnn.files.cache_dir import cache_dir
-    from mrcnn.files.fetch import fetch
-
-    name = hashlib.sha256(source.path.encode("utf-8", "surrogateescape")).hexdigest()[:32]
-    target = cache_dir() / "videos" / f"{name}{Path(source.file_name).suffix}"
-    return str(fetch(source.path, target, retries=2).path)
+    return str(fetch_to_cache(source.path, "videos", Path(source.file_name).suffix))

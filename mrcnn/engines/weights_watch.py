@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-# Hexadecimal digits of a SHA-256 that tell weights apart.
-DIGEST_LENGTH = 16
+from mrcnn.files.fetch import DIGEST_LENGTH
 
 
 def values_digest(networks: Iterable[Any]) -> str:

@@ -27,6 +27,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from mrcnn.files.cache_dir import cache_dir
 from mrcnn.files.http_client import (
     CHUNK_SIZE,
     MAX_RETRY_DELAY,
@@ -38,6 +39,8 @@ from mrcnn.files.http_client import (
 )
 from mrcnn.files.names import printable
 
+# Hexadecimal digits of a SHA-256 that tell the contents of files apart.
+DIGEST_LENGTH = 16
 # Bytes per second, on average over the timeout, below which a connection is given up.
 MIN_RATE = 1000.0
 # Largest file when the caller names no size: one whose length the server states, and one of
@@ -179,6 +182,26 @@ def file_digest(path: str | os.PathLike[str], algorithm: str = "md5") -> str:
         while chunk := stream.read(CHUNK_SIZE):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def content_digest(path: str | os.PathLike[str]) -> str:
+    """Return what tells the content of a file apart: `DIGEST_LENGTH` digits of its SHA-256."""
+    return file_digest(path, "sha256")[:DIGEST_LENGTH]
+
+
+def fetch_to_cache(url: str, folder: str, suffix: str = "") -> Path:
+    """Fetch `url` into a folder of the cache, under a digest of the address; see `fetch`.
+
+    Args:
+        url: an http or https address.
+        folder: name of the folder in `cache_dir()`.
+        suffix: end of the file's name.
+
+    Returns:
+        The path of the file.
+    """
+    name = hashlib.sha256(url.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    return fetch(url, cache_dir() / folder / f"{name}{suffix}", retries=2).path
 
 
 def remote_file(

@@ -189,13 +189,13 @@ def _digest(described: DescribedWeights) -> str:
 def _refiner_digest(refiner: str) -> str:
     """Return a digest of the content of a refiner."""
     from mrcnn.checkpoints.known import resolve_weights
-    from mrcnn.detection.files import content_digest
+    from mrcnn.files.fetch import content_digest
 
     return content_digest(resolve_weights(refiner, kind="refiner"))
 
 
 def weights_digest(described: DescribedWeights) -> str:
     """Return a digest of the content of a weight file."""
-    from mrcnn.detection.files import content_digest
+    from mrcnn.files.fetch import content_digest
 
     return content_digest(described.path)

@@ -8,6 +8,7 @@ import secrets
 import sys
 from typing import TYPE_CHECKING, Any
 
+from mrcnn.files.fetch import content_digest
 from mrcnn.files.names import printable
 from mrcnn.training import hosts
 
@@ -52,7 +53,7 @@ def agree(
             **{f"the version of {name}": _version(name) for name in ("mrcnn", "keras", "jax")},
             **chosen,
             **config.to_dict(),
-            "the content of the weight file": hosts.file_digest(weights),
+            "the content of the weight file": None if weights is None else content_digest(weights),
             "the training dataset": hosts.dataset_digest(datasets[0]),
             "the validation dataset": hosts.dataset_digest(datasets[1]),
         }

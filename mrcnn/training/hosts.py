@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from mrcnn.files.fetch import DIGEST_LENGTH
 from mrcnn.files.names import printable
 from mrcnn.training.launchers import Place, find_place
 from mrcnn.training.meeting import Meeting
@@ -193,15 +194,6 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def file_digest(path: str | os.PathLike[str] | None) -> str | None:
-    """Return a short digest of the content of a file, or None for None."""
-    if path is None:
-        return None
-    from mrcnn.files import fetch
-
-    return fetch.file_digest(path, "sha256")[:12]
-
-
 def dataset_digest(dataset: Any) -> str | None:
     """Return a short digest of the images and annotations of a dataset; None for None.
 
@@ -216,7 +208,7 @@ def dataset_digest(dataset: Any) -> str | None:
             if name == "path" and value is not None:
                 value = os.path.basename(str(value))
             digest.update(f"{name}={_plain(value)};".encode())
-    return digest.hexdigest()[:12]
+    return digest.hexdigest()[:DIGEST_LENGTH]
 
 
 def _plain(value: Any) -> Any:

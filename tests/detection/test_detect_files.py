@@ -11,9 +11,10 @@ import pytest
 
 from mrcnn.config import Config
 from mrcnn.detection import detect_files
-from mrcnn.detection.files import content_digest, refiner_identity
+from mrcnn.detection.files import refiner_identity
 from mrcnn.detection.results import Detections
 from mrcnn.detection.video import VideoReader, VideoWriter
+from mrcnn.files.fetch import content_digest
 from tests.fake_model import NAMES, FakeMaskRCNN, photos  # noqa: F401
 from tests.local_server import LocalServer
 

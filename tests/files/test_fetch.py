@@ -7,7 +7,14 @@ import threading
 import pytest
 
 from mrcnn.files import fetch as fetching
-from mrcnn.files.fetch import ChecksumError, FetchError, FetchStopped, fetch, parse_checksum
+from mrcnn.files.fetch import (
+    ChecksumError,
+    FetchError,
+    FetchStopped,
+    content_digest,
+    fetch,
+    parse_checksum,
+)
 from tests.local_server import Fault, LocalServer
 
 CONTENT = random.Random(0).randbytes(30_000)
@@ -205,3 +212,9 @@ def test_other_schemes_are_refused(tmp_path, url):
 def test_unknown_checksum_forms_are_refused(checksum):
     with pytest.raises(ValueError, match="checksum is"):
         parse_checksum(checksum)
+
+
+def test_the_digest_of_a_content(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(b"1")
+    assert content_digest(path) == hashlib.sha256(b"1").hexdigest()[:16]

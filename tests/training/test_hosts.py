@@ -112,12 +112,8 @@ def test_disagreement(monkeypatch, tmp_path, name, value, message):
         )
 
 
-def test_digests(tmp_path):
-    assert hosts.file_digest(None) is None and hosts.dataset_digest(None) is None
-    first, other = tmp_path / "a", tmp_path / "b"
-    first.write_bytes(b"1")
-    other.write_bytes(b"2")
-    assert hosts.file_digest(first) != hosts.file_digest(other)
+def test_digests():
+    assert hosts.dataset_digest(None) is None
     digest = hosts.dataset_digest(Squares())
     assert digest == hosts.dataset_digest(Squares())
     moved, changed, fewer = Squares(), Squares(), Squares((((8, 8, 24, 1),),))
