@@ -112,7 +112,7 @@ def display_images(
 
     Args:
         images: arrays [H, W] or [H, W, 3]; uint8, or anything that `imshow` accepts.
-        titles: one title per image.
+        titles: one title per image; those that are missing are empty.
         cols: number of images in a row.
         cmap: color map for [H, W] arrays.
         norm: matplotlib's normalization of values.
@@ -120,15 +120,17 @@ def display_images(
     """
     import matplotlib.pyplot as plt
 
-    titles = [""] * len(images) if titles is None else titles
+    titles = [*(titles or []), *[""] * len(images)][: len(images)]
     rows = max(1, -(-len(images) // cols))
     plt.figure(figsize=(14, max(1, 14 * rows // cols)))
-    for k, (image, title) in enumerate(zip(images, titles, strict=False), start=1):
+    for k, (image, title) in enumerate(zip(images, titles, strict=True), start=1):
         ax = plt.subplot(rows, cols, k)
         ax.set_title(title, fontsize=9)
         ax.axis("off")
         image = np.asarray(image)
-        if image.dtype == bool or (image.ndim == 3 and image.size and image.max() > 1):
+        if image.dtype == np.uint16 and image.ndim == 3 and image.size:
+            image = as_canvas(image)
+        elif image.dtype == bool or (image.ndim == 3 and image.size and image.max() > 1):
             image = image.astype(np.uint8)
         ax.imshow(image, cmap=cmap, norm=norm, interpolation=interpolation)
     show()
@@ -153,7 +155,7 @@ def random_colors(N: int, bright: bool = True) -> list[Color]:
 def display_instances(
     image: np.ndarray,
     boxes: np.ndarray,
-    masks: np.ndarray,
+    masks: np.ndarray | None,
     class_ids: np.ndarray,
     class_names: Sequence[str],
     scores: np.ndarray | None = None,
@@ -172,7 +174,7 @@ def display_instances(
     Args:
         image: [H, W, 3] with values in 0..255; gray and RGBA images are converted.
         boxes: [N, (y1, x1, y2, x2)] in pixels. Boxes of zeros are skipped.
-        masks: [H, W, N] bool.
+        masks: [H, W, N] bool; None for boxes alone.
         class_ids: [N] int.
         class_names: names by class id, the background first.
         scores: [N] float in 0..1, or None.
@@ -191,17 +193,24 @@ def display_instances(
     left out.
 
     Raises:
-        ValueError: boxes, masks and class_ids differ in number, or `color_by` is another word.
+        ValueError: boxes, masks, class_ids, scores, colors or captions differ in number, or
+            `color_by` is another word.
     """
     boxes, class_ids = np.asarray(boxes), np.asarray(class_ids)
     count = len(boxes)
     if count == 0:
         print(NO_INSTANCES + NO_INSTANCES_HINT)
-    elif not count == np.shape(masks)[-1] == len(class_ids):
+    elif not count == len(class_ids) == (count if masks is None else np.shape(masks)[-1]):
+        parts = "" if masks is None else f", masks {np.shape(masks)[-1]}"
         raise ValueError(
-            f"boxes has {count} entries, masks {np.shape(masks)[-1]} and class_ids "
-            f"{len(class_ids)}; they must describe the same instances"
+            f"boxes has {count} entries{parts} and class_ids {len(class_ids)}; they must describe "
+            "the same instances"
         )
+    for name, values in (("scores", scores), ("colors", colors), ("captions", captions)):
+        if values is not None and len(values) < count:
+            raise ValueError(
+                f"{name} has {len(values)} entries; it must have {count}, as boxes has"
+            )
     if colors is None:
         several = class_names is not None and len(class_names) > 2  # the first is the background
         colors = instance_colors(class_ids, color_by or ("class" if several else "instance"), count)
@@ -212,7 +221,7 @@ def display_instances(
         axes,
         image,
         boxes,
-        np.asarray(masks),
+        None if masks is None else np.asarray(masks),
         colors,
         captions,
         title=title,
@@ -299,7 +308,10 @@ def display_differences(
     pred_box, pred_class_id, pred_score, pred_mask = _in_order_of_matches(*predictions)
     real = np.flatnonzero(np.reshape(gt_box, (-1, 4)).any(axis=1))
     gt_box, gt_class_id = np.reshape(gt_box, (-1, 4))[real], np.asarray(gt_class_id)[real]
-    gt_mask = np.asarray(gt_mask)[..., real]
+    # An image without objects may have masks without height and width.
+    size = np.shape(image)[:2]
+    gt_mask = np.asarray(gt_mask)[..., real] if len(real) else np.zeros((*size, 0), bool)
+    pred_mask = pred_mask if len(pred_box) else np.zeros((*size, 0), bool)
     captions = [""] * len(gt_box)
     for score, match, row in zip(pred_score, pred_match, overlaps):
         best = row[int(match)] if match > -1 else row.max() if row.size else 0.0

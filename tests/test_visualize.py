@@ -497,3 +497,37 @@ def test_display_weight_stats_marks_dead_and_overflowing_weights(capsys):
     assert rows[2].startswith("conv1/bias ")
     assert rows[3].startswith("fc/kernel*** Overflow?")
     assert "-2000.0000" in rows[3]
+
+
+def test_display_images_scales_16_bits_and_shows_images_without_titles(monkeypatch):
+    shown = []
+    monkeypatch.setattr(plt.Axes, "imshow", lambda self, image, **options: shown.append(image))
+    images = [np.full((4, 4, 3), 65535, np.uint16), np.ones((4, 4), bool), np.zeros((4, 4))]
+    visualize.display_images(images, titles=["one"])
+    assert [ax.get_title() for ax in plt.gcf().axes] == ["one", "", ""]
+    assert shown[0].dtype == np.uint8 and shown[0].min() == 255
+
+
+def test_display_instances_of_boxes_alone():
+    _, ax = plt.subplots()
+    visualize.display_instances(**{**scene(), "masks": None}, ax=ax)
+    assert drawn(ax)[:2] == (2, 0)
+
+
+@pytest.mark.parametrize("name", ["scores", "colors", "captions"])
+def test_display_instances_names_a_list_that_is_too_short(name):
+    with pytest.raises(ValueError, match=f"{name} has 1 entries; it must have 2, as boxes has"):
+        visualize.display_instances(**scene(), **{name: [0.5]})
+
+
+def test_display_differences_without_objects():
+    given, none = scene(), np.empty((0, 0, 0), bool)
+    _, ax = plt.subplots()
+    predictions = (given["boxes"], given["class_ids"], np.array([0.9, 0.8]), given["masks"])
+    nothing = (np.zeros((0, 4)), np.zeros(0, int))
+    visualize.display_differences(given["image"], *nothing, none, *predictions, NAMES, ax=ax)
+    assert drawn(ax)[0] == 2
+    _, ax = plt.subplots()
+    truth = (given["boxes"], given["class_ids"], given["masks"])
+    visualize.display_differences(given["image"], *truth, *nothing, np.zeros(0), none, NAMES, ax=ax)
+    assert drawn(ax)[0] == 2

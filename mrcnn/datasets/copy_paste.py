@@ -140,6 +140,8 @@ class CopyPasteDataset(DatasetView):
         dataset, number = self.origins[image_id]
         rng = np.random.default_rng([self._seed, 1, image_id])
         image, masks, class_ids = dataset.load_image(number), *dataset.load_mask(number)
+        if not len(class_ids):  # a loader may return masks without height and width
+            masks = np.zeros((*image.shape[:2], 0), bool)
         weights = dataset.load_label_weights(number)
         weights = np.ones((len(class_ids), 2), np.float32) if weights is None else weights
         image, masks = _shrink(image, masks, self._max_side)
@@ -150,7 +152,7 @@ class CopyPasteDataset(DatasetView):
         for _ in range(int(rng.integers(1, self._max_objects + 1)) if classes else 0):
             class_id = int(rng.choice(classes))
             donor, instance = self._donors[class_id][rng.integers(len(self._donors[class_id]))]
-            cutout = _cut_out(dataset, donor, instance, image.shape[2])
+            cutout = _cut_out(dataset, donor, instance, class_id, image.shape[2])
             if cutout is None:
                 continue
             image, placed = _paste(image, *cutout, rng)
@@ -192,10 +194,17 @@ def _shrink(image: np.ndarray, masks: np.ndarray, side: int) -> tuple[np.ndarray
 
 
 def _cut_out(
-    dataset: Dataset, image_id: int, instance: int, channels: int
+    dataset: Dataset, image_id: int, instance: int, class_id: int, channels: int
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """Return the pixels of an object's box and its mask in it; None where it has no pixel."""
-    mask = dataset.load_mask(image_id)[0][..., instance].astype(bool)
+    masks, class_ids = dataset.load_mask(image_id)
+    # The annotations may list more instances than there are masks: those without a pixel.
+    if instance >= len(class_ids) or class_ids[instance] != class_id:
+        of_class = np.flatnonzero(np.asarray(class_ids) == class_id)
+        if not len(of_class):
+            return None
+        instance = int(of_class[instance % len(of_class)])
+    mask = masks[..., instance].astype(bool)
     image, box = dataset.load_image(image_id), mask_box(mask)
     if box is None or image.shape[2] != channels:
         return None

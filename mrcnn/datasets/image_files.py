@@ -549,7 +549,7 @@ def _read_with_imageio(
     pixels = np.nan_to_num(pixels.astype(np.float64))
     low, high = float(pixels.min()), float(pixels.max())
     if low < 0 or high > 255:
-        pixels = (pixels - low) * (255 / (high - low))
+        pixels = (pixels - low) * (255 / (high - low) if high > low else 0)
     return np.rint(pixels).astype(np.uint8)
 
 

@@ -348,14 +348,14 @@ def load_label_map(dataset: Dataset, image_id: int) -> np.ndarray:
     """
     if isinstance(dataset, LabelImageDataset):
         return dataset.load_labels(image_id)
+    if dataset.num_classes > MAX_CLASSES:
+        raise ValueError(f"dataset has {dataset.num_classes} classes; it must have at most 255")
     if isinstance(dataset, DatasetView):
         origin, number = dataset.origins[image_id]
         table = np.full(VOID + 1, VOID, np.uint8)
         numbers = dataset._class_numbers[id(origin)]
         table[: len(numbers)] = numbers
         return table[load_label_map(origin, number)]
-    if dataset.num_classes > MAX_CLASSES:
-        raise ValueError(f"dataset has {dataset.num_classes} classes; it must have at most 255")
     masks, class_ids = dataset.load_mask(image_id)
     if not len(class_ids):
         return np.zeros(dataset.image_size(image_id), np.uint8)
@@ -373,12 +373,13 @@ def paint_instances(masks: np.ndarray, class_ids: np.ndarray) -> np.ndarray:
     later one. Crowds (negative class ids) are void where no other instance is.
 
     Args:
-        masks: [H, W, N] bool.
+        masks: [H, W, N] bool, or 0 and 1.
         class_ids: [N] class numbers.
 
     Returns:
         [H, W] uint8: class numbers, 0 where there is no instance, and VOID.
     """
+    masks = np.asarray(masks, bool)
     labels = np.zeros(masks.shape[:2], np.uint8)
     areas = np.count_nonzero(masks, axis=(0, 1))
     # Crowds first, then from the largest to the smallest; `lexsort` keeps the order of equals.

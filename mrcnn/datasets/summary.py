@@ -94,7 +94,7 @@ def summarize_dataset(dataset: Dataset, progress: Progress = iter) -> DatasetSum
     for image_id in progress(dataset.image_ids):
         try:
             class_ids = dataset.image_class_ids(image_id)
-        except (ValueError, OSError):
+        except Exception:  # whatever a dataset of the user's own raises
             unreadable += 1
             continue
         negatives += class_ids.size == 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,6 +48,14 @@ class DatasetView(Dataset):
         self._class_numbers = class_numbers
         self.image_info = [dataset.image_info[number] for dataset, number in self.origins]
         self.prepare()
+
+    def prepare(self, class_map: Mapping[str, str] | None = None) -> None:
+        """See `Dataset.prepare`."""
+        former = [f"{info['source']}.{info['id']}" for info in self.class_info]
+        super().prepare(class_map)
+        if class_map:
+            now = np.array([self.class_from_source_map[key] for key in former])
+            self._class_numbers = {key: now[table] for key, table in self._class_numbers.items()}
 
     def add_image(self, source: str, image_id: Hashable, path: Any, **kwargs: Any) -> None:
         """Raise ValueError: a view's images are those of other datasets."""

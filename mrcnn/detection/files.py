@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mrcnn.detection.run_options import RunOptions
 from mrcnn.detection.runs import DetectionRun, ImageOutcome
 from mrcnn.detection.sources import find_sources
@@ -20,7 +22,7 @@ _WITHOUT_INFLUENCE = {"GPU_COUNT", "IMAGES_PER_GPU", "BATCH_SIZE", "NAME"}
 
 def detect_files(
     model: Any,
-    sources: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    sources: str | os.PathLike[str] | int | Iterable[str | os.PathLike[str] | int],
     output: str | os.PathLike[str],
     *,
     recursive: bool = False,
@@ -33,8 +35,8 @@ def detect_files(
 
     Args:
         model: a `MaskRCNN` for inference.
-        sources: files, folders, patterns, lists, addresses and webcams, or one of them; see
-            `mrcnn.detection.sources.find_sources`.
+        sources: files, folders, patterns, lists, addresses and numbers of webcams, or one of
+            them; see `mrcnn.detection.sources.find_sources`.
         output: folder of the results; it is made.
         recursive: look in the folders of a folder too.
         skip_existing: continue the run in `output`: images with a result are skipped.
@@ -63,9 +65,11 @@ def detect_files(
     names = class_names if class_names is not None else getattr(model, "class_names", None)
     if names is None:
         raise ValueError("class_names is None; it must be given, as the model has none")
-    words = [sources] if isinstance(sources, str | os.PathLike) else list(sources)
+    is_one = isinstance(sources, str | os.PathLike | int | np.integer)
+    words: list[Any] = [sources] if is_one else list(sources)  # type: ignore[arg-type]
     output = Path(output)
-    found = find_sources([os.fspath(word) for word in words], recursive=recursive, leave_out=output)
+    texts = [str(word) if isinstance(word, int | np.integer) else os.fspath(word) for word in words]
+    found = find_sources(texts, recursive=recursive, leave_out=output)
     options.setdefault("refiner", getattr(model, "refiner", None))
     settings = RunOptions(output, wanted=class_numbers(classes, names), **options)
     identity = {

@@ -269,10 +269,10 @@ class Detections:
         entries = []
         for i, (y1, x1, y2, x2) in enumerate(self.boxes.tolist()):
             k = int(self.class_ids[i])
-            entry: dict[str, Any] = {"image_id": image_id}
+            entry: dict[str, Any] = {"image_id": _plain_id(image_id)}
             if file_name is not None:
-                entry["file_name"] = file_name
-            entry["category_id"] = k if category_ids is None else int(category_ids[k])
+                entry["file_name"] = os.fspath(file_name)
+            entry["category_id"] = k if category_ids is None else _plain_id(category_ids[k])
             if class_names is not None:
                 entry["category_name"] = str(class_names[k])
             entry["bbox"] = [x1, y1, x2 - x1, y2 - y1]
@@ -298,6 +298,11 @@ class Detections:
 
             return [rle_to_polygons(rle, tolerance) for rle in rles], areas
         return [_plain(rle) for rle in rles], areas
+
+
+def _plain_id(value: Any) -> Any:
+    """Return an id as Python's own type, which JSON holds, where it is one of NumPy's."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def to_coco(

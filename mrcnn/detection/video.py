@@ -61,9 +61,9 @@ class VideoReader:
         self._frames: Generator[tuple[float, np.ndarray], None, None] | None = None
         self._decoder: _Decoder
         self.path: Path | None = None
-        if isinstance(source, int):
+        if isinstance(source, int | np.integer):
             self.name = f"webcam {source}"
-            self._decoder = video_opencv.WebcamDecoder(source, self.name)
+            self._decoder = video_opencv.WebcamDecoder(int(source), self.name)
         else:
             self.path = Path(os.fspath(source))
             self.name = printable(self.path)

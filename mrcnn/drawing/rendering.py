@@ -282,6 +282,8 @@ def _valid_masks(
     if masks is None:
         return None
     masks = masks if isinstance(masks, RleMasks) else np.asarray(masks)
+    if masks.shape == (0, 0, 0):  # what a dataset returns for an image without objects
+        return np.zeros((*size, 0), bool)
     if masks.ndim != 3 or tuple(masks.shape[:2]) != size:
         raise ValueError(
             f"masks have the shape {tuple(masks.shape)}; it must be [H, W, N] with (H, W) of the "

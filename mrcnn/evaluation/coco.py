@@ -32,7 +32,7 @@ from mrcnn.evaluation.detections import (
 from mrcnn.evaluation.ground_truth import GroundTruth, open_ground_truth
 from mrcnn.evaluation.report import ClassReport, CocoMetrics, CocoReport
 from mrcnn.files.atomic import write_json
-from mrcnn.files.names import shown
+from mrcnn.files.names import printable, shown
 from mrcnn.files.reading import read_json
 
 __all__ = ["CocoEvaluator", "evaluate_coco", "results_to_coco"]
@@ -165,7 +165,9 @@ class CocoEvaluator:
             raise ValueError(f"results is {shown(entries, 60)}; it must be a list of objects")
         by_image: dict[Any, list[Mapping[str, Any]]] = {}
         for number, entry in enumerate(entries):
-            if not isinstance(entry, Mapping) or not isinstance(entry.get("image_id"), int | str):
+            if not isinstance(entry, Mapping) or not isinstance(
+                entry.get("image_id"), int | str | np.integer
+            ):
                 raise ValueError(
                     f"results[{number}] is {shown(entry)}; it must be an object with an image_id"
                 )
@@ -187,10 +189,14 @@ class CocoEvaluator:
         return Detections(np.zeros((0, 4)), np.zeros(0, int), np.zeros(0), [])
 
     def to_coco(self) -> list[dict[str, Any]]:
-        """Return all detections in COCO's results format, ready for `json.dump`."""
+        """Return all detections in COCO's results format, ready for `json.dump`.
+
+        Those of classes that the dataset lacks are left out, as they are from the figures.
+        """
         entries = []
         for image_id in self.image_ids:
-            entries += detections_to_coco(self.truth, image_id, self.detections(image_id))
+            found = self.detections(image_id).of_classes(self.truth.category_ids)
+            entries += detections_to_coco(self.truth, image_id, found)
         return entries
 
     def save_results(self, path: str | os.PathLike[str]) -> None:
@@ -347,8 +353,8 @@ def evaluate_coco(
         The figures; `print` shows a table.
 
     Raises:
-        ValueError: if `batch_size` or `limit` is negative, an image id unknown, or no image can
-            be read.
+        ValueError: if `batch_size` or `limit` is negative, an image id unknown, images are
+            chosen beside an `evaluator`, `results_path` is a folder, or no image can be read.
     """
     if limit is not None and limit < 0:
         raise ValueError(f"limit is {limit}; it must be at least 0")
@@ -356,6 +362,11 @@ def evaluate_coco(
         batch_size = int(getattr(getattr(model, "config", None), "BATCH_SIZE", 1))
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
+    if evaluator is not None and (limit or image_ids is not None):
+        name = "limit" if limit else "image_ids"
+        raise ValueError(f"{name} is given; it must not be, as the evaluator has its own images")
+    if results_path is not None and os.path.isdir(results_path):
+        raise ValueError(f"results_path is {printable(results_path)}, a folder; it must be a file")
     if evaluator is None:
         chosen = list(dataset.image_ids if image_ids is None else image_ids)
         chosen = chosen[:limit] if limit else chosen

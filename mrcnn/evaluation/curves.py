@@ -15,7 +15,7 @@ from typing import IO
 import numpy as np
 
 from mrcnn.evaluation.coco import CocoEvaluator
-from mrcnn.evaluation.pairs import pair_objects
+from mrcnn.evaluation.pairs import pair_objects, require_kind
 from mrcnn.files.atomic import atomic_path
 
 __all__ = [
@@ -361,10 +361,7 @@ def confusion_matrix(
     _check_iou_threshold(iou_threshold)
     if not 0 <= score_threshold <= 1:
         raise ValueError(f"score_threshold is {score_threshold}; it must be in 0..1")
-    if kind not in ("box", "mask") or (kind == "mask" and not evaluator.masks):
-        raise ValueError(
-            f"kind is {kind!r}; it must be 'box', or 'mask' where masks were collected"
-        )
+    require_kind(evaluator, kind)
     pairs = [
         (pair.true_class, pair.detected_class)
         for image_id in evaluator.image_ids

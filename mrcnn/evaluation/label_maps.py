@@ -158,8 +158,11 @@ def evaluate_labels(
         A LabelReport.
 
     Raises:
-        ValueError: the objects of these images have boxes alone, or no image can be read.
+        ValueError: `batch_size` is below 1, the objects of these images have boxes alone, or no
+            image can be read.
     """
+    if batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
     counts = np.zeros((dataset.num_classes, dataset.num_classes), np.int64)
     ids = list(dataset.image_ids if image_ids is None else image_ids)
     require_masks(dataset, ids)

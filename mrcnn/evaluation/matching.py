@@ -147,7 +147,7 @@ def compute_ap(
     Returns:
         mAP: area below the curve of precision over recall; 0 where there are no
             instances or no predictions.
-        precisions: [N + 2] non-increasing, with 0 at both ends.
+        precisions: [N + 2] non-increasing, with 0 at the end.
         recalls: [N + 2] from 0 to 1.
         overlaps: [N, M] mask IoU, predictions by falling score.
     """

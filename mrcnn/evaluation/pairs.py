@@ -37,6 +37,14 @@ class Pair:
         return self.true_class == self.detected_class
 
 
+def require_kind(evaluator: CocoEvaluator, kind: str) -> None:
+    """Raise ValueError unless objects of the evaluator can be compared by a kind of overlap."""
+    if kind not in ("box", "mask") or (kind == "mask" and not evaluator.masks):
+        raise ValueError(
+            f"kind is {kind!r}; it must be 'box', or 'mask' where masks were collected"
+        )
+
+
 def pair_objects(
     evaluator: CocoEvaluator,
     image_id: Any,
@@ -122,7 +130,11 @@ def image_scores(
         iou_threshold: as for `pair_objects`.
         score_threshold: as for `pair_objects`.
         kind: as for `pair_objects`.
+
+    Raises:
+        ValueError: `kind` is another word, or masks were not collected.
     """
+    require_kind(evaluator, kind)
     scores = []
     for image_id in evaluator.image_ids:
         pairs = pair_objects(evaluator, image_id, iou_threshold, score_threshold, kind)

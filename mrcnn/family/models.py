@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import importlib
 from collections.abc import Mapping, Sequence
@@ -172,7 +173,7 @@ def build(
     """
     model = find_model(name)
     if model.family == DEFAULT:
-        config = model.make_config() if config is None else config
+        config = model.make_config() if config is None else copy.copy(config)
         model.change(config)
         if class_names is not None:
             config.NUM_CLASSES = len(class_names)

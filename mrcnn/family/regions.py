@@ -258,8 +258,14 @@ def merge_regions(regions: _Regions | np.ndarray, measure: str = _ALL) -> Hierar
         measure: the similarities to add: C (color), T (texture), S (size), F (fill).
 
     Raises:
-        ValueError: `measure` is empty or has another letter.
+        ValueError: `measure` is empty or has another letter, or the image has another shape or
+            type.
     """
+    if isinstance(regions, np.ndarray) and (regions.ndim != 3 or regions.dtype != np.uint8):
+        raise ValueError(
+            f"the image has shape {regions.shape} and type {regions.dtype}; it must be "
+            "[height, width, channels] uint8"
+        )
     if not measure or set(measure) - set(_ALL):
         raise ValueError(f"measure is {measure!r}; it must consist of the letters C, T, S and F")
     if not isinstance(regions, _Regions):

@@ -372,6 +372,12 @@ def summarize(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 summarise = summarize
 
 
+def _image_of(pair: MaskPair) -> str:
+    """Return the name of a pair's image: "photo" of "photo/3"."""
+    image, _, number = pair.name.rpartition("/")
+    return image if image and number.isdecimal() else pair.name
+
+
 def cross_validate(
     pairs: Sequence[MaskPair],
     recipe: str | Recipe = "default",
@@ -386,13 +392,14 @@ def cross_validate(
     """Train on all folds but one, measure that one, in turn; folds are by image.
 
     Args:
-        pairs: images with true masks and probabilities.
+        pairs: images with true masks and probabilities. Pairs named "photo/0", "photo/1" are
+            objects of one image, as `pairs_from_dataset` names them, and share a fold.
         recipe: recipe or its name.
-        folds: number of folds, 2 to `len(pairs)`.
+        folds: number of folds, 2 to the number of images.
         seed: of the training; the folds are always the same.
         extra: more pairs to train on, never measured: those named like an image that is
             being measured are left out of that training.
-        only_folds: numbers of the folds to measure, None for all.
+        only_folds: numbers of the folds to measure, from 0; None for all.
         on_fold: called with each fold's number and rows when it is done.
         **training: more arguments of `train_refiner`.
 
@@ -400,17 +407,28 @@ def cross_validate(
         Rows of `evaluate_refiner` with `fold` added; `summarize` condenses them.
 
     Raises:
-        ValueError: impossible number of folds.
+        ValueError: impossible number of folds, a fold that does not exist, or a pair without
+            probability.
     """
-    if not 2 <= folds <= len(pairs):
-        raise ValueError(f"folds is {folds}; it must be 2 to {len(pairs)} (the images).")
-    fold_of = np.random.default_rng(0).permutation(len(pairs)) % folds
+    images = list(dict.fromkeys(_image_of(pair) for pair in pairs))
+    if not 2 <= folds <= len(images):
+        raise ValueError(f"folds is {folds}; it must be 2 to {len(images)} (the images).")
+    chosen = list(range(folds) if only_folds is None else only_folds)
+    if missing := [fold for fold in chosen if fold not in range(folds)]:
+        raise ValueError(
+            f"only_folds holds {missing[0]}; it must hold numbers of 0 to {folds - 1}."
+        )
+    for pair in pairs:
+        if pair.probability is None:
+            raise ValueError(f"{pair.name}: probability is None; it must be given to be measured.")
+    numbers = np.random.default_rng(0).permutation(len(images)) % folds
+    fold_of = dict(zip(images, numbers.tolist(), strict=True))
     rows: list[dict[str, Any]] = []
-    for fold in range(folds) if only_folds is None else only_folds:
-        rest = [pair for pair, number in zip(pairs, fold_of, strict=True) if number != fold]
-        held = [pair for pair, number in zip(pairs, fold_of, strict=True) if number == fold]
-        names = {pair.name for pair in held}
-        rest += [pair for pair in extra if pair.name not in names]
+    for fold in chosen:
+        rest = [pair for pair in pairs if fold_of[_image_of(pair)] != fold]
+        held = [pair for pair in pairs if fold_of[_image_of(pair)] == fold]
+        names = {_image_of(pair) for pair in held}
+        rest += [pair for pair in extra if _image_of(pair) not in names]
         refiner = train_refiner(rest, recipe, seed=seed, **training)
         part = [{**row, "fold": int(fold)} for row in evaluate_refiner(refiner, held)]
         rows += part

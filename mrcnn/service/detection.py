@@ -59,10 +59,15 @@ class ServedModel:
         self.refiner_name = None if refiner is None else printable(refiner_name or "refiner")
         self.class_names = [str(one) for one in model.class_names or ["BG"]]
 
+    @property
+    def _without_refiner(self) -> dict[str, Any]:
+        """The argument of `detect` by which a model's own refiner does not run."""
+        return {} if getattr(self._model, "refiner", None) is None else {"refiner": None}
+
     def warm_up(self) -> None:
         """Detect on an empty image, so that the first request is as fast as the others."""
         blank = np.zeros((64, 64, 3), np.uint8)
-        self._model.detect([blank], rle=True)
+        self._model.detect([blank], rle=True, **self._without_refiner)
         if self.refiner is not None:
             probabilities = np.zeros((64, 64, 1), np.float32)
             probabilities[16:48, 16:48] = 1
@@ -81,7 +86,7 @@ class ServedModel:
         Returns:
             A result with run lengths for each image, or the exception that it caused.
         """
-        options: dict[str, Any] = {"rle": True}
+        options: dict[str, Any] = {"rle": True, **self._without_refiner}
         if refine_from is not None:
             options |= {"refiner": self.refiner, "min_confidence": refine_from}
         try:

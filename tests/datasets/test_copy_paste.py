@@ -108,3 +108,47 @@ def test_bad_arguments(arguments, message):
 def test_nothing_to_paste():
     with pytest.raises(ValueError, match="no objects: there is nothing to paste"):
         CopyPasteDataset(Squares("a", empty=True), 5)
+
+
+class Fewer(Squares):
+    """Lists a red object that has no pixel before the blue one, as COCO files may."""
+
+    def image_class_ids(self, image_id):
+        return np.array([1, 2], np.int32)
+
+    def load_mask(self, image_id):
+        mask = np.zeros((80, 120, 1), bool)
+        mask[20:50, 30:60] = True
+        return mask, np.array([2], np.int32)
+
+
+def test_annotations_without_a_pixel_are_not_pasted():
+    dataset = Fewer("a")
+    dataset.add_class("a", 2, "blue")
+    dataset.prepare()
+    scenes = CopyPasteDataset(dataset, 20)
+    pasted = 0
+    for number in scenes.image_ids:
+        masks, class_ids = scenes.load_mask(number)
+        assert masks.shape == (80, 120, len(class_ids)) and set(class_ids.tolist()) <= {2}
+        pasted += len(class_ids) > 1
+    assert pasted > 5
+
+
+class Shapeless(Squares):
+    """Returns what `Dataset.load_mask` does for its first image, which has no object."""
+
+    def load_mask(self, image_id):
+        if image_id == 0:
+            return np.empty((0, 0, 0), bool), np.empty(0, np.int32)
+        return super().load_mask(image_id)
+
+    def image_class_ids(self, image_id):
+        return self.load_mask(image_id)[1]
+
+
+def test_a_background_whose_masks_have_no_size():
+    scenes = CopyPasteDataset(Shapeless("aa"), 20)
+    for number in scenes.image_ids:
+        masks, class_ids = scenes.load_mask(number)
+        assert masks.shape == (80, 120, len(class_ids)) and len(class_ids)

@@ -263,3 +263,14 @@ def test_names_are_cut_at_the_comma_where_they_stay_distinct():
     assert dataset.class_names == names
     assert merge([dataset]).class_names == names
     assert dataset.subset([]).class_names == names
+
+
+def test_a_summary_counts_images_whose_loader_fails():
+    class Broken(Dataset):
+        def load_mask(self, image_id):
+            raise KeyError("polygons")
+
+    dataset = Broken()
+    dataset.add_image("x", 0, None)
+    dataset.prepare()
+    assert dataset.summary().num_unreadable == 1

@@ -535,3 +535,10 @@ def test_inspected_images_that_are_too_large_or_missing(tmp_path):
         image_files.inspect_image(tmp_path / "gone.png")
     with pytest.raises(ValueError, match="a folder"):
         image_files.inspect_image(tmp_path)
+
+
+def test_a_scientific_image_of_one_value(monkeypatch, tmp_path):
+    imageio = pytest.importorskip("imageio.v3")
+    monkeypatch.setattr(imageio, "imread", lambda *a, **o: np.full((5, 5), -1024, np.int16))
+    pixels = image_files._read_with_imageio(tmp_path / "a.dcm", ("DICOM", "DICOM", "pydicom"), 100)
+    assert pixels.tolist() == [[0] * 5] * 5 and pixels.dtype == np.uint8

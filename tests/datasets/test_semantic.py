@@ -374,3 +374,23 @@ def test_label_images_in_which_void_takes_the_place_of_a_class(tmp_path, values,
     else:
         assert expected in problem and errors == [problem]
         assert 'classes.txt must say so, as in the lines "0 a" and "255 b"' in problem
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.float32])
+def test_masks_of_zeros_and_ones_are_masks(dtype):
+    masks = np.zeros((3, 4, 1), dtype)
+    masks[1, 2:, 0] = 1
+    assert paint_instances(masks, np.array([5])).tolist() == [[0] * 4, [0, 0, 5, 5], [0] * 4]
+
+
+def test_a_view_has_too_many_classes_as_its_parts_together():
+    parts = []
+    for source in "ab":
+        part = Empty()
+        for number in range(1, 200):
+            part.add_class(source, number, f"{source}{number}")
+        part.add_image(source, 0, None)
+        part.prepare()
+        parts.append(part)
+    with pytest.raises(ValueError, match="dataset has 399 classes; it must have at most 255"):
+        load_label_map(merge(parts), 1)

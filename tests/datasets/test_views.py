@@ -154,3 +154,15 @@ def test_merge_of_real_data(data_dir):
     assert set(both.load_mask(20)[1].tolist()) == {1}
     # On a COCO image the balloon is unknown, not absent.
     assert 81 not in both.source_class_ids["coco"]
+
+
+def test_a_class_map_renumbers_the_classes_of_a_view():
+    view = merge(
+        [Memory("a", ["cat"], [("i", [1])]), Memory("b", ["dog", "cow"], [("j", [2, -1])])]
+    )
+    assert view.load_mask(1)[1].tolist() == [3, -2]
+    view.prepare({"b.1": "a.1"})
+    assert view.class_names == ["BG", "cat", "cow"]
+    assert [view.load_mask(i)[1].tolist() for i in (0, 1)] == [[1], [2, -1]]
+    view.prepare()
+    assert view.load_mask(1)[1].tolist() == [2, -1]

@@ -498,3 +498,9 @@ def test_colors_of_tracks(model, clip, tmp_path, color_by, drawn):
         assert ("colors" in options) == (color_by == "track")
     if color_by == "track":
         assert drawn[0]["colors"] == drawn[5]["colors"] and len(set(drawn[0]["colors"])) == 2
+
+
+@pytest.mark.parametrize("source", [9, np.int64(9), [9], ["9"]])
+def test_a_webcam_is_a_number(model, tmp_path, source):
+    with pytest.raises(ValueError, match="webcam 9"):
+        list(detect_files(model, source, tmp_path / "out"))

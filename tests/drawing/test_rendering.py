@@ -304,3 +304,9 @@ def test_a_failed_write_leaves_the_earlier_file(tmp_path, monkeypatch):
         write_image(path, plain_image(value=3))
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["a.jpg"]
+
+
+def test_an_image_whose_masks_have_no_size():
+    image, none = plain_image(), np.zeros((0, 0, 0), bool)
+    drawn = draw_instances(image, np.zeros((0, 4)), none, [], NAMES, [])
+    np.testing.assert_array_equal(drawn, image)

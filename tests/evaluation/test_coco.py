@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,6 +12,7 @@ from pycocotools import mask as mask_utils
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from mrcnn.detection.results import to_coco
 from mrcnn.evaluation.coco import CocoEvaluator, evaluate_coco, results_to_coco
 from mrcnn.evaluation.ground_truth import JsonTruth
 from mrcnn.evaluation.report import CocoMetrics
@@ -406,3 +408,35 @@ def test_seconds_per_image_are_without_the_first_batch(monkeypatch, count, expec
     model = Detector(dict.fromkeys(range(count), result()), 2)
     report = evaluate_coco(model, Rectangles([[(1, BOX)]] * count), progress=False)
     assert report.seconds_per_image == expected
+
+
+def test_results_are_written_whatever_the_ids_are(tmp_path):
+    dataset = Rectangles([[(1, BOX)]], source_ids=("n01", "n02", "n03"))
+    found = {0: result((1, 0.9, BOX), (7, 0.8, OTHER))}  # the dataset has no class 7
+    path = tmp_path / "results.json"
+    report = evaluate_coco(Detector(found), dataset, progress=False, results_path=path)
+    assert report["box_AP"] == pytest.approx(1)
+    assert [entry["category_id"] for entry in json.loads(path.read_text())] == ["n01"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"limit": 1}, "limit is given; it must not be"),
+        ({"image_ids": [0]}, "image_ids is given; it must not be"),
+        ({"results_path": "."}, "results_path is ., a folder; it must be a file"),
+    ],
+)
+def test_arguments_that_would_be_ignored_or_fail_at_the_end(options, message):
+    dataset = Rectangles([[(1, BOX)]])
+    with pytest.raises(ValueError, match=message):
+        evaluate_coco(Detector({}), dataset, evaluator=CocoEvaluator(dataset), **options)
+
+
+def test_results_with_numpy_ids():
+    dataset = Rectangles([[(1, BOX)]])
+    (entry,) = to_coco(result((1, 0.9, BOX)), np.int64(100), Path("a.jpg"), category_ids=[0, 10])
+    assert json.loads(json.dumps(entry))["image_id"] == 100 and entry["file_name"] == "a.jpg"
+    evaluator = CocoEvaluator(dataset)
+    evaluator.add_coco_results([{**entry, "image_id": np.int64(100)}])
+    assert len(evaluator.detections(0)) == 1

@@ -133,3 +133,10 @@ def test_images_that_cannot_be_read():
     broken |= {0, 2}
     with pytest.raises(OSError, match="image 2 is gone"):
         evaluate_labels(segment, dataset, keep_going=True)
+
+
+@pytest.mark.parametrize("batch_size", [0, -1])
+def test_a_batch_has_an_image(batch_size):
+    dataset = ShapesDataset.from_path(1, height=32, width=32)
+    with pytest.raises(ValueError, match=f"batch_size is {batch_size}; it must be at least 1"):
+        evaluate_labels(all_background()[1], dataset, batch_size=batch_size)

@@ -96,3 +96,11 @@ def test_limits_between_sizes(area, expected):
     )
     (cat,) = content.classes
     assert (cat.num_small, cat.num_medium, cat.num_large) == expected
+
+
+@pytest.mark.parametrize("kind", ["mask", "boxes"])
+def test_a_kind_that_was_not_collected(kind):
+    evaluator = CocoEvaluator(Rectangles([[(1, BOX)]]), masks=False)
+    with pytest.raises(ValueError, match=rf"kind is '{kind}'; it must be 'box', or 'mask' where"):
+        image_scores(evaluator, kind=kind)
+    assert len(image_scores(evaluator, kind="box")) == 1

@@ -20,6 +20,7 @@ from mrcnn.family.weights import model_of
 from mrcnn.family.yolo import NETWORKS, YoloConfig
 from mrcnn.family.yolo.darknet_weights import save_darknet_weights
 from mrcnn.family.yolo.descriptions import count_values, find_by_values
+from tests.tiny import tiny_config
 
 NAMES = ["BG", "square", "circle"]
 
@@ -295,3 +296,10 @@ def test_images_of_the_family(images, shapes):
 def test_what_is_no_image(images, message):
     with pytest.raises(ValueError, match=message):
         as_images(images)
+
+
+def test_build_leaves_the_config_as_it_is():
+    config = tiny_config()
+    model = build("faster_rcnn", config, ["BG", "square"])
+    assert (model.config.NUM_CLASSES, model.config.USE_MASK) == (2, False)
+    assert (config.NUM_CLASSES, config.USE_MASK) == (3, True)

@@ -172,3 +172,11 @@ def test_opencv_without_its_contributed_modules(monkeypatch):
 def test_bad_measure():
     with pytest.raises(ValueError, match="measure is 'CX'"):
         merge_regions(np.zeros((30, 30, 3), np.uint8), "CX")
+
+
+@pytest.mark.parametrize(
+    "image", [np.zeros((8, 8), np.uint8), np.zeros((8, 8, 3), np.float32)], ids=["gray", "float"]
+)
+def test_merge_regions_names_an_image_of_another_kind(image):
+    with pytest.raises(ValueError, match=r"it must be \[height, width, channels\] uint8"):
+        merge_regions(image)

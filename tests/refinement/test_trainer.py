@@ -1,5 +1,7 @@
 """Training: patch sets, losses, learning on a toy problem, cross-validation, readers."""
 
+import dataclasses
+
 import cv2
 import numpy as np
 import pytest
@@ -322,3 +324,40 @@ def test_a_filled_box_is_no_true_mask():
 def test_the_former_name_of_summarize():
     assert refinement.summarise is refinement.summarize is summarize
     assert "summarise" not in refinement.__all__
+
+
+def test_objects_of_one_image_share_a_fold(monkeypatch):
+    trained_on = []
+
+    def remember(pairs, recipe, **options):
+        trained_on.append({pair.name.partition("/")[0] for pair in pairs})
+
+    monkeypatch.setattr(training, "train_refiner", remember)
+    monkeypatch.setattr(
+        training, "evaluate_refiner", lambda refiner, held: [{"name": pair.name} for pair in held]
+    )
+    objects = [
+        dataclasses.replace(pair, name=f"{number}/{part}")
+        for number, pair in enumerate(toy_pairs(3))
+        for part in range(4)
+    ]
+    rows = cross_validate(objects, TINY, folds=3, extra=objects)
+    assert len(rows) == 12 and sorted(map(len, trained_on)) == [2, 2, 2]
+    assert all(row["name"].partition("/")[0] not in trained_on[row["fold"]] for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"folds": 4}, r"folds is 4; it must be 2 to 3 \(the images\)"),
+        ({"folds": 3, "only_folds": [3]}, "only_folds holds 3; it must hold numbers of 0 to 2"),
+    ],
+)
+def test_impossible_folds_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        cross_validate(toy_pairs(3), TINY, **options)
+
+
+def test_pairs_without_probability_are_named_before_training():
+    with pytest.raises(ValueError, match="toy0: probability is None; it must be given"):
+        cross_validate(toy_pairs(3, probability=False), TINY, folds=3)

@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from mrcnn.drawing import rendering
 from mrcnn.geometry.rle import decode_rle
+from mrcnn.service.detection import ServedModel
 from tests.service.fakes import FakeRefiner, photograph, png_of_size, result_of, zip_file
 
 PNG = photograph(40, 60)
@@ -509,3 +510,23 @@ def test_openapi_says_whether_masks_can_be_refined(client, refiner, values, defa
     parameters = schema["paths"]["/detect"]["post"]["parameters"]
     (refine,) = [one for one in parameters if one["name"] == "refine"]
     assert (refine["schema"].get("enum"), refine["schema"]["default"]) == (values, default)
+
+
+@pytest.mark.parametrize(
+    ("own", "expected"), [(None, {}), ("general", {"refiner": None})], ids=["none", "its own"]
+)
+def test_the_refiner_of_the_model_runs_only_if_it_is_the_servers(own, expected):
+    given = []
+
+    class Model:
+        class_names = ("BG", "a")
+        refiner = own
+
+        def detect(self, images, *, rle, **options):
+            given.append(options)
+            return [None for _ in images]
+
+    served = ServedModel(Model(), "x")
+    served.warm_up()
+    served.detect([np.zeros((8, 8, 3), np.uint8)])
+    assert given == [expected, expected]
