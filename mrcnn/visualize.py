@@ -295,6 +295,7 @@ def display_differences(
         score_threshold: predictions of a lower score are ignored.
     """
     from mrcnn.evaluation.matching import compute_matches
+    from mrcnn.geometry.masks import sized_masks
 
     predictions = (pred_box, pred_class_id, pred_score, pred_mask)
     gt_match, pred_match, overlaps = compute_matches(
@@ -308,10 +309,9 @@ def display_differences(
     pred_box, pred_class_id, pred_score, pred_mask = _in_order_of_matches(*predictions)
     real = np.flatnonzero(np.reshape(gt_box, (-1, 4)).any(axis=1))
     gt_box, gt_class_id = np.reshape(gt_box, (-1, 4))[real], np.asarray(gt_class_id)[real]
-    # An image without objects may have masks without height and width.
     size = np.shape(image)[:2]
-    gt_mask = np.asarray(gt_mask)[..., real] if len(real) else np.zeros((*size, 0), bool)
-    pred_mask = pred_mask if len(pred_box) else np.zeros((*size, 0), bool)
+    gt_mask = sized_masks(np.asarray(gt_mask)[..., real], size)
+    pred_mask = sized_masks(pred_mask, size)
     captions = [""] * len(gt_box)
     for score, match, row in zip(pred_score, pred_match, overlaps):
         best = row[int(match)] if match > -1 else row.max() if row.size else 0.0

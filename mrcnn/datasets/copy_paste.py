@@ -17,6 +17,7 @@ import numpy as np
 from mrcnn.datasets.dataset import Dataset
 from mrcnn.datasets.views import DatasetView, shown_classes
 from mrcnn.geometry.boxes import mask_box
+from mrcnn.geometry.masks import sized_masks
 
 # Square root of a pasted object's area, as a share of the scene's longer side.
 SMALLEST, LARGEST = 0.08, 0.6
@@ -140,8 +141,7 @@ class CopyPasteDataset(DatasetView):
         dataset, number = self.origins[image_id]
         rng = np.random.default_rng([self._seed, 1, image_id])
         image, masks, class_ids = dataset.load_image(number), *dataset.load_mask(number)
-        if not len(class_ids):  # a loader may return masks without height and width
-            masks = np.zeros((*image.shape[:2], 0), bool)
+        masks = sized_masks(masks, image.shape)
         weights = dataset.load_label_weights(number)
         weights = np.ones((len(class_ids), 2), np.float32) if weights is None else weights
         image, masks = _shrink(image, masks, self._max_side)

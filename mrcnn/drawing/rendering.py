@@ -277,13 +277,12 @@ def _valid_masks(
     masks: np.ndarray | RleMasks | None, size: tuple[int, int]
 ) -> np.ndarray | RleMasks | None:
     """Return masks [H, W, N] of the size of the image, or None."""
+    from mrcnn.geometry.masks import sized_masks
     from mrcnn.geometry.rle import RleMasks
 
     if masks is None:
         return None
-    masks = masks if isinstance(masks, RleMasks) else np.asarray(masks)
-    if masks.shape == (0, 0, 0):  # what a dataset returns for an image without objects
-        return np.zeros((*size, 0), bool)
+    masks = masks if isinstance(masks, RleMasks) else sized_masks(masks, size)
     if masks.ndim != 3 or tuple(masks.shape[:2]) != size:
         raise ValueError(
             f"masks have the shape {tuple(masks.shape)}; it must be [H, W, N] with (H, W) of the "

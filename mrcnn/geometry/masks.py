@@ -23,6 +23,19 @@ def empty_masks(height: int, width: int, count: int, dtype: Any = bool) -> np.nd
     return np.zeros((count, height, width), dtype).transpose(1, 2, 0)
 
 
+def sized_masks(masks: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    """Return the masks of an image without objects with its size, all others as they are.
+
+    `Dataset.load_mask` returns masks of the shape (0, 0, 0) where there is no object.
+
+    Args:
+        masks: [height, width, instances].
+        size: (height, width) of the image in pixels.
+    """
+    masks = np.asarray(masks)
+    return empty_masks(size[0], size[1], 0) if masks.shape == (0, 0, 0) else masks
+
+
 def resize_mask(
     mask: np.ndarray,
     scale: float,
@@ -307,11 +320,13 @@ def mask_to_polygons(mask: np.ndarray, tolerance: float = 0.0) -> list[list[floa
         raise ValueError(f"mask has shape {np.shape(mask)}; it must be [height, width]")
     # OpenCV's outlines run through the centers of border pixels. In an image twice as large
     # these show which edge of the original pixel is meant.
-    box = mask_box(np.asarray(mask) != 0)
+    mask = np.asarray(mask)
+    inside = mask if mask.dtype == bool else mask != 0
+    box = mask_box(inside)
     if box is None:
         return []
     y1, x1, y2, x2 = box
-    part = np.asarray(mask[y1:y2, x1:x2] != 0).view(np.uint8)
+    part = inside[y1:y2, x1:x2].view(np.uint8)
     enlarged = part.repeat(2, axis=0).repeat(2, axis=1)
     outlines, _ = cv2.findContours(enlarged, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     polygons = []

@@ -277,7 +277,11 @@ def _fits(value: Any, annotation: str) -> bool:
 def _is_bounded(value: Any, limit: int | None) -> bool:
     """Return whether the numbers of a setting are at most its limit, and none is absurd."""
     numbers = value if isinstance(value, list | tuple) else [value]
-    return all(-MAX_NUMBER < one <= (limit or MAX_NUMBER) for one in numbers if is_number(one))
+    return all(
+        abs(one) < MAX_NUMBER and (limit is None or one <= limit)
+        for one in numbers
+        if is_number(one)
+    )
 
 
 # The settings of github.com/AlternatingSum/Image-segmentation: 64-pixel patches at the

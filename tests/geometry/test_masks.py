@@ -14,6 +14,7 @@ from mrcnn.geometry.masks import (
     paste_masks,
     resize_mask,
     rle_to_polygons,
+    sized_masks,
     unmold_mask,
 )
 from mrcnn.geometry.rle import encode_rle
@@ -219,3 +220,11 @@ def test_mask_scores_are_the_means_of_what_is_inside():
     np.testing.assert_allclose(scores, [0.7, 1, 0], atol=1e-7)
     assert scores.dtype == np.float32
     assert mask_scores(np.zeros((0, 28, 28), np.float32)).shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [((0, 0, 0), (5, 7, 0)), ((5, 7, 2), (5, 7, 2)), ((3, 3, 0), (3, 3, 0))],
+)
+def test_masks_of_an_image_without_objects_get_its_size(shape, expected):
+    assert sized_masks(np.zeros(shape, bool), (5, 7, 3)).shape == expected

@@ -65,3 +65,9 @@ def test_former_names_of_settings_are_read():
     content["patches_per_image"] = 2
     with pytest.raises(ValueError, match=r"unknown refinement settings: .*patches_per_picture"):
         Recipe.from_dict(content)
+
+
+@pytest.mark.parametrize("value", [10**15, -(10**15), float("inf"), float("nan")])
+def test_numbers_without_a_limit_of_their_own_are_bounded(value):
+    with pytest.raises(ValueError, match=r"decay is .*; it must be a float"):
+        Recipe.from_dict({**RECIPES["default"].to_dict(), "decay": value})

@@ -17,12 +17,13 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import pytest
 
 from mrcnn.model import MaskRCNN
 from mrcnn.training.log_folders import newest_checkpoint
 from mrcnn.training.state import state_file
-from mrcnn.training.training_model import TrainingModel
 from tests.tiny import Squares, tiny_config
+from tests.training.runs import step_eagerly
 
 EPOCHS = 3
 IMAGES = [((4 * i, 3 * i, 24, 1), (36, 30, 20, 2)) for i in range(5)]
@@ -32,10 +33,7 @@ def train(folder, epochs, started=lambda: None, workers=2):
     """Train a tiny model, from the newest checkpoint if there is one."""
     import keras
 
-    compile_model = TrainingModel.compile
-    TrainingModel.compile = lambda self, **options: compile_model(
-        self, **{**options, "run_eagerly": True}
-    )
+    step_eagerly(pytest.MonkeyPatch())  # for the rest of the process
     warnings.simplefilter("error", UserWarning)
     keras.utils.set_random_seed(0)
     model = MaskRCNN("training", tiny_config(STEPS_PER_EPOCH=2, TRAIN_BN=None), str(folder))

@@ -9,6 +9,7 @@ import os
 import sys
 
 import numpy as np
+import pytest
 
 SETTINGS = {
     # Boxes from outside: the proposals of random weights find no object to learn a mask from.
@@ -48,18 +49,15 @@ def build(folder, gpu_count):
 
 def train(model, callbacks, eagerly=False):
     """Losses and validation metrics of two epochs."""
-    from mrcnn.training.training_model import TrainingModel
     from tests.tiny import Squares
+    from tests.training.runs import step_eagerly
 
-    compile_model = TrainingModel.compile
-    if eagerly:  # a few steps are quicker so
-        TrainingModel.compile = lambda self, **options: compile_model(
-            self, **{**options, "run_eagerly": True}
-        )
     data = Squares(IMAGES)
     options = {"workers": 0, "seed": 0, "verbose": 0, "custom_callbacks": callbacks}
-    history = model.train(data, data, learning_rate=0.02, epochs=2, layers="all", **options)
-    TrainingModel.compile = compile_model
+    with pytest.MonkeyPatch.context() as patch:
+        if eagerly:
+            step_eagerly(patch)
+        history = model.train(data, data, learning_rate=0.02, epochs=2, layers="all", **options)
     return history.history
 
 
