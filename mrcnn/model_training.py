@@ -62,6 +62,7 @@ def train(
     proposals: str | os.PathLike[str] | None = None,
     ap: bool = True,
     ap_images: int = 50,
+    average: bool = True,
     early_stopping: bool = False,
     keep: int | str = 1,
     loss: str = "cross_entropy",
@@ -117,6 +118,9 @@ def train(
         ap: measure AP, or mean IoU for semantic networks, after each epoch and keep the best
             weights.
         ap_images: largest number of images that AP is measured on.
+        average: of weights that know all classes before the first step, such as `small` after its
+            look at the images: at the end, measure means of the weights before and after as well
+            (`mrcnn.training.start_average`), and keep one that is the best.
         early_stopping: stop after 10 epochs without a better AP.
         keep: number of epochs whose weights are kept beside `best.h5`; or "all".
         loss: of semantic networks: `cross_entropy`, `dice` or `cross_entropy+dice`.
@@ -544,17 +548,26 @@ def make_callbacks(model: Any, plan: TrainingPlan) -> list[Any]:
     if plan.val is not None and options.ap:
         callbacks.append(_make_validation(model, plan))
         callbacks += ["best", *(["early_stopping"] if options.early_stopping else [])]
+        # Distributed weights could only be set by all processes together.
+        if options.average and plan.entry.family == MODEL and hosts.count() == 1:
+            if start.resumed or _starts_with_classes(plan):
+                callbacks.append("start_average")
     return callbacks
+
+
+def _starts_with_classes(plan: TrainingPlan) -> bool:
+    """Return whether the weights detect all classes of the dataset before the first step."""
+    has_classes = plan.start.class_names == list(plan.train.class_names) and not plan.rename
+    return has_classes or plan.knows_classes
 
 
 def _make_validation(model: Any, plan: TrainingPlan) -> Any:
     """Return the callback that measures what the model finds after each epoch."""
     entry, start = plan.entry, plan.start
-    has_classes = start.class_names == list(plan.train.class_names) and not plan.rename
     common: dict[str, Any] = {
         "max_images": plan.options.ap_images,
         "verbose": 0,
-        "measure_first": (has_classes or plan.knows_classes) and not start.resumed,
+        "measure_first": _starts_with_classes(plan) and not start.resumed,
     }
     if entry.finds == "labels":
         from mrcnn.training.label_validation import ValidationLabels
@@ -712,6 +725,9 @@ def describe_results(log_dir: str) -> str:
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
         content = read_json(Path(f"{best}.json"))
         when = f"epoch {content['epoch']}" if content["epoch"] else "before training"
+        share = content.get("trained_share")
+        if share is not None:
+            when = f"mean of the start and {when} ({share:.0%})"
         lines.append(
             f"Best     {printable(best)}, {when}: "
             f"{_MONITOR_LABELS.get(content.get('monitor'), 'AP')} {content['value']:.3f}"

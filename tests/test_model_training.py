@@ -59,9 +59,11 @@ def test_prepared_datasets(fake_model, weights, capsys):  # noqa: F811
     assert fake_model.built[0].config.NAME == "my_shapes"
     # The weights know the classes: their AP says whether the training helps.
     assert options["custom_callbacks"][1].measure_first
-    mrcnn.train(shapes(), weights, verbose=0)
+    assert options["custom_callbacks"][2:] == ["best", "start_average"]
+    mrcnn.train(shapes(), weights, average=False, verbose=0)
     train, val, *_, options = fake_model.built[1].trained[0]
     assert (train.num_images, val.num_images, options["held_out"]) == (8, 2, None)
+    assert options["custom_callbacks"][2:] == ["best"]
 
 
 def test_the_options_are_saved(fake_model, weights, tmp_path):  # noqa: F811

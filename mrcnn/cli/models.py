@@ -72,8 +72,9 @@ _LABELS_LACK = {
 _OF_EPOCHS = (
     *("layers", "epochs", "steps", "batch_size", "image_size", "augment", "loss", "class_weights"),
     *("learning_rate", "schedule", "warmup", "optimizer", "accumulate", "early_stopping", "keep"),
-    *("resume", "ap_images"),
+    *("resume", "ap_images", "average"),
 )
+_NO_MEANS = "of whose weights no means are measured"
 _NO_YOLO = "which is no YOLO network"
 _OWN_PROPOSALS = "which takes no proposals"
 _FAMILY: Mapping[str, Mapping[str, str]] = {
@@ -84,6 +85,7 @@ _FAMILY: Mapping[str, Mapping[str, str]] = {
     "yolo": {
         **_BOXES_LACK,
         **dict.fromkeys(("loss", "class_weights"), "whose losses are fixed"),
+        "average": _NO_MEANS,
         "proposals": _OWN_PROPOSALS,
     },
     "rcnn": {
@@ -95,6 +97,7 @@ _FAMILY: Mapping[str, Mapping[str, str]] = {
     },
     "semantic": {
         **_LABELS_LACK,
+        "average": _NO_MEANS,
         "proposals": _OWN_PROPOSALS,
         "names": "whose weight files name their classes",
     },

@@ -52,6 +52,7 @@ def train(
     precision: options_of.Precision = None,
     ap: options_of.MeasureAP = True,
     ap_images: options_of.ApImages = 50,
+    average: options_of.Average = True,
     early_stopping: options_of.EarlyStopping = False,
     best: options_of.Best = False,
     output: options_of.Output = Path("logs"),

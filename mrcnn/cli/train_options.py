@@ -146,6 +146,14 @@ MeasureAP = Annotated[
 ApImages = Annotated[
     int, _option(VALIDATION, "Largest number of images that AP is measured on.", min=1)
 ]
+Average = Annotated[
+    bool,
+    _option(
+        VALIDATION,
+        "At the end, measure means of the weights before and after as well, and keep one that is "
+        "the best. Done where the weights know all classes before the first step.",
+    ),
+]
 EarlyStopping = Annotated[
     bool,
     typer.Option(

@@ -10,6 +10,7 @@ cannot guess a direction for these metrics; give them `mode="max"`.
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import math
@@ -17,7 +18,7 @@ import os
 import re
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -29,6 +30,7 @@ from mrcnn.evaluation.report import CocoMetrics, CocoReport
 from mrcnn.files.atomic import write_json
 from mrcnn.files.names import printable
 from mrcnn.geometry.spacing import evenly_spaced
+from mrcnn.training.start_average import StartAverage
 from mrcnn.training.validation import Validation
 from mrcnn.training.validation_sheet import choose_images, draw_pairs
 
@@ -41,7 +43,7 @@ __all__ = [
     "resolve_callbacks",
 ]
 
-CALLBACK_NAMES = ("ap", "best", "early_stopping")
+CALLBACK_NAMES = ("ap", "best", "early_stopping", "start_average")
 BEST_FILE = "best.h5"
 logger = logging.getLogger("mrcnn.training")
 
@@ -131,7 +133,7 @@ class ValidationAP(Validation):
             self._detector = self.mask_rcnn.with_min_confidence(self.min_confidence)
         super().on_train_begin(logs)
 
-    def measure(self, finished: int) -> tuple[CocoReport, dict[str, float]]:
+    def measure(self, finished: int, draw: bool = True) -> tuple[CocoReport, dict[str, float]]:
         """Measure after a number of finished epochs, draw the sheet, and return the metrics."""
         begun = time.perf_counter()
         report = self.report = evaluate_coco(
@@ -141,7 +143,8 @@ class ValidationAP(Validation):
             progress=self.verbose > 1,
             keep_going=True,
         )
-        self._write_sheet(finished)
+        if draw:
+            self._write_sheet(finished)
         # Free its run lengths while the next epoch trains.
         self._evaluator.reset()
         self.seconds = time.perf_counter() - begun
@@ -203,11 +206,11 @@ class BestCheckpoint(keras.callbacks.Callback):
         """Read the best value of an earlier training, and write the start if it is better."""
         if self.best is None and os.path.exists(self._note_path):
             self._read_note()
-        self._write_if_better(0, logs or {})
+        self.write_if_better(0, logs or {})
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Write the weights if the metric has improved."""
-        self._write_if_better(epoch + 1, logs or {})
+        self.write_if_better(epoch + 1, logs or {})
 
     def _read_note(self) -> None:
         try:
@@ -223,8 +226,17 @@ class BestCheckpoint(keras.callbacks.Callback):
                 stacklevel=3,
             )
 
-    def _write_if_better(self, finished: int, logs: dict[str, float]) -> None:
-        """Write the weights after a number of finished epochs if the metric has improved."""
+    def write_if_better(
+        self, finished: int, logs: Mapping[str, float], share: float | None = None
+    ) -> None:
+        """Write the weights after a number of finished epochs if the metric has improved.
+
+        Args:
+            finished: number of finished epochs.
+            logs: the metrics by their names.
+            share: that of the trained weights, where these are a mean with those of the start (see
+                `StartAverage`); it is noted beside the weights.
+        """
         self.has_improved = False
         value = float(logs.get(self.monitor, math.nan))
         if math.isnan(value) or (finished == 0 and self.mode == "max" and value <= 0):
@@ -239,6 +251,8 @@ class BestCheckpoint(keras.callbacks.Callback):
         # After the weights: an interruption here costs one unnecessary write later.
         file_name = os.path.basename(path)
         note = {"file": file_name, "monitor": self.monitor, "value": value, "epoch": finished}
+        if share is not None:
+            note["trained_share"] = share
         write_json(self._note_path, note)
         if self.verbose:
             when = f"Epoch {finished}" if finished else "Before training"
@@ -304,11 +318,12 @@ def resolve_callbacks(callbacks: Any, model: Any, val_dataset: Any, verbose: int
 
     Args:
         callbacks: None, or one or several of: a Keras callback, `"ap"` (`ValidationAP`),
-            `"best"` (`BestCheckpoint` to `best.h5` in the log folder) and
+            `"best"` (`BestCheckpoint` to `best.h5` in the log folder),
             `"early_stopping"` (`EarlyStopping` after 10 epochs without a better
-            `val_mask_ap`, or `val_box_ap` without masks). The last two imply `"ap"`.
+            `val_mask_ap`, or `val_box_ap` without masks) and `"start_average"` (`StartAverage`).
+            The last three imply `"ap"`, and the last `"best"`.
         model: the `MaskRCNN`; its `log_dir` receives `best.h5`.
-        val_dataset: validation dataset, needed by the three names.
+        val_dataset: validation dataset, needed by the names.
         verbose: 0 makes them silent. AP and the best epoch are not printed by them in any case:
             the line of the epoch has both.
 
@@ -324,12 +339,18 @@ def resolve_callbacks(callbacks: Any, model: Any, val_dataset: Any, verbose: int
     if not resolved and any(isinstance(one, str) for one in given):
         resolved = [ValidationAP(model, val_dataset, verbose=0)]
     monitor = resolved[0].monitor if resolved else "val_mask_ap"
+
+    @functools.cache
+    def best() -> BestCheckpoint:
+        return BestCheckpoint(os.path.join(model.log_dir, BEST_FILE), monitor=monitor, verbose=0)
+
     makers: dict[str, Callable[[], Any]] = {
-        "best": lambda: BestCheckpoint(
-            os.path.join(model.log_dir, BEST_FILE), monitor=monitor, verbose=0
-        ),
+        "best": best,
         "early_stopping": lambda: EarlyStopping(monitor, verbose=min(verbose, 1)),
+        "start_average": lambda: StartAverage(model, resolved[0], best(), verbose=min(verbose, 1)),
     }
+    if "start_average" in given and "best" not in given:
+        given.insert(0, "best")
     for one in dict.fromkeys(given):
         if isinstance(one, str):
             resolved += [makers[one]()] if one in makers else []

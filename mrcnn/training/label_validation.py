@@ -59,7 +59,7 @@ class ValidationLabels(Validation):
         self.sheet_images = min(sheet_images, len(self.image_ids))
         self.report: LabelReport | None = None
 
-    def measure(self, finished: int) -> tuple[LabelReport, dict[str, float]]:
+    def measure(self, finished: int, draw: bool = True) -> tuple[LabelReport, dict[str, float]]:
         """Measure after a number of finished epochs, and draw the sheet."""
         begun = time.perf_counter()
         model = self.semantic_model
@@ -70,7 +70,8 @@ class ValidationLabels(Validation):
             image_ids=self.image_ids,
             keep_going=True,
         )
-        self._write_sheet(finished)
+        if draw:
+            self._write_sheet(finished)
         self.seconds = self.expected = time.perf_counter() - begun
         return report, {
             self.monitor: report.mean_iou,

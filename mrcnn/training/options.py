@@ -58,6 +58,7 @@ class TrainOptions:
     keep: str
     loss: str = "cross_entropy"
     class_weights: str | None = None
+    average: bool = True
 
     @classmethod
     def choose(cls, given: Mapping[str, Any]) -> TrainOptions:

@@ -93,8 +93,13 @@ class Validation(keras.callbacks.Callback):
             count = len(self.image_ids)
             print(f"\nEpoch {epoch + 1} on {count} validation images: {text}")
 
-    def measure(self, finished: int) -> tuple[Any, dict[str, float]]:
-        """Measure after a number of finished epochs; return a report and the figures."""
+    def measure(self, finished: int, draw: bool = True) -> tuple[Any, dict[str, float]]:
+        """Measure after a number of finished epochs; return a report and the figures.
+
+        Args:
+            finished: number of finished epochs.
+            draw: whether to draw the sheet of images.
+        """
         raise NotImplementedError
 
     def _write_sheet(self, epoch: int) -> None:

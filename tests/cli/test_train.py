@@ -439,6 +439,11 @@ def test_the_best_epoch_is_named_in_the_end(tmp_path):
     )
     (tmp_path / "curves.png").touch()
     assert describe_results(str(tmp_path)).endswith(f"\nCurves   {tmp_path}/curves.png")
+    note = {"epoch": 3, "value": 0.31249, "trained_share": 0.25}
+    (tmp_path / "best.h5.json").write_text(json.dumps(note))
+    assert "best.h5, mean of the start and epoch 3 (25%): AP 0.312\n" in describe_results(
+        str(tmp_path)
+    )
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from mrcnn.training import callbacks as cb
+from mrcnn.training.start_average import StartAverage
 from tests.evaluation.toys import Detector, Rectangles, result
 from tests.tiny import Squares
 from tests.training.runs import train
@@ -269,6 +270,8 @@ class TestResolve:
                 ("early_stopping", "best", "ap", "best"),
                 [cb.ValidationAP, cb.EarlyStopping, cb.BestCheckpoint],
             ),
+            ("start_average", [cb.ValidationAP, cb.BestCheckpoint, StartAverage]),
+            (["best", "start_average"], [cb.ValidationAP, cb.BestCheckpoint, StartAverage]),
         ],
     )
     def test_names(self, names, expected):
