@@ -3,8 +3,9 @@
     python benchmarks/fine_tuning.py DATA OUT --minutes 3 --imagenet LITE0.h5
     PYTHON_WITH_TORCHVISION benchmarks/fine_tuning.py DATA OUT --minutes 3 --rows torchvision
 
-DATA holds `kangaroo` (boxes; every second image is trained on, the others are measured) and
-`balloon` (masks; its parts train and val). OUT gets `curves.jsonl`, a row for each training, which
+DATA holds `kangaroo` (boxes) and `nucleus` (masks), of which every second image is trained on and
+the others are measured (`--swap`: the other way round), and `balloon` (masks; its parts train and
+val). OUT gets `curves.jsonl`, a row for each training, which
 is not run again, and `curves.png`: AP over the minutes of training on two cores. A minute is 120
 seconds of the CPU time of the process, which depends less on what else the machine does. Measuring
 does not count; the first step, in which TensorFlow compiles, does. In all rows the images are
@@ -14,7 +15,8 @@ The rows:
 
 small: `mrcnn train DATASET --weights small --augment light`, with the defaults. Balloons, which the
     model knows, with `--rename object=balloon`. The look at the images before the first step is not
-    in the minutes.
+    in the minutes. At the end, AP of the means of the weights before and after, as `mrcnn train`
+    measures them, is printed as well. `--rate` is another learning rate.
 imagenet: a narrow Mask R-CNN (`small_network.py`) on EfficientNet-Lite0; LITE0.h5 is a file of
     `tools/convert_efficientnet_lite0.py`. All layers are trained with AdamW, at a rate of 3e-4.
 torchvision: torchvision's Mask R-CNN of the same trunk, values, widths, anchors, image size and
@@ -51,9 +53,9 @@ from mrcnn.loading.augmentation import apply_augmentation
 from mrcnn.loading.named_augmentation import find_augmentation
 
 ROWS = ("small", "imagenet", "torchvision")
-DATASETS = ("kangaroo", "balloon")
+DATASETS = ("kangaroo", "nucleus", "balloon")
 # As `--rename`: the annotations of the balloons name no class.
-RENAMED = {"kangaroo": {}, "balloon": {"object": "balloon"}}
+RENAMED = {"kangaroo": {}, "nucleus": {}, "balloon": {"object": "balloon"}}
 # Shares of the minutes after which AP is measured, and before the first step.
 MOMENTS = (1 / 6, 1 / 3, 2 / 3, 1)
 # Of which the minutes are told.
@@ -109,14 +111,15 @@ class Curve:
         self._measuring += time.process_time() - begun
 
 
-def open_parts(data: Path, name: str) -> tuple[Dataset, Dataset]:
-    """Return what is trained on and what is measured."""
+def open_parts(data: Path, name: str, swap: bool = False) -> tuple[Dataset, Dataset]:
+    """Return what is trained on and what is measured, or with `swap` the other way round."""
     if name == "balloon":
         train, test = (open_dataset(str(data / name), subset=part) for part in ("train", "val"))
         return train, test
     whole = open_dataset(str(data / name))
     numbers = np.arange(whole.num_images)
-    return whole.subset(numbers[1::2]), whole.subset(numbers[::2])
+    first, second = whole.subset(numbers[1::2]), whole.subset(numbers[::2])
+    return (second, first) if swap else (first, second)
 
 
 def figures_of(report: Any) -> dict[str, Any]:
@@ -131,10 +134,11 @@ def train_ours(row: str, name: str, options: argparse.Namespace) -> list[dict[st
 
     from mrcnn.model_training import build_model, plan_training
     from mrcnn.training.options import TrainOptions
+    from mrcnn.training.start_average import SHARES, mean_weights
 
-    train, test = open_parts(options.data, name)
+    train, test = open_parts(options.data, name, options.swap)
     keras.utils.set_random_seed(0)
-    given: dict[str, Any] = {"layers": None, "learning_rate": None, "optimizer": "sgd"}
+    given: dict[str, Any] = {"layers": None, "learning_rate": options.rate, "optimizer": "sgd"}
     settings = {"DETECTION_MIN_CONFIDENCE": LEAST_SCORE}
     weights = "small"
     if row == "imagenet":
@@ -157,10 +161,13 @@ def train_ours(row: str, name: str, options: argparse.Namespace) -> list[dict[st
         model, lines = build_model(plan, Path(folder))
         print("\n".join(lines), flush=True)
         evaluator = CocoEvaluator(test, masks=has_masks(name))
-        curve = Curve(
-            CORES * 60 * options.minutes,
-            lambda: figures_of(evaluate_coco(model, test, evaluator=evaluator, progress=False)),
-        )
+
+        def measure() -> dict[str, Any]:
+            evaluator.reset()
+            return figures_of(evaluate_coco(model, test, evaluator=evaluator, progress=False))
+
+        start = model.keras_model.get_weights()
+        curve = Curve(CORES * 60 * options.minutes, measure)
         model.train(
             plan.train,
             None,
@@ -175,6 +182,10 @@ def train_ours(row: str, name: str, options: argparse.Namespace) -> list[dict[st
             cache=True,
             verbose=0,
         )
+        end = model.keras_model.get_weights()
+        for share in SHARES if row == "small" else ():
+            model.keras_model.set_weights(mean_weights(start, end, share))
+            print(json.dumps({"trained_share": share, **measure()}), flush=True)
     return curve.points
 
 
@@ -233,7 +244,7 @@ def train_torchvision(row: str, name: str, options: argparse.Namespace) -> list[
     import torch
 
     del row
-    train, test = open_parts(options.data, name)
+    train, test = open_parts(options.data, name, options.swap)
     torch.manual_seed(0)
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     model = torchvision_model(train.num_classes, has_masks(name))
@@ -466,6 +477,8 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=ROWS[:2])
     parser.add_argument("--datasets", nargs="+", choices=DATASETS, default=DATASETS)
     parser.add_argument("--imagenet", type=Path, help="ImageNet values of EfficientNet-Lite0 (.h5)")
+    parser.add_argument("--rate", type=float, help="learning rate of the row small")
+    parser.add_argument("--swap", action="store_true", help="exchange the halves of a dataset")
     parser.add_argument("--limit", type=int, help="train at most this many rows")
     options = parser.parse_args()
     if "imagenet" in options.rows and options.imagenet is None:

@@ -110,6 +110,7 @@ class Recipe:
         networks: networks trained from different seeds; their predictions are averaged.
         scales: the passes over an object, in order.
         cascade: A scale reads the result of the scale before it (else the given mask).
+        passes: how often a mask is refined: each time the result of the time before is given.
         pad_value: R, G, B and probability in 0..1 outside the image.
         pad_is_boundary: the padding counts as foreground when boundary pixels are looked for.
         decay: patches are averaged with weights `exp(-r / decay)`, r pixels from the center.
@@ -138,6 +139,7 @@ class Recipe:
     networks: int = 1
     scales: tuple[Scale, ...] = (Scale(object_size=112, centers="object"),)
     cascade: bool = False
+    passes: int = 1
     pad_value: tuple[float, ...] = (123 / 255, 117 / 255, 104 / 255, 0.0)
     pad_is_boundary: bool = False
     decay: float = 32.0
@@ -172,7 +174,8 @@ class Recipe:
             raise ValueError(
                 f"pad_value is {self.pad_value}; it must be 4 numbers (R, G, B, mask)."
             )
-        for setting in ("patch_size", "epochs", "batch_size", "patches_per_image", "networks"):
+        counts = ("patch_size", "passes", "epochs", "batch_size", "patches_per_image", "networks")
+        for setting in counts:
             if getattr(self, setting) < 1:
                 raise ValueError(f"{setting} is {getattr(self, setting)}; it must be at least 1.")
         for setting in ("decay", "patch_weight", "learning_rate"):
@@ -218,6 +221,7 @@ class Recipe:
 _LIMITS = {
     "patch_size": 1024,
     "networks": 64,
+    "passes": 64,
     "stride": 1024,
     "max_patches": 10**6,
     "object_size": 8192,

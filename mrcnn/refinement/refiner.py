@@ -156,10 +156,26 @@ class Refiner:
         image, probabilities = self._check(image, mask_probs, boxes)
         if probabilities.shape[2] == 0:
             return probabilities
-        found = [
+        result = probabilities
+        for _ in range(self.recipe.passes):
+            found = self._boxes(result, boxes)
+            result = self._refine_once(image, result, found)
+        if self.recipe.snap is not None:
+            for i in [i for i, box in enumerate(found) if box is not None]:
+                result[..., i] = snap_to_colors(image, result[..., i], self.recipe.snap)
+        return result
+
+    def _boxes(self, probabilities: np.ndarray, boxes: np.ndarray | None) -> list[Any]:
+        """Return where each object is; None for an empty mask."""
+        return [
             patch_geometry.object_box(probabilities[..., i]) if boxes is None else _usable(boxes[i])
             for i in range(probabilities.shape[2])
         ]
+
+    def _refine_once(
+        self, image: np.ndarray, probabilities: np.ndarray, found: Sequence[Any]
+    ) -> np.ndarray:
+        """Return the probabilities `[H, W, N]` after a pass over all scales."""
         scales = self.recipe.scales
         result = probabilities.copy()
         # Without a cascade no scale waits for another: all patches go through in one batch.
@@ -167,9 +183,6 @@ class Refiner:
             found_passes = self._predict_scales(image, result, found, together)
             for i, passes in found_passes.items():
                 result[..., i] = self._blend_passes(result[..., i], passes)
-        if self.recipe.snap is not None:
-            for i in [i for i, box in enumerate(found) if box is not None]:
-                result[..., i] = snap_to_colors(image, result[..., i], self.recipe.snap)
         return result
 
     def _check(self, image: Any, mask_probs: Any, boxes: Any) -> tuple[np.ndarray, np.ndarray]:

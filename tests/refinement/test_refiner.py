@@ -55,6 +55,29 @@ def test_a_copying_network_changes_little(cascade, with_boxes):
     assert ((refined >= 0.5) == (masks >= 0.5)).mean() > 0.97
 
 
+class Grow:
+    """Stands in for a network: moves what it is given to the right by 4 pixels, and adds it."""
+
+    def predict_on_batch(self, patches):
+        given = patches[..., 3:]
+        return np.maximum(given, np.roll(given, 4, axis=2))
+
+
+@pytest.mark.parametrize("with_boxes", [False, True])
+def test_passes_refine_what_the_one_before_has_found(with_boxes):
+    image, masks, boxes = scene()
+    boxes = boxes if with_boxes else None
+    recipe = TINY.replace(flip=False)
+    once = Refiner(recipe, [Grow()])
+    twice = Refiner(recipe.replace(passes=2), [Grow()]).refine(image, masks, boxes)
+    np.testing.assert_array_equal(
+        twice, once.refine(image, once.refine(image, masks, boxes), boxes)
+    )
+    assert (twice >= 0.5).sum() > (once.refine(image, masks, boxes) >= 0.5).sum()
+    with pytest.raises(ValueError, match="passes is 0; it must be at least 1"):
+        recipe.replace(passes=0)
+
+
 def test_only_the_surroundings_of_an_object_change():
     image, masks, _ = scene(200, 200, ((20, 20, 40, 40),))
     refined = Refiner(TINY, [Constant(1.0)]).refine(image, masks)
