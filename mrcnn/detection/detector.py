@@ -32,7 +32,7 @@ from mrcnn.geometry.images import as_rgb, molded_floats
 from mrcnn.geometry.masks import mask_scores
 from mrcnn.geometry.proposals import check_proposals, move_proposals
 from mrcnn.geometry.rle import encode_rle
-from mrcnn.refinement.results import open_refiner, refine_result
+from mrcnn.refinement.results import open_refiner, precision_for, refine_result
 from mrcnn.startup.backend import backend_name
 
 if TYPE_CHECKING:
@@ -122,6 +122,7 @@ def _refined(
     refiner: Any,
     mask_probabilities: bool,
     rle: bool,
+    precision: str,
 ) -> dict[str, Any]:
     """Return the entries of an image's result with refined masks.
 
@@ -136,7 +137,7 @@ def _refined(
     for start in range(0, len(masks), max(step, 1)) or (0,):
         rows = slice(start, start + max(step, 1))
         entries = molding.unmold(detections[rows], masks[rows], places, probabilities=True)
-        entries = refine_result(image, entries, refiner, mask_probabilities)
+        entries = refine_result(image, entries, refiner, mask_probabilities, precision)
         if rle:
             entries["rles"] = encode_rle(entries.pop("masks"))
         parts.append(entries)
@@ -746,7 +747,10 @@ class Detector:
         else:
             with_mean = molding.with_mean(image, self.config)
             found = detections, masks
-            entries = _refined(found, places, with_mean, refiner, mask_probabilities, rle)
+            precision = precision_for(self)
+            entries = _refined(
+                found, places, with_mean, refiner, mask_probabilities, rle, precision
+            )
         return DetectionResult(
             entries, class_names=self.class_names, image=image, image_size=(height, width)
         )

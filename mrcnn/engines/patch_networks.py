@@ -6,15 +6,16 @@ start needs no deep learning library.
 
 from __future__ import annotations
 
+import functools
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mrcnn.engines import conversion, model_cache
-from mrcnn.engines.compiled_network import compile_network
+from mrcnn.engines.compiled_network import compile_network, computes_in_float32
 from mrcnn.engines.openvino_package import import_openvino
 from mrcnn.engines.signal_stack import kept_signal_stack
 from mrcnn.engines.stored_network import environment
@@ -23,25 +24,38 @@ from mrcnn.files.names import printable
 
 
 class PatchNetwork:
-    """One compiled network.
+    """One network, compiled for each precision that it is asked for.
 
     Args:
         model: OpenVINO model with one input and one output.
     """
 
-    @kept_signal_stack()
     def __init__(self, model: Any) -> None:
-        self._request = compile_network(import_openvino().Core(), model, "f32")
+        self._model = model
+        self._requests: dict[str, Any] = {}
         self._lock = threading.Lock()
 
-    def predict_on_batch(self, patches: np.ndarray) -> np.ndarray:
-        """Return the output for a batch of the size that the network was converted for."""
-        ov = import_openvino()
+    @kept_signal_stack()
+    def prepare(self, precision: str = "float32") -> Callable[[np.ndarray], np.ndarray]:
+        """Return the function of a batch, of the size that the network was converted for.
+
+        Args:
+            precision: "float32" or "bfloat16"; a CPU that does not multiply in the latter, and any
+                other one, takes float32.
+        """
+        hint = "f32" if precision != "bfloat16" or computes_in_float32(precision) else "bf16"
+        with self._lock:
+            if hint not in self._requests:
+                core = import_openvino().Core()
+                self._requests[hint] = compile_network(core, self._model, hint)
+        return functools.partial(self._run, self._requests[hint])
+
+    def _run(self, request: Any, patches: np.ndarray) -> np.ndarray:
         values = np.ascontiguousarray(patches, np.float32)
         with self._lock:
-            self._request.set_input_tensor(ov.Tensor(values, shared_memory=True))
-            self._request.infer()
-            return self._request.get_output_tensor().data.copy()
+            request.set_input_tensor(import_openvino().Tensor(values, shared_memory=True))
+            request.infer()
+            return request.get_output_tensor().data.copy()
 
 
 class NetworksFile:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 FORMAT = "mrcnn.refiner.1"
 # Patches in one call of the network: one shape, so that every backend compiles once.
-PREDICT_BATCH = 8
+PREDICT_BATCH = 4
 # Patches held in memory before they are predicted.
 MAX_PENDING = 1024
 # The modules of this folder that determine the networks of a file.
@@ -138,6 +138,7 @@ class Refiner:
         image: np.ndarray,
         mask_probs: np.ndarray,
         boxes: np.ndarray | None = None,
+        precision: str = "float32",
     ) -> np.ndarray:
         """Refine the masks of one image.
 
@@ -146,6 +147,8 @@ class Refiner:
             mask_probs: `[H, W, N]` probabilities in 0..1 (float) or bool masks.
             boxes: `[N, 4]` `(y1, x1, y2, x2)` pixels of the detections; None takes each mask's
                 own extent.
+            precision: what networks compute in that OpenVINO runs: "float32", or "bfloat16" where
+                the CPU multiplies in it.
 
         Returns:
             `[H, W, N]` float32 probabilities in 0..1. An empty mask is returned unchanged.
@@ -159,7 +162,7 @@ class Refiner:
         result = probabilities
         for _ in range(self.recipe.passes):
             found = self._boxes(result, boxes)
-            result = self._refine_once(image, result, found)
+            result = self._refine_once(image, result, found, precision)
         if self.recipe.snap is not None:
             for i in [i for i, box in enumerate(found) if box is not None]:
                 result[..., i] = snap_to_colors(image, result[..., i], self.recipe.snap)
@@ -173,14 +176,14 @@ class Refiner:
         ]
 
     def _refine_once(
-        self, image: np.ndarray, probabilities: np.ndarray, found: Sequence[Any]
+        self, image: np.ndarray, probabilities: np.ndarray, found: Sequence[Any], precision: str
     ) -> np.ndarray:
         """Return the probabilities `[H, W, N]` after a pass over all scales."""
         scales = self.recipe.scales
         result = probabilities.copy()
         # Without a cascade no scale waits for another: all patches go through in one batch.
         for together in [[scale] for scale in scales] if self.recipe.cascade else [scales]:
-            found_passes = self._predict_scales(image, result, found, together)
+            found_passes = self._predict_scales(image, result, found, together, precision)
             for i, passes in found_passes.items():
                 result[..., i] = self._blend_passes(result[..., i], passes)
         return result
@@ -207,6 +210,7 @@ class Refiner:
         probabilities: np.ndarray,
         boxes: Sequence[Any],
         scales: Sequence[Scale],
+        precision: str,
     ) -> dict[int, list[tuple]]:
         """Return `{instance: [(view, sum of weighted predictions, sum of weights), ...]}`."""
         size = self.recipe.patch_size
@@ -217,7 +221,7 @@ class Refiner:
         def flush() -> None:
             if not pending:
                 return
-            predictions = self.predict(np.concatenate([item[3] for item in pending]))
+            predictions = self.predict(np.concatenate([item[3] for item in pending]), precision)
             start = 0
             for i, view, centers, _ in pending:
                 part = predictions[start : start + len(centers)]
@@ -253,9 +257,14 @@ class Refiner:
             original, total, weight, self.recipe.original_weight, self.recipe.patch_weight
         )
 
-    def predict(self, patches: np.ndarray) -> np.ndarray:
-        """Run the networks: `[n, S, S, 4]` float32 in 0..1 to `[n, S, S]` float32 in 0..1."""
-        networks = self._runners()
+    def predict(self, patches: np.ndarray, precision: str = "float32") -> np.ndarray:
+        """Run the networks: `[n, S, S, 4]` float32 in 0..1 to `[n, S, S]` float32 in 0..1.
+
+        Args:
+            patches: RGB and probability.
+            precision: as for `refine`.
+        """
+        networks = self._runners(precision)
         count, size = len(patches), patches.shape[1]
         inputs = np.asarray(patches, np.float32)
         if self.recipe.flip:
@@ -266,21 +275,23 @@ class Refiner:
             missing = PREDICT_BATCH - len(batch)
             padded = np.pad(batch, ((0, missing), (0, 0), (0, 0), (0, 0)))
             for network in networks:
-                predicted = np.asarray(network.predict_on_batch(padded))[: len(batch), ..., 0]
+                predicted = np.asarray(network(padded))[: len(batch), ..., 0]
                 results[start : start + len(batch)] += predicted
         results /= np.float32(len(networks))
         if self.recipe.flip:
             return (results[:count] + results[count:, :, ::-1]) / np.float32(2)
         return results
 
-    def _runners(self) -> Sequence[Any]:
-        """Return the networks that run: compiled ones for a file, where OpenVINO accepts them."""
-        if self._compiled is None and self._file is not None:
+    def _runners(self, precision: str) -> list[Callable[[np.ndarray], Any]]:
+        """Return what runs: compiled networks for a file, where OpenVINO accepts them."""
+        if self._file is not None:
             try:
-                self._compiled = self._file.convert(self._keras_networks or [])
+                if self._compiled is None:
+                    self._compiled = self._file.convert(self._keras_networks or [])
+                return [network.prepare(precision) for network in self._compiled]
             except Exception:  # any of another library; Keras runs instead
-                self._file = None
-        return self._compiled or self._keras_networks or []
+                pass
+        return [network.predict_on_batch for network in self.networks]
 
 
 def _networks_file(path: Path) -> NetworksFile | None:

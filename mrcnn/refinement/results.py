@@ -55,8 +55,17 @@ def _open(path: Path, mtime_ns: int, size: int) -> Refiner:
     return Refiner.load(path)
 
 
+def precision_for(model: Any) -> str:
+    """Return what a refiner computes in beside a model: what the model's engine does."""
+    return getattr(getattr(model, "engine", None), "precision", "float32")
+
+
 def refine_result(
-    image: np.ndarray, result: dict[str, Any], refiner: Refiner, mask_probabilities: bool = False
+    image: np.ndarray,
+    result: dict[str, Any],
+    refiner: Refiner,
+    mask_probabilities: bool = False,
+    precision: str = "float32",
 ) -> dict[str, Any]:
     """Sharpen the masks of one image's detections, of every class.
 
@@ -65,13 +74,15 @@ def refine_result(
         result: its entry of `detect` with `mask_probs` `[H, W, N]`; N may be 0.
         refiner: the refiner.
         mask_probabilities: keep the refined probabilities.
+        precision: as for `Refiner.refine`; objects of other classes choose it themselves.
 
     Returns:
         The result with `masks` `[H, W, N]` bool (refined probability of at least one half) and,
         when asked for, the refined `mask_probs` `[H, W, N]` float32. Boxes, classes and scores
         are the detector's: a refined mask may reach out of its box.
     """
-    refined = refiner.refine(as_rgb(image), result["mask_probs"])
+    options: dict[str, Any] = {"precision": precision} if isinstance(refiner, Refiner) else {}
+    refined = refiner.refine(as_rgb(image), result["mask_probs"], **options)
     changed = {**result, "masks": refined >= 0.5, "mask_probs": refined}
     if not mask_probabilities:
         del changed["mask_probs"]

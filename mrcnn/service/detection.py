@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mrcnn.files.names import printable
+from mrcnn.refinement.results import precision_for, refine_result
 
 if TYPE_CHECKING:
     from mrcnn.detection.result_dict import DetectionResult
@@ -71,7 +72,8 @@ class ServedModel:
         if self.refiner is not None:
             probabilities = np.zeros((64, 64, 1), np.float32)
             probabilities[16:48, 16:48] = 1
-            self.refiner.refine(blank, probabilities)
+            result = {"mask_probs": probabilities}
+            refine_result(blank, result, self.refiner, precision=precision_for(self._model))
 
     def detect(
         self, images: Sequence[np.ndarray], refine_from: float | None = None

@@ -12,6 +12,7 @@ if keras.backend.backend() != "tensorflow":
     pytest.skip("OpenVINO reads Keras on TensorFlow", allow_module_level=True)
 
 from mrcnn.engines import model_cache
+from mrcnn.engines.compiled_network import has_bfloat16
 from mrcnn.engines.patch_networks import PatchNetwork
 from mrcnn.refinement import Recipe, Refiner, Scale
 from mrcnn.refinement import refiner as module
@@ -57,6 +58,25 @@ def test_it_computes_what_keras_computes(architecture, filters, tmp_path):
     expected = refiner.predict(patches())
     assert expected.shape == (3, 32, 32) and expected.std() > 1e-3
     np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_bfloat16(path):
+    """On a CPU that does not multiply in it, float32 is computed."""
+    refiner = Refiner.load(path)
+    expected = refiner.predict(patches())
+    found = refiner.predict(patches(), "bfloat16")
+    np.testing.assert_allclose(found, expected, atol=0.02)
+    assert np.array_equal(found, expected) != has_bfloat16()
+    (first, _) = refiner._compiled
+    assert set(first._requests) == ({"f32", "bf16"} if has_bfloat16() else {"f32"})
+
+
+def test_where_openvino_fails_keras_computes(path, monkeypatch):
+    expected = Refiner.load(path).predict(patches())
+    refiner = Refiner.load(path)  # from the cache
+    monkeypatch.setattr("mrcnn.engines.patch_networks.compile_network", lambda *args: 1 / 0)
+    np.testing.assert_allclose(refiner.predict(patches()), expected, atol=1e-5)
+    assert refiner._compiled is None
 
 
 def test_a_second_start_builds_nothing_and_computes_the_same(path, monkeypatch):

@@ -105,12 +105,15 @@ def test_bool_masks_are_accepted():
 
 def test_patches_of_all_objects_share_batches_of_one_shape():
     image, masks, _ = scene()
-    network = Constant(0.5)
-    Refiner(TINY.replace(scales=TINY.scales[:1]), [network]).refine(image, masks)
-    # Two objects, one patch and its mirror image each: one batch of eight.
-    assert [batch.shape for batch in network.batches] == [(8, 32, 32, 4)]
-    assert (network.batches[0][4:] == 0).all()
-    np.testing.assert_array_equal(network.batches[0][2], network.batches[0][0][:, ::-1])
+    recipe = TINY.replace(scales=TINY.scales[:1])
+    together, one = Constant(0.5), Constant(0.5)
+    Refiner(recipe, [together]).refine(image, masks)
+    # Two objects, one patch and its mirror image each: one batch of four.
+    assert [batch.shape for batch in together.batches] == [(4, 32, 32, 4)]
+    np.testing.assert_array_equal(together.batches[0][2], together.batches[0][0][:, ::-1])
+    Refiner(recipe, [one]).refine(image, masks[..., :1])
+    assert [batch.shape for batch in one.batches] == [(4, 32, 32, 4)]
+    assert (one.batches[0][2:] == 0).all()
 
 
 def test_networks_are_averaged_and_mirrors_turned_back():

@@ -1,11 +1,13 @@
 """The hook behind `detect(images, refiner=...)`: what names a refiner, and what it changes."""
 
 import os
+import types
 
 import numpy as np
 import pytest
 
 from mrcnn.refinement import Recipe, Refiner, Scale, open_refiner, refine_result
+from mrcnn.refinement.results import precision_for
 
 # An object whose longer side is 28 pixels is seen at its own resolution: nothing is resampled.
 SAME_SIZE = Recipe(
@@ -90,7 +92,14 @@ def test_all_scales_and_objects_share_a_batch():
     refiner = Refiner(SAME_SIZE.replace(scales=scales), [Network(answer)])
     refine_result(np.zeros((50, 60, 3), np.uint8), detections(), refiner)
     # Two objects at two scales, and their mirror images.
-    assert shapes == [(8, 32, 32, 4)]
+    assert shapes == [(4, 32, 32, 4)] * 2
+
+
+def test_a_refiner_computes_in_the_precision_of_the_engine():
+    engine = types.SimpleNamespace(precision="bfloat16")
+    assert precision_for(types.SimpleNamespace(engine=engine)) == "bfloat16"
+    assert precision_for(types.SimpleNamespace(engine=object())) == "float32"
+    assert precision_for(object()) == "float32"
 
 
 def test_opening_a_refiner(tmp_path):
