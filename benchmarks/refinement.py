@@ -185,10 +185,10 @@ def run_speed(arguments: argparse.Namespace) -> None:
     for count in (1, 10):
         probs = [1 / (1 + np.exp((distance - 400 + 8 * i) / 20)) for i in range(count)]
         masks = np.dstack(probs).astype(np.float32)
-        refiner.refine(image, masks)
+        refiner.refine(image, masks, precision=arguments.precision)
         began = time.perf_counter()
         for _ in range(3):
-            refiner.refine(image, masks)
+            refiner.refine(image, masks, precision=arguments.precision)
         print(f"{count} object(s): {(time.perf_counter() - began) / 3:.3f} s")
 
 
@@ -233,6 +233,7 @@ def build_parser() -> argparse.ArgumentParser:
         verb.add_argument("--json", help="write the figures there (apply: OUT/refinement.json)")
     speed = verbs.add_parser("speed", help="seconds for a 1024-pixel image")
     speed.add_argument("refiner")
+    speed.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     speed.set_defaults(run=run_speed)
     return parser
 

@@ -516,7 +516,8 @@ class MaskRCNN(LazyDetector, LoggedTraining):
             augmentation: `flips`, `light`, `strong` or the path of a Python file (see
                 `mrcnn.loading.find_augmentation`); an imgaug augmenter; an Albumentations
                 transform; or a callable `(image, mask) -> (image, mask)`.
-            custom_callbacks: Keras callbacks, or the names `ap`, `best` and `early_stopping`.
+            custom_callbacks: Keras callbacks, or the names `ap`, `best`, `early_stopping` and
+                `start_average`.
             no_augmentation_sources: dataset sources whose images are not augmented.
             optimizer: a Keras optimizer instead of SGD with `learning_rate` and momentum.
             workers: number of threads that load data.

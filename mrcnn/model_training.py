@@ -494,6 +494,7 @@ def _look_first(model: Any, plan: TrainingPlan, known: Mapping[str, str] | None)
 
     start, options, names = plan.start, plan.options, plan.train.class_names
     new = [k for k, name in enumerate(names) if k and known is not None and name not in known]
+    plan.knows_classes = known is not None and not new
     if start.resumed or not start.trains_on_proposals or not (new or options.layers is None):
         return []
     started = _start_in_detector(model, plan, new) if start.repeats_a_detector else []
@@ -502,7 +503,7 @@ def _look_first(model: Any, plan: TrainingPlan, known: Mapping[str, str] | None)
     plan.knows_classes = first_look.start_classes(model.keras_model, look, rest) == rest
     if options.layers is not None:
         return []
-    options.layers, factor = first_look.choose_layers(look)
+    options.layers, factor = first_look.choose_layers(look, _measures_means(plan))
     if options.learning_rate is not None and not plan.rate_is_given:
         options.learning_rate *= factor
         plan.rate = options.learning_rate_of(start.config)
@@ -548,11 +549,19 @@ def make_callbacks(model: Any, plan: TrainingPlan) -> list[Any]:
     if plan.val is not None and options.ap:
         callbacks.append(_make_validation(model, plan))
         callbacks += ["best", *(["early_stopping"] if options.early_stopping else [])]
-        # Distributed weights could only be set by all processes together.
-        if options.average and plan.entry.family == MODEL and hosts.count() == 1:
-            if start.resumed or _starts_with_classes(plan):
-                callbacks.append("start_average")
+        callbacks += ["start_average"] if _measures_means(plan) else []
     return callbacks
+
+
+def _measures_means(plan: TrainingPlan) -> bool:
+    """Return whether means of the weights before and after the training are measured."""
+    from mrcnn.training import hosts
+
+    options = plan.options
+    # Distributed weights could only be set by all processes together.
+    wanted = options.average and options.ap and plan.val is not None and hosts.count() == 1
+    knows = plan.start.resumed or _starts_with_classes(plan)
+    return wanted and knows and plan.entry.family == MODEL
 
 
 def _starts_with_classes(plan: TrainingPlan) -> bool:

@@ -99,6 +99,8 @@ def test_config_json_has_the_same(trained):
 def test_every_way_of_saving(trained, tmp_path):
     model = trained.keras_model
     model.save_weights(tmp_path / "a.h5")
+    with pytest.raises(FileExistsError, match=r"a\.h5 exists; with overwrite=False it must not"):
+        model.save_weights(tmp_path / "a.h5", overwrite=False)
     model.save_weights(tmp_path / "b.weights.h5")
     checkpoints.save_weights(model, tmp_path / "c.h5", dtype="float16")
     ParallelModel(model, 1).save_weights(tmp_path / "d.h5")

@@ -29,7 +29,7 @@ ALLOWED = {
     "drawing": "files geometry startup",
     "detection": (
         "checkpoints config config_rules datasets detection.results drawing engines files geometry "
-        "graphs layers refinement startup"
+        "graphs layers refinement startup value_types"
     ),
     "exports": (
         "__init__ checkpoints config detection engines files geometry graphs layers model startup"

@@ -12,6 +12,7 @@ import keras
 from mrcnn.checkpoints.load import load_weights
 from mrcnn.checkpoints.save import save_weights, write_metadata
 from mrcnn.files.atomic import atomic_path
+from mrcnn.files.names import printable
 
 
 @keras.saving.register_keras_serializable(package="mrcnn")
@@ -69,6 +70,10 @@ class NamedWeightsModel(keras.Model):
     ) -> None:
         """Write the weights: in Matterport's layout to `.h5`, in Keras 3's to `.weights.h5`."""
         if str(filepath).endswith(".h5") and not str(filepath).endswith(".weights.h5"):
+            if not overwrite and os.path.exists(filepath):
+                raise FileExistsError(
+                    f"{printable(os.fspath(filepath))} exists; with overwrite=False it must not"
+                )
             save_weights(self, filepath, layer_names=self.file_layer_names)
             return
         super().save_weights(filepath, overwrite=overwrite, **kwargs)

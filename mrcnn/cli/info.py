@@ -251,7 +251,7 @@ def family_rows(facts: Mapping[str, Any], model: Model) -> list[tuple[str, Any]]
         ("mean pixel", "MEAN_PIXEL" in config and _listed(config["MEAN_PIXEL"])),
         (
             "minimum confidence",
-            model.finds == "boxes" and f"{config['DETECTION_MIN_CONFIDENCE']:g}",
+            model.finds == "boxes" and f"{config['DETECTION_MIN_CONFIDENCE'] or 0:g}",
         ),
         ("settings", facts["settings"]),
         ("trained", facts["epoch"] and counted(facts["epoch"], "epoch")),
@@ -348,7 +348,7 @@ def readable_rows(facts: Mapping[str, Any]) -> list[tuple[str, Any]]:
         ("image size", size and f"{size} pixels, resize mode {config['IMAGE_RESIZE_MODE']}"),
         ("anchor sizes", size and f"{_listed(config['RPN_ANCHOR_SCALES'])} pixels"),
         ("mean pixel", size and _listed(config["MEAN_PIXEL"])),
-        ("minimum confidence", size and f"{config['DETECTION_MIN_CONFIDENCE']:g}"),
+        ("minimum confidence", size and f"{config['DETECTION_MIN_CONFIDENCE'] or 0:g}"),
         ("settings", facts["settings"]),
         ("trained", facts["epoch"] and counted(facts["epoch"], "epoch")),
         ("held out", facts["held_out"] and held_out_text(facts["held_out"])),

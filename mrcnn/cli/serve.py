@@ -219,7 +219,7 @@ def make_app(options: dict[str, Any], limits: Limits, described: Any = None) -> 
         described = _describe(options, starts_backend=True)
     threshold = options["threshold"]
     if threshold is None:
-        threshold = described.config.DETECTION_MIN_CONFIDENCE
+        threshold = described.config.DETECTION_MIN_CONFIDENCE or 0.0
     lowest = max(LOWEST_THRESHOLD, getattr(described, "min_confidence", 0.0))
     described.config.DETECTION_MIN_CONFIDENCE = lowest
     calibration = options["calibration"]

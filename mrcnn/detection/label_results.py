@@ -103,7 +103,11 @@ class LabelResults:
         """
         keys = ("image_id", "file_name", "width", "height", *columns, "classes")
         path = self.options.output / "labels.json"
-        with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        # Names of files need not be UTF-8.
+        with (
+            atomic_path(path) as temporary,
+            open(temporary, "w", encoding="utf-8", errors="backslashreplace") as file,
+        ):
             entries = (r for r in records() if "classes" in r)
             write_list(file, ({k: r[k] for k in keys if k in r} for r in entries))
             file.write("\n")

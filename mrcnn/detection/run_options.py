@@ -11,6 +11,8 @@ from typing import Any
 from mrcnn.detection.results import SEGMENTATIONS
 from mrcnn.detection.sources import Source
 from mrcnn.detection.writers import SAVE_KINDS, check_save
+from mrcnn.files.names import shown
+from mrcnn.value_types import is_integer
 
 DEFAULT_SAVE = ("image", "coco", "video")
 COLOR_BY = ("auto", "class", "instance", "track")
@@ -66,6 +68,13 @@ class RunOptions:
             math.isfinite(self.tolerance) and self.tolerance >= 0
         ):
             raise ValueError(f"tolerance is {self.tolerance}; it must be a number of at least 0")
+        # Before any file of an earlier run is replaced.
+        sizes = {"batch_size": self.batch_size}
+        if self.tile is not None:
+            sizes["tile"] = self.tile
+        for name, value in sizes.items():
+            if not is_integer(value) or value < 1:
+                raise ValueError(f"{name} is {shown(value)}; it must be a whole number above 0")
         if self.color_by == "track" and not self.track:
             raise ValueError(
                 "color_by is 'track'; it must be auto, class or instance without track"

@@ -185,6 +185,10 @@ def build(
     if config is None and class_names is not None:
         config = model.make_config()
         config.NUM_CLASSES = len(class_names)
+        if model.family == "yolo":
+            from mrcnn.family.yolo.descriptions import find_network
+
+            config.IMAGE_MAX_DIM = find_network(model.name).image_size
     if model.family == "rcnn":  # whose training has no epochs, and so no log folder
         return model.load_class()(config, class_names)
     return model.load_class()(model.name, config, class_names, model_dir=model_dir)

@@ -58,7 +58,8 @@ def find_proposals(
         path: an `.npz` file that keeps them, see `mrcnn.datasets.write_proposals`. Images that it
             holds are not searched again. None keeps them in memory alone.
         strategy: see `selective_search`.
-        max_boxes: largest number of boxes of an image, the most likely ones.
+        max_boxes: largest number of boxes of an image, the most likely ones; the file keeps those
+            that it has.
         progress: called after each image with the number of images done and of all.
 
     Returns:
@@ -81,7 +82,7 @@ def find_proposals(
             num_new += 1
             if path is not None and num_new % _IMAGES_PER_WRITE == 0:
                 write_proposals(path, known)
-        found[name] = known[name]
+        found[name] = known[name][:max_boxes]
         if progress is not None:
             progress(done, len(dataset.image_ids))
     if path is not None and num_new % _IMAGES_PER_WRITE:

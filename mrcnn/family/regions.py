@@ -62,7 +62,7 @@ STRATEGIES = {
 def _rgi(image: np.ndarray) -> np.ndarray:
     """Return the red and green shares and the intensity, uint8."""
     sums = image.sum(axis=2, dtype=np.float32)
-    shares = 255 * image[..., :2] / np.maximum(sums, 1)[..., None]
+    shares = image[..., :2] * (255 / np.maximum(sums, 1))[..., None]
     return np.dstack([shares, sums / 3]).astype(np.uint8)
 
 

@@ -169,6 +169,7 @@ class FamilyModel(ImageStream, LoggedTraining):
         val_batches = None if val_dataset is None else make_batches(val_dataset, seed=seed)
         self.class_names = list(train_dataset.class_names)
         if self.model_dir is None:
+            self.held_out = held_out
             self.keras_model.compile(optimizer, loss=loss, jit_compile=jit)
             return self.keras_model.fit(
                 batches,

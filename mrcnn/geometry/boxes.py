@@ -95,12 +95,18 @@ def compute_iou(
     Returns:
         [N] values from 0 to 1; nan where both areas are 0.
     """
+    box, boxes = _signed(box), _signed(boxes)
     heights = np.minimum(box[2], boxes[:, 2]) - np.maximum(box[0], boxes[:, 0])
     widths = np.minimum(box[3], boxes[:, 3]) - np.maximum(box[1], boxes[:, 1])
     intersection = np.maximum(heights, 0) * np.maximum(widths, 0)
     union = box_area + boxes_area - intersection
     with np.errstate(divide="ignore", invalid="ignore"):
         return intersection / union
+
+
+def _signed(boxes: np.ndarray) -> np.ndarray:
+    """Return boxes as numbers whose differences can be negative."""
+    return boxes.astype(np.int64) if boxes.dtype.kind == "u" else boxes
 
 
 def compute_overlaps(boxes1: np.ndarray, boxes2: np.ndarray) -> np.ndarray:
@@ -113,7 +119,7 @@ def compute_overlaps(boxes1: np.ndarray, boxes2: np.ndarray) -> np.ndarray:
     Returns:
         [N, M] float64, from 0 to 1; nan where both boxes have no area.
     """
-    boxes1, boxes2 = np.asarray(boxes1), np.asarray(boxes2)
+    boxes1, boxes2 = _signed(np.asarray(boxes1)), _signed(np.asarray(boxes2))
     if len(boxes2) > len(boxes1):
         return np.ascontiguousarray(compute_overlaps(boxes2, boxes1).T)
     overlaps = np.empty((len(boxes1), len(boxes2)))
@@ -261,10 +267,10 @@ def norm_boxes(boxes: np.ndarray, shape: Sequence[int] | np.ndarray) -> np.ndarr
         shape: (height, width) of the image; further values are ignored.
 
     Returns:
-        [N, (y1, x1, y2, x2)] float32.
+        [N, (y1, x1, y2, x2)] float32; 0 along a side of one pixel.
     """
     scale, shift = _normalization(shape)
-    return ((boxes - shift) / scale).astype(np.float32)
+    return ((boxes - shift) / np.maximum(scale, 1)).astype(np.float32)
 
 
 def denorm_boxes(boxes: np.ndarray, shape: Sequence[int] | np.ndarray) -> np.ndarray:

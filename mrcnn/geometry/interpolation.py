@@ -87,12 +87,12 @@ def nearest_indices(size: int, scale: float) -> np.ndarray:
 
     Args:
         size: number of input samples.
-        scale: zoom factor; the output has `round(size * scale)` samples.
+        scale: zoom factor; the output has `round(size * scale)` samples, at least one of any.
 
     Returns:
         [outputs] int64 indices, not falling.
     """
-    output_size = round(size * scale)
+    output_size = max(1, round(size * scale)) if size else 0
     step = (size - 1) / (output_size - 1) if output_size > 1 else 1.0
     indices = np.floor(np.arange(output_size) * step + 0.5).astype(np.int64)
     return np.minimum(indices, size - 1)

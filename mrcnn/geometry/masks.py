@@ -333,7 +333,9 @@ def mask_to_polygons(mask: np.ndarray, tolerance: float = 0.0) -> list[list[floa
     for outline in outlines:
         points = _outer_corners(outline[:, 0, :]) + np.array([x1, y1])
         if tolerance > 0:
-            points = cv2.approxPolyDP(points.astype(np.float32), tolerance, True)[:, 0, :]
+            simple = cv2.approxPolyDP(points.astype(np.float32), tolerance, True)[:, 0, :]
+            # A part that is thinner than the tolerance would be a line, or a point.
+            points = simple if len(simple) >= 3 else points
         if len(points) >= 3:
             polygons.append([float(value) for value in points.ravel()])
     return polygons

@@ -10,6 +10,7 @@ cannot guess a direction for these metrics; give them `mode="max"`.
 
 from __future__ import annotations
 
+import collections
 import functools
 import json
 import logging
@@ -30,6 +31,7 @@ from mrcnn.evaluation.report import CocoMetrics, CocoReport
 from mrcnn.files.atomic import write_json
 from mrcnn.files.names import printable
 from mrcnn.geometry.spacing import evenly_spaced
+from mrcnn.training import hosts
 from mrcnn.training.start_average import StartAverage
 from mrcnn.training.validation import Validation
 from mrcnn.training.validation_sheet import choose_images, draw_pairs
@@ -231,6 +233,8 @@ class BestCheckpoint(keras.callbacks.Callback):
     ) -> None:
         """Write the weights after a number of finished epochs if the metric has improved.
 
+        `has_improved` says afterwards whether they were written.
+
         Args:
             finished: number of finished epochs.
             logs: the metrics by their names.
@@ -245,7 +249,9 @@ class BestCheckpoint(keras.callbacks.Callback):
             value > self.best if self.mode == "max" else value < self.best
         ):
             return
-        path = self.path.format(epoch=finished, **logs)
+        # Some names of logs are missing before the training.
+        names = collections.defaultdict(lambda: math.nan, {**logs, "epoch": finished})
+        path = self.path.format_map(names)
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
         self.model.save_weights(path)
         # After the weights: an interruption here costs one unnecessary write later.
@@ -299,6 +305,11 @@ def check_callbacks(callbacks: Any, val_dataset: Any) -> None:
         raise ValueError(
             f"custom_callbacks has {unknown[0]!r}; a name must be one of "
             f"{', '.join(CALLBACK_NAMES)}"
+        )
+    if "start_average" in names and hosts.count() > 1:
+        raise ValueError(
+            f"custom_callbacks has 'start_average' in {hosts.count()} processes; it must be left "
+            "out there, where no process alone can set the weights"
         )
     if names and val_dataset is None:
         raise ValueError(

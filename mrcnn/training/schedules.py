@@ -138,3 +138,20 @@ def make_optimizer(
         return optimizer
     momentum = config.LEARNING_MOMENTUM if momentum is None else momentum
     return keras.optimizers.SGD(learning_rate, momentum=momentum, **common)
+
+
+def renew_optimizer(
+    optimizer: keras.optimizers.Optimizer, kind: Any = None
+) -> keras.optimizers.Optimizer:
+    """Return a new optimizer of the same settings.
+
+    Args:
+        optimizer: a Keras optimizer.
+        kind: the class of the new one; None for the same class.
+    """
+    renewed = (kind or type(optimizer)).from_config(optimizer.get_config())
+    # `get_config` leaves out the names of the weights that do not decay.
+    pattern = getattr(optimizer, "_exclude_from_weight_decay_pattern", None)
+    if pattern is not None:
+        renewed._exclude_from_weight_decay_pattern = pattern
+    return renewed

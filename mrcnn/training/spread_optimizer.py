@@ -14,6 +14,7 @@ from typing import Any
 import keras
 
 from mrcnn.layers.replicas import sum_over_replicas
+from mrcnn.training.schedules import renew_optimizer
 
 
 class SummedGradients:
@@ -56,4 +57,4 @@ def spread_optimizer(optimizer: Any) -> keras.optimizers.Optimizer:
     summing = SummedGradients if backend == "tensorflow" else SummedStatelessGradients
     if not issubclass(kind, summing):
         kind = type(kind.__name__, (summing, kind), {"__module__": kind.__module__})
-    return kind.from_config(optimizer.get_config())
+    return renew_optimizer(optimizer, kind)

@@ -97,19 +97,20 @@ class StartAverage(keras.callbacks.Callback):
         label, monitor = self.validation.label, self.validation.monitor
         if self.verbose:
             print(f"Measuring {label} of means of the first and the last weights", flush=True)
-        last = self.model.get_weights()
+        last, kept = self.model.get_weights(), None
         try:
             for share in SHARES:
                 self.model.set_weights(mean_weights(self._start, last, share))
                 measured = self.validation.measure(finished, draw=False)[1]
                 self.figures[share] = measured.get(monitor, math.nan)
                 self.best.write_if_better(finished, measured, share)
+                kept = share if self.best.has_improved else kept
         finally:
             self.model.set_weights(last)
         if self.verbose:
             texts = [
                 f"{Fraction(share)} trained {label} {figure:.3f}"
-                f"{' (best)' if figure == self.best.best else ''}"
+                f"{' (best)' if share == kept else ''}"
                 for share, figure in self.figures.items()
             ]
             print(f"Means    {', '.join(texts)}", flush=True)

@@ -29,7 +29,7 @@ from mrcnn.training.fit_callbacks import (
 )
 from mrcnn.training.history import HistoryFile
 from mrcnn.training.progress import EpochLine, LiveLine, ProgressLine, is_live
-from mrcnn.training.schedules import make_optimizer
+from mrcnn.training.schedules import make_optimizer, renew_optimizer
 from mrcnn.training.state import restore_state, state_file
 from mrcnn.training.tensorboard_logs import TensorBoardLogs
 from mrcnn.training.training_model import TrainingModel
@@ -73,7 +73,7 @@ def compile_model(
     if optimizer is None:
         optimizer = make_optimizer("sgd", config, learning_rate, momentum)
     elif optimizer.built:
-        optimizer = type(optimizer).from_config(optimizer.get_config())
+        optimizer = renew_optimizer(optimizer)
     if config.PRECISION == "float16":
         # Small gradients would become zero in half precision.
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
@@ -324,7 +324,8 @@ def describe_learning_rate(
         '0.001'
     """
     if optimizer is not None:
-        learning_rate = optimizer.get_config().get("learning_rate", learning_rate)
+        # `get_config` would ask a schedule of the user's own for its settings.
+        learning_rate = getattr(optimizer, "_learning_rate", optimizer.learning_rate)
     schedules = keras.optimizers.schedules
     if isinstance(learning_rate, schedules.LearningRateSchedule):
         try:

@@ -249,6 +249,16 @@ def test_what_a_training_starts_from(model, backbone, weights):
         describe("small", "unet")
 
 
+@pytest.mark.parametrize(("name", "side"), [("yolov1", 448), ("yolov3", 416)])
+def test_build_takes_the_side_of_a_yolo(name, side, monkeypatch):
+    def network(name, config, class_names, model_dir):
+        return config
+
+    monkeypatch.setattr(type(find_model(name)), "load_class", lambda self: network)
+    config = build(name, class_names=["BG", "cat"])
+    assert (config.IMAGE_MAX_DIM, config.NUM_CLASSES) == (side, 2)
+
+
 def test_build_refuses_what_does_not_fit():
     with pytest.raises(ValueError, match="class_names has 2 entries; it must have NUM_CLASSES"):
         build("unet", unet_config(), ["BG", "square"])

@@ -114,6 +114,12 @@ def test_a_large_image_is_reduced_and_its_boxes_are_not():
     np.testing.assert_array_equal(whole, selective_search(image[:80, :80], "single"))
 
 
+def test_shares_of_red_and_green():
+    image = np.uint8([[[100, 50, 50], [200, 20, 10], [30, 30, 30], [255, 0, 0], [0, 0, 0]]])
+    expected = [[127, 63, 66], [221, 22, 76], [85, 85, 30], [255, 0, 85], [0, 0, 0]]
+    np.testing.assert_allclose(module.COLOR_SPACES["rgi"](image)[0], expected, atol=1)
+
+
 def test_every_color_space_gives_bytes():
     image = skimage.data.astronaut()[::8, ::8]
     for convert in COLOR_SPACES.values():

@@ -169,6 +169,22 @@ def test_normalized_boxes(shape):
     assert back.dtype == np.int32 and back.tolist() == boxes.tolist()
 
 
+def test_overlaps_of_unsigned_boxes():
+    boxes = np.array([[0, 0, 30, 30], [40, 40, 50, 50], [0, 0, 15, 30]], np.uint16)
+    expected = [[1, 0, 0.5], [0, 1, 0], [0.5, 0, 1]]
+    np.testing.assert_allclose(b.compute_overlaps(boxes, boxes), expected)
+    areas = np.array([900, 100, 450])
+    np.testing.assert_allclose(b.compute_iou(boxes[0], boxes, 900, areas), expected[0])
+
+
+@pytest.mark.filterwarnings("error")
+def test_normalized_boxes_of_an_image_one_pixel_high():
+    boxes = np.array([[0, 64, 1, 81]])
+    normalized = b.norm_boxes(boxes, (1, 81))
+    np.testing.assert_allclose(normalized, [[0, 0.8, 0, 1]])
+    assert b.denorm_boxes(normalized, (1, 81)).tolist() == boxes.tolist()
+
+
 def test_the_shift_stays_a_shift_for_boxes_of_integers():
     """Matterport M#912: the shift of (0, 0, 1, 1) was lost in integer arithmetic."""
     boxes = np.array([[0, 0, 64, 64]], np.uint8)

@@ -110,7 +110,14 @@ def test_nearest_indices_are_those_of_scipy():
 
 @pytest.mark.parametrize(
     ("size", "scale", "expected"),
-    [(5, 1, [0, 1, 2, 3, 4]), (1, 3, [0, 0, 0]), (7, 0.1, [0]), (4, 2, [0, 0, 1, 1, 2, 2, 3, 3])],
+    [
+        (5, 1, [0, 1, 2, 3, 4]),
+        (1, 3, [0, 0, 0]),
+        (7, 0.1, [0]),
+        (4, 0.1, [0]),
+        (0, 2, []),
+        (4, 2, [0, 0, 1, 1, 2, 2, 3, 3]),
+    ],
 )
 def test_nearest_indices(size, scale, expected):
     assert nearest_indices(size, scale).tolist() == expected

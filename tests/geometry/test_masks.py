@@ -198,6 +198,12 @@ def test_polygons_draw_the_mask_again(seed):
     assert overlap[0, 0] > 0.85
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (7, 1)])
+def test_a_tolerance_loses_no_thin_part(shape):
+    mask = np.pad(np.ones(shape, bool), 1)
+    assert mask_to_polygons(mask, 1.0) == mask_to_polygons(mask) != []
+
+
 @pytest.mark.parametrize("tolerance", [0, 1.5])
 def test_polygons_of_run_lengths_are_those_of_the_mask(tolerance):
     masks = np.pad(blobs(60, 80, 3), ((7, 0), (0, 11), (0, 1)))

@@ -198,6 +198,13 @@ def test_file_names_with_epoch_and_figure(tmp_path):
     assert best_after(path, [0.3]).model.written == []
 
 
+def test_names_of_logs_that_are_missing_before_the_training(tmp_path):
+    best = cb.BestCheckpoint(tmp_path / "{epoch:04d}_{loss:.2f}.h5", verbose=0)
+    best.set_model(Weights())
+    best.on_train_begin({"val_mask_ap": 0.3})
+    assert [name.rsplit("/", 1)[-1] for name in best.model.written] == ["0000_nan.h5"]
+
+
 def test_bad_checkpoint_arguments():
     with pytest.raises(ValueError, match="mode is 'up'; it must be"):
         cb.BestCheckpoint("a.h5", mode="up")

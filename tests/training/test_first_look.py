@@ -103,7 +103,10 @@ def test_only_new_classes_with_examples_start_from_log_odds():
     [(1, ("roi_heads", 0.01)), (0.9, ("roi_heads", 0.01)), (0.89, ("heads", 1)), (0, ("heads", 1))],
 )
 def test_proposals_that_find_the_objects_are_kept(found, chosen):
-    assert choose_layers(FirstLook(np.zeros((0, 2)), np.zeros(0), found)) == chosen
+    look = FirstLook(np.zeros((0, 2)), np.zeros(0), found)
+    assert choose_layers(look) == chosen
+    # With means of the weights before and after, larger steps lose nothing.
+    assert choose_layers(look, with_means=True) == {0.01: ("roi_heads", 0.1)}.get(chosen[1], chosen)
 
 
 def test_a_look_at_images():

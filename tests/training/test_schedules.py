@@ -4,7 +4,12 @@ import keras
 import numpy as np
 import pytest
 
-from mrcnn.training.schedules import NamedSchedule, default_learning_rate, make_optimizer
+from mrcnn.training.schedules import (
+    NamedSchedule,
+    default_learning_rate,
+    make_optimizer,
+    renew_optimizer,
+)
 from tests.tiny import tiny_config
 
 COSINE = [0.5 * (1 + np.cos(np.pi * share)) for share in (0, 0.25, 0.5, 1, 1)]
@@ -71,6 +76,18 @@ def test_adamw_leaves_biases_and_normalization_alone():
     optimizer.apply([keras.ops.zeros(2)] * 4, variables)
     changed = [v.name for v in variables if (np.array(v.value) != 1).any()]
     assert changed == ["kernel"]
+
+
+def test_a_renewed_optimizer_has_the_same_settings():
+    """Also those that `get_config` leaves out; with another class, as on several devices."""
+    kind = type("Other", (keras.optimizers.AdamW,), {})
+    variables = [keras.Variable(np.ones(1), name=name) for name in ("kernel", "bias")]
+    for wish in (None, kind):
+        renewed = renew_optimizer(make_optimizer("adamw", tiny_config(), 0.5), wish)
+        assert type(renewed) is (wish or keras.optimizers.AdamW)
+        renewed.build(variables)
+        assert [renewed._use_weight_decay(one) for one in variables] == [True, False]
+        assert float(renewed.learning_rate) == 0.5
 
 
 def test_the_default_learning_rate_depends_on_the_optimizer():

@@ -93,7 +93,7 @@ def test_the_best_mean_is_kept(parts, tmp_path, capsys):
     assert model.value == 10.0 and average.validation.drawn == []
     out = capsys.readouterr().out
     assert out.startswith("Measuring AP of means of the first and the last weights\n")
-    assert "1/4 trained AP 0.700, 1/2 trained AP 0.900 (best)" in out
+    assert "1/4 trained AP 0.700, 1/2 trained AP 0.900 (best), 3/4 trained AP 0.900\n" in out
 
 
 def test_better_weights_of_an_epoch_stay(parts, tmp_path):
@@ -128,6 +128,12 @@ def test_no_epoch_no_means(parts):
     _, _, average = parts(2.0, best=7.0)
     run(average, [])
     assert average.figures == {}
+
+
+def test_several_processes_have_no_means(monkeypatch):
+    monkeypatch.setattr("mrcnn.training.hosts.count", lambda: 2)
+    with pytest.raises(ValueError, match="has 'start_average' in 2 processes; it must be left out"):
+        cb.check_callbacks(["ap", "start_average"], Squares())
 
 
 @pytest.mark.usefixtures("eager")

@@ -207,11 +207,12 @@ class Yolo(BoxStream, FamilyModel):
         """
         if layers not in ("heads", "all"):
             raise ValueError(f"layers is {layers!r}; it must be heads or all")
-        if train_dataset.num_classes != self.config.NUM_CLASSES:
-            raise ValueError(
-                f"train_dataset has {train_dataset.num_classes} classes; it must have "
-                f"NUM_CLASSES = {self.config.NUM_CLASSES}, the background included"
-            )
+        for name, dataset in (("train_dataset", train_dataset), ("val_dataset", val_dataset)):
+            if dataset is not None and dataset.num_classes != self.config.NUM_CLASSES:
+                raise ValueError(
+                    f"{name} has {dataset.num_classes} classes; it must have "
+                    f"NUM_CLASSES = {self.config.NUM_CLASSES}, the background included"
+                )
         outputs = output_layers(self.keras_model, self.network)
         for layer in self.keras_model.layers:
             layer.trainable = layers == "all" or layer.name in outputs
