@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import mmap
 import threading
 from collections.abc import Callable, Sequence
@@ -28,6 +29,7 @@ _HINTS = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
 _Pyramid = tuple[Tensor, np.ndarray]
 
 
+@functools.cache
 @kept_signal_stack()
 def has_bfloat16() -> bool:
     """Return whether this CPU multiplies in bfloat16 (AMX or AVX-512 BF16)."""

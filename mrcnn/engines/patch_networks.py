@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from mrcnn.engines import conversion, model_cache
-from mrcnn.engines.compiled_network import compile_network, computes_in_float32
+from mrcnn.engines.compiled_network import compile_network, has_bfloat16
 from mrcnn.engines.openvino_package import import_openvino
 from mrcnn.engines.signal_stack import kept_signal_stack
 from mrcnn.engines.stored_network import environment
@@ -43,7 +43,7 @@ class PatchNetwork:
             precision: "float32" or "bfloat16"; a CPU that does not multiply in the latter, and any
                 other one, takes float32.
         """
-        hint = "f32" if precision != "bfloat16" or computes_in_float32(precision) else "bf16"
+        hint = "bf16" if precision == "bfloat16" and has_bfloat16() else "f32"
         with self._lock:
             if hint not in self._requests:
                 core = import_openvino().Core()

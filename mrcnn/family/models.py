@@ -71,6 +71,15 @@ class Model:
         self.change(config)
         return config
 
+    def make_new_config(self) -> Config:
+        """Return the default settings of a new network: a YOLO has the published image side."""
+        config = self.make_config()
+        if self.family == "yolo":
+            from mrcnn.family.yolo.descriptions import find_network
+
+            config.IMAGE_MAX_DIM = find_network(self.name).image_size
+        return config
+
     def change(self, config: Config) -> None:
         """Change settings to those of this model."""
         for name, value in self.changes.items():
@@ -183,12 +192,8 @@ def build(
     if not model.is_trained:
         return model.load_class()(model.make_config() if config is None else config)
     if config is None and class_names is not None:
-        config = model.make_config()
+        config = model.make_new_config()
         config.NUM_CLASSES = len(class_names)
-        if model.family == "yolo":
-            from mrcnn.family.yolo.descriptions import find_network
-
-            config.IMAGE_MAX_DIM = find_network(model.name).image_size
     if model.family == "rcnn":  # whose training has no epochs, and so no log folder
         return model.load_class()(config, class_names)
     return model.load_class()(model.name, config, class_names, model_dir=model_dir)

@@ -157,9 +157,7 @@ def load_start(model: Any, start: StartingPoint) -> str:
 
 def _configured(entry: Model, config_path: Path | None) -> Any:
     """Return the settings of a training that starts from no weights of the model."""
-    config = entry.make_config()
-    if entry.family == "yolo":
-        config.IMAGE_MAX_DIM = _published_side(entry)
+    config = entry.make_new_config()
     if config_path is None:
         return config
     settings = read_description(config_path)["config"]
@@ -178,12 +176,6 @@ def _is_first_layers(entry: Model, weights: str) -> bool:
     """Return whether a file holds the first layers of a Darknet network, by its usual name."""
     path = Path(weights).expanduser()
     return entry.family == "yolo" and ".conv." in path.name and path.is_file()
-
-
-def _published_side(entry: Model) -> int:
-    from mrcnn.family.yolo.descriptions import find_network
-
-    return find_network(entry.name).image_size
 
 
 def _as_dict(config: Any) -> dict[str, Any]:

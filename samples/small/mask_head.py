@@ -26,6 +26,7 @@ from mrcnn.files.atomic import atomic_path
 from mrcnn.geometry.boxes import compute_overlaps, extract_bboxes
 from mrcnn.layers.heads import MaskHead
 from mrcnn.layers.precision import precision_policy
+from mrcnn.training.start_average import mean_weights
 from samples.small.training import make_optimizer
 
 # The layers that the mask head pools from.
@@ -234,8 +235,8 @@ def train_mask_head(model, parts, augment, folder, stage=None, seed=0):
     fit(network, config, features, targets, factors, stage, seed)
     for layer in layers_of(head):
         before = get_layer(layer.name)
-        pairs = zip(before.get_weights(), layer.get_weights())
-        before.set_weights([(1 - TRAINED_SHARE) * old + TRAINED_SHARE * new for old, new in pairs])
+        mean = mean_weights(before.get_weights(), layer.get_weights(), TRAINED_SHARE)
+        before.set_weights(mean)
 
 
 def fit(network, config, features, targets, factors, stage, seed):
